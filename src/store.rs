@@ -1,1 +1,164 @@
-//! store
+//! The seam behind which an index lives: in this process's memory, or elsewhere.
+//!
+//! Nothing outside this module may assume that the index is local memory: every call is
+//! asynchronous and can fail, and a lookup hands its filter and its cap down, so that a store
+//! never has to hand up more than an answer needs.
+
+mod memory;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+
+use crate::clock::UnixMs;
+use crate::types::{ContentKey, Filter, PeerId, ProviderRecord, ReadyRecord, Selection};
+
+pub use memory::MemoryStore;
+
+/// Where announcements are kept and lookups are answered.
+///
+/// Every implementation passes the same battery of tests (`tests/it/store.rs`).
+pub trait Store: Send + Sync + 'static {
+    /// Finds the records of a key: filtered, each once, and no more than the cap.
+    fn find<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>>;
+
+    /// Takes announcements in. When this returns, lookups see them.
+    fn apply(&self, announcements: Vec<Announcement>)
+    -> BoxFuture<'_, Result<Applied, StoreError>>;
+
+    /// Removes everything that a provider announced, or everything under one of its contexts.
+    /// Gone from answers when this returns, however many keys it had.
+    fn remove<'a>(
+        &'a self,
+        provider: &'a PeerId,
+        context: Option<&'a ContextId>,
+    ) -> BoxFuture<'a, Result<Removed, StoreError>>;
+
+    /// Frees the memory of what is removed or expired. Called from time to time; bounded work.
+    fn sweep(&self) -> BoxFuture<'_, Result<Swept, StoreError>>;
+
+    /// How much the store holds.
+    fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>>;
+}
+
+/// One question to a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup<'a> {
+    /// What is looked up.
+    pub key: &'a ContentKey,
+    /// What of each record is wanted.
+    pub filter: &'a Filter,
+    /// The most records that are wanted; `None`: all.
+    pub records_max: Option<NonZeroUsize>,
+}
+
+/// The answer to a [`Lookup`]. The order is the same until something changes, except that where
+/// more records match than are wanted, successive answers go round all of them in turn, those
+/// with addresses first.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The records that pass, each with what of it passes.
+    pub records: Vec<(Arc<ReadyRecord>, Selection)>,
+    /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later:
+    /// never earlier. `None` if nothing was found.
+    pub modified_at_ms: Option<UnixMs>,
+}
+
+/// A provider's name for a set of keys that it can remove or change as one, at most
+/// [`ContextId::BYTES_MAX`] bytes. Announcements without one share the empty context.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextId(Box<[u8]>);
+
+/// That a provider has some content: what every source of records becomes.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    /// The content.
+    pub keys: Vec<ContentKey>,
+    /// The provider, and how to reach it.
+    pub record: ProviderRecord,
+    /// The provider's name for the set of keys.
+    pub context: ContextId,
+    /// When the announcement lapses, in milliseconds since the Unix epoch; `None`: it stays until
+    /// it is removed.
+    pub expires_at_ms: Option<UnixMs>,
+}
+
+/// What [`Store::apply`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// (key, record) pairs that were not known before.
+    pub entries_added: u64,
+    /// (key, record) pairs that were known and are now refreshed.
+    pub entries_refreshed: u64,
+}
+
+/// What [`Store::remove`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Groups that are gone.
+    pub groups: u64,
+}
+
+/// What [`Store::sweep`] freed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Entries that were freed.
+    pub entries: u64,
+    /// Groups that were freed.
+    pub groups: u64,
+}
+
+/// How much a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// (key, group) pairs, those not yet swept included.
+    pub entries: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Groups: interned (context, record, expiry).
+    pub groups: u64,
+    /// Bytes of memory that the index takes up.
+    pub bytes: u64,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The store holds as much as it can.
+    #[error("the store is full: {what}")]
+    Full {
+        /// What there is no more room for.
+        what: &'static str,
+    },
+    /// The store cannot be reached, or does not work.
+    #[error("the store does not answer: {reason}")]
+    Unavailable {
+        /// What is known of why.
+        reason: String,
+    },
+}
+
+/// A context ID longer than [`ContextId::BYTES_MAX`].
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("a context ID of {0} bytes, at most {max} are accepted", max = ContextId::BYTES_MAX)]
+pub struct ContextIdError(usize);
+
+impl ContextId {
+    /// IPNI's bound on a context ID, in bytes.
+    pub const BYTES_MAX: usize = 64;
+
+    /// Takes a context ID.
+    pub fn new(bytes: &[u8]) -> Result<Self, ContextIdError> {
+        if bytes.len() > Self::BYTES_MAX {
+            return Err(ContextIdError(bytes.len()));
+        }
+        Ok(Self(bytes.into()))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}

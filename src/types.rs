@@ -1,1 +1,22 @@
-//! types
+//! The domain: keys, peers, addresses, provider records and filters.
+//!
+//! Pure data. Nothing here does I/O, asks for the time or is asynchronous, and nothing here
+//! depends on another module of the crate. Values that came from outside are newtypes that only
+//! parsing can make; parsing never panics and allocates no more than its input is long.
+
+mod addr;
+mod filter;
+mod key;
+mod peer;
+mod ready;
+mod record;
+
+pub use addr::{Addr, AddrError, ProtocolSet};
+pub use filter::{Filter, FilterError, TERM_CHARS_MAX, TERMS_MAX};
+pub use key::{CID_TEXT_BYTES_MAX, ContentKey, DIGEST_BYTES_MAX, KeyError};
+pub use peer::{PeerId, PeerIdError};
+pub use ready::{AnswerSchema, ReadyRecord, Selection};
+pub use record::{
+    BitswapRecord, ExtraFields, GraphsyncRecord, ParsedRecord, PeerRecord, ProviderRecord,
+    RecordError, Schema, UnknownRecord, UnparsableAddrs,
+};

@@ -1,0 +1,3 @@
+//! memory
+#[derive(Debug)]
+pub struct MemoryStore;

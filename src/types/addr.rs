@@ -1,0 +1,194 @@
+//! Multiaddrs: kept as the text they came in, parsed once into what filtering needs.
+
+use std::ops::{BitOr, BitOrAssign};
+
+use multiaddr::Multiaddr;
+use thiserror::Error;
+
+/// The name of every multiaddr protocol, in the order of its bit in a [`ProtocolSet`].
+const PROTOCOL_NAMES: [&str; 42] = [
+    "certhash",
+    "dccp",
+    "dns",
+    "dns4",
+    "dns6",
+    "dnsaddr",
+    "garlic32",
+    "garlic64",
+    "http",
+    "http-path",
+    "https",
+    "ip4",
+    "ip6",
+    "ip6zone",
+    "ipcidr",
+    "memory",
+    "noise",
+    "onion",
+    "onion3",
+    "p2p",
+    "p2p-circuit",
+    "p2p-stardust",
+    "p2p-webrtc-direct",
+    "p2p-webrtc-star",
+    "p2p-websocket-star",
+    "quic",
+    "quic-v1",
+    "sctp",
+    "sni",
+    "tcp",
+    "tls",
+    "udp",
+    "udt",
+    "unix",
+    "utp",
+    "webrtc",
+    "webrtc-direct",
+    "webtransport",
+    "ws",
+    "wss",
+    "x-parity-ws",
+    "x-parity-wss",
+];
+
+/// A set of multiaddr protocols: one bit a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ProtocolSet(u64);
+
+impl ProtocolSet {
+    /// The set without any protocol.
+    pub const EMPTY: Self = Self(0);
+
+    /// The set of the one protocol called `name` (in any case), if there is one.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let position = PROTOCOL_NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+        Some(Self(1 << position))
+    }
+
+    /// Whether the two sets share a protocol.
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether the set is without any protocol.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for ProtocolSet {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for ProtocolSet {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// An address: its text, and the protocols of its components.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addr {
+    text: Box<str>,
+    protocols: ProtocolSet,
+}
+
+/// Why a text is not an address that clients can read.
+#[derive(Debug, Error)]
+#[error("not a multiaddr: {reason}")]
+pub struct AddrError {
+    reason: String,
+}
+
+impl Addr {
+    /// Reads a multiaddr's text.
+    pub fn parse(text: &str) -> Result<Self, AddrError> {
+        let parsed: Multiaddr = text
+            .parse()
+            .map_err(|error: multiaddr::Error| AddrError { reason: error.to_string() })?;
+        if parsed.is_empty() {
+            return Err(AddrError { reason: "no component".to_owned() });
+        }
+        let protocols = parsed
+            .protocol_stack()
+            .filter_map(ProtocolSet::of_name)
+            .fold(ProtocolSet::EMPTY, ProtocolSet::bitor);
+        Ok(Self { text: text.into(), protocols })
+    }
+
+    /// An address whose text does not parse, for those who keep such: every segment that is the
+    /// name of a protocol counts as a component.
+    pub fn unparsable(text: &str) -> Self {
+        let protocols = text
+            .split('/')
+            .filter_map(ProtocolSet::of_name)
+            .fold(ProtocolSet::EMPTY, ProtocolSet::bitor);
+        Self { text: text.into(), protocols }
+    }
+
+    /// The text, as it came.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The protocols of its components, relay hops included.
+    pub fn protocols(&self) -> ProtocolSet {
+        self.protocols
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> ProtocolSet {
+        names
+            .iter()
+            .map(|name| ProtocolSet::of_name(name).unwrap())
+            .fold(ProtocolSet::EMPTY, ProtocolSet::bitor)
+    }
+
+    #[test]
+    fn the_protocols_are_those_of_every_component() {
+        let peer = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+        let cases = [
+            ("/ip4/192.0.2.1/tcp/4001".to_owned(), set(&["ip4", "tcp"])),
+            ("/ip6/2001:db8::1/udp/4001/quic-v1".to_owned(), set(&["ip6", "udp", "quic-v1"])),
+            ("/dns4/example.org/tcp/443/wss".to_owned(), set(&["dns4", "tcp", "wss"])),
+            (
+                format!("/ip4/192.0.2.1/tcp/4001/ws/p2p/{peer}/p2p-circuit"),
+                set(&["ip4", "tcp", "ws", "p2p", "p2p-circuit"]),
+            ),
+        ];
+        for (text, protocols) in cases {
+            let addr = Addr::parse(&text).unwrap();
+            assert_eq!((addr.as_str(), addr.protocols()), (&text[..], protocols));
+        }
+    }
+
+    #[test]
+    fn what_is_no_multiaddr_is_refused() {
+        for text in ["", "/", "ip4/1.2.3.4", "/ip4", "/ip4/1.2.3.4/tcp/70000", "/foo/bar", "/ip4/x"]
+        {
+            assert!(Addr::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unparsable_address_still_shows_the_protocols_it_names() {
+        let addr = Addr::unparsable("/ip4/1.2.3.4/tcp/1/newthing/ws");
+        assert_eq!(addr.protocols(), set(&["ip4", "tcp", "ws"]));
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_only_whole() {
+        assert_eq!(ProtocolSet::of_name("QUIC-V1"), ProtocolSet::of_name("quic-v1"));
+        assert_eq!(ProtocolSet::of_name("fakeproto"), None);
+        assert_eq!(ProtocolSet::of_name(""), None);
+        assert!(!set(&["ws"]).intersects(set(&["wss"])));
+    }
+}

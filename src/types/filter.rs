@@ -1,0 +1,195 @@
+//! Filters: `transport` (seeds/002), `filter-addrs` and `filter-protocols` (IPIP-484).
+//!
+//! A filter is worked out once a request, into sets of multiaddr protocols; selecting from a
+//! record then compares bits. The parameters combine by AND; a repeated one joins its lists; an
+//! empty one is no filter.
+
+use thiserror::Error;
+
+use super::addr::ProtocolSet;
+use super::ready::{ReadyRecord, Selection};
+
+/// The most terms that one parameter may have.
+pub const TERMS_MAX: usize = 64;
+
+/// The most characters that one term may have.
+pub const TERM_CHARS_MAX: usize = 63;
+
+/// What a request wants of records and of their addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    transport: Option<ProtocolSet>,
+    addrs: Option<AddrFilter>,
+    protocols: Option<ProtocolFilter>,
+}
+
+/// Why a filter cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum FilterError {
+    /// More terms than are accepted.
+    #[error("{parameter}: {terms} terms, at most {TERMS_MAX} are accepted")]
+    TooManyTerms {
+        /// The query parameter.
+        parameter: &'static str,
+        /// How many there are.
+        terms: usize,
+    },
+    /// A term longer than any protocol's name.
+    #[error("{parameter}: a term of {chars} characters, at most {TERM_CHARS_MAX} are accepted")]
+    TermTooLong {
+        /// The query parameter.
+        parameter: &'static str,
+        /// How long it is.
+        chars: usize,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct AddrFilter {
+    any: ProtocolSet,
+    none: ProtocolSet,
+    has_positive: bool,
+    has_negative: bool,
+    unknown: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ProtocolFilter {
+    names: Vec<String>,
+    unknown: bool,
+}
+
+impl Filter {
+    /// Reads the filter out of a query string, percent-encoded as it stands in the URL. Other
+    /// parameters are ignored.
+    pub fn from_query(query: &str) -> Result<Self, FilterError> {
+        if query.is_empty() {
+            return Ok(Self::default());
+        }
+        let transport = Terms::read("transport", query)?;
+        let addrs = Terms::read("filter-addrs", query)?;
+        let protocols = Terms::read("filter-protocols", query)?;
+        Ok(Self {
+            transport: transport.map(|terms| terms.protocol_set()),
+            addrs: addrs.map(|terms| terms.into_addr_filter()),
+            protocols: protocols.map(|terms| terms.into_protocol_filter()),
+        })
+    }
+
+    /// Whether everything passes.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What of a record passes; `None` when the record does not.
+    pub fn select(&self, record: &ReadyRecord) -> Option<Selection> {
+        if !self.protocols.as_ref().is_none_or(|filter| filter.passes(record)) {
+            return None;
+        }
+        if self.transport.is_none() && self.addrs.is_none() {
+            return Some(Selection::Whole);
+        }
+        // An unknown schema without a usual list of addresses is none of our business.
+        let Some(addrs) = record.addr_protocols() else {
+            let is_opaque = record.schema() == super::Schema::Unknown;
+            return (is_opaque || self.passes_without_addrs()).then_some(Selection::Whole);
+        };
+        if !record.has_addrs() {
+            return self.passes_without_addrs().then_some(Selection::Whole);
+        }
+        let passing = addrs.enumerate().filter(|(_, protocols)| self.passes_addr(*protocols));
+        let kept: smallvec::SmallVec<[u16; 12]> =
+            passing.filter_map(|(position, _)| u16::try_from(position).ok()).collect();
+        match kept.len() {
+            0 => None,
+            all if all == record.addr_count() => Some(Selection::Whole),
+            _ => Some(Selection::Addrs(kept)),
+        }
+    }
+
+    fn passes_addr(&self, protocols: ProtocolSet) -> bool {
+        self.transport.is_none_or(|any| protocols.intersects(any))
+            && self.addrs.as_ref().is_none_or(|filter| filter.passes(protocols))
+    }
+
+    fn passes_without_addrs(&self) -> bool {
+        self.transport.is_none() && self.addrs.as_ref().is_none_or(|filter| filter.unknown)
+    }
+}
+
+impl AddrFilter {
+    fn passes(&self, protocols: ProtocolSet) -> bool {
+        let only_unknown = self.unknown && !self.has_positive && !self.has_negative;
+        !only_unknown
+            && !protocols.intersects(self.none)
+            && (!self.has_positive || protocols.intersects(self.any))
+    }
+}
+
+impl ProtocolFilter {
+    fn passes(&self, record: &ReadyRecord) -> bool {
+        let Some(protocols) = record.protocol_names() else { return true };
+        let is_named =
+            |protocol: &String| self.names.iter().any(|name| name.eq_ignore_ascii_case(protocol));
+        (self.unknown && protocols.is_empty()) || protocols.iter().any(is_named)
+    }
+}
+
+/// The terms of one parameter, trimmed and in lower case.
+struct Terms(Vec<String>);
+
+impl Terms {
+    /// `None` where the parameter is missing or empty.
+    fn read(parameter: &'static str, query: &str) -> Result<Option<Self>, FilterError> {
+        let values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == parameter);
+        let mut terms = Vec::new();
+        let mut count = 0;
+        for (_, value) in values {
+            for term in value.split(',').map(str::trim).filter(|term| !term.is_empty()) {
+                let chars = term.chars().count();
+                if chars > TERM_CHARS_MAX {
+                    return Err(FilterError::TermTooLong { parameter, chars });
+                }
+                count += 1;
+                if count <= TERMS_MAX {
+                    terms.push(term.to_ascii_lowercase());
+                }
+            }
+        }
+        if count > TERMS_MAX {
+            return Err(FilterError::TooManyTerms { parameter, terms: count });
+        }
+        Ok((!terms.is_empty()).then_some(Self(terms)))
+    }
+
+    /// The named protocols; names that no protocol has match nothing.
+    fn protocol_set(&self) -> ProtocolSet {
+        let sets = self.0.iter().filter_map(|name| ProtocolSet::of_name(name));
+        sets.fold(ProtocolSet::EMPTY, |all, one| all | one)
+    }
+
+    fn into_addr_filter(self) -> AddrFilter {
+        let mut filter = AddrFilter::default();
+        for term in &self.0 {
+            if term == "unknown" {
+                filter.unknown = true;
+            } else if let Some(name) = term.strip_prefix('!') {
+                filter.has_negative = true;
+                filter.none |= ProtocolSet::of_name(name.trim()).unwrap_or_default();
+            } else {
+                filter.has_positive = true;
+                filter.any |= ProtocolSet::of_name(term).unwrap_or_default();
+            }
+        }
+        filter
+    }
+
+    fn into_protocol_filter(mut self) -> ProtocolFilter {
+        let all = self.0.len();
+        self.0.retain(|term| term != "unknown");
+        ProtocolFilter { unknown: self.0.len() < all, names: self.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

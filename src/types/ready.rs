@@ -1,0 +1,210 @@
+//! Records ready for answers: the JSON rendered once, the filters' questions answered once.
+//!
+//! An answer is a concatenation of these bytes. Where a filter keeps only some of the addresses,
+//! the record's bytes around them are copied too; nothing is parsed or serialised again.
+
+use std::collections::HashSet;
+
+use smallvec::SmallVec;
+
+use super::addr::ProtocolSet;
+use super::peer::PeerId;
+use super::record::{AddrsLayout, ProviderRecord, Schema};
+
+/// The schema that records are served in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnswerSchema {
+    /// The one that they were announced in.
+    #[default]
+    Announced,
+    /// `bitswap` and `graphsync-filecoinv1` as `peer`; others as announced.
+    Peer,
+}
+
+/// A provider record that is ready to be part of an answer.
+#[derive(Clone, Debug)]
+pub struct ReadyRecord {
+    json: Box<str>,
+    schema: Schema,
+    peer: Option<PeerId>,
+    addrs: Option<AddrsLayout>,
+    protocols: Protocols,
+    identity: [u8; 16],
+    digest: [u8; 16],
+}
+
+/// The transfer protocols that a record names.
+#[derive(Clone, Debug)]
+enum Protocols {
+    /// These; none: unknown.
+    Named(Box<[String]>),
+    /// Protocol filters do not apply: an unknown schema without `Protocols` of the usual shape.
+    Opaque,
+}
+
+/// Which part of a record passes a filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All of it.
+    Whole,
+    /// All of it but the addresses that are not at these positions.
+    Addrs(SmallVec<[u16; 12]>),
+}
+
+impl ReadyRecord {
+    /// Renders a record.
+    pub fn new(record: ProviderRecord, schema: AnswerSchema) -> Self {
+        let record = match schema {
+            AnswerSchema::Announced => record,
+            AnswerSchema::Peer => record.into_peer(),
+        };
+        let (json, addrs) = record.write().into_parts();
+        let protocols = match &record {
+            ProviderRecord::Unknown(unknown) if unknown.protocols().is_none() => Protocols::Opaque,
+            _ => Protocols::Named(record.protocols().into()),
+        };
+        Self {
+            schema: record.schema(),
+            peer: record.peer().cloned(),
+            identity: identity(&json, record.schema(), addrs.as_ref()),
+            digest: short_hash(json.as_bytes()),
+            json: json.into(),
+            addrs,
+            protocols,
+        }
+    }
+
+    /// The record's JSON, on one line.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The schema that the record is served in.
+    pub fn schema(&self) -> Schema {
+        self.schema
+    }
+
+    /// The provider; a record of an unknown schema may name none.
+    pub fn peer(&self) -> Option<&PeerId> {
+        self.peer.as_ref()
+    }
+
+    /// Whether the record has an address.
+    pub fn has_addrs(&self) -> bool {
+        self.addr_count() > 0
+    }
+
+    /// How many addresses the record has.
+    pub fn addr_count(&self) -> usize {
+        self.addrs.as_ref().map_or(0, |addrs| addrs.items.len())
+    }
+
+    /// Says which record this is, whatever its addresses: the same provider, schema and
+    /// protocol-specific fields give the same value. Nobody can make two records that share one.
+    pub fn identity(&self) -> [u8; 16] {
+        self.identity
+    }
+
+    /// A hash of the record's JSON.
+    pub fn digest(&self) -> [u8; 16] {
+        self.digest
+    }
+
+    /// How many bytes [`ReadyRecord::write_to`] writes at most.
+    pub fn len_bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    /// Appends the selected part of the record's JSON.
+    pub fn write_to(&self, selection: &Selection, out: &mut Vec<u8>) {
+        match (selection, &self.addrs) {
+            (Selection::Addrs(kept), Some(addrs)) => self.write_some_addrs(addrs, kept, out),
+            _ => out.extend_from_slice(self.json.as_bytes()),
+        }
+    }
+
+    /// The same record with the addresses of `other` after its own, each once; `None` when it has
+    /// them all. `other` must have the same identity.
+    pub fn with_addrs_of(&self, other: &Self) -> Option<Self> {
+        debug_assert_eq!(self.identity, other.identity);
+        let (ours, theirs) = (self.addrs.as_ref()?, other.addrs.as_ref()?);
+        let known: HashSet<&str> = ours.items.iter().map(|item| self.item(item)).collect();
+        let new: Vec<_> =
+            theirs.items.iter().filter(|item| !known.contains(other.item(item))).collect();
+        if new.is_empty() {
+            return None;
+        }
+        let (head, tail) = self.json.split_at(ours.end as usize);
+        let mut json = String::with_capacity(self.json.len() + other.json.len());
+        json.push_str(head);
+        let mut items = ours.items.to_vec();
+        for item in new {
+            if !items.is_empty() {
+                json.push(',');
+            }
+            let start = json.len() as u32;
+            json.push_str(other.item(item));
+            items.push((start, json.len() as u32, item.2));
+        }
+        let addrs = AddrsLayout { start: ours.start, end: json.len() as u32, items: items.into() };
+        json.push_str(tail);
+        let digest = short_hash(json.as_bytes());
+        Some(Self { json: json.into(), addrs: Some(addrs), digest, ..self.clone() })
+    }
+
+    /// The protocols of each address, in order; `None` where the record has no list of addresses.
+    pub(super) fn addr_protocols(&self) -> Option<impl Iterator<Item = ProtocolSet>> {
+        self.addrs.as_ref().map(|addrs| addrs.items.iter().map(|(_, _, protocols)| *protocols))
+    }
+
+    /// The names of the transfer protocols; `None` where protocol filters do not apply.
+    pub(super) fn protocol_names(&self) -> Option<&[String]> {
+        match &self.protocols {
+            Protocols::Named(names) => Some(names),
+            Protocols::Opaque => None,
+        }
+    }
+
+    fn item(&self, (start, end, _): &(u32, u32, ProtocolSet)) -> &str {
+        self.json.get(*start as usize..*end as usize).expect("an address stands inside its record")
+    }
+
+    fn write_some_addrs(&self, addrs: &AddrsLayout, kept: &[u16], out: &mut Vec<u8>) {
+        let (head, rest) = self.json.split_at(addrs.start as usize);
+        let (_, tail) = rest.split_at((addrs.end - addrs.start) as usize);
+        out.extend_from_slice(head.as_bytes());
+        let items = kept.iter().filter_map(|position| addrs.items.get(usize::from(*position)));
+        for (written, item) in items.enumerate() {
+            if written > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(self.item(item).as_bytes());
+        }
+        out.extend_from_slice(tail.as_bytes());
+    }
+}
+
+/// Everything but the addresses, hashed. A record of an unknown schema is nobody's but its own:
+/// all its bytes count.
+fn identity(json: &str, schema: Schema, addrs: Option<&AddrsLayout>) -> [u8; 16] {
+    match addrs {
+        Some(addrs) if schema != Schema::Unknown => {
+            let (head, rest) = json.split_at(addrs.start as usize);
+            let (_, tail) = rest.split_at((addrs.end - addrs.start) as usize);
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(head.as_bytes()).update(tail.as_bytes());
+            shorten(&hasher.finalize())
+        }
+        _ => short_hash(json.as_bytes()),
+    }
+}
+
+fn short_hash(bytes: &[u8]) -> [u8; 16] {
+    shorten(&blake3::hash(bytes))
+}
+
+/// 128 bits: finding two records that share them takes 2^64 tries.
+fn shorten(hash: &blake3::Hash) -> [u8; 16] {
+    let (short, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    *short
+}

@@ -1,0 +1,186 @@
+//! Provider records: parsed by a switch on `Schema`, never on `Protocol`.
+//!
+//! What we know of a schema is typed and checked; what we do not know survives: unknown fields of
+//! known schemas as they came, records of unknown schemas byte for byte. A record that a client
+//! could not use (no `Schema`, a known schema without a valid `ID`) is refused with a reason.
+//! Source: seeds/002, "Provider Records" and "Known Transfer Protocols"; `peer` is IPIP-417.
+
+mod bitswap;
+mod fields;
+mod graphsync;
+mod peer;
+mod unknown;
+mod writer;
+
+use thiserror::Error;
+
+pub use bitswap::BitswapRecord;
+pub use fields::ExtraFields;
+pub use graphsync::GraphsyncRecord;
+pub use peer::PeerRecord;
+pub use unknown::UnknownRecord;
+
+use super::addr::Addr;
+use super::peer::{PeerId, PeerIdError};
+use fields::Fields;
+pub(super) use writer::{AddrsLayout, RecordWriter};
+
+/// The most addresses that one record may carry.
+const ADDRS_MAX: usize = 4096;
+
+/// Which schema a record is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Schema {
+    /// `bitswap`.
+    Bitswap,
+    /// `graphsync-filecoinv1`.
+    Graphsync,
+    /// `peer`.
+    Peer,
+    /// Any other.
+    Unknown,
+}
+
+/// One provider record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProviderRecord {
+    /// Schema `bitswap`.
+    Bitswap(BitswapRecord),
+    /// Schema `graphsync-filecoinv1`.
+    Graphsync(GraphsyncRecord),
+    /// Schema `peer`.
+    Peer(PeerRecord),
+    /// Any other schema.
+    Unknown(UnknownRecord),
+}
+
+/// What becomes of an address that does not parse as a multiaddr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnparsableAddrs {
+    /// It is left out: clients that meet one drop the whole record, or all that follow.
+    #[default]
+    Drop,
+    /// It stays.
+    Keep,
+}
+
+/// A record, and what was left out of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParsedRecord {
+    /// The record.
+    pub record: ProviderRecord,
+    /// How many addresses were left out because they do not parse.
+    pub addrs_dropped: usize,
+}
+
+/// Why a JSON text is not a provider record.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// Not a JSON object.
+    #[error("not a JSON object: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A field that every record of the schema has is not there.
+    #[error("the record has no `{0}`")]
+    Missing(&'static str),
+    /// A known field stands twice.
+    #[error("the record has `{0}` twice")]
+    Twice(&'static str),
+    /// A known field holds a value of another type.
+    #[error("`{field}` must be {expected}")]
+    Type {
+        /// The field's name.
+        field: &'static str,
+        /// What it must hold.
+        expected: &'static str,
+    },
+    /// `ID` is not a peer ID.
+    #[error("`ID` is not a peer ID")]
+    PeerId(#[source] PeerIdError),
+    /// More addresses than a record may carry.
+    #[error("{0} addresses, at most {ADDRS_MAX} are accepted")]
+    TooManyAddrs(usize),
+}
+
+impl ProviderRecord {
+    /// Reads one record from its JSON text.
+    pub fn parse(json: &str, unparsable: UnparsableAddrs) -> Result<ParsedRecord, RecordError> {
+        let json = json.trim();
+        let mut fields = Fields::read(json, unparsable)?;
+        let schema = fields.string("Schema")?.ok_or(RecordError::Missing("Schema"))?;
+        let record = match schema.as_str() {
+            bitswap::SCHEMA => Self::Bitswap(BitswapRecord::from_fields(&mut fields)?),
+            graphsync::SCHEMA => Self::Graphsync(GraphsyncRecord::from_fields(&mut fields)?),
+            peer::SCHEMA => Self::Peer(PeerRecord::from_fields(&mut fields)?),
+            _ => Self::Unknown(UnknownRecord::from_fields(schema, json, &mut fields)),
+        };
+        Ok(ParsedRecord { record, addrs_dropped: fields.addrs_dropped() })
+    }
+
+    /// The schema that the record is of.
+    pub fn schema(&self) -> Schema {
+        match self {
+            Self::Bitswap(_) => Schema::Bitswap,
+            Self::Graphsync(_) => Schema::Graphsync,
+            Self::Peer(_) => Schema::Peer,
+            Self::Unknown(_) => Schema::Unknown,
+        }
+    }
+
+    /// The provider; a record of an unknown schema may name none.
+    pub fn peer(&self) -> Option<&PeerId> {
+        match self {
+            Self::Bitswap(record) => Some(&record.id),
+            Self::Graphsync(record) => Some(&record.id),
+            Self::Peer(record) => Some(&record.id),
+            Self::Unknown(record) => record.id(),
+        }
+    }
+
+    /// The addresses; `None` where the record has no such list.
+    pub fn addrs(&self) -> Option<&[Addr]> {
+        match self {
+            Self::Bitswap(record) => record.addrs.as_deref(),
+            Self::Graphsync(record) => record.addrs.as_deref(),
+            Self::Peer(record) => record.addrs.as_deref(),
+            Self::Unknown(record) => record.addrs(),
+        }
+    }
+
+    /// The names of the transfer protocols: `Protocols`, or `Protocol` of the legacy schemas.
+    pub fn protocols(&self) -> &[String] {
+        match self {
+            Self::Bitswap(record) => record.protocol.as_slice(),
+            Self::Graphsync(record) => record.protocol.as_slice(),
+            Self::Peer(record) => record.protocols.as_deref().unwrap_or_default(),
+            Self::Unknown(record) => record.protocols().unwrap_or_default(),
+        }
+    }
+
+    /// The record in the `peer` schema: `bitswap` and `graphsync-filecoinv1` are turned into it,
+    /// their protocol becomes the only one, and their other fields stay as they are.
+    pub fn into_peer(self) -> Self {
+        match self {
+            Self::Bitswap(record) => Self::Peer(record.into()),
+            Self::Graphsync(record) => Self::Peer(record.into()),
+            Self::Peer(_) | Self::Unknown(_) => self,
+        }
+    }
+
+    /// The record's JSON, on one line.
+    pub fn to_json(&self) -> String {
+        self.write().into_parts().0
+    }
+
+    /// Writes the record, keeping track of where its addresses stand.
+    pub(super) fn write(&self) -> RecordWriter {
+        match self {
+            Self::Bitswap(record) => record.write(),
+            Self::Graphsync(record) => record.write(),
+            Self::Peer(record) => record.write(),
+            Self::Unknown(record) => record.write(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

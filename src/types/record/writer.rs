@@ -1,0 +1,134 @@
+//! Writing a record's JSON while noting where its addresses stand.
+
+use std::borrow::Cow;
+
+use super::fields::ExtraFields;
+use crate::types::addr::{Addr, ProtocolSet};
+
+/// Where the addresses stand in a record's JSON, so that an answer can leave some out by copying.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::types) struct AddrsLayout {
+    /// First byte after the list's `[`.
+    pub(in crate::types) start: u32,
+    /// The list's `]`.
+    pub(in crate::types) end: u32,
+    /// Each address: its first byte, the byte after its last (quotes included), its protocols.
+    pub(in crate::types) items: Box<[(u32, u32, ProtocolSet)]>,
+}
+
+/// A JSON object in the making, on one line.
+pub(in crate::types) struct RecordWriter {
+    json: String,
+    addrs: Option<AddrsLayout>,
+}
+
+impl RecordWriter {
+    pub(super) fn new() -> Self {
+        Self { json: String::from("{"), addrs: None }
+    }
+
+    /// A record that is already JSON.
+    pub(super) fn verbatim(json: String, addrs: Option<AddrsLayout>) -> Self {
+        Self { json, addrs }
+    }
+
+    pub(super) fn string(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
+        push_string(&mut self.json, value);
+        self
+    }
+
+    pub(super) fn optional_string(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.string(name, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn optional_boolean(self, name: &str, value: Option<bool>) -> Self {
+        match value {
+            Some(true) => self.raw(name, "true"),
+            Some(false) => self.raw(name, "false"),
+            None => self,
+        }
+    }
+
+    pub(super) fn strings(mut self, name: &str, values: Option<&[String]>) -> Self {
+        let Some(values) = values else { return self };
+        self.name(name);
+        self.json.push('[');
+        for (position, value) in values.iter().enumerate() {
+            if position > 0 {
+                self.json.push(',');
+            }
+            push_string(&mut self.json, value);
+        }
+        self.json.push(']');
+        self
+    }
+
+    pub(super) fn addrs(mut self, addrs: Option<&[Addr]>) -> Self {
+        let Some(addrs) = addrs else { return self };
+        self.name("Addrs");
+        self.json.push('[');
+        let start = offset(self.json.len());
+        let mut items = Vec::with_capacity(addrs.len());
+        for addr in addrs {
+            if !items.is_empty() {
+                self.json.push(',');
+            }
+            let first = offset(self.json.len());
+            push_string(&mut self.json, addr.as_str());
+            items.push((first, offset(self.json.len()), addr.protocols()));
+        }
+        self.addrs = Some(AddrsLayout { start, end: offset(self.json.len()), items: items.into() });
+        self.json.push(']');
+        self
+    }
+
+    pub(super) fn extra(self, extra: &ExtraFields) -> Self {
+        extra.iter().fold(self, |writer, (name, value)| writer.raw(name, value))
+    }
+
+    pub(super) fn end(mut self) -> Self {
+        self.json.push('}');
+        self
+    }
+
+    /// The JSON, and where its addresses stand.
+    pub(in crate::types) fn into_parts(self) -> (String, Option<AddrsLayout>) {
+        (self.json, self.addrs)
+    }
+
+    fn raw(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
+        self.json.push_str(value);
+        self
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.json.len() > 1 {
+            self.json.push(',');
+        }
+        push_string(&mut self.json, name);
+        self.json.push(':');
+    }
+}
+
+/// JSON on one line: line breaks can only stand between its tokens, where they mean nothing.
+pub(super) fn single_line(json: &str) -> Cow<'_, str> {
+    if json.contains(['\n', '\r']) {
+        Cow::Owned(json.replace(['\n', '\r'], ""))
+    } else {
+        Cow::Borrowed(json)
+    }
+}
+
+/// An offset into a record. Records are bounded far below 4 GiB by whoever reads them in.
+pub(super) fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a record is bounded far below 4 GiB")
+}
+
+fn push_string(json: &mut String, value: &str) {
+    json.push_str(&serde_json::to_string(value).expect("a string always has a JSON form"));
+}
