@@ -1,1 +1,213 @@
-//! cli
+//! The command line: `fingerpost serve`, `lookup` and `config`, one file each.
+//!
+//! A command returns its exit code, or an error that is printed here once, with its causes, on
+//! standard error. Exit codes: 2 for a wrong command line or wrong settings, 1 for what failed
+//! later; `lookup` keeps 1 for "nobody has it", so all its errors are 2. A reader of standard
+//! output that goes away (`| head`) is no failure.
+
+mod config;
+mod lookup;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use crate::config::{ConfigError, load, with_settings};
+
+/// Exit code for a wrong command line or wrong settings.
+const EXIT_USAGE: u8 = 2;
+
+/// Exit code for what failed after that.
+const EXIT_FAILURE: u8 = 1;
+
+/// Where else the flags of settings can be given.
+const NAMES: &str = "\
+A setting has one name in three places: rate_limit in the file, FINGERPOST_RATE_LIMIT in the \
+environment, --rate-limit here. Flags win over the environment, and the environment over the file. \
+Lists are separated by commas; durations look like 15s, 5m or 48h.";
+
+/// Parses the command line, runs the command, and says how the process ends.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return print_usage(&error),
+    };
+    match dispatch(&matches, variables) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = exit_code(&error, matches.subcommand_name());
+            print_error(&error, &mut io::stderr().lock());
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// The whole command line.
+fn command() -> Command {
+    let styles = Styles::styled()
+        .header(AnsiColor::Green.on_default().bold())
+        .usage(AnsiColor::Green.on_default().bold())
+        .literal(AnsiColor::Cyan.on_default().bold());
+    let short = format!("{NAMES}\n\n-h lists what is set most often, --help all settings.");
+    Command::new("fingerpost")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A delegated content router for IPFS: who has this CID, and how do I reach them?")
+        .styles(styles)
+        .max_term_width(100)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            with_settings(serve::ServeArgs::augment_args(Command::new("serve")))
+                .about("Serve the Routing V1 API, from files and from what is announced")
+                .after_help(short.clone())
+                .after_long_help(NAMES),
+        )
+        .subcommand(
+            lookup::LookupArgs::augment_args(Command::new("lookup"))
+                .about("Ask a Routing V1 server who has a CID"),
+        )
+        .subcommand(
+            with_settings(config::ConfigArgs::augment_args(Command::new("config")))
+                .about("Print the effective settings and where each came from")
+                .after_help(short)
+                .after_long_help(NAMES),
+        )
+}
+
+fn dispatch(
+    matches: &ArgMatches,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> anyhow::Result<ExitCode> {
+    match matches.subcommand().context("a command is required")? {
+        ("serve", matches) => {
+            serve::run(serve::ServeArgs::from_arg_matches(matches)?, load(matches, variables)?)
+        }
+        ("lookup", matches) => lookup::run(lookup::LookupArgs::from_arg_matches(matches)?),
+        ("config", matches) => {
+            let args = config::ConfigArgs::from_arg_matches(matches)?;
+            config::run(&args, || load(matches, variables), &mut io::stdout().lock())
+        }
+        (other, _) => anyhow::bail!("`{other}` is no command"),
+    }
+}
+
+/// Prints help and version on standard output, and what is wrong with the command line on standard
+/// error; both are clap's own words.
+fn print_usage(error: &clap::Error) -> ExitCode {
+    // There is nowhere left to say that printing failed.
+    let _unprintable = error.print();
+    ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 })
+}
+
+fn print_error(error: &anyhow::Error, stderr: &mut impl Write) {
+    let causes = error.chain().skip(1).map(|cause| format!("\n  caused by: {cause}"));
+    // There is nowhere left to say that printing failed.
+    let _unprintable = writeln!(stderr, "error: {error}{}", causes.collect::<String>());
+}
+
+fn exit_code(error: &anyhow::Error, command: Option<&str>) -> u8 {
+    let is_usage = error.is::<ConfigError>() || error.is::<clap::Error>();
+    if is_usage || command == Some("lookup") { EXIT_USAGE } else { EXIT_FAILURE }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    fn help(arguments: &[&str]) -> String {
+        let arguments = ["fingerpost"].iter().chain(arguments);
+        command().try_get_matches_from(arguments).unwrap_err().render().to_string()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_long_help_names_every_setting_its_default_and_its_variable() {
+        let text = help(&["serve", "--help"]);
+        let settings = Settings::augment_args(Command::new("settings"));
+        for arg in settings.get_arguments() {
+            let name = arg.get_id().as_str();
+            assert!(text.contains(&format!("--{}", name.replace('_', "-"))), "{name}");
+            let variable = format!("[env: FINGERPOST_{}]", name.to_uppercase());
+            assert!(text.contains(&variable), "{variable}");
+        }
+        assert!(text.contains("[default: 127.0.0.1:8190]"), "{text}");
+    }
+
+    #[test]
+    fn the_short_help_is_short() {
+        let (short, long) = (help(&["serve", "-h"]), help(&["serve", "--help"]));
+        assert!(short.contains("--rate-limit ") && !short.contains("--write-timeout"), "{short}");
+        assert!(short.lines().count() * 2 < long.lines().count(), "{short}");
+    }
+
+    #[test]
+    fn an_unknown_flag_names_the_nearest_one() {
+        let text = help(&["serve", "--rate-limt", "5"]);
+        assert!(text.contains("'--rate-limit'"), "{text}");
+    }
+
+    #[test]
+    fn the_flags_of_a_car_import_stand_beside_import_only() {
+        let base = ["fingerpost", "serve"];
+        let alone = base.iter().chain(&["--provider", "p"]);
+        assert!(command().try_get_matches_from(alone).is_err());
+        let beside = base.iter().chain(&[
+            "--import",
+            "a.car",
+            "b.car",
+            "--import",
+            "c.car",
+            "--provider",
+            "p",
+            "--addr",
+            "/a",
+            "--addr",
+            "/b",
+            "--protocol",
+            "transport-bitswap",
+        ]);
+        let matches = command().try_get_matches_from(beside).unwrap();
+        let serve = matches.subcommand_matches("serve").unwrap();
+        let args = serve::ServeArgs::from_arg_matches(serve).unwrap();
+        assert_eq!(args.import.len(), 3);
+        assert_eq!(args.addr, ["/a", "/b"]);
+    }
+
+    #[test]
+    fn errors_are_printed_with_their_causes() {
+        let error = anyhow::anyhow!("inner").context("middle").context("outer");
+        let mut printed = Vec::new();
+        print_error(&error, &mut printed);
+        let expected = "error: outer\n  caused by: middle\n  caused by: inner\n";
+        assert_eq!(String::from_utf8(printed).unwrap(), expected);
+    }
+
+    #[test]
+    fn exit_codes_tell_wrong_settings_from_later_failures() {
+        let settings = anyhow::Error::from(ConfigError { problems: Vec::new() });
+        assert_eq!(exit_code(&settings, Some("serve")), EXIT_USAGE);
+        let later = anyhow::anyhow!("later");
+        assert_eq!(exit_code(&later, Some("serve")), EXIT_FAILURE);
+        assert_eq!(exit_code(&later, Some("lookup")), EXIT_USAGE);
+        let gone = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(is_broken_pipe(&gone) && !is_broken_pipe(&later));
+    }
+}

@@ -1,1 +1,332 @@
-//! config
+//! Settings: one struct, [`Settings`], from which the keys of the file, the environment variables,
+//! the flags, `--help`, the example file and the origin of each value follow.
+//!
+//! A setting has one name everywhere: `rate_limit` in the file is `FINGERPOST_RATE_LIMIT` and
+//! `--rate-limit`. The file is weaker than the environment, and the environment than the flags.
+//!
+//! Invariants: a value passes through the same parser whichever source it comes from; settings that
+//! were loaded keep all rules of `rules.rs`; nothing here reads the process's environment, which is
+//! a parameter. On failure all problems of all sources are returned at once, each with its place,
+//! and no settings.
+
+mod choices;
+mod duration;
+mod environment;
+mod error;
+mod file;
+mod log_filter;
+mod networks;
+mod rules;
+mod schema;
+mod settings;
+mod workers;
+mod write;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
+
+pub use choices::{EmptyStatus, LogFormat, RecordSchema};
+pub use duration::{DURATION_MAX, DurationError, format_duration, parse_duration};
+pub use error::{ConfigError, ConfigProblem, Origin};
+pub use log_filter::{LogFilter, LogFilterError};
+pub use networks::{Networks, NetworksError};
+pub use settings::Settings;
+pub use workers::{Workers, WorkersError};
+pub use write::example;
+
+use schema::{Schema, Setting};
+
+/// The flag that names the file of settings; not a setting itself.
+const CONFIG_FLAG: &str = "config";
+
+/// The effective settings, and where each of them came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    effective: Vec<Effective>,
+}
+
+impl Loaded {
+    /// Each setting with its value and origin, in the order of [`Settings`].
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+
+    /// The settings that were given somewhere, for the log of a start.
+    pub fn given(&self) -> impl Iterator<Item = &Effective> {
+        self.effective.iter().filter(|effective| effective.origin != Origin::Default)
+    }
+
+    /// Where the setting called `name` in the file came from; `None` if there is none of that name.
+    pub fn origin(&self, name: &str) -> Option<&Origin> {
+        self.effective.iter().find(|effective| effective.name == name).map(|found| &found.origin)
+    }
+}
+
+/// One effective setting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Effective {
+    /// Its name in the file.
+    pub name: String,
+    /// Its value as the file writes it; `None` for a secret.
+    pub value: Option<String>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The title of its group.
+    pub heading: String,
+}
+
+impl fmt::Display for Effective {
+    /// `rate_limit = 5 (flag --rate-limit)`; a secret without its value.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, value, origin, .. } = self;
+        write!(formatter, "{name} = {} ({origin})", value.as_deref().unwrap_or("<not shown>"))
+    }
+}
+
+/// A value that a source gives to a setting: its canonical text.
+struct Given {
+    name: String,
+    value: String,
+    origin: Origin,
+}
+
+/// Adds `--config` and the flag of every setting to a command, so that [`load`] can read them.
+pub fn with_settings(command: Command) -> Command {
+    let config = Arg::new(CONFIG_FLAG)
+        .long(CONFIG_FLAG)
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("File of settings (TOML)")
+        .long_help(
+            "File of settings (TOML); `fingerpost config --example` writes one\n\n\
+             [env: FINGERPOST_CONFIG]",
+        );
+    let schema = Schema::new();
+    command.arg(config).args(schema.settings().map(flag))
+}
+
+/// The flag of a setting, with its default and its variable in the help.
+fn flag(setting: Setting<'_>) -> Arg {
+    let arg = setting.arg().clone();
+    let default = setting.default_value();
+    let default = if default.is_empty() { "none".to_owned() } else { default };
+    let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let long = format!(
+        "{}\n\n[default: {default}] [env: {}]",
+        setting.documentation(),
+        setting.variable()
+    );
+    arg.help(format!("{short} [default: {default}]")).long_help(long).hide_default_value(true)
+}
+
+/// Loads the settings: the file that `--config` or `FINGERPOST_CONFIG` names, then the environment,
+/// then the flags, each overriding what stands before.
+///
+/// `matches` are those of a command made with [`with_settings`]; `variables` are the environment.
+///
+/// # Errors
+///
+/// All problems found: a file that cannot be read, unknown names, wrong values, broken rules.
+///
+/// # Panics
+///
+/// When `matches` belong to a command that was not made with [`with_settings`].
+pub fn load(
+    matches: &ArgMatches,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
+    let schema = Schema::new();
+    let environment = environment::read(variables, &schema);
+    let path = matches.get_one::<PathBuf>(CONFIG_FLAG).cloned().or(environment.config);
+    let (file, mut problems) = path.map(|path| file::read(&path, &schema)).unwrap_or_default();
+    problems.extend(environment.problems);
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    let given = file.into_iter().chain(environment.given).chain(flags(matches, &schema));
+    combine(&schema, given)
+}
+
+/// The settings given as flags. Their values were checked when the command line was parsed.
+fn flags(matches: &ArgMatches, schema: &Schema) -> Vec<Given> {
+    let is_given = |setting: &Setting<'_>| {
+        matches.value_source(setting.name()) == Some(ValueSource::CommandLine)
+    };
+    let read = |setting: Setting<'_>| {
+        let text = matches.get_raw(setting.name())?.next()?.to_string_lossy();
+        let value = setting.read(&text).expect("clap took this value of this setting before");
+        let origin = Origin::Flag(setting.flag());
+        Some(Given { name: setting.name().to_owned(), value, origin })
+    };
+    schema.settings().filter(is_given).filter_map(read).collect()
+}
+
+/// Lays the values over the defaults, the later ones over the earlier, and checks the rules.
+fn combine(schema: &Schema, given: impl IntoIterator<Item = Given>) -> Result<Loaded, ConfigError> {
+    let mut strongest: HashMap<String, Given> =
+        given.into_iter().map(|given| (given.name.clone(), given)).collect();
+    let mut flags = Vec::new();
+    let mut effective = Vec::new();
+    for setting in schema.settings() {
+        let (value, origin) = match strongest.remove(setting.name()) {
+            Some(given) => (given.value, given.origin),
+            None => (setting.default_value(), Origin::Default),
+        };
+        effective.push(Effective {
+            name: setting.name().to_owned(),
+            value: (!setting.is_secret()).then(|| write::toml_value(setting.shape(), &value)),
+            origin,
+            heading: setting.heading().to_owned(),
+        });
+        flags.push(format!("{}={value}", setting.flag()));
+    }
+    let settings = Settings::from_arg_matches(&schema.parse(flags))
+        .expect("the schema is made from this struct");
+    checked(Loaded { settings, effective })
+}
+
+fn checked(loaded: Loaded) -> Result<Loaded, ConfigError> {
+    let violations = rules::validate(&loaded.settings);
+    if violations.is_empty() {
+        return Ok(loaded);
+    }
+    let problem = |violation: rules::Violation| ConfigProblem::Rule {
+        place: error::place(
+            violation.name,
+            loaded.origin(violation.name).unwrap_or(&Origin::Default),
+        ),
+        message: violation.message,
+    };
+    Err(ConfigError { problems: violations.into_iter().map(problem).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_all(
+        flags: &[&str],
+        variables: &[(&str, &str)],
+        file: Option<&str>,
+    ) -> Result<Loaded, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fingerpost.toml");
+        let mut flags: Vec<OsString> = flags.iter().map(OsString::from).collect();
+        if let Some(text) = file {
+            std::fs::write(&path, text).unwrap();
+            flags.extend(["--config".into(), path.into()]);
+        }
+        let command = with_settings(Command::new("test").no_binary_name(true));
+        let matches = command.try_get_matches_from(flags).unwrap();
+        load(&matches, variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    /// Loads settings from a file of this text alone.
+    pub(super) fn load_file(text: &str) -> Result<Loaded, ConfigError> {
+        load_all(&[], &[], Some(text))
+    }
+
+    #[test]
+    fn nothing_given_is_the_default() {
+        let loaded = load_all(&[], &[], None).unwrap();
+        assert_eq!(loaded.settings, Settings::default());
+        assert!(loaded.effective().iter().all(|effective| effective.origin == Origin::Default));
+    }
+
+    #[test]
+    fn the_file_is_weaker_than_the_environment_and_that_than_the_flags() {
+        let file = Some("rate_limit = 1\nrate_limit_burst = 1\nworkers = 1\n");
+        let variables = [("FINGERPOST_RATE_LIMIT", "2"), ("FINGERPOST_RATE_LIMIT_BURST", "2")];
+        let loaded = load_all(&["--rate-limit", "3"], &variables, file).unwrap();
+        assert_eq!(loaded.settings.rate_limit, 3);
+        assert_eq!(loaded.settings.rate_limit_burst, 2);
+        assert_eq!(loaded.settings.workers.get(), 1);
+
+        assert_eq!(loaded.origin("rate_limit"), Some(&Origin::Flag("--rate-limit".to_owned())));
+        let variable = "FINGERPOST_RATE_LIMIT_BURST".to_owned();
+        assert_eq!(loaded.origin("rate_limit_burst"), Some(&Origin::Environment(variable)));
+        let origin = loaded.origin("workers").unwrap();
+        assert!(matches!(origin, Origin::File { line: 3, .. }), "{origin}");
+        assert_eq!(loaded.origin("listen"), Some(&Origin::Default));
+        assert_eq!(loaded.origin("nothing"), None);
+        let given: Vec<_> = loaded.given().map(ToString::to_string).collect();
+        assert_eq!(given.len(), 3);
+        assert!(given.contains(&"rate_limit = 3 (flag --rate-limit)".to_owned()), "{given:?}");
+    }
+
+    #[test]
+    fn a_value_equal_to_the_default_still_keeps_its_origin() {
+        let loaded = load_all(&["--rate-limit=100"], &[], None).unwrap();
+        assert_eq!(loaded.origin("rate_limit").unwrap().to_string(), "flag --rate-limit");
+    }
+
+    #[test]
+    fn the_environment_may_name_the_file_and_the_flag_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.toml");
+        std::fs::write(&path, "rate_limit = 9").unwrap();
+        let variables = [("FINGERPOST_CONFIG", path.to_str().unwrap())];
+        assert_eq!(load_all(&[], &variables, None).unwrap().settings.rate_limit, 9);
+        let loaded = load_all(&[], &variables, Some("workers = 2")).unwrap();
+        assert_eq!(loaded.settings.rate_limit, 100);
+        assert_eq!(loaded.settings.workers.get(), 2);
+        let loaded = load_all(&[], &[("FINGERPOST_CONFIG", "")], None).unwrap();
+        assert_eq!(loaded.settings, Settings::default());
+    }
+
+    #[test]
+    fn a_boolean_flag_stands_alone_or_with_a_value() {
+        for (flags, expected) in [
+            (&["--access-log"][..], true),
+            (&["--access-log=true"], true),
+            (&["--access-log=false"], false),
+            (&["--access-log=off"], false),
+        ] {
+            let loaded = load_all(flags, &[("FINGERPOST_ACCESS_LOG", "yes")], None).unwrap();
+            assert_eq!(loaded.settings.access_log, expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_overrides_a_default_from_every_source() {
+        let lists = [
+            load_all(&["--rate-limit-exempt", ""], &[], None),
+            load_all(&["--rate-limit-exempt="], &[], None),
+            load_all(&[], &[("FINGERPOST_RATE_LIMIT_EXEMPT", "")], None),
+            load_all(&[], &[], Some("rate_limit_exempt = []")),
+        ];
+        for loaded in lists {
+            assert!(loaded.unwrap().settings.rate_limit_exempt.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_problems_of_all_sources_are_reported_at_once() {
+        let variables = [("FINGERPOST_LISTN", "x"), ("FINGERPOST_WORKERS", "many")];
+        let error = load_all(&[], &variables, Some("a = 1\nkeep_alive = false\n")).unwrap_err();
+        assert_eq!(error.problems.len(), 4, "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("4 problems in the settings:\n  "), "{text}");
+        assert!(text.contains("fingerpost.toml:2: keep_alive: expected a duration"), "{text}");
+    }
+
+    #[test]
+    fn a_broken_rule_names_the_place_to_change() {
+        let error = load_all(&["--rate-limit-burst=0"], &[], None).unwrap_err();
+        assert_eq!(error.to_string(), "--rate-limit-burst: 0 is below 1");
+        let error = load_file("\njson_records_max = 500").unwrap_err();
+        assert!(
+            error.to_string().ends_with("fingerpost.toml:2: json_records_max: 500 is above 100"),
+            "{error}"
+        );
+        let error = load_all(&[], &[("FINGERPOST_LISTEN", "127.0.0.1:8191")], None).unwrap_err();
+        assert!(error.to_string().starts_with("admin_listen: 127.0.0.1:8191 collides"), "{error}");
+    }
+}

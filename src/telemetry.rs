@@ -1,1 +1,147 @@
-//! telemetry
+//! The log: structured events on standard error, as text for people or as JSON for machines.
+//!
+//! Standard output is left to the answers of commands. Colours are used on a terminal only, and not
+//! where `NO_COLOR` is set. The filter was checked when the settings were read, so all that can
+//! fail here is to start a second log in one process.
+
+use std::io::{self, IsTerminal};
+
+use thiserror::Error;
+use tracing::Subscriber;
+use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{LogFilter, LogFormat};
+
+/// Why the log cannot be started.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The process has a log already.
+    #[error("the log cannot be started")]
+    AlreadyStarted(#[from] TryInitError),
+}
+
+/// Starts the log of the process on standard error; `log` and `log_format` are the settings.
+///
+/// # Errors
+///
+/// When the process has a log already.
+pub fn init(log: &LogFilter, log_format: LogFormat) -> Result<(), TelemetryError> {
+    let style = style(log_format, io::stderr().is_terminal(), no_color());
+    subscriber(log, style, io::stderr).try_init()?;
+    Ok(())
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Style {
+    Coloured,
+    Plain,
+    Json,
+}
+
+fn style(format: LogFormat, is_terminal: bool, no_color: bool) -> Style {
+    match format {
+        LogFormat::Json => Style::Json,
+        LogFormat::Auto if !is_terminal => Style::Json,
+        LogFormat::Auto | LogFormat::Text if is_terminal && !no_color => Style::Coloured,
+        LogFormat::Auto | LogFormat::Text => Style::Plain,
+    }
+}
+
+/// The convention of no-color.org: set and not empty.
+fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+fn subscriber<W>(log: &LogFilter, style: Style, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let builder = fmt().with_env_filter(log.to_env_filter()).with_writer(writer);
+    match style {
+        Style::Coloured => Box::new(builder.with_ansi(true).finish()),
+        Style::Plain => Box::new(builder.with_ansi(false).finish()),
+        // One flat object an event: the request's span once, not the list of its parents.
+        Style::Json => {
+            let json = builder.json().flatten_event(true);
+            Box::new(json.with_current_span(true).with_span_list(false).finish())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(filter: &str, style: Style) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(&filter.parse().unwrap(), style, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let _request = tracing::info_span!("request", request_id = "r1").entered();
+            tracing::info!(records = 3, "answered");
+            tracing::debug!("detail");
+        });
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_is_one_flat_object_a_line_with_the_request() {
+        let text = logged("info", Style::Json);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(event["message"], "answered");
+        assert_eq!(event["records"], 3);
+        assert_eq!(event["level"], "INFO");
+        assert_eq!(event["span"]["request_id"], "r1");
+    }
+
+    #[test]
+    fn plain_text_has_no_colours_and_coloured_text_has() {
+        let plain = logged("info", Style::Plain);
+        assert!(plain.contains("answered") && plain.contains("request_id"), "{plain}");
+        assert!(!plain.contains('\u{1b}'), "{plain}");
+        assert!(logged("info", Style::Coloured).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_filter_decides_what_is_written() {
+        assert_eq!(logged("debug", Style::Plain).lines().count(), 2);
+        assert_eq!(logged("info", Style::Plain).lines().count(), 1);
+        assert_eq!(logged("off", Style::Plain), "");
+    }
+
+    #[test]
+    fn the_style_follows_the_setting_the_terminal_and_no_color() {
+        for (format, is_terminal, no_color, expected) in [
+            (LogFormat::Auto, true, false, Style::Coloured),
+            (LogFormat::Auto, true, true, Style::Plain),
+            (LogFormat::Auto, false, false, Style::Json),
+            (LogFormat::Text, false, false, Style::Plain),
+            (LogFormat::Text, true, false, Style::Coloured),
+            (LogFormat::Json, true, false, Style::Json),
+        ] {
+            assert_eq!(style(format, is_terminal, no_color), expected, "{format} {is_terminal}");
+        }
+    }
+}

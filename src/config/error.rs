@@ -1,0 +1,124 @@
+//! What can be wrong with settings. All problems of all sources are reported at once, each with the
+//! place that has to be changed.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Where the value of a setting comes from, weakest first.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Given nowhere.
+    Default,
+    /// A line of the file of settings.
+    File {
+        /// The path as it was given.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Environment(String),
+    /// A flag on the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::File { path, line } => write!(formatter, "file {}:{line}", path.display()),
+            Self::Environment(variable) => write!(formatter, "environment {variable}"),
+            Self::Flag(flag) => write!(formatter, "flag {flag}"),
+        }
+    }
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Debug, Error)]
+pub enum ConfigProblem {
+    /// The file cannot be read.
+    #[error("{path}: cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not TOML, or not one of a sensible size.
+    #[error("{path}:{line}: {message}")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// What the parser expected.
+        message: String,
+    },
+    /// A key or an environment variable that no setting has.
+    #[error("{place}`{name}` is no setting{}", suggestion(.nearest.as_deref()))]
+    Unknown {
+        /// The file and line with a colon, or that it is in the environment.
+        place: String,
+        /// What was written.
+        name: String,
+        /// The known name it resembles.
+        nearest: Option<String>,
+    },
+    /// A value that its setting does not take.
+    #[error("{place}: expected {expected}, found {found}{}", in_brackets(.reason))]
+    Value {
+        /// The setting where it was given.
+        place: String,
+        /// What the setting takes.
+        expected: String,
+        /// The value as it was written.
+        found: String,
+        /// What the parser said; may be empty.
+        reason: String,
+    },
+    /// A value that is out of range, or that another setting forbids.
+    #[error("{place}: {message}")]
+    Rule {
+        /// The setting where it was given.
+        place: String,
+        /// The rule, and what it found.
+        message: String,
+    },
+}
+
+/// Everything that is wrong with the settings; never empty.
+#[derive(Debug, Error)]
+#[error("{}", listed(.problems))]
+pub struct ConfigError {
+    /// The problems: those of the file, of the environment, of the flags, then of the rules.
+    pub problems: Vec<ConfigProblem>,
+}
+
+/// The setting `name` at its origin, as the start of a message.
+pub(super) fn place(name: &str, origin: &Origin) -> String {
+    match origin {
+        Origin::Default => name.to_owned(),
+        Origin::File { path, line } => format!("{}:{line}: {name}", path.display()),
+        Origin::Environment(variable) => format!("environment variable {variable}"),
+        Origin::Flag(flag) => flag.clone(),
+    }
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!(", did you mean `{name}`?")).unwrap_or_default()
+}
+
+fn in_brackets(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+fn listed(problems: &[ConfigProblem]) -> String {
+    if let [problem] = problems {
+        return problem.to_string();
+    }
+    let lines = problems.iter().map(|problem| format!("\n  {problem}"));
+    format!("{} problems in the settings:{}", problems.len(), lines.collect::<String>())
+}

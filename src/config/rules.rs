@@ -1,0 +1,178 @@
+//! What a range or another setting forbids: the checks that need whole, typed settings.
+//!
+//! All broken rules are reported, each under the setting that has to be changed.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::duration::format_duration;
+use super::settings::Settings;
+
+/// Past this a list of records no longer is a page that a browser reads in one go.
+const JSON_RECORDS_MAX: usize = 100;
+
+/// A head below this could not carry what an ordinary browser sends.
+const HEADER_BYTES_MIN: usize = 1_024;
+
+/// A broken rule.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Violation {
+    /// The setting that has to be changed.
+    pub(super) name: &'static str,
+    /// The rule, and what it found.
+    pub(super) message: String,
+}
+
+/// Every rule that `settings` break.
+pub(super) fn validate(settings: &Settings) -> Vec<Violation> {
+    [listeners(settings), ranges(settings), durations(settings)].into_iter().flatten().collect()
+}
+
+fn listeners(settings: &Settings) -> Vec<Violation> {
+    let (public, admin) = (settings.listen, settings.admin_listen);
+    if !collide(public, admin) {
+        return Vec::new();
+    }
+    vec![Violation {
+        name: "admin_listen",
+        message: format!("{admin} collides with listen ({public}), give it a port of its own"),
+    }]
+}
+
+/// Whether the two cannot be bound side by side.
+fn collide(left: SocketAddr, right: SocketAddr) -> bool {
+    let same_family = left.is_ipv4() == right.is_ipv4();
+    let either_is_any = left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() != 0
+        && left.port() == right.port()
+        && (left.ip() == right.ip() || (same_family && either_is_any))
+}
+
+fn ranges(settings: &Settings) -> Vec<Violation> {
+    let burst = usize::try_from(settings.rate_limit_burst).unwrap_or(usize::MAX);
+    let at_least = [
+        ("json_records_max", settings.json_records_max, 1),
+        ("rate_limit_burst", burst, 1),
+        ("rate_limit_clients_max", settings.rate_limit_clients_max, 1),
+        ("connections_max", settings.connections_max, 1),
+        ("header_bytes_max", settings.header_bytes_max, HEADER_BYTES_MIN),
+        ("body_bytes_max", settings.body_bytes_max, 1),
+        ("record_bytes_max", settings.record_bytes_max, 1),
+        ("line_bytes_max", settings.line_bytes_max, settings.record_bytes_max),
+    ];
+    let too_small = at_least
+        .into_iter()
+        .filter(|(_, value, min)| value < min)
+        .map(|(name, value, min)| Violation { name, message: format!("{value} is below {min}") });
+    let too_large = (settings.json_records_max > JSON_RECORDS_MAX).then(|| Violation {
+        name: "json_records_max",
+        message: format!("{} is above {JSON_RECORDS_MAX}", settings.json_records_max),
+    });
+    too_small.chain(too_large).collect()
+}
+
+fn durations(settings: &Settings) -> Vec<Violation> {
+    let positive =
+        [("client_timeout", settings.client_timeout), ("write_timeout", settings.write_timeout)];
+    let whole_seconds = [
+        ("cache_found_max_age", settings.cache_found_max_age),
+        ("cache_found_stale_while_revalidate", settings.cache_found_stale_while_revalidate),
+        ("cache_found_stale_if_error", settings.cache_found_stale_if_error),
+        ("cache_empty_max_age", settings.cache_empty_max_age),
+        ("cache_empty_stale_while_revalidate", settings.cache_empty_stale_while_revalidate),
+        ("cache_empty_stale_if_error", settings.cache_empty_stale_if_error),
+    ];
+    let no_limit = positive
+        .into_iter()
+        .filter(|(_, duration)| duration.is_zero())
+        .map(|(name, _)| Violation { name, message: "must be longer than 0s".to_owned() });
+    let broken = whole_seconds
+        .into_iter()
+        .filter(|(_, duration)| *duration != Duration::from_secs(duration.as_secs()))
+        .map(|(name, duration)| Violation {
+            name,
+            message: format!("{} is not a whole number of seconds", format_duration(duration)),
+        });
+    no_limit.chain(broken).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::Schema;
+    use super::*;
+
+    fn violations(change: impl FnOnce(&mut Settings)) -> Vec<&'static str> {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let violations = validate(&settings);
+        let schema = Schema::new();
+        for violation in &violations {
+            assert!(schema.find(violation.name).is_some(), "{violation:?}");
+        }
+        violations.into_iter().map(|violation| violation.name).collect()
+    }
+
+    #[test]
+    fn the_defaults_break_no_rule() {
+        assert_eq!(validate(&Settings::default()), []);
+    }
+
+    #[test]
+    fn listeners_that_cannot_be_bound_side_by_side_are_refused() {
+        for (public, admin, collides) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "[::1]:80", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let found = violations(|settings| {
+                settings.listen = public.parse().unwrap();
+                settings.admin_listen = admin.parse().unwrap();
+            });
+            assert_eq!(found == ["admin_listen"], collides, "{public} {admin}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_under_its_name() {
+        assert_eq!(violations(|settings| settings.json_records_max = 0), ["json_records_max"]);
+        assert_eq!(violations(|settings| settings.json_records_max = 101), ["json_records_max"]);
+        assert_eq!(violations(|settings| settings.rate_limit_burst = 0), ["rate_limit_burst"]);
+        assert_eq!(violations(|settings| settings.header_bytes_max = 9), ["header_bytes_max"]);
+        assert_eq!(violations(|settings| settings.line_bytes_max = 65_535), ["line_bytes_max"]);
+        assert_eq!(
+            violations(|settings| {
+                settings.connections_max = 0;
+                settings.body_bytes_max = 0;
+            }),
+            ["connections_max", "body_bytes_max"]
+        );
+    }
+
+    #[test]
+    fn what_means_no_limit_is_allowed() {
+        let found = violations(|settings| {
+            settings.rate_limit = 0;
+            settings.ndjson_records_max = 0;
+            settings.keep_alive = Duration::ZERO;
+            settings.shutdown_timeout = Duration::ZERO;
+            settings.cache_empty_max_age = Duration::ZERO;
+        });
+        assert_eq!(found, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn durations_that_would_be_lost_are_refused() {
+        assert_eq!(
+            violations(|settings| settings.write_timeout = Duration::ZERO),
+            ["write_timeout"]
+        );
+        assert_eq!(
+            violations(|settings| settings.cache_empty_max_age = Duration::from_millis(1_500)),
+            ["cache_empty_max_age"]
+        );
+    }
+}
