@@ -51,3 +51,19 @@ impl ManualClock {
         self.0.fetch_add(ms, Ordering::Relaxed);
     }
 }
+
+/// Measures how long something takes, on the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// The time since the start.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.0.elapsed()
+    }
+}

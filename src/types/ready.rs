@@ -208,3 +208,44 @@ fn shorten(hash: &blake3::Hash) -> [u8; 16] {
     let (short, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
     *short
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::UnparsableAddrs;
+
+    const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+
+    fn ready(fields: &str) -> ReadyRecord {
+        let json = format!(r#"{{"Schema":"peer","ID":"{PEER}"{fields}}}"#);
+        let parsed = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap();
+        ReadyRecord::new(parsed.record, AnswerSchema::Announced)
+    }
+
+    #[test]
+    fn addresses_are_no_part_of_a_records_identity() {
+        let one = ready(r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"Protocols":["a"]"#);
+        let other = ready(r#","Addrs":["/ip4/192.0.2.2/tcp/1"],"Protocols":["a"]"#);
+        assert_eq!(one.identity(), other.identity());
+        assert_ne!(one.digest(), other.digest());
+        assert_ne!(one.identity(), ready(r#","Addrs":[],"Protocols":["b"]"#).identity());
+    }
+
+    #[test]
+    fn united_addresses_stand_once_each_and_can_be_filtered() {
+        let one = ready(r#","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.1/udp/1"],"x":1"#);
+        let other = ready(r#","Addrs":["/ip4/192.0.2.1/udp/1","/ip4/192.0.2.9/tcp/9/ws"],"x":1"#);
+        let both = one.with_addrs_of(&other).unwrap();
+        let all = ready(
+            r#","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.1/udp/1","/ip4/192.0.2.9/tcp/9/ws"],"x":1"#,
+        );
+        assert_eq!((both.json(), both.digest()), (all.json(), all.digest()));
+        assert_eq!(both.identity(), one.identity());
+        let filter = crate::types::Filter::from_query("transport=ws").unwrap();
+        let mut json = Vec::new();
+        both.write_to(&filter.select(&both).unwrap(), &mut json);
+        let expected = ready(r#","Addrs":["/ip4/192.0.2.9/tcp/9/ws"],"x":1"#);
+        assert_eq!(json, expected.json().as_bytes());
+        assert!(all.with_addrs_of(&one).is_none());
+    }
+}
