@@ -19,7 +19,7 @@ FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="Fingerpost" \
       org.opencontainers.image.description="A delegated content router for IPFS" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0"
-RUN useradd --system --uid 8190 --no-create-home --home-dir /data --shell /usr/sbin/nologin fingerpost \
+RUN useradd --uid 8190 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin fingerpost \
     && install --directory --owner fingerpost --group fingerpost --mode 0750 /data
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/target/release/fingerpost /usr/local/bin/fingerpost
