@@ -1,0 +1,33 @@
+# `just check` is what CI runs; the other recipes are its parts. The work itself is in .ci/run.
+
+# Everything that CI checks.
+check:
+    .ci/run
+
+# Unit, integration and layout tests.
+test:
+    .ci/run test
+
+# Formatting and clippy, warnings denied.
+lint:
+    .ci/run format lint
+
+# The documentation builds without a warning.
+docs:
+    .ci/run docs
+
+# Licences, duplicate versions and sources of the dependencies.
+deny:
+    .ci/run deny
+
+# The running server against its OpenAPI document and the other cases of interop/.
+interop:
+    .ci/run interop
+
+# A short run of each fuzz target; FUZZ_SECONDS sets how long each takes.
+fuzz:
+    .ci/run fuzz
+
+# Criterion benchmarks.
+bench *arguments:
+    cargo bench {{ arguments }}
