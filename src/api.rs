@@ -1,1 +1,121 @@
-//! api
+//! The public API: `/routing/v1` (seeds/002 and its extensions; specs/ has the clauses).
+//!
+//! `routes` is the route table, `edge` stands around every request, and each family of endpoints
+//! is a file. `error` is the only file that maps errors to status codes.
+
+mod accept;
+mod answer;
+mod client_address;
+mod conditional;
+mod cors;
+mod edge;
+mod error;
+mod providers;
+mod rate_limit;
+mod request_id;
+mod routes;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
+use actix_web::{App, Error, HttpRequest, web};
+use ipnet::IpNet;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::resolve::Resolver;
+use answer::AnswerPolicy;
+use rate_limit::{RateLimiter, RateLimits};
+use request_id::RequestIds;
+
+/// What the public API works with. One for all threads.
+pub struct ApiState {
+    resolver: Arc<dyn Resolver>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    policy: AnswerPolicy,
+    limiter: Option<RateLimiter>,
+    trusted_proxies: Vec<IpNet>,
+    request_ids: RequestIds,
+    header_bytes_max: usize,
+    body_bytes_max: u64,
+    access_log: bool,
+}
+
+impl ApiState {
+    /// The state of an API that asks `resolver`.
+    pub fn new(
+        settings: &Settings,
+        resolver: Arc<dyn Resolver>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            resolver,
+            metrics,
+            clock,
+            policy: AnswerPolicy::new(settings),
+            limiter: limiter(settings),
+            trusted_proxies: settings.trusted_proxies.iter().copied().collect(),
+            request_ids: RequestIds::new(),
+            header_bytes_max: settings.header_bytes_max,
+            body_bytes_max: settings.body_bytes_max as u64,
+            access_log: settings.access_log,
+        }
+    }
+
+    /// Forgets clients that have not asked for a while. Called from time to time.
+    pub fn sweep(&self) {
+        if let Some(limiter) = &self.limiter {
+            limiter.sweep();
+        }
+    }
+
+    /// How many clients the rate limit remembers.
+    pub fn clients_tracked(&self) -> u64 {
+        self.limiter.as_ref().map_or(0, |limiter| limiter.clients_tracked() as u64)
+    }
+}
+
+/// The actix application of the public API.
+pub fn app(
+    state: web::Data<ApiState>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(state)
+        .configure(routes::configure)
+        .wrap(cors::middleware())
+        .wrap(from_fn(edge::serve))
+}
+
+fn limiter(settings: &Settings) -> Option<RateLimiter> {
+    let per_second = NonZeroU32::new(settings.rate_limit)?;
+    Some(RateLimiter::new(RateLimits {
+        per_second,
+        burst: NonZeroU32::new(settings.rate_limit_burst).unwrap_or(NonZeroU32::MIN),
+        exempt: settings.rate_limit_exempt.iter().copied().collect(),
+        clients_max: settings.rate_limit_clients_max,
+    }))
+}
+
+/// A segment of the request's path, percent-decoded. The router has decoded all but the characters
+/// that would have changed the path's shape.
+fn path_segment(request: &HttpRequest, name: &str) -> Result<String, String> {
+    let segment = request.match_info().get(name).unwrap_or_default();
+    percent_encoding::percent_decode_str(segment)
+        .decode_utf8()
+        .map(|text| text.into_owned())
+        .map_err(|_| "not UTF-8".to_owned())
+}

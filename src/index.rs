@@ -1,1 +1,313 @@
-//! index
+//! The index: from keys to groups, in memory, in shards.
+//!
+//! ```text
+//! key -> fingerprint (96 bits) -> shard -> table -> reference -> group, or set of groups
+//! ```
+//!
+//! A key takes one slot of 16 bytes in its shard's table, whatever its multihash: a fingerprint
+//! and a reference (`table`, `fingerprint`). A reference is a group's number, or the number of a
+//! set of groups for a key that several providers have (`group`, `sets`, `crowd`). Removing a
+//! provider or a context ends its groups, never touches keys; what points at groups that ended is
+//! not served, and is freed by the sweep.
+//!
+//! # Invariants
+//!
+//! - A lookup holds one shard's lock for one probe. Filtering, joining and copying come after.
+//! - Placement comes from fingerprints under a secret, never from digests: whoever chooses
+//!   multihashes chooses neither shards nor slots.
+//! - A number is not used again while anything refers to it (`group` says how that is kept).
+//! - `modified_at_ms` of an answer is never earlier than its last change: a group notes when keys
+//!   are added to it and when it ended, a shard notes when entries were taken out.
+//! - `now` is a parameter everywhere. A group that expired by one clock may be served again by an
+//!   earlier one, until it is swept; a group that was removed never.
+//!
+//! # Failure
+//!
+//! Only announcing can fail, when no numbers are left; what was taken in before stays.
+
+mod answer;
+mod crowd;
+mod fingerprint;
+mod group;
+mod place;
+mod sets;
+mod slab;
+mod sweep;
+mod table;
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering as Memory};
+
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+
+use crate::clock::UnixMs;
+use crate::types::{ContentKey, Filter, PeerId};
+use answer::Wanted;
+use crowd::CROWD_GROUP_BYTES;
+use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
+use group::Groups;
+use sets::{KeySet, Sets};
+use slab::IDS_MAX;
+use table::Table;
+
+pub use answer::Answer;
+pub use group::GroupSpec;
+
+/// How many cursors there are for keys with a few groups. Two keys with one cursor would take
+/// turns from each other; among 65,536 that is rare, and nobody can bring it about.
+const CURSORS: usize = 1 << 16;
+
+/// The index.
+pub struct Index {
+    fingerprinter: Fingerprinter,
+    shards: Box<[Shard]>,
+    groups: Groups,
+    sets: Sets,
+    cursors: Box<[AtomicU32]>,
+    counters: Counters,
+    /// The shard that the next sweep begins with.
+    next_swept: Mutex<usize>,
+}
+
+/// What [`Index::announce`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// (key, record) pairs that were not known, or no longer.
+    pub added: u64,
+    /// (key, record) pairs that were known.
+    pub refreshed: u64,
+}
+
+/// What [`Index::sweep`] freed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// (key, group) pairs.
+    pub entries: u64,
+    /// Groups.
+    pub groups: u64,
+}
+
+/// How much an index holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexStats {
+    /// (key, group) pairs, those not yet swept included.
+    pub entries: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Groups, those not yet swept included.
+    pub groups: u64,
+    /// Bytes of memory.
+    pub bytes: u64,
+}
+
+/// Why an announcement was not taken in.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum IndexError {
+    /// All numbers are in use.
+    #[error("there is no room for more {what}")]
+    Full {
+        /// What there is no more room for.
+        what: &'static str,
+    },
+}
+
+/// What became of one key of an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Added,
+    Refreshed,
+}
+
+/// What a slot of a table holds beside the fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reference {
+    Group(u32),
+    Set(u32),
+}
+
+// A cache line each, so that the locks of neighbours do not get in each other's way.
+#[repr(align(64))]
+#[derive(Default)]
+struct Shard(RwLock<ShardState>);
+
+#[derive(Default)]
+struct ShardState {
+    table: Table,
+    /// When an entry was last taken out or changed.
+    changed_at_ms: UnixMs,
+}
+
+#[derive(Default)]
+struct Counters {
+    keys: AtomicU64,
+    entries: AtomicU64,
+    table_bytes: AtomicU64,
+    crowd_groups: AtomicU64,
+}
+
+/// What tests make smaller than it is.
+struct Bounds {
+    fingerprint_bits: u32,
+    ids_max: u32,
+}
+
+impl Index {
+    /// An empty index.
+    pub fn new() -> Self {
+        Self::with_bounds(Bounds { fingerprint_bits: FINGERPRINT_BITS, ids_max: IDS_MAX })
+    }
+
+    fn with_bounds(bounds: Bounds) -> Self {
+        Self {
+            fingerprinter: Fingerprinter::new(bounds.fingerprint_bits),
+            shards: (0..1 << SHARD_BITS).map(|_| Shard::default()).collect(),
+            groups: Groups::new(bounds.ids_max),
+            sets: Sets::new(bounds.ids_max),
+            cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
+            counters: Counters::default(),
+            next_swept: Mutex::new(0),
+        }
+    }
+
+    /// Finds the records of a key that pass the filter, at most `records_max`.
+    ///
+    /// Records that say the same of the same provider, under several contexts, are one with all
+    /// their addresses. All that match come in the same order each time, until something changes;
+    /// when more match than are wanted, successive answers go round them, those with addresses
+    /// first.
+    pub fn find(
+        &self,
+        key: &ContentKey,
+        filter: &Filter,
+        records_max: Option<NonZeroUsize>,
+        now_ms: UnixMs,
+    ) -> Answer {
+        let wanted = Wanted { filter, records_max, now_ms };
+        let fingerprint = self.fingerprinter.of(key);
+        let shard = self.shard(fingerprint).read();
+        let Some(reference) = shard.table.get(fingerprint) else { return Answer::default() };
+        let changed_at_ms = shard.changed_at_ms;
+        match Reference::read(reference) {
+            Reference::Group(id) => {
+                let group = self.groups.get(id);
+                drop(shard);
+                let answer = group.as_deref().map(|g| Answer::of_one(g, wanted, changed_at_ms));
+                answer.unwrap_or_default()
+            }
+            Reference::Set(id) => {
+                let set = self.sets.get(id);
+                drop(shard);
+                match set.as_deref() {
+                    Some(KeySet::Few(few)) => {
+                        Answer::of_few(few, wanted, changed_at_ms, self.cursor(fingerprint))
+                    }
+                    Some(KeySet::Crowd(crowd)) => {
+                        let (answer, pruned) = crowd.answer(wanted, changed_at_ms, &self.groups);
+                        self.count_crowd(-(pruned as i64));
+                        answer
+                    }
+                    None => Answer::default(),
+                }
+            }
+        }
+    }
+
+    /// Takes an announcement in: lets each key point at the group. A group that a key has already
+    /// under the same context, of the same record but for the addresses, is replaced there.
+    ///
+    /// An announcement that has lapsed already is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Full`]; some of the keys may have been taken in then.
+    pub fn announce(
+        &self,
+        keys: &[ContentKey],
+        spec: &GroupSpec,
+        now_ms: UnixMs,
+    ) -> Result<Announced, IndexError> {
+        let mut announced = Announced::default();
+        if keys.is_empty() || spec.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
+            return Ok(announced);
+        }
+        let group = self.groups.intern(spec, now_ms)?;
+        let placed = keys.iter().try_for_each(|key| {
+            match self.place(self.fingerprinter.of(key), &group, now_ms)? {
+                Outcome::Added => announced.added += 1,
+                Outcome::Refreshed => announced.refreshed += 1,
+            }
+            Ok(())
+        });
+        self.groups.release(&group);
+        placed.map(|()| announced)
+    }
+
+    /// Removes everything of a provider, or everything under one of its contexts. Returns how many
+    /// groups that were. Takes time by the number of groups, whatever the number of keys.
+    pub fn remove(&self, peer: &PeerId, context: Option<&[u8]>, now_ms: UnixMs) -> u64 {
+        self.groups.remove(peer, context, now_ms)
+    }
+
+    /// How much the index holds.
+    pub fn stats(&self) -> IndexStats {
+        let Counters { keys, entries, table_bytes, crowd_groups } = &self.counters;
+        let fixed = size_of::<Self>()
+            + self.shards.len() * size_of::<Shard>()
+            + self.cursors.len() * size_of::<AtomicU32>();
+        let interned = self.groups.bytes() + self.sets.bytes();
+        IndexStats {
+            entries: entries.load(Memory::Relaxed),
+            keys: keys.load(Memory::Relaxed),
+            groups: self.groups.len(),
+            bytes: (fixed + interned) as u64
+                + table_bytes.load(Memory::Relaxed)
+                + crowd_groups.load(Memory::Relaxed) * CROWD_GROUP_BYTES,
+        }
+    }
+
+    fn shard(&self, fingerprint: Fingerprint) -> &RwLock<ShardState> {
+        let shard = self.shards.get(fingerprint.shard());
+        &shard.expect("there is a shard for each value of a fingerprint's shard bits").0
+    }
+
+    fn cursor(&self, fingerprint: Fingerprint) -> &AtomicU32 {
+        let cursor = self.cursors.get(fingerprint.rest() as usize % CURSORS);
+        cursor.expect("there are that many cursors")
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl Reference {
+    const IS_SET: u32 = 1 << 31;
+
+    fn read(bits: u32) -> Self {
+        if bits & Self::IS_SET == 0 { Self::Group(bits) } else { Self::Set(bits & !Self::IS_SET) }
+    }
+
+    fn write(self) -> u32 {
+        match self {
+            Self::Group(id) => id,
+            Self::Set(id) => id | Self::IS_SET,
+        }
+    }
+}
+
+/// Adds to a counter, or takes from it.
+fn shift(counter: &AtomicU64, by: i64) {
+    counter.fetch_add(by.cast_unsigned(), Memory::Relaxed);
+}
+
+#[cfg(test)]
+mod tests;

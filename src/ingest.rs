@@ -1,1 +1,36 @@
-//! ingest
+//! How records come in: bounded decoders turn each kind of source into announcements.
+//!
+//! Everything that is read here is untrusted. A decoder allocates no more than its limits allow,
+//! whatever a length field claims, and hands announcements on in small batches to a [`Sink`],
+//! whose pace is the pace of the reading. One bad entry costs that entry: it is counted, reported
+//! with its place, and skipped.
+//!
+//! Files are read synchronously, from first byte to last and without seeking, so that pipes and
+//! compressed files work like any other; call [`import_file`] on a thread that may block.
+
+mod batch;
+mod car;
+mod error;
+mod file;
+mod import;
+mod ndjson;
+mod progress;
+mod summary;
+#[cfg(test)]
+mod testing;
+
+use crate::store::{Announcement, Applied, StoreError};
+
+pub use car::{CAR_RECORD_BYTES_MAX, CarFlags, CarRecordError, car_record};
+pub use error::{ImportError, ImportFailure};
+pub use file::{
+    Compression, ImportKind, ImportOptions, ImportSource, LINE_BYTES_MAX_DEFAULT,
+    RECORD_BYTES_MAX_DEFAULT, import_file, import_source,
+};
+pub use progress::{BarObserver, ImportObserver, ImportProgress, LineObserver};
+pub use summary::{
+    ImportCounts, ImportSummary, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection,
+};
+
+/// Where announcements go: applies a batch to a store and returns when it has been taken in.
+pub type Sink<'a> = dyn FnMut(Vec<Announcement>) -> Result<Applied, StoreError> + 'a;

@@ -1,1 +1,282 @@
-//! server
+//! Putting the parts together: the only place that does.
+//!
+//! [`Server::bind`] takes both addresses, so that a port in use is known before a long import, and
+//! starts the admin listener. [`Server::open`] lets the public in. [`Server::shutdown`] is the one
+//! way down: stop accepting, finish what is in flight within a bound.
+
+mod listener;
+mod maintenance;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{HttpServer, web};
+use futures_util::FutureExt;
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, AdminState, Component, Readiness};
+use crate::api::{self, ApiState};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::resolve::{LocalResolver, Resolver};
+use crate::store::{MemoryStore, Store};
+use listener::BoundSocket;
+use maintenance::Maintenance;
+
+/// What a server works with: made by [`Parts::new`] as a rule, by tests otherwise.
+pub struct Parts {
+    /// Where announcements are kept.
+    pub store: Arc<dyn Store>,
+    /// What answers lookups.
+    pub resolver: Arc<dyn Resolver>,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Parts {
+    /// An empty store in memory, and a resolver that asks it.
+    pub fn new(settings: &Settings, clock: Clock) -> Self {
+        let schema = settings.record_schema.into();
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone(), schema));
+        let resolver = Arc::new(LocalResolver::new(store.clone()));
+        Self { store, resolver, metrics: Arc::new(Metrics::new()), clock }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    state: web::Data<ApiState>,
+    public: Listener,
+    admin: Running,
+    admin_addr: SocketAddr,
+    maintenance: Maintenance,
+}
+
+/// The public listener: bound only, or taking connections.
+enum Listener {
+    Bound(BoundSocket),
+    Open(SocketAddr, Running),
+}
+
+/// An actix server at work.
+struct Running {
+    handle: ServerHandle,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Why a server does not run.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// An address cannot be used.
+    #[error("cannot listen on {addr} ({setting})")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// The setting that names it.
+        setting: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A server's threads could not be started, or ended with an error.
+    #[error("the {listener} listener stopped")]
+    Stopped {
+        /// Which listener.
+        listener: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl Server {
+    /// Takes both addresses and starts the admin listener. Connections to the public address are
+    /// refused until [`Server::open`].
+    pub fn bind(settings: Settings, parts: Parts) -> Result<Self, ServerError> {
+        let bind = |addr, setting| {
+            BoundSocket::bind(addr).map_err(|source| ServerError::Bind { addr, setting, source })
+        };
+        let public = bind(settings.listen, "listen")?;
+        let admin_socket = bind(settings.admin_listen, "admin_listen")?;
+        let admin_addr = admin_socket.addr();
+        let Parts { store, resolver, metrics, clock } = parts;
+        let state = web::Data::new(ApiState::new(&settings, resolver, metrics.clone(), clock));
+        let readiness = Arc::new(Readiness::new());
+        let admin_state = web::Data::new(AdminState::new(
+            readiness.clone(),
+            render_metrics(store.clone(), metrics.clone(), state.clone()),
+        ));
+        let admin = run_admin(&settings, admin_socket, admin_state)
+            .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
+        let maintenance =
+            Maintenance::start(store.clone(), state.clone().into_inner(), readiness.clone());
+        let public = Listener::Bound(public);
+        Ok(Self {
+            settings,
+            store,
+            metrics,
+            readiness,
+            state,
+            public,
+            admin,
+            admin_addr,
+            maintenance,
+        })
+    }
+
+    /// Lets the public in, and declares the server ready.
+    pub fn open(&mut self) -> Result<(), ServerError> {
+        let Listener::Bound(socket) = &self.public else { return Ok(()) };
+        let addr = socket.addr();
+        let running = run_public(&self.settings, socket, self.state.clone())
+            .map_err(|source| ServerError::Stopped { listener: "public", source })?;
+        self.public = Listener::Open(addr, running);
+        self.readiness.set_ready(Component::Imports);
+        self.readiness.set_ready(Component::Listener);
+        Ok(())
+    }
+
+    /// The address of the public API.
+    pub fn public_addr(&self) -> SocketAddr {
+        match &self.public {
+            Listener::Bound(socket) => socket.addr(),
+            Listener::Open(addr, _) => *addr,
+        }
+    }
+
+    /// The address of the admin listener.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Where announcements go.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Returns only if a listener ends by itself, which it should not.
+    pub async fn stopped(&mut self) -> ServerError {
+        let Listener::Open(_, public) = &mut self.public else {
+            return self.admin.ended("admin").await;
+        };
+        tokio::select! {
+            error = public.ended("public") => error,
+            error = self.admin.ended("admin") => error,
+        }
+    }
+
+    /// Stops accepting, finishes what is in flight within `shutdown_timeout`, and ends.
+    pub async fn shutdown(self) {
+        self.readiness.set_not_ready(Component::Listener);
+        if let Listener::Open(_, public) = self.public {
+            public.stop().await;
+        }
+        self.maintenance.stop().await;
+        self.admin.stop().await;
+    }
+}
+
+impl Running {
+    fn start(server: actix_web::dev::Server) -> Self {
+        Self { handle: server.handle(), task: tokio::spawn(server) }
+    }
+
+    async fn ended(&mut self, listener: &'static str) -> ServerError {
+        let source = match (&mut self.task).await {
+            Ok(Ok(())) => std::io::Error::other("it ended without an error"),
+            Ok(Err(error)) => error,
+            Err(panic) => std::io::Error::other(panic),
+        };
+        ServerError::Stopped { listener, source }
+    }
+
+    async fn stop(self) {
+        self.handle.stop(true).await;
+        // A listener that had failed has said so in `ended`.
+        let _ = self.task.await;
+    }
+}
+
+fn run_public(
+    settings: &Settings,
+    socket: &BoundSocket,
+    state: web::Data<ApiState>,
+) -> std::io::Result<Running> {
+    let workers = settings.workers.get();
+    let write_timeout = settings.write_timeout;
+    let server = HttpServer::new(move || api::app(state.clone()))
+        .workers(workers)
+        .max_connections(settings.connections_max.div_ceil(workers))
+        .client_request_timeout(settings.client_timeout)
+        .client_disconnect_timeout(settings.client_timeout)
+        .keep_alive(keep_alive(settings.keep_alive))
+        // A client that goes away ends its request at once.
+        .h1_allow_half_closed(false)
+        .on_connect(move |connection, _| listener::limit_writes(connection, write_timeout))
+        .shutdown_timeout(whole_seconds(settings.shutdown_timeout))
+        .disable_signals()
+        .listen(socket.listen()?)?
+        .run();
+    Ok(Running::start(server))
+}
+
+fn run_admin(
+    settings: &Settings,
+    socket: BoundSocket,
+    state: web::Data<AdminState>,
+) -> std::io::Result<Running> {
+    let write_timeout = settings.write_timeout;
+    let server = HttpServer::new(move || admin::app(state.clone()))
+        .workers(1)
+        .client_request_timeout(settings.client_timeout)
+        .client_disconnect_timeout(settings.client_timeout)
+        .keep_alive(keep_alive(settings.keep_alive))
+        .on_connect(move |connection, _| listener::limit_writes(connection, write_timeout))
+        .shutdown_timeout(whole_seconds(settings.shutdown_timeout))
+        .disable_signals()
+        .listen(socket.listen()?)?
+        .run();
+    Ok(Running::start(server))
+}
+
+fn keep_alive(duration: Duration) -> actix_web::http::KeepAlive {
+    if duration.is_zero() {
+        actix_web::http::KeepAlive::Disabled
+    } else {
+        actix_web::http::KeepAlive::Timeout(duration)
+    }
+}
+
+/// Rounded up: a bound of half a second is not none.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+fn render_metrics(
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    state: web::Data<ApiState>,
+) -> Box<admin::RenderMetrics> {
+    Box::new(move || {
+        let (store, metrics, state) = (store.clone(), metrics.clone(), state.clone());
+        async move {
+            // Gauges of a store that does not answer read as zero.
+            let stats = store.stats().await.unwrap_or_default();
+            metrics.render(stats, state.clients_tracked())
+        }
+        .boxed()
+    })
+}

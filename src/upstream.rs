@@ -1,1 +1,19 @@
-//! upstream
+//! Remote routers: asking another Routing V1 server over HTTP.
+//!
+//! Whatever a remote router sends is untrusted: every part of its answer has a bound, a record
+//! that cannot be read costs only itself, and its texts are made printable before they reach an
+//! error message. Failures are [`UpstreamError`]s, told apart by what the caller can do about them.
+
+mod answer;
+mod error;
+mod http;
+mod printable;
+mod router_url;
+#[cfg(test)]
+pub(crate) mod test_router;
+
+pub use answer::{AnswerLimits, ProvidersAnswer, ReceivedRecord};
+pub use error::UpstreamError;
+pub use http::{ClientOptions, ProvidersQuery, RoutingClient};
+pub(crate) use printable::{printable, printable_json, printable_word};
+pub use router_url::RouterUrl;

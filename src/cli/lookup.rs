@@ -1,18 +1,223 @@
-//! `fingerpost lookup`: asks a Routing V1 server who has a CID.
+//! `fingerpost lookup CID`: asks a Routing V1 server who has a CID.
+//!
+//! Records go to standard output: a table on a terminal, one line a record elsewhere, NDJSON with
+//! `--json`. Everything said about them goes to standard error. The exit code is 0 when a provider
+//! was found, 1 when none was, 2 when the question could not be answered. The CID is checked before
+//! anyone is asked. What the router sent is untrusted and never reaches the terminal raw.
 
+mod output;
+
+use std::error::Error;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::Args;
+use thiserror::Error;
 
-/// What `fingerpost lookup` takes.
-#[derive(Args, Debug)]
+use crate::types::{ContentKey, KeyError};
+use crate::upstream::{
+    ClientOptions, ProvidersAnswer, ProvidersQuery, RoutingClient, UpstreamError, printable,
+};
+use output::Format;
+
+/// Where a Fingerpost of default settings listens.
+const DEFAULT_ROUTER: &str = "http://127.0.0.1:8190";
+
+/// Asks a router who has a CID.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 providers found, 1 none found, 2 error.")]
 pub(crate) struct LookupArgs {
-    /// The content that is looked for
+    /// What to look up: a CID, version 0 (`Qm...`) or 1 in any base
     #[arg(value_name = "CID")]
     cid: String,
+    /// The router to ask: the URL of any Routing V1 server, with or without `/routing/v1`
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ROUTER)]
+    router: String,
+    /// Print the records as NDJSON, one object a line, as the router sent them
+    #[arg(long)]
+    json: bool,
+    /// The time for the whole request
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_timeout)]
+    timeout: Duration,
+    /// Only addresses with one of these multiaddr protocols (`!` before one: without it), such as
+    /// `tcp,quic-v1,!p2p-circuit`; `unknown`: records without addresses too
+    #[arg(long, value_name = "PROTOCOLS")]
+    filter_addrs: Option<String>,
+    /// Only records with one of these transfer protocols, such as `transport-bitswap`; `unknown`:
+    /// records without protocols too
+    #[arg(long, value_name = "PROTOCOLS")]
+    filter_protocols: Option<String>,
 }
 
-/// Asks, and prints the answer.
-pub(crate) fn run(args: LookupArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this build cannot look up {}", args.cid)
+/// How a lookup ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Found,
+    NoneFound,
+    Failed,
 }
+
+/// Why a lookup failed.
+#[derive(Debug, Error)]
+enum LookupError {
+    #[error("`{}` is not a CID", printable(.cid))]
+    Cid { cid: String, source: KeyError },
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot write the answer")]
+    Output(#[from] io::Error),
+}
+
+/// Looks up, prints, and says how it ended.
+pub(crate) fn run(args: LookupArgs) -> anyhow::Result<ExitCode> {
+    let stdout = io::stdout().lock();
+    let format = match (args.json, stdout.is_terminal()) {
+        (true, _) => Format::Json,
+        (false, true) => Format::for_terminal(),
+        (false, false) => Format::Lines,
+    };
+    let outcome = look_up(&args, format, &mut BufWriter::new(stdout), &mut io::stderr().lock());
+    Ok(outcome.into())
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Found => 0,
+            Outcome::NoneFound => 1,
+            Outcome::Failed => 2,
+        })
+    }
+}
+
+impl LookupError {
+    fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Cid { cid, .. } if cid.contains('/') => {
+                Some("give the CID alone, without `ipfs://`, `/ipfs/` or a path")
+            }
+            Self::Upstream(error) => error.advice(),
+            Self::Cid { .. } | Self::Runtime(_) | Self::Output(_) => None,
+        }
+    }
+
+    /// The reader of our output wanted no more of it, as `head` does.
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe)
+    }
+}
+
+fn look_up(
+    args: &LookupArgs,
+    format: Format,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Outcome {
+    match try_look_up(args, format, out, notes) {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_broken_pipe() => Outcome::Found,
+        Err(error) => {
+            note(notes, "error", &with_cause(&error));
+            if let Some(advice) = error.advice() {
+                note(notes, "hint", advice);
+            }
+            Outcome::Failed
+        }
+    }
+}
+
+fn try_look_up(
+    args: &LookupArgs,
+    format: Format,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Result<Outcome, LookupError> {
+    let cid = args.cid.trim();
+    ContentKey::from_cid_text(cid)
+        .map_err(|source| LookupError::Cid { cid: cid.to_owned(), source })?;
+    let options = ClientOptions { timeout: args.timeout, ..ClientOptions::default() };
+    let client = RoutingClient::new(&args.router, options)?;
+    let query = ProvidersQuery {
+        cid_text: cid,
+        filter_addrs: args.filter_addrs.as_deref(),
+        filter_protocols: args.filter_protocols.as_deref(),
+    };
+    let answer = ask(&client, query)?;
+    let router = client.url().as_str();
+    note_defects(&answer, notes);
+    if answer.records.is_empty() {
+        note_none_found(&answer, query, router, notes);
+        return Ok(Outcome::NoneFound);
+    }
+    output::write_records(&answer.records, format, router, out)?;
+    out.flush()?;
+    Ok(Outcome::Found)
+}
+
+fn ask(client: &RoutingClient, query: ProvidersQuery<'_>) -> Result<ProvidersAnswer, LookupError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(LookupError::Runtime)?;
+    let answer = runtime.block_on(client.providers(query));
+    // A name resolution that hangs must not outlive the timeout.
+    runtime.shutdown_background();
+    Ok(answer?)
+}
+
+fn note_defects(answer: &ProvidersAnswer, notes: &mut impl Write) {
+    if let Some(cut) = &answer.cut {
+        note(notes, "warning", &format!("the answer is not whole: {}", with_cause(cut)));
+    }
+    if let Some(reason) = &answer.first_bad {
+        let count = answer.records_bad;
+        let message = format!("{count} unreadable records were left out, the first: {reason}");
+        note(notes, "warning", &message);
+    }
+}
+
+fn note_none_found(
+    answer: &ProvidersAnswer,
+    query: ProvidersQuery<'_>,
+    router: &str,
+    notes: &mut impl Write,
+) {
+    let is_filtered = query.filter_addrs.is_some() || query.filter_protocols.is_some();
+    let scope = if is_filtered { " that passes the filters" } else { "" };
+    let message = format!("no providers found: {router} knows none{scope} for {}", query.cid_text);
+    // Nobody is left to tell where standard error is closed.
+    let _ = writeln!(notes, "{message}");
+    if answer.is_web_page {
+        let message =
+            "the answer was a web page: check that the URL is that of a Routing V1 server";
+        note(notes, "hint", message);
+    }
+}
+
+fn note(notes: &mut impl Write, kind: &str, message: &str) {
+    // Nobody is left to tell where standard error is closed.
+    let _ = writeln!(notes, "{kind}: {}", printable(message));
+}
+
+/// An error and the innermost of its causes; those between say nothing to a person.
+fn with_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let (message, cause) = (error.to_string(), cause.to_string());
+    if message == cause { message } else { format!("{message}: {cause}") }
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be longer than nothing".to_owned()),
+        Ok(timeout) => Ok(timeout),
+        Err(error) => Err(format!("{error}; write `10s` or `500ms`")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

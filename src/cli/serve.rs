@@ -1,12 +1,28 @@
 //! `fingerpost serve`: loads files into the index and serves the public API and the admin listener.
+//!
+//! Both addresses are taken before files are read, so that a port in use is known at once; the
+//! public is let in when everything is read. SIGTERM and SIGINT end the command with exit code 0,
+//! after what is in flight is finished, or at once while files are still being read.
 
-use std::path::PathBuf;
+mod import;
+
+use std::fs::DirBuilder;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::Loaded;
+use crate::clock::Clock;
+use crate::config::{Loaded, Settings};
+use crate::server::{Parts, Server};
 use crate::telemetry;
+use crate::types::ContentKey;
+use import::Imports;
 
 /// What `fingerpost serve` takes beside the settings.
 #[derive(Args, Debug)]
@@ -43,10 +59,139 @@ pub(crate) struct ServeArgs {
 
 const CAR: &str = "Imported CAR files";
 
-/// Starts the log and serves.
+/// Files that are open beside the connections: listeners, logs, files being read.
+const OTHER_OPEN_FILES: u64 = 64;
+
+/// How long the threads that read files may take to end when the command is interrupted.
+const ABANDON_AFTER: Duration = Duration::from_millis(100);
+
+/// Starts the log and serves until a signal comes.
 pub(crate) fn run(args: ServeArgs, loaded: Loaded) -> anyhow::Result<ExitCode> {
     telemetry::init(&loaded.settings.log, loaded.settings.log_format)?;
     let given: Vec<_> = loaded.given().map(ToString::to_string).collect();
     tracing::info!(settings = given.join(", "), import = ?args.import, "starting");
+    let settings = loaded.settings;
+    let imports = Imports::prepare(&args, &settings)?;
+    create_data_dir(&settings.data_dir)?;
+    allow_open_files(&settings);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let result = runtime.block_on(serve(settings, imports));
+    runtime.shutdown_timeout(ABANDON_AFTER);
+    result
+}
+
+async fn serve(settings: Settings, imports: Imports) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let parts = Parts::new(&settings, Clock::System);
+    let mut server = Server::bind(settings, parts)?;
+    let example = tokio::select! {
+        imported = imports.run(server.store().clone(), server.metrics().clone()) => imported?,
+        signal = signals.next() => {
+            tracing::info!(signal, "interrupted while importing");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    server.open()?;
+    announce_addresses(&server, example.as_ref(), &mut io::stdout().lock())?;
+    tracing::info!(public = %server.public_addr(), admin = %server.admin_addr(), "serving");
+    tokio::select! {
+        error = server.stopped() => return Err(error.into()),
+        signal = signals.next() => tracing::info!(signal, "stopping"),
+    }
+    server.shutdown().await;
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says where the server is, and how to ask it.
+fn announce_addresses(
+    server: &Server,
+    example: Option<&ContentKey>,
+    stdout: &mut impl Write,
+) -> io::Result<()> {
+    let public = reachable(server.public_addr());
+    writeln!(stdout, "public API: http://{public}")?;
+    writeln!(stdout, "admin: http://{}", reachable(server.admin_addr()))?;
+    if let Some(key) = example {
+        let cid = key.to_cid_text();
+        writeln!(stdout, "try: curl http://{public}/routing/v1/providers/{cid}")?;
+    }
+    stdout.flush()
+}
+
+/// An address to ask at: a server that listens everywhere is also here.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
+}
+
+/// Creates the data directory, private to its owner, unless it is there.
+fn create_data_dir(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.with_context(|| {
+        format!("cannot create the data directory {} (setting data_dir)", path.display())
+    })
+}
+
+/// Lets the process have as many files open as `connections_max` needs, as far as it may.
+fn allow_open_files(settings: &Settings) {
+    let wanted = settings.connections_max as u64 + OTHER_OPEN_FILES;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(allowed) if allowed < wanted => tracing::warn!(
+            allowed,
+            wanted,
+            "the system allows fewer open files than connections_max needs; raise `ulimit -n`"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit on open files"),
+    }
+}
+
+/// The signals that end the command.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_to_try_is_one_that_can_be_reached() {
+        for (listening, asked) in [
+            ("0.0.0.0:80", "127.0.0.1:80"),
+            ("[::]:80", "[::1]:80"),
+            ("192.0.2.1:80", "192.0.2.1:80"),
+        ] {
+            assert_eq!(reachable(listening.parse().unwrap()).to_string(), asked);
+        }
+    }
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
+use crate::types::AnswerSchema;
+
 /// The status of an answer when nobody has the content.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum EmptyStatus {
@@ -34,6 +36,15 @@ pub enum RecordSchema {
     Announced,
     /// Records of the schemas `bitswap` and `graphsync-filecoinv1` are served as `peer`
     Peer,
+}
+
+impl From<RecordSchema> for AnswerSchema {
+    fn from(choice: RecordSchema) -> Self {
+        match choice {
+            RecordSchema::Announced => Self::Announced,
+            RecordSchema::Peer => Self::Peer,
+        }
+    }
 }
 
 /// The form of the log on standard error.

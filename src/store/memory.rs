@@ -1,3 +1,107 @@
-//! memory
+//! The store in this process's memory: an [`Index`], a clock, and the schema of answers.
+//!
+//! Nothing here waits: every future is ready when it is first polled, and only taking
+//! announcements in can fail. What is stored is gone when the process ends.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::{
+    Announcement, Applied, ContextId, Found, Lookup, Removed, Store, StoreError, StoreStats, Swept,
+};
+use crate::clock::Clock;
+use crate::index::{GroupSpec, Index, IndexError};
+use crate::types::{AnswerSchema, PeerId, ReadyRecord};
+
+/// A store in this process's memory.
 #[derive(Debug)]
-pub struct MemoryStore;
+pub struct MemoryStore {
+    index: Index,
+    clock: Clock,
+    schema: AnswerSchema,
+}
+
+impl MemoryStore {
+    /// An empty store, which tells the time by `clock` and renders records in `schema`.
+    pub fn new(clock: Clock, schema: AnswerSchema) -> Self {
+        Self { index: Index::new(), clock, schema }
+    }
+
+    fn apply_one(&self, announcement: Announcement) -> Result<Applied, StoreError> {
+        let Announcement { keys, record, context, expires_at_ms } = announcement;
+        let record = Arc::new(ReadyRecord::new(record, self.schema));
+        let spec = GroupSpec { record, context: context.as_bytes().into(), expires_at_ms };
+        let announced = self.index.announce(&keys, &spec, self.clock.now_ms())?;
+        Ok(Applied { entries_added: announced.added, entries_refreshed: announced.refreshed })
+    }
+}
+
+impl Store for MemoryStore {
+    fn find<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
+        async move {
+            let Lookup { key, filter, records_max } = lookup;
+            let answer = self.index.find(key, filter, records_max, self.clock.now_ms());
+            Ok(Found { records: answer.records, modified_at_ms: answer.modified_at_ms })
+        }
+        .boxed()
+    }
+
+    fn apply(
+        &self,
+        announcements: Vec<Announcement>,
+    ) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        async move {
+            let mut applied = Applied::default();
+            for announcement in announcements {
+                let one = self.apply_one(announcement)?;
+                applied.entries_added += one.entries_added;
+                applied.entries_refreshed += one.entries_refreshed;
+            }
+            Ok(applied)
+        }
+        .boxed()
+    }
+
+    fn remove<'a>(
+        &'a self,
+        provider: &'a PeerId,
+        context: Option<&'a ContextId>,
+    ) -> BoxFuture<'a, Result<Removed, StoreError>> {
+        async move {
+            let context = context.map(ContextId::as_bytes);
+            Ok(Removed { groups: self.index.remove(provider, context, self.clock.now_ms()) })
+        }
+        .boxed()
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<Swept, StoreError>> {
+        async move {
+            let freed = self.index.sweep(self.clock.now_ms());
+            Ok(Swept { entries: freed.entries, groups: freed.groups })
+        }
+        .boxed()
+    }
+
+    fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>> {
+        async move {
+            let stats = self.index.stats();
+            Ok(StoreStats {
+                entries: stats.entries,
+                keys: stats.keys,
+                groups: stats.groups,
+                bytes: stats.bytes,
+            })
+        }
+        .boxed()
+    }
+}
+
+impl From<IndexError> for StoreError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Full { what } => Self::Full { what },
+        }
+    }
+}

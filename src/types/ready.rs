@@ -61,7 +61,7 @@ impl ReadyRecord {
         let (json, addrs) = record.write().into_parts();
         let protocols = match &record {
             ProviderRecord::Unknown(unknown) if unknown.protocols().is_none() => Protocols::Opaque,
-            _ => Protocols::Named(record.protocols().into()),
+            known => Protocols::Named(known.protocols().into()),
         };
         Self {
             schema: record.schema(),

@@ -77,8 +77,11 @@ pub struct ParsedRecord {
 #[derive(Debug, Error)]
 pub enum RecordError {
     /// Not a JSON object.
-    #[error("not a JSON object: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("not a JSON object: {reason}")]
+    Json {
+        /// Where and why reading it failed.
+        reason: String,
+    },
     /// A field that every record of the schema has is not there.
     #[error("the record has no `{0}`")]
     Missing(&'static str),
@@ -99,6 +102,12 @@ pub enum RecordError {
     /// More addresses than a record may carry.
     #[error("{0} addresses, at most {ADDRS_MAX} are accepted")]
     TooManyAddrs(usize),
+}
+
+impl From<serde_json::Error> for RecordError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json { reason: error.to_string() }
+    }
 }
 
 impl ProviderRecord {

@@ -13,9 +13,18 @@ const ADDRS: [(&str, &str); 8] = [
     ("tcp", "/ip4/192.0.2.1/tcp/4001"),
     ("quic", "/ip4/192.0.2.1/udp/4001/quic-v1"),
     ("ws", "/ip4/192.0.2.1/tcp/4002/ws"),
-    ("relay-tcp", "/ip4/192.0.2.2/tcp/4001/p2p/12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z/p2p-circuit"),
-    ("relay-quic", "/ip4/192.0.2.2/udp/4001/quic-v1/p2p/12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z/p2p-circuit"),
-    ("relay-wt", "/ip4/192.0.2.2/udp/4001/quic-v1/webtransport/p2p/12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z/p2p-circuit"),
+    (
+        "relay-tcp",
+        "/ip4/192.0.2.2/tcp/4001/p2p/12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z/p2p-circuit",
+    ),
+    (
+        "relay-quic",
+        "/ip4/192.0.2.2/udp/4001/quic-v1/p2p/12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z/p2p-circuit",
+    ),
+    (
+        "relay-wt",
+        "/ip4/192.0.2.2/udp/4001/quic-v1/webtransport/p2p/12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z/p2p-circuit",
+    ),
     ("wss", "/dns4/example.org/tcp/443/wss"),
     ("wt", "/ip4/192.0.2.1/udp/4003/quic-v1/webtransport"),
 ];
@@ -115,7 +124,11 @@ fn protocol_filters_name_protocols(
 
 #[rstest]
 #[case(r#"{"Schema":"new"}"#, "filter-addrs=tcp&filter-protocols=a&transport=udp", true)]
-#[case(r#"{"Schema":"new","Addrs":"x","Protocols":7}"#, "filter-addrs=tcp&filter-protocols=a", true)]
+#[case(
+    r#"{"Schema":"new","Addrs":"x","Protocols":7}"#,
+    "filter-addrs=tcp&filter-protocols=a",
+    true
+)]
 #[case(r#"{"Schema":"new","Addrs":["/ip4/192.0.2.1/tcp/1"]}"#, "filter-addrs=udp", false)]
 #[case(r#"{"Schema":"new","Addrs":["/ip4/192.0.2.1/tcp/1"]}"#, "filter-addrs=tcp", true)]
 #[case(r#"{"Schema":"new","Protocols":["b"]}"#, "filter-protocols=a", false)]
@@ -132,8 +145,9 @@ fn unknown_schemas_pass_unless_they_have_the_usual_lists(
 
 #[test]
 fn an_unknown_record_loses_addresses_and_nothing_else() {
-    let record =
-        record(r#"{ "Schema":"new", "Addrs" : [ "/ip4/192.0.2.1/tcp/1" , "/ip4/192.0.2.1/udp/1" ], "x":[ ] }"#);
+    let record = record(
+        r#"{ "Schema":"new", "Addrs" : [ "/ip4/192.0.2.1/tcp/1" , "/ip4/192.0.2.1/udp/1" ], "x":[ ] }"#,
+    );
     let selection = Filter::from_query("transport=udp").unwrap().select(&record).unwrap();
     let mut json = Vec::new();
     record.write_to(&selection, &mut json);
@@ -160,8 +174,15 @@ fn too_many_and_too_long_terms_are_refused_by_name() {
 
 fn any_terms() -> impl Strategy<Value = Vec<String>> {
     let name = prop_oneof![
-        Just("tcp"), Just("udp"), Just("ws"), Just("wss"), Just("quic-v1"),
-        Just("webtransport"), Just("p2p-circuit"), Just("fakeproto"), Just("unknown"),
+        Just("tcp"),
+        Just("udp"),
+        Just("ws"),
+        Just("wss"),
+        Just("quic-v1"),
+        Just("webtransport"),
+        Just("p2p-circuit"),
+        Just("fakeproto"),
+        Just("unknown"),
     ];
     proptest::collection::vec((any::<bool>(), name), 1..5).prop_map(|terms| {
         terms.iter().map(|(not, name)| format!("{}{name}", if *not { "!" } else { "" })).collect()

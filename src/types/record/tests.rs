@@ -48,7 +48,8 @@ fn unknown_fields_of_known_schemas_survive_to_the_letter() {
 
 #[test]
 fn a_record_of_an_unknown_schema_survives_byte_for_byte() {
-    let text = r#"{ "Schema" : "new-thing","ID":7, "Addrs":["/x", "/ip4/192.0.2.1/tcp/1"] ,"z":{} }"#;
+    let text =
+        r#"{ "Schema" : "new-thing","ID":7, "Addrs":["/x", "/ip4/192.0.2.1/tcp/1"] ,"z":{} }"#;
     let record = parse(text);
     assert_eq!(record.schema(), Schema::Unknown);
     assert_eq!(record.to_json(), text);
@@ -61,7 +62,10 @@ fn line_breaks_between_tokens_go_so_that_a_record_is_one_line() {
     let known = format!("{{\"Schema\":\"peer\",\n\"ID\":\"{PEER}\",\"x\":[1,\r\n 2]}}\n");
     let expected = format!(r#"{{"Schema":"peer","ID":"{PEER}","x":[1, 2]}}"#);
     assert_eq!(parse(&known).to_json(), expected);
-    assert_eq!(parse("{\"Schema\":\"new\",\n\"a\":\"\\n\"}").to_json(), r#"{"Schema":"new","a":"\n"}"#);
+    assert_eq!(
+        parse("{\"Schema\":\"new\",\n\"a\":\"\\n\"}").to_json(),
+        r#"{"Schema":"new","a":"\n"}"#
+    );
 }
 
 #[test]
@@ -151,11 +155,7 @@ fn what_is_no_record_says_why() {
 
 #[test]
 fn deep_nesting_is_no_danger() {
-    let deep = format!(
-        r#"{{"Schema":"new","x":{}{}}}"#,
-        "[".repeat(200_000),
-        "]".repeat(200_000)
-    );
+    let deep = format!(r#"{{"Schema":"new","x":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
     // Read or refused: either is fine, as long as the stack holds.
     if let Ok(parsed) = ProviderRecord::parse(&deep, UnparsableAddrs::Drop) {
         assert_eq!(parsed.record.to_json(), deep);
@@ -181,7 +181,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 fn any_known_record() -> impl Strategy<Value = Value> {
     let schema = prop_oneof![Just("bitswap"), Just("graphsync-filecoinv1"), Just("peer")];
     let addr = prop_oneof![
-        (any::<std::net::Ipv4Addr>(), any::<u16>()).prop_map(|(ip, port)| format!("/ip4/{ip}/tcp/{port}")),
+        (any::<std::net::Ipv4Addr>(), any::<u16>())
+            .prop_map(|(ip, port)| format!("/ip4/{ip}/tcp/{port}")),
         (any::<std::net::Ipv6Addr>(), any::<u16>())
             .prop_map(|(ip, port)| format!("/ip6/{ip}/udp/{port}/quic-v1/webtransport")),
     ];

@@ -1,0 +1,391 @@
+//! Which format a client wants, from its `Accept` header (RFC 9110, 12.5.1).
+//!
+//! All lines of the header are one list. A range that names a type counts more than one that names
+//! its kind (`application/*`), and that more than `*/*`; `q=0` excludes. Parameters other than `q`
+//! do not narrow a range: our types have none.
+//!
+//! The header is a wish of someone unknown, so nothing here fails: an item that cannot be read is
+//! passed over. A list of nothing but such items asks for nothing that we have, which is answered
+//! with 406; a blank list is no list and admits everything. Nothing is allocated.
+
+/// A body format of lookup answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Format {
+    /// One JSON object: `application/json`.
+    Json,
+    /// One JSON object a line: `application/x-ndjson`.
+    Ndjson,
+}
+
+impl Format {
+    /// The media type, exactly as it stands in `Content-Type`.
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+}
+
+/// The format of an answer to a request with these `Accept` lines; `None` = 406.
+///
+/// NDJSON only goes to those who name it, and prefer nothing else to it: a wildcard is what browsers
+/// and simple tools send, and they expect one JSON object.
+pub(super) fn negotiate<'a>(accept_lines: impl Iterator<Item = &'a [u8]>) -> Option<Format> {
+    let mut lines = accept_lines;
+    let Some(first) = lines.next() else { return Some(Format::Json) };
+    let second = lines.next();
+    if second.is_none()
+        && let Some(format) = common_value(first)
+    {
+        return Some(format);
+    }
+    let mut json = Quality::default();
+    let mut ndjson = Quality::default();
+    let mut blank = true;
+    for item in std::iter::once(first).chain(second).chain(lines).flat_map(items) {
+        blank = false;
+        if let Some(range) = Range::parse(item) {
+            json.note(&range, Format::Json.media_type());
+            ndjson.note(&range, Format::Ndjson.media_type());
+        }
+    }
+    if blank {
+        return Some(Format::Json);
+    }
+    let ndjson_weight = ndjson.exact.unwrap_or(0);
+    if ndjson_weight > 0 && ndjson_weight >= json.weight() {
+        return Some(Format::Ndjson);
+    }
+    (json.weight() > 0).then_some(Format::Json)
+}
+
+/// What nearly all clients send, byte for byte: curl and fetch, Kubo, boxo, Helia.
+fn common_value(value: &[u8]) -> Option<Format> {
+    match value {
+        b"*/*" | b"application/json" => Some(Format::Json),
+        b"application/x-ndjson"
+        | b"application/x-ndjson,application/json"
+        | b"application/x-ndjson, application/json;q=0.8" => Some(Format::Ndjson),
+        _ => None,
+    }
+}
+
+/// A weight in thousandths, 0 to 1,000, as `q` gives it.
+type Weight = u16;
+
+/// What a list says about one media type, by how exactly it says it. Of ranges that are equally
+/// exact the most generous counts.
+#[derive(Default)]
+struct Quality {
+    exact: Option<Weight>,
+    kind: Option<Weight>,
+    any: Option<Weight>,
+}
+
+impl Quality {
+    fn note(&mut self, range: &Range<'_>, media_type: &str) {
+        let Some((kind, name)) = media_type.split_once('/') else { return };
+        let slot = match (range.kind, range.name) {
+            (b"*", b"*") => &mut self.any,
+            (range_kind, b"*") if range_kind.eq_ignore_ascii_case(kind.as_bytes()) => {
+                &mut self.kind
+            }
+            (range_kind, range_name)
+                if range_kind.eq_ignore_ascii_case(kind.as_bytes())
+                    && range_name.eq_ignore_ascii_case(name.as_bytes()) =>
+            {
+                &mut self.exact
+            }
+            _ => return,
+        };
+        *slot = (*slot).max(Some(range.weight));
+    }
+
+    /// The weight of the type; 0 = not acceptable.
+    fn weight(&self) -> Weight {
+        self.exact.or(self.kind).or(self.any).unwrap_or(0)
+    }
+}
+
+/// One readable item of the list.
+struct Range<'a> {
+    kind: &'a [u8],
+    name: &'a [u8],
+    weight: Weight,
+}
+
+impl<'a> Range<'a> {
+    fn parse(item: &'a [u8]) -> Option<Self> {
+        let mut parts = split_outside_quotes(item, b';');
+        let (kind, name) = match parts.next()?.trim_ascii() {
+            // Java's built-in client sends a lone star for `*/*`.
+            b"*" => (&b"*"[..], &b"*"[..]),
+            range => split_once(range, b'/')?,
+        };
+        if !is_token(kind) || !is_token(name) || (kind == b"*" && name != b"*") {
+            return None;
+        }
+        let mut weight = 1_000;
+        for parameter in parts {
+            if let Some((b"q" | b"Q", value)) = split_once(parameter, b'=')
+                .map(|(name, value)| (name.trim_ascii(), value.trim_ascii()))
+            {
+                weight = parse_weight(value)?;
+                // What follows `q` extends the request, not the media type.
+                break;
+            }
+        }
+        Some(Self { kind, name, weight })
+    }
+}
+
+/// `1`, `0.8`, `1.000`; also `.2` and more than three digits, both of which are seen, cut off.
+fn parse_weight(value: &[u8]) -> Option<Weight> {
+    let (whole, fraction) = split_once(value, b'.').unwrap_or((value, b""));
+    let thousandths = match whole {
+        b"0" => 0,
+        b"" if !fraction.is_empty() => 0,
+        b"1" => 1_000,
+        _ => return None,
+    };
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digits = fraction.iter().chain(b"000").take(3);
+    let fraction = digits.fold(0, |sum, digit| sum * 10 + Weight::from(digit - b'0'));
+    (thousandths + fraction <= 1_000).then_some(thousandths + fraction)
+}
+
+/// The items of one line, trimmed, without blank ones.
+fn items(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split_outside_quotes(line, b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
+}
+
+/// Splits at a separator that stands in no quoted string. A quote that is not closed runs to the
+/// end.
+fn split_outside_quotes(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |&byte| {
+        let separates = byte == separator && !quoted;
+        quoted ^= byte == b'"' && !escaped;
+        escaped = quoted && byte == b'\\' && !escaped;
+        separates
+    })
+}
+
+fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|&byte| byte == separator)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// A token of RFC 9110, 5.6.2.
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty()
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn negotiate_lines(lines: &[&str]) -> Option<Format> {
+        negotiate(lines.iter().map(|line| line.as_bytes()))
+    }
+
+    const JSON: Option<Format> = Some(Format::Json);
+    const NDJSON: Option<Format> = Some(Format::Ndjson);
+
+    #[test]
+    fn what_real_clients_send_gets_what_they_read() {
+        for (accept, format) in [
+            ("application/x-ndjson", NDJSON),
+            ("application/x-ndjson,application/json", NDJSON),
+            ("application/x-ndjson, application/json;q=0.8", NDJSON),
+            ("*/*", JSON),
+            ("application/json, text/plain, */*", JSON),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", JSON),
+            ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", JSON),
+        ] {
+            assert_eq!(negotiate_lines(&[accept]), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn no_header_and_a_blank_one_get_json() {
+        for lines in [&[][..], &[""], &["  \t"], &[",, ,"], &["", " "]] {
+            assert_eq!(negotiate_lines(lines), JSON, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn json_is_named_in_any_case_and_with_any_parameters() {
+        for accept in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"utf-8, or so; q=0\"",
+            "application/*",
+            "APPLICATION/*;q=0.001",
+            "*",
+            " application/json ",
+        ] {
+            assert_eq!(negotiate_lines(&[accept]), JSON, "{accept}");
+        }
+    }
+
+    #[test]
+    fn ndjson_must_be_named_and_not_be_the_lesser_wish() {
+        for (accept, format) in [
+            ("application/x-ndjson;q=0.5", NDJSON),
+            ("APPLICATION/X-NDJSON", NDJSON),
+            ("application/json;q=0.8, application/x-ndjson;q=0.8", NDJSON),
+            ("application/json, application/x-ndjson", NDJSON),
+            ("application/x-ndjson, */*", NDJSON),
+            ("application/x-ndjson, */*;q=0.1", NDJSON),
+            ("application/x-ndjson;q=0.5, application/json;q=0", NDJSON),
+            ("application/x-ndjson;q=0.5, application/json;q=0.4, */*", NDJSON),
+            ("application/x-ndjson;q=0.5, */*", JSON),
+            ("application/x-ndjson;q=0.5, application/*;q=0.6", JSON),
+            ("application/x-ndjson;q=0.799, application/json;q=0.8", JSON),
+            ("application/x-ndjson;q=0, */*", JSON),
+        ] {
+            assert_eq!(negotiate_lines(&[accept]), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn what_we_do_not_have_is_refused() {
+        for accept in [
+            "text/html",
+            "application/vnd.ipfs.ipns-record",
+            "application/json;q=0",
+            "application/json;q=0.000",
+            "application/x-ndjson;q=0",
+            "*/*;q=0",
+            "*/*, application/json;q=0",
+            "application/*;q=0, */*",
+            "application/jsonx, xapplication/json",
+        ] {
+            assert_eq!(negotiate_lines(&[accept]), None, "{accept}");
+        }
+    }
+
+    #[test]
+    fn the_more_exact_range_decides_whatever_its_place() {
+        for (accept, format) in [
+            ("application/json;q=0.2, */*;q=0, application/x-ndjson;q=0.1", JSON),
+            ("*/*;q=0, application/*;q=0.3", JSON),
+            ("application/*;q=0.1, */*, application/x-ndjson;q=0.2", NDJSON),
+            ("application/json;q=0, application/*, application/x-ndjson;q=0.1", NDJSON),
+        ] {
+            assert_eq!(negotiate_lines(&[accept]), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn unreadable_items_are_passed_over_and_alone_ask_for_nothing() {
+        for (accept, format) in [
+            ("application, application/json", JSON),
+            ("/, */json, a b/c, application/json;q=0.9", JSON),
+            ("application/x-ndjson;q=2, application/json;q=0.1", JSON),
+            ("application/x-ndjson;q=, application/json;q=0.1", JSON),
+            ("application/x-ndjson;q=1.001, */*;q=0.1", JSON),
+            ("json", None),
+            ("application/json;q=high", None),
+            ("application/json;q=-1", None),
+            ("application/json/", None),
+            ("\"application/json\"", None),
+        ] {
+            assert_eq!(negotiate_lines(&[accept]), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn commas_semicolons_and_escapes_in_quotes_do_not_separate() {
+        for (accept, format) in [
+            (r#"text/html;x="a, application/json""#, None),
+            (r#"text/html;x="a\", application/json, ""#, None),
+            (r#"text/html;x="a\\", application/json"#, JSON),
+            (r#"application/x-ndjson;x="; q=0""#, NDJSON),
+            (r#"text/html;x="never closed, application/json"#, None),
+        ] {
+            assert_eq!(negotiate_lines(&[accept]), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn several_lines_are_one_list() {
+        assert_eq!(negotiate_lines(&["application/json", "application/x-ndjson"]), NDJSON);
+        assert_eq!(negotiate_lines(&["application/x-ndjson;q=0.5", "*/*"]), JSON);
+        assert_eq!(negotiate_lines(&["*/*", "application/json;q=0"]), None);
+        assert_eq!(negotiate_lines(&["", "text/html"]), None);
+    }
+
+    #[test]
+    fn weights_are_read_to_three_digits() {
+        for (text, weight) in [
+            ("0", Some(0)),
+            ("1", Some(1_000)),
+            ("1.000", Some(1_000)),
+            ("0.7000000000000001", Some(700)),
+            (".2", Some(200)),
+            ("0.05", Some(50)),
+            ("1.", Some(1_000)),
+            ("", None),
+            (".", None),
+            ("1.001", None),
+            ("0.1x", None),
+            ("10", None),
+        ] {
+            assert_eq!(parse_weight(text.as_bytes()), weight, "{text}");
+        }
+    }
+
+    fn item() -> impl Strategy<Value = String> {
+        let range = prop::sample::select(vec![
+            "application/json",
+            "application/x-ndjson",
+            "application/*",
+            "*/*",
+            "text/html",
+            "nonsense",
+            "",
+        ]);
+        let parameters =
+            prop::sample::select(vec!["", ";q=0", ";q=0.5", ";q=0.8", ";q=1", ";v=\",;\"", ";q=x"]);
+        (range, parameters).prop_map(|(range, parameters)| format!("{range}{parameters}"))
+    }
+
+    proptest! {
+        #[test]
+        fn anything_at_all_gets_a_decision(lines in prop::collection::vec(any::<Vec<u8>>(), 0..4)) {
+            let lines = || lines.iter().map(Vec::as_slice);
+            // Ranges that name JSON with full weight leave nothing to refuse.
+            let with_json = lines().chain([&b"application/json"[..]]);
+            prop_assert!(negotiate(with_json).is_some());
+            let _ = negotiate(lines());
+        }
+
+        #[test]
+        fn neither_the_order_nor_the_division_into_lines_matters(
+            (items, shuffled) in prop::collection::vec(item(), 1..8)
+                .prop_flat_map(|items| (Just(items.clone()), Just(items).prop_shuffle())),
+        ) {
+            let apart = negotiate(items.iter().map(|item| item.as_bytes()));
+            prop_assert_eq!(apart, negotiate(std::iter::once(items.join(", ").as_bytes())));
+            prop_assert_eq!(apart, negotiate(std::iter::once(shuffled.join(",").as_bytes())));
+        }
+
+        #[test]
+        fn ndjson_goes_only_to_those_who_name_it(items in prop::collection::vec(item(), 0..8)) {
+            let list = items.join(",");
+            if negotiate_lines(&[&list]) == NDJSON {
+                prop_assert!(list.contains("x-ndjson"));
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Making answers of records: bodies, cache headers, validators.
+//!
+//! A body is a concatenation of bytes that were rendered when the records came in. The ETag is
+//! made of the records' own hashes, which say the same as a hash over the body and cost less.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::accept::Format;
+use super::conditional::{self, Validators};
+use crate::clock::UnixMs;
+use crate::config::Settings;
+use crate::resolve::Found;
+use crate::types::{ReadyRecord, Selection};
+
+/// What is the same for all answers of one server.
+#[derive(Clone, Debug)]
+pub(crate) struct AnswerPolicy {
+    empty_status: StatusCode,
+    json_records_max: Option<NonZeroUsize>,
+    ndjson_records_max: Option<NonZeroUsize>,
+    cache_found: HeaderValue,
+    cache_empty: HeaderValue,
+}
+
+/// The name of the list in a JSON answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ListName {
+    Providers,
+}
+
+impl AnswerPolicy {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            empty_status: empty_status(settings),
+            json_records_max: NonZeroUsize::new(settings.json_records_max),
+            ndjson_records_max: NonZeroUsize::new(settings.ndjson_records_max),
+            cache_found: cache_control(
+                settings.cache_found_max_age,
+                settings.cache_found_stale_while_revalidate,
+                settings.cache_found_stale_if_error,
+            ),
+            cache_empty: cache_control(
+                settings.cache_empty_max_age,
+                settings.cache_empty_stale_while_revalidate,
+                settings.cache_empty_stale_if_error,
+            ),
+        }
+    }
+
+    /// The most records of an answer in `format`; `None`: all there are.
+    pub(super) fn records_max(&self, format: Format) -> Option<NonZeroUsize> {
+        match format {
+            Format::Json => self.json_records_max,
+            Format::Ndjson => self.ndjson_records_max,
+        }
+    }
+
+    /// The whole answer.
+    pub(super) fn respond(
+        &self,
+        request: &HttpRequest,
+        found: &Found,
+        format: Format,
+        list: ListName,
+        now_ms: UnixMs,
+    ) -> HttpResponse {
+        if found.records.is_empty() {
+            return self.respond_empty(request, format, list);
+        }
+        let validators =
+            Validators { etag: etag(found, format), modified_at_ms: found.modified_at_ms };
+        if conditional::is_not_modified(request.headers(), &validators) {
+            let mut response = HttpResponse::build(StatusCode::NOT_MODIFIED);
+            self.add_found_headers(&mut response, &validators, now_ms);
+            return response.finish();
+        }
+        let mut response = HttpResponse::build(StatusCode::OK);
+        response.insert_header((header::CONTENT_TYPE, content_type(format)));
+        self.add_found_headers(&mut response, &validators, now_ms);
+        response.body(body(found, format, list))
+    }
+
+    fn respond_empty(&self, request: &HttpRequest, format: Format, list: ListName) -> HttpResponse {
+        let nothing = Found::default();
+        let mut response = HttpResponse::build(self.empty_status);
+        if self.empty_status.is_success() {
+            let validators = Validators { etag: etag(&nothing, format), modified_at_ms: None };
+            if conditional::is_not_modified(request.headers(), &validators) {
+                response.status(StatusCode::NOT_MODIFIED);
+            }
+            response.insert_header((header::ETAG, validators.etag));
+        }
+        response
+            .insert_header((header::CACHE_CONTROL, self.cache_empty.clone()))
+            .insert_header((header::VARY, HeaderValue::from_static("Accept")));
+        let mut response = response.finish();
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return response;
+        }
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type(format));
+        response.set_body(actix_web::body::BoxBody::new(body(&nothing, format, list)))
+    }
+
+    fn add_found_headers(
+        &self,
+        response: &mut HttpResponseBuilder,
+        validators: &Validators,
+        now_ms: UnixMs,
+    ) {
+        response
+            .insert_header((header::CACHE_CONTROL, self.cache_found.clone()))
+            .insert_header((header::VARY, HeaderValue::from_static("Accept")))
+            .insert_header((header::ETAG, validators.etag.clone()));
+        if let Some(last_modified) = validators.last_modified(now_ms) {
+            response.insert_header((header::LAST_MODIFIED, last_modified));
+        }
+    }
+}
+
+impl ListName {
+    fn opening(self) -> &'static [u8] {
+        match self {
+            Self::Providers => br#"{"Providers":["#,
+        }
+    }
+}
+
+fn empty_status(settings: &Settings) -> StatusCode {
+    StatusCode::from_u16(settings.empty_status.code()).expect("both choices are statuses")
+}
+
+/// Clients break on anything but exactly these values.
+fn content_type(format: Format) -> HeaderValue {
+    HeaderValue::from_static(format.media_type())
+}
+
+fn cache_control(max_age: Duration, revalidate: Duration, error: Duration) -> HeaderValue {
+    let value = format!(
+        "public, max-age={}, stale-while-revalidate={}, stale-if-error={}",
+        max_age.as_secs(),
+        revalidate.as_secs(),
+        error.as_secs(),
+    );
+    HeaderValue::try_from(value).expect("numbers and ASCII text make a header value")
+}
+
+fn body(found: &Found, format: Format, list: ListName) -> Vec<u8> {
+    const CLOSING: &[u8] = b"]}";
+    let records: usize = found.records.iter().map(|(record, _)| record.len_bytes() + 1).sum();
+    let mut body = Vec::with_capacity(records + list.opening().len() + CLOSING.len());
+    match format {
+        Format::Json => {
+            body.extend_from_slice(list.opening());
+            for (position, (record, selection)) in found.records.iter().enumerate() {
+                if position > 0 {
+                    body.push(b',');
+                }
+                record.write_to(selection, &mut body);
+            }
+            body.extend_from_slice(CLOSING);
+        }
+        Format::Ndjson => {
+            for (record, selection) in &found.records {
+                record.write_to(selection, &mut body);
+                body.push(b'\n');
+            }
+        }
+    }
+    body
+}
+
+/// A strong validator: equal bodies have equal ones, different bodies different ones, and it does
+/// not depend on the process, so that servers with the same records agree.
+fn etag(found: &Found, format: Format) -> HeaderValue {
+    let mut hasher = Xxh3::new();
+    hasher.update(format.media_type().as_bytes());
+    for (record, selection) in &found.records {
+        hash_part(&mut hasher, record, selection);
+    }
+    let value = format!("\"{:032x}\"", hasher.digest128());
+    HeaderValue::try_from(value).expect("hexadecimal digits in quotes make a header value")
+}
+
+fn hash_part(hasher: &mut Xxh3, record: &ReadyRecord, selection: &Selection) {
+    hasher.update(&record.digest());
+    if let Selection::Addrs(kept) = selection {
+        for position in kept {
+            hasher.update(&position.to_le_bytes());
+        }
+    }
+    // Keeps one record's positions apart from the next record's hash.
+    hasher.update(&[u8::MAX; 3]);
+}

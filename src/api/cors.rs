@@ -1,0 +1,45 @@
+//! CORS: every page may read every answer of the public API, errors included.
+//!
+//! The headers do not depend on the request's `Origin`, so that shared caches keep one copy.
+
+use actix_cors::Cors;
+use actix_web::HttpResponse;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+
+const ALLOW_METHODS: &str = "GET, HEAD, OPTIONS";
+const ALLOW_HEADERS: &str =
+    "Content-Type, Accept, If-None-Match, If-Modified-Since, Cache-Control, X-Requested-With";
+const EXPOSE_HEADERS: &str = "ETag, Retry-After, Age, Date, Server-Timing, X-Request-Id";
+
+/// How long a browser may remember a preflight's answer, in seconds: the longest that every
+/// browser accepts without capping.
+const MAX_AGE_S: usize = 600;
+
+/// The middleware that recognises preflights; [`finish`] gives their answers their final headers.
+pub(super) fn middleware() -> Cors {
+    Cors::default()
+        .allow_any_origin()
+        .allow_any_method()
+        .allow_any_header()
+        .send_wildcard()
+        .disable_vary_header()
+        .max_age(MAX_AGE_S)
+}
+
+/// The answer to OPTIONS.
+pub(super) fn preflight() -> HttpResponse {
+    HttpResponse::NoContent().finish()
+}
+
+/// Headers for every answer of the public API.
+pub(super) fn open(headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSE_HEADERS));
+}
+
+/// Further headers for the answer to OPTIONS.
+pub(super) fn finish(headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOW_METHODS));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOW_HEADERS));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE_S));
+}

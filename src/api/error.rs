@@ -1,0 +1,154 @@
+//! The only place of the public API that knows status codes for errors.
+//!
+//! Every error is one line of plain text of at most [`LINE_BYTES_MAX`] bytes, is never cached, and
+//! says what the caller can do. Our own faults say nothing but a request id; what happened is in
+//! the log under the same id.
+
+use std::fmt::Write;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use thiserror::Error;
+
+use super::request_id::RequestId;
+use crate::resolve::ResolveError;
+use crate::types::FilterError;
+
+/// The longest error text, in bytes.
+pub(crate) const LINE_BYTES_MAX: usize = 1024;
+
+/// Why a request has no answer.
+#[derive(Debug, Error)]
+pub(crate) enum ApiError {
+    /// A part of the request does not say what it should.
+    #[error("{parameter}: {reason}")]
+    Malformed { parameter: &'static str, reason: String },
+    /// A filter cannot be used; the text names its parameter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// Nothing is at this path.
+    #[error("unknown path; this API begins with /routing/v1/, try /routing/v1/providers/{{cid}}")]
+    UnknownPath,
+    /// Something is at this path, but not for this method.
+    #[error("{method} is not supported here; use {allow}")]
+    MethodNotSupported { method: String, allow: &'static str },
+    /// A part of the API that this server does not offer.
+    #[error("{what} is not offered by this server")]
+    NotOffered { what: &'static str },
+    /// The client takes none of the media types that there are.
+    #[error("the Accept header admits none of: {offered}")]
+    NotAcceptable { offered: &'static str },
+    /// The request's body is larger than allowed.
+    #[error("the request's body is larger than {bytes_max} bytes")]
+    BodyTooLarge { bytes_max: u64 },
+    /// The request's headers are larger than allowed.
+    #[error("the request's headers are larger than {bytes_max} bytes")]
+    HeadersTooLarge { bytes_max: usize },
+    /// The client asks too often.
+    #[error("too many requests; try again in {retry_after_s} s")]
+    RateLimited { retry_after_s: u64 },
+    /// The lookup failed.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A handler panicked.
+    #[error("a handler panicked: {0}")]
+    Panicked(String),
+}
+
+/// How long a client should wait when the server is overloaded, in seconds.
+const OVERLOADED_RETRY_AFTER_S: u64 = 1;
+
+impl ApiError {
+    /// The status that the error is told with.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed { .. } | Self::Filter(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnknownPath => StatusCode::BAD_REQUEST,
+            Self::MethodNotSupported { .. } | Self::NotOffered { .. } => {
+                StatusCode::NOT_IMPLEMENTED
+            }
+            Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Resolve(ResolveError::Overloaded) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Resolve(ResolveError::UpstreamsFailed) => StatusCode::BAD_GATEWAY,
+            Self::Resolve(ResolveError::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Resolve(ResolveError::Store(_)) | Self::Panicked(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    /// The whole answer. Faults of ours are logged here, once, with their causes.
+    pub(crate) fn to_response(&self, request_id: &RequestId) -> HttpResponse {
+        let status = self.status();
+        let line = if status.is_server_error() && !self.is_about_the_request() {
+            self.log(request_id);
+            let reason = status.canonical_reason().unwrap_or("error").to_ascii_lowercase();
+            format!("{reason}; request id {}", request_id.as_str())
+        } else {
+            one_line(&self.to_string())
+        };
+        let mut response = HttpResponse::build(status);
+        response
+            .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
+            .insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(seconds) = self.retry_after_s() {
+            response.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        if let Self::MethodNotSupported { allow, .. } = self {
+            response.insert_header((header::ALLOW, *allow));
+        }
+        response.body(line + "\n")
+    }
+
+    /// 501 says what the caller asked for, not what went wrong with us.
+    fn is_about_the_request(&self) -> bool {
+        self.status() == StatusCode::NOT_IMPLEMENTED
+    }
+
+    fn retry_after_s(&self) -> Option<u64> {
+        if let Self::RateLimited { retry_after_s } = self {
+            return Some(*retry_after_s);
+        }
+        matches!(self, Self::Resolve(ResolveError::Overloaded)).then_some(OVERLOADED_RETRY_AFTER_S)
+    }
+
+    fn log(&self, request_id: &RequestId) {
+        let mut chain = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            write!(chain, ": {cause}").expect("writing to a string cannot fail");
+            source = cause.source();
+        }
+        tracing::error!(request_id = request_id.as_str(), error = chain, "request failed");
+    }
+}
+
+/// One line without control characters, cut at a character's border.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for character in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if line.len() + character.len_utf8() >= LINE_BYTES_MAX {
+            break;
+        }
+        line.push(character);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_short_line_whatever_the_request_held() {
+        let text = format!("a\r\nb\u{7}{}", "é".repeat(2000));
+        let line = one_line(&text);
+        assert!(line.len() < LINE_BYTES_MAX);
+        assert!(line.starts_with("a  b "));
+        assert!(!line.contains(char::is_control));
+    }
+}

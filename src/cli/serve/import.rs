@@ -1,0 +1,158 @@
+//! The files that `fingerpost serve --import` reads before it lets the public in.
+//!
+//! What the command line gets wrong (a file that is not there, a CAR without a provider) is an
+//! error before anything is read. What a file gets wrong is reported, counted and passed over; only
+//! `--strict` makes it an error.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio::runtime::Handle;
+
+use super::ServeArgs;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::ingest::{
+    BarObserver, CarFlags, ImportCounts, ImportError, ImportObserver, ImportOptions, LineObserver,
+    car_record, import_file,
+};
+use crate::metrics::{ImportedFile, Metrics};
+use crate::store::{Announcement, Store};
+use crate::types::{ContentKey, UnparsableAddrs};
+
+/// Files to read, and how.
+pub(super) struct Imports {
+    files: Vec<PathBuf>,
+    options: ImportOptions,
+}
+
+impl Imports {
+    /// Checks everything that can be checked before reading.
+    pub(super) fn prepare(args: &ServeArgs, settings: &Settings) -> anyhow::Result<Self> {
+        let record_json = args.record.as_deref().map(CarFlags::read_record).transpose()?;
+        let flags = CarFlags {
+            provider: args.provider.clone(),
+            addrs: args.addr.clone(),
+            protocols: args.protocol.clone(),
+            record_json,
+        };
+        let options = ImportOptions {
+            line_bytes_max: settings.line_bytes_max,
+            record_bytes_max: settings.record_bytes_max,
+            unparsable_addrs: if settings.keep_unparsable_addrs {
+                UnparsableAddrs::Keep
+            } else {
+                UnparsableAddrs::Drop
+            },
+            strict: args.strict,
+            verify: args.verify,
+            car_record: car_record(&args.import, &flags)?,
+            ..ImportOptions::new(Clock::System.now_ms())
+        };
+        args.import.iter().try_for_each(|path| check_readable(path))?;
+        Ok(Self { files: args.import.clone(), options })
+    }
+
+    /// Reads the files one after the other into `store`, on a thread that may block. Returns one of
+    /// the keys, as an example.
+    pub(super) async fn run(
+        self,
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Option<ContentKey>> {
+        let runtime = Handle::current();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut example = None;
+            for file in &self.files {
+                self.read(file, &runtime, &*store, &metrics, &mut example)?;
+            }
+            Ok(example)
+        });
+        reading.await.context("the import stopped")?
+    }
+
+    fn read(
+        &self,
+        path: &Path,
+        runtime: &Handle,
+        store: &dyn Store,
+        metrics: &Metrics,
+        example: &mut Option<ContentKey>,
+    ) -> anyhow::Result<()> {
+        let mut sink = |announcements: Vec<Announcement>| {
+            if example.is_none() {
+                *example = announcements.iter().find_map(|announced| first_key(&announced.keys));
+            }
+            runtime.block_on(store.apply(announcements))
+        };
+        let mut observer = observer();
+        match import_file(path, &self.options, &mut sink, &mut *observer) {
+            Ok(summary) => {
+                count(metrics, &summary.counts);
+                writeln!(io::stdout(), "imported {summary}")?;
+            }
+            Err(failure) => {
+                if let Some(summary) = &failure.summary {
+                    count(metrics, &summary.counts);
+                }
+                if self.options.strict || matches!(failure.error, ImportError::Store { .. }) {
+                    return Err(failure.into());
+                }
+                // A damaged file must not keep the rest from being served.
+                writeln!(io::stderr(), "error: {}", with_causes(&*failure))?;
+                tracing::error!(file = %path.display(), error = with_causes(&*failure), "import failed");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Identity keys are answered without the index: they are no example of what was imported.
+fn first_key(keys: &[ContentKey]) -> Option<ContentKey> {
+    keys.iter().find(|key| !key.is_identity()).cloned()
+}
+
+fn check_readable(path: &Path) -> anyhow::Result<()> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let file = File::open(path).with_context(|| format!("cannot import {}", path.display()))?;
+    if file.metadata()?.is_dir() {
+        bail!("cannot import {}: it is a directory", path.display());
+    }
+    Ok(())
+}
+
+fn observer() -> Box<dyn ImportObserver> {
+    if io::stderr().is_terminal() {
+        return Box::new(BarObserver::on_stderr());
+    }
+    Box::new(LineObserver::new(Clock::System, |line: &str| {
+        // There is nowhere left to say that printing failed.
+        let _unprintable = writeln!(io::stderr(), "{line}");
+    }))
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn count(metrics: &Metrics, counts: &ImportCounts) {
+    metrics.file_imported(ImportedFile {
+        items: counts.lines + counts.blocks,
+        records: counts.records,
+        keys: counts.keys,
+        addrs_dropped: counts.addrs_dropped,
+    });
+    for (reason, rejected) in &counts.rejected {
+        metrics.import_rejected(reason.label(), *rejected);
+    }
+    if counts.expired > 0 {
+        metrics.import_rejected("expired", counts.expired);
+    }
+}

@@ -1,0 +1,147 @@
+//! Taking announcements in: which groups a key has afterwards.
+
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::fingerprint::Fingerprint;
+use super::group::Group;
+use super::sets::{FEW_MAX, KeySet};
+use super::{Index, IndexError, Outcome, Reference, ShardState, shift};
+use crate::clock::UnixMs;
+
+/// The groups of a key that is not a crowd, and the one that joins them.
+type KeyGroups = SmallVec<[Arc<Group>; 4]>;
+
+impl Index {
+    /// Lets a key point at a group, for which the caller holds a reference.
+    pub(super) fn place(
+        &self,
+        fingerprint: Fingerprint,
+        group: &Arc<Group>,
+        now_ms: UnixMs,
+    ) -> Result<Outcome, IndexError> {
+        loop {
+            let mut shard = self.shard(fingerprint).write();
+            let reference = shard.table.get(fingerprint).map(Reference::read);
+            let set = match reference {
+                None => {
+                    group.touch(now_ms);
+                    let alone = smallvec![group.clone()];
+                    self.point_at(&mut shard, fingerprint, None, &alone, now_ms)?;
+                    shift(&self.counters.keys, 1);
+                    shift(&self.counters.entries, 1);
+                    return Ok(Outcome::Added);
+                }
+                Some(Reference::Group(id)) => {
+                    let known = self.groups.get(id).iter().cloned().collect();
+                    return self.add_to(&mut shard, fingerprint, known, group, now_ms);
+                }
+                Some(Reference::Set(id)) => self.sets.get(id).clone(),
+            };
+            match set.as_deref() {
+                Some(KeySet::Crowd(crowd)) => {
+                    drop(shard);
+                    let joined = crowd.insert(group, now_ms, &self.groups);
+                    self.count_crowd(joined.grown);
+                    match joined.outcome {
+                        Some(outcome) => return Ok(outcome),
+                        // Retired meanwhile: the key has another reference now.
+                        None => continue,
+                    }
+                }
+                Some(KeySet::Few(few)) => {
+                    let known = few.groups.iter().cloned().collect();
+                    return self.add_to(&mut shard, fingerprint, known, group, now_ms);
+                }
+                None => return self.add_to(&mut shard, fingerprint, smallvec![], group, now_ms),
+            }
+        }
+    }
+
+    /// A reference to these groups, which are in the order of groups on a key; counted.
+    pub(super) fn refer_to(
+        &self,
+        groups: &[Arc<Group>],
+        now_ms: UnixMs,
+    ) -> Result<Reference, IndexError> {
+        match groups {
+            [alone] => {
+                alone.retain();
+                Ok(Reference::Group(alone.id))
+            }
+            few if few.len() <= FEW_MAX => self.sets.intern(few).map(Reference::Set),
+            many => {
+                let id = self.sets.add_crowd(many, now_ms)?;
+                shift(&self.counters.crowd_groups, many.len() as i64);
+                Ok(Reference::Set(id))
+            }
+        }
+    }
+
+    /// Notes that a reference is gone from its entry. Returns how many groups that freed.
+    pub(super) fn release(&self, reference: Reference) -> u64 {
+        match reference {
+            Reference::Group(id) => {
+                let group = self.groups.get(id).clone();
+                group.map_or(0, |group| self.groups.release(&group))
+            }
+            Reference::Set(id) => self.sets.release(id, &self.groups),
+        }
+    }
+
+    /// Notes that crowds have grown by so many groups.
+    pub(super) fn count_crowd(&self, grown: i64) {
+        shift(&self.counters.entries, grown);
+        shift(&self.counters.crowd_groups, grown);
+    }
+
+    fn add_to(
+        &self,
+        shard: &mut ShardState,
+        fingerprint: Fingerprint,
+        mut known: KeyGroups,
+        group: &Arc<Group>,
+        now_ms: UnixMs,
+    ) -> Result<Outcome, IndexError> {
+        if known.iter().any(|other| Arc::ptr_eq(other, group)) {
+            return Ok(Outcome::Refreshed);
+        }
+        let before = known.len() as i64;
+        let mut outcome = Outcome::Added;
+        known.retain(|other| {
+            let is_live = other.is_live(now_ms);
+            let is_replaced = is_live && group.replaces(other);
+            if is_replaced {
+                outcome = Outcome::Refreshed;
+            }
+            is_live && !is_replaced
+        });
+        let position = known.partition_point(|other| other.order_on_key(group).is_lt());
+        known.insert(position, group.clone());
+        group.touch(now_ms);
+        let old = shard.table.get(fingerprint);
+        self.point_at(shard, fingerprint, old, &known, now_ms)?;
+        shift(&self.counters.entries, known.len() as i64 - before);
+        Ok(outcome)
+    }
+
+    fn point_at(
+        &self,
+        shard: &mut ShardState,
+        fingerprint: Fingerprint,
+        old: Option<u32>,
+        groups: &KeyGroups,
+        now_ms: UnixMs,
+    ) -> Result<(), IndexError> {
+        let new = self.refer_to(groups, now_ms)?;
+        let bytes = shard.table.bytes();
+        shard.table.set(fingerprint, new.write());
+        shift(&self.counters.table_bytes, shard.table.bytes() as i64 - bytes as i64);
+        if let Some(old) = old {
+            shard.changed_at_ms = shard.changed_at_ms.max(now_ms);
+            self.release(Reference::read(old));
+        }
+        Ok(())
+    }
+}

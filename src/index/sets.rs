@@ -1,0 +1,164 @@
+//! Interned sets of groups, for keys that have several.
+//!
+//! Keys with the same few groups share one set: it never changes, and a key that gains or loses a
+//! group moves on to another set. Past [`FEW_MAX`] groups a key owns a [`Crowd`] instead, which
+//! changes in place.
+//!
+//! # Invariant
+//!
+//! A set's number is used again only when no entry of a table holds it: an entry counts before the
+//! number is written and until after it is gone. As with groups, readers look a number up under
+//! the lock of the shard in which they read it. Members are held by pointer, so a set stays
+//! readable after that.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Memory};
+
+use arc_swap::Guard;
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+
+use super::IndexError;
+use super::crowd::Crowd;
+use super::group::{Group, Groups};
+use super::slab::{Ids, Slab};
+use crate::clock::UnixMs;
+
+/// The most groups that a shared set has. Adding the n-th group to a key copies n pointers: up to
+/// here that is cheaper than what a crowd costs in memory.
+pub(super) const FEW_MAX: usize = 32;
+
+/// The groups of a key that has several.
+pub(super) enum KeySet {
+    /// A few, shared between keys.
+    Few(Few),
+    /// Many, of one key.
+    Crowd(Crowd),
+}
+
+/// At most [`FEW_MAX`] groups, in the order of groups on a key.
+pub(super) struct Few {
+    pub(super) groups: Box<[Arc<Group>]>,
+    /// The entries that hold the set's number. Changes under the registry's lock.
+    entries: AtomicU64,
+}
+
+/// All sets.
+pub(super) struct Sets {
+    slab: Slab<KeySet>,
+    registry: Mutex<Registry>,
+    hasher: RandomState,
+}
+
+struct Registry {
+    ids: Ids,
+    few: HashTable<u32>,
+    bytes: usize,
+}
+
+impl Sets {
+    /// No sets, and room for `ids_max`.
+    pub(super) fn new(ids_max: u32) -> Self {
+        let registry = Registry { ids: Ids::new(ids_max), few: HashTable::new(), bytes: 0 };
+        Self { slab: Slab::new(), registry: Mutex::new(registry), hasher: RandomState::new() }
+    }
+
+    /// The number of the set of these groups, which are in the order of groups on a key, with one
+    /// entry counted. The caller's references keep the groups alive meanwhile.
+    pub(super) fn intern(&self, groups: &[Arc<Group>]) -> Result<u32, IndexError> {
+        let hash = self.hash(groups);
+        let mut registry = self.registry.lock();
+        let known = registry.few.find(hash, |id| self.is_set_of(*id, groups)).copied();
+        if let Some(id) = known {
+            if let Some(KeySet::Few(few)) = self.slab.get(id).as_deref() {
+                few.entries.fetch_add(1, Memory::Relaxed);
+            }
+            return Ok(id);
+        }
+        let id = registry.ids.take().ok_or(IndexError::Full { what: "sets of groups" })?;
+        groups.iter().for_each(|group| group.retain());
+        let few = Few { groups: groups.into(), entries: AtomicU64::new(1) };
+        registry.bytes += few_bytes(groups.len());
+        self.slab.put(id, Arc::new(KeySet::Few(few)));
+        registry.few.insert_unique(hash, id, |id| self.hash_of(*id));
+        Ok(id)
+    }
+
+    /// Makes a crowd, for the one entry that will hold its number.
+    pub(super) fn add_crowd(
+        &self,
+        groups: &[Arc<Group>],
+        now_ms: UnixMs,
+    ) -> Result<u32, IndexError> {
+        let mut registry = self.registry.lock();
+        let id = registry.ids.take().ok_or(IndexError::Full { what: "sets of groups" })?;
+        self.slab.put(id, Arc::new(KeySet::Crowd(Crowd::new(groups, now_ms))));
+        Ok(id)
+    }
+
+    /// The set with a number that the caller read under a lock it still holds.
+    pub(super) fn get(&self, id: u32) -> Guard<Option<Arc<KeySet>>> {
+        self.slab.get(id)
+    }
+
+    /// Notes that an entry no longer holds the number. Returns how many groups that freed.
+    pub(super) fn release(&self, id: u32, groups: &Groups) -> u64 {
+        match self.take_unused(id).as_deref() {
+            Some(KeySet::Few(few)) => few.groups.iter().map(|group| groups.release(group)).sum(),
+            Some(KeySet::Crowd(crowd)) => crowd.release_all(groups),
+            None => 0,
+        }
+    }
+
+    /// The memory that shared sets take up, and the slab.
+    pub(super) fn bytes(&self) -> usize {
+        self.registry.lock().bytes + self.slab.bytes()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> u64 {
+        self.registry.lock().ids.in_use()
+    }
+
+    fn take_unused(&self, id: u32) -> Option<Arc<KeySet>> {
+        let mut registry = self.registry.lock();
+        let set = self.slab.get(id).clone()?;
+        if let KeySet::Few(few) = &*set {
+            if few.entries.fetch_sub(1, Memory::Relaxed) > 1 {
+                return None;
+            }
+            let hash = self.hash(&few.groups);
+            if let Ok(entry) = registry.few.find_entry(hash, |other| *other == id) {
+                entry.remove();
+            }
+            registry.bytes -= few_bytes(few.groups.len());
+        }
+        registry.ids.give_back(id);
+        self.slab.take(id)
+    }
+
+    fn is_set_of(&self, id: u32, groups: &[Arc<Group>]) -> bool {
+        let set = self.slab.get(id);
+        let Some(KeySet::Few(few)) = set.as_deref() else { return false };
+        few.groups.len() == groups.len()
+            && few.groups.iter().zip(groups).all(|(one, other)| one.id == other.id)
+    }
+
+    fn hash_of(&self, id: u32) -> u64 {
+        match self.slab.get(id).as_deref() {
+            Some(KeySet::Few(few)) => self.hash(&few.groups),
+            Some(KeySet::Crowd(_)) | None => 0,
+        }
+    }
+
+    fn hash(&self, groups: &[Arc<Group>]) -> u64 {
+        let ids: smallvec::SmallVec<[u32; FEW_MAX]> = groups.iter().map(|group| group.id).collect();
+        self.hasher.hash_one(&ids[..])
+    }
+}
+
+/// The set with its counters, a pointer a group, and its place in the table.
+fn few_bytes(groups: usize) -> usize {
+    size_of::<KeySet>() + 16 + groups * size_of::<Arc<Group>>() + 6
+}

@@ -1,0 +1,153 @@
+//! Sweeping: giving back the memory of what is removed or expired.
+//!
+//! A sweep goes round the shards, a bounded part of them a call, and takes out of each what points
+//! at dead groups. A shard is read through beside lookups; only the rewriting shuts them out. When
+//! no group waits to be freed, a sweep ends at once.
+
+use std::sync::Arc;
+
+use parking_lot::RwLockUpgradableReadGuard;
+use smallvec::SmallVec;
+
+use super::crowd::Crowd;
+use super::group::Group;
+use super::sets::{FEW_MAX, KeySet};
+use super::table::Change;
+use super::{Freed, Index, Reference, Shard, shift};
+use crate::clock::UnixMs;
+
+/// How many slots, and groups of crowds, one call looks at before it stops behind a shard: 5 ms.
+const STEPS_MAX: usize = 1 << 17;
+
+/// The most groups that one call ends because they expired: about 10 ms.
+const EXPIRED_MAX: usize = 8_192;
+
+/// What a sweep has done so far.
+#[derive(Default)]
+struct Progress {
+    freed: Freed,
+    steps: usize,
+}
+
+/// What is to become of an entry.
+enum Verdict {
+    Keep,
+    Point(Reference),
+    Drop,
+}
+
+impl Index {
+    /// Frees a part of what is removed or expired; called again and again, all of it. Lookups and
+    /// announcements go on meanwhile; of two sweeps at once, one does nothing.
+    pub fn sweep(&self, now_ms: UnixMs) -> Freed {
+        let mut progress = Progress::default();
+        let Some(mut next) = self.next_swept.try_lock() else { return progress.freed };
+        progress.freed.groups += self.groups.expire(now_ms, EXPIRED_MAX);
+        if !self.groups.has_ended() {
+            return progress.freed;
+        }
+        for shard in self.shards.iter().cycle().skip(*next).take(self.shards.len()) {
+            *next = (*next + 1) % self.shards.len();
+            self.sweep_shard(shard, now_ms, &mut progress);
+            if progress.steps >= STEPS_MAX {
+                break;
+            }
+        }
+        progress.freed
+    }
+
+    fn sweep_shard(&self, shard: &Shard, now_ms: UnixMs, progress: &mut Progress) {
+        let state = shard.0.upgradable_read();
+        progress.steps += 1 + state.table.slot_count();
+        let mut changes: Vec<Change> = Vec::new();
+        let mut released = Vec::new();
+        for (fingerprint, reference) in state.table.iter() {
+            let reference = Reference::read(reference);
+            let change = match self.judge(reference, now_ms, progress) {
+                Verdict::Keep => continue,
+                Verdict::Point(new) => Some(new.write()),
+                Verdict::Drop => {
+                    shift(&self.counters.keys, -1);
+                    None
+                }
+            };
+            changes.push((fingerprint, change));
+            released.push(reference);
+        }
+        if changes.is_empty() {
+            return;
+        }
+        let mut state = RwLockUpgradableReadGuard::upgrade(state);
+        let bytes = state.table.bytes();
+        state.table.rewrite(&changes);
+        shift(&self.counters.table_bytes, state.table.bytes() as i64 - bytes as i64);
+        state.changed_at_ms = state.changed_at_ms.max(now_ms);
+        drop(state);
+        let freed = released.into_iter().map(|reference| self.release(reference));
+        progress.freed.groups += freed.sum::<u64>();
+    }
+
+    fn judge(&self, reference: Reference, now_ms: UnixMs, progress: &mut Progress) -> Verdict {
+        match reference {
+            Reference::Group(id) => {
+                if self.groups.get(id).as_ref().is_some_and(|group| group.is_live(now_ms)) {
+                    return Verdict::Keep;
+                }
+                self.count_freed(1, progress);
+                Verdict::Drop
+            }
+            Reference::Set(id) => match self.sets.get(id).as_deref() {
+                Some(KeySet::Few(few)) => self.judge_few(&few.groups, now_ms, progress),
+                Some(KeySet::Crowd(crowd)) => {
+                    progress.steps += crowd.len();
+                    if crowd.has_dead(now_ms) {
+                        let pruned = crowd.prune(now_ms, &self.groups);
+                        shift(&self.counters.crowd_groups, -(pruned.entries as i64));
+                        progress.freed.groups += pruned.groups;
+                        self.count_freed(pruned.entries, progress);
+                    }
+                    self.judge_crowd(crowd, now_ms)
+                }
+                None => Verdict::Drop,
+            },
+        }
+    }
+
+    fn judge_few(&self, groups: &[Arc<Group>], now_ms: UnixMs, progress: &mut Progress) -> Verdict {
+        let live: SmallVec<[Arc<Group>; FEW_MAX]> =
+            groups.iter().filter(|group| group.is_live(now_ms)).cloned().collect();
+        if live.len() == groups.len() {
+            return Verdict::Keep;
+        }
+        let verdict = self.point_or_drop(&live, now_ms);
+        if !matches!(verdict, Verdict::Keep) {
+            self.count_freed((groups.len() - live.len()) as u64, progress);
+        }
+        verdict
+    }
+
+    fn judge_crowd(&self, crowd: &Crowd, now_ms: UnixMs) -> Verdict {
+        let Some(mut groups) = crowd.retire() else { return Verdict::Keep };
+        shift(&self.counters.crowd_groups, -(groups.len() as i64));
+        groups.sort_by(|one, other| one.order_on_key(other));
+        let verdict = self.point_or_drop(&groups, now_ms);
+        if matches!(verdict, Verdict::Keep) {
+            shift(&self.counters.crowd_groups, groups.len() as i64);
+            crowd.reinstate();
+        }
+        verdict
+    }
+
+    /// Without room for another set, the entry stays as it is: dead groups are never served.
+    fn point_or_drop(&self, live: &[Arc<Group>], now_ms: UnixMs) -> Verdict {
+        if live.is_empty() {
+            return Verdict::Drop;
+        }
+        self.refer_to(live, now_ms).map_or(Verdict::Keep, Verdict::Point)
+    }
+
+    fn count_freed(&self, entries: u64, progress: &mut Progress) {
+        shift(&self.counters.entries, -(entries as i64));
+        progress.freed.entries += entries;
+    }
+}

@@ -1,0 +1,230 @@
+//! The index against a naive model: a list of what was announced for each key.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const KEYS: u32 = 6;
+const ADDRS: [&[&str]; 4] = [&[], &[TCP], &[QUIC], &[TCP, QUIC]];
+const FILTERS: [&str; 4] = ["", "filter-addrs=tcp", "filter-addrs=unknown", "transport=quic-v1"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Announce { keys: Vec<u32>, peer: u32, context: u8, addrs: usize, ttl_ms: Option<u64> },
+    RemoveContext { peer: u32, context: u8 },
+    RemovePeer { peer: u32 },
+    Advance { ms: u64 },
+    Sweep,
+    Find { key: u32, filter: usize, cap: usize },
+}
+
+/// What passes of each provider's record.
+type Visible = BTreeMap<PeerId, BTreeSet<&'static str>>;
+
+struct Held {
+    peer: u32,
+    context: u8,
+    addrs: usize,
+    expires_at_ms: UnixMs,
+}
+
+#[derive(Default)]
+struct Model {
+    now_ms: UnixMs,
+    held: HashMap<u32, Vec<Held>>,
+    seen: HashMap<u32, Visible>,
+    changed_at_ms: HashMap<u32, UnixMs>,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let (peers, contexts) = (0u32..40, 0u8..3);
+    prop_oneof![
+        12 => (
+            prop::collection::vec(0..KEYS, 1..4), peers.clone(), contexts.clone(),
+            0..ADDRS.len(), prop::option::of(1u64..60),
+        ).prop_map(|(keys, peer, context, addrs, ttl_ms)| {
+            Step::Announce { keys, peer, context, addrs, ttl_ms }
+        }),
+        1 => (peers.clone(), contexts).prop_map(|(peer, context)| Step::RemoveContext { peer, context }),
+        2 => peers.prop_map(|peer| Step::RemovePeer { peer }),
+        2 => (0u64..30).prop_map(|ms| Step::Advance { ms }),
+        1 => Just(Step::Sweep),
+        6 => (0..KEYS, 0..FILTERS.len(), 0usize..12)
+            .prop_map(|(key, filter, cap)| Step::Find { key, filter, cap }),
+    ]
+}
+
+impl Model {
+    fn visible(&self, key: u32, filter: usize) -> Visible {
+        let mut visible = Visible::new();
+        let held = self.held.get(&key).into_iter().flatten();
+        for held in held.filter(|held| held.expires_at_ms > self.now_ms) {
+            visible.entry(peer(held.peer)).or_default().extend(ADDRS[held.addrs]);
+        }
+        visible.retain(|_, addrs| {
+            let had_addrs = !addrs.is_empty();
+            match filter {
+                1 => addrs.retain(|addr| *addr == TCP),
+                3 => addrs.retain(|addr| *addr == QUIC),
+                _ => {}
+            }
+            match filter {
+                0 => true,
+                2 => !had_addrs,
+                _ => !addrs.is_empty(),
+            }
+        });
+        visible
+    }
+
+    fn note_changes(&mut self) {
+        for key in 0..KEYS {
+            let visible = self.visible(key, 0);
+            if self.seen.get(&key) != Some(&visible) {
+                self.seen.insert(key, visible);
+                self.changed_at_ms.insert(key, self.now_ms);
+            }
+        }
+    }
+
+    fn announce(&mut self, key: u32, new: Held) -> bool {
+        let now_ms = self.now_ms;
+        let held = self.held.entry(key).or_default();
+        held.retain(|held| held.expires_at_ms > now_ms);
+        let same =
+            held.iter().position(|held| (held.peer, held.context) == (new.peer, new.context));
+        match same {
+            Some(position) => held[position] = new,
+            None => held.push(new),
+        }
+        same.is_some()
+    }
+
+    /// Removes from the model; returns how many groups that were.
+    fn remove(&mut self, gone: impl Fn(&Held) -> bool) -> u64 {
+        let mut groups = BTreeSet::new();
+        for held in self.held.values_mut() {
+            held.retain(|held| {
+                if gone(held) && held.expires_at_ms > self.now_ms {
+                    groups.insert((held.peer, held.context, held.addrs, held.expires_at_ms));
+                }
+                !gone(held)
+            });
+        }
+        groups.len() as u64
+    }
+
+    fn run(&mut self, index: &Index, step: &Step) {
+        match step {
+            Step::Announce { keys, peer, context, addrs, ttl_ms } => {
+                let expires_at_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms);
+                let mut expected = Announced::default();
+                for key in keys {
+                    let expires_at_ms = expires_at_ms.unwrap_or(UnixMs::MAX);
+                    let held =
+                        Held { peer: *peer, context: *context, addrs: *addrs, expires_at_ms };
+                    match self.announce(*key, held) {
+                        true => expected.refreshed += 1,
+                        false => expected.added += 1,
+                    }
+                }
+                let keys: Vec<_> = keys.iter().map(|number| key(*number)).collect();
+                let spec = GroupSpec { expires_at_ms, ..spec(*peer, &[*context], ADDRS[*addrs]) };
+                assert_eq!(index.announce(&keys, &spec, self.now_ms), Ok(expected));
+            }
+            Step::RemoveContext { peer: number, context } => {
+                let removed = index.remove(&peer(*number), Some(&[*context]), self.now_ms);
+                let gone = self.remove(|held| (held.peer, held.context) == (*number, *context));
+                assert_eq!(removed, gone);
+            }
+            Step::RemovePeer { peer: number } => {
+                let removed = index.remove(&peer(*number), None, self.now_ms);
+                assert_eq!(removed, self.remove(|held| held.peer == *number));
+            }
+            Step::Advance { ms } => {
+                for _ in 0..*ms {
+                    self.now_ms += 1;
+                    self.note_changes();
+                }
+            }
+            Step::Sweep => {
+                index.sweep(self.now_ms);
+            }
+            Step::Find { key, filter, cap } => self.check(index, *key, *filter, *cap),
+        }
+        self.note_changes();
+    }
+
+    fn check(&self, index: &Index, number: u32, filter: usize, records_max: usize) {
+        let expected = self.visible(number, filter);
+        let query = Filter::from_query(FILTERS[filter]).unwrap();
+        let answer = index.find(&key(number), &query, cap(records_max), self.now_ms);
+        let found = visible_of(&answer);
+        if records_max == 0 || expected.len() <= records_max {
+            assert_eq!(found, expected);
+            let again = index.find(&key(number), &query, cap(records_max), self.now_ms);
+            assert_eq!(in_order(&again), in_order(&answer), "the order changed");
+        } else {
+            assert_eq!(found.len(), records_max);
+            assert!(found.iter().all(|(peer, addrs)| expected.get(peer) == Some(addrs)));
+            let mut seen: BTreeSet<_> = found.into_keys().collect();
+            for _ in 1..expected.len().div_ceil(records_max) {
+                let next = index.find(&key(number), &query, cap(records_max), self.now_ms);
+                seen.extend(visible_of(&next).into_keys());
+            }
+            assert_eq!(seen, expected.keys().cloned().collect(), "someone had no turn");
+        }
+        match answer.modified_at_ms {
+            None => assert!(expected.is_empty()),
+            Some(at_ms) => assert!(at_ms >= self.changed_at_ms[&number], "changed after {at_ms}"),
+        }
+    }
+}
+
+fn visible_of(answer: &Answer) -> Visible {
+    assert!(peers_of(answer).len() == answer.records.len());
+    let records = answer.records.iter().map(|(record, selection)| {
+        let mut json = Vec::new();
+        record.write_to(selection, &mut json);
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let addrs = value["Addrs"].as_array().unwrap();
+        assert!(addrs.len() <= 2);
+        let known = |addr: &serde_json::Value| [TCP, QUIC].into_iter().find(|known| addr == known);
+        (record.peer().unwrap().clone(), addrs.iter().map(|addr| known(addr).unwrap()).collect())
+    });
+    records.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn the_index_answers_as_the_model_does(steps in prop::collection::vec(any_step(), 1..300)) {
+        let index = Index::new();
+        let mut model = Model { now_ms: 1_000, ..Model::default() };
+        model.note_changes();
+        for step in &steps {
+            model.run(&index, step);
+        }
+        for key in 0..KEYS {
+            for filter in 0..FILTERS.len() {
+                model.check(&index, key, filter, 5);
+                model.check(&index, key, filter, 0);
+            }
+        }
+        index.sweep_all(model.now_ms);
+        let held = model.held.values().flatten().filter(|held| held.expires_at_ms > model.now_ms);
+        let entries = held.count() as u64;
+        // Groups that expired and are not referred to are freed by the next sweep.
+        prop_assert_eq!(index.stats().entries, entries);
+        for number in 0..40 {
+            index.remove(&peer(number), None, model.now_ms);
+        }
+        index.sweep_all(model.now_ms);
+        let stats = index.stats();
+        prop_assert_eq!((stats.entries, stats.keys, stats.groups), (0, 0, 0));
+        prop_assert_eq!(index.sets.len(), 0);
+    }
+}

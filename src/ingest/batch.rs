@@ -1,0 +1,91 @@
+//! Gathering lines into batches, so that a store is asked once for thousands of keys.
+//!
+//! Files name the same record over and over, so a record whose text the batch has seen is not
+//! parsed again, and keys that share it and its expiry become one announcement.
+
+use std::collections::HashMap;
+
+use crate::clock::UnixMs;
+use crate::store::{Announcement, ContextId};
+use crate::types::{ContentKey, ParsedRecord, ProviderRecord};
+
+/// The most (key, record) pairs of a batch: a store's lock is held for no longer than these take.
+pub(super) const BATCH_ENTRIES_MAX: usize = 4_096;
+
+/// The most bytes of different records in a batch, one record more at worst.
+const BATCH_RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// What an import gathers before it hands it on.
+#[derive(Default)]
+pub(super) struct Batch {
+    announcements: Vec<Announcement>,
+    by_record_text: HashMap<Box<str>, Known>,
+    entries: usize,
+    record_bytes: usize,
+}
+
+struct Known {
+    position: usize,
+    addrs_dropped: usize,
+}
+
+impl Batch {
+    /// Adds a key to a record that the batch has seen; says how many addresses were dropped from
+    /// that record. `None`: the batch has not seen it.
+    pub(super) fn add_known(
+        &mut self,
+        record_text: &str,
+        key: &ContentKey,
+        expires_at_ms: Option<UnixMs>,
+    ) -> Option<usize> {
+        let known = self.by_record_text.get_mut(record_text)?;
+        let next = self.announcements.len();
+        let announced = self
+            .announcements
+            .get_mut(known.position)
+            .expect("a known record's position is that of an announcement");
+        if announced.expires_at_ms == expires_at_ms {
+            announced.keys.push(key.clone());
+        } else {
+            let record = announced.record.clone();
+            self.announcements.push(announcement(key, record, expires_at_ms));
+            self.record_bytes += record_text.len();
+            known.position = next;
+        }
+        self.entries += 1;
+        Some(known.addrs_dropped)
+    }
+
+    /// Adds a key with a record that the batch has not seen.
+    pub(super) fn add_new(
+        &mut self,
+        record_text: &str,
+        key: &ContentKey,
+        expires_at_ms: Option<UnixMs>,
+        parsed: ParsedRecord,
+    ) {
+        let position = self.announcements.len();
+        let known = Known { position, addrs_dropped: parsed.addrs_dropped };
+        self.by_record_text.insert(record_text.into(), known);
+        self.announcements.push(announcement(key, parsed.record, expires_at_ms));
+        self.entries += 1;
+        self.record_bytes += record_text.len();
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries >= BATCH_ENTRIES_MAX || self.record_bytes >= BATCH_RECORD_BYTES_MAX
+    }
+
+    /// Empties the batch.
+    pub(super) fn take(&mut self) -> Vec<Announcement> {
+        std::mem::take(self).announcements
+    }
+}
+
+fn announcement(
+    key: &ContentKey,
+    record: ProviderRecord,
+    expires_at_ms: Option<UnixMs>,
+) -> Announcement {
+    Announcement { keys: vec![key.clone()], record, context: ContextId::default(), expires_at_ms }
+}

@@ -1,0 +1,121 @@
+//! CAR files, version 1 and 2: the CID of every block becomes a key of one record.
+//!
+//! Blocks are not decoded, and without `verify` not even looked at. With it, a block whose content
+//! does not have the hash that its CID says is rejected; a hash function that we do not know is
+//! counted and the block taken in.
+
+mod read;
+mod record;
+mod verify;
+
+use std::io::BufRead;
+use std::sync::Arc;
+
+use super::batch::BATCH_ENTRIES_MAX;
+use super::error::ImportError;
+use super::import::Import;
+use super::summary::{Place, RejectReason, with_sources};
+use crate::store::{Announcement, ContextId};
+use crate::types::{ContentKey, ProviderRecord};
+use read::{Block, CarError, CarReader};
+use verify::{BlockCheck, check_block};
+
+pub use record::{CAR_RECORD_BYTES_MAX, CarFlags, CarRecordError, car_record};
+
+/// Imports the CIDs of all blocks of `content`.
+pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(), ImportError> {
+    let Some(record) = &import.options.car_record else {
+        return Err(ImportError::NoCarRecord { file: Arc::clone(&import.file) });
+    };
+    let mut keys = Vec::new();
+    let read = import_blocks(content, record, import, &mut keys);
+    // Whatever stopped the reading: the whole blocks before it count.
+    let handed_on = hand_on(keys, record, import);
+    read.and(handed_on)
+}
+
+fn import_blocks(
+    content: impl BufRead,
+    record: &ProviderRecord,
+    import: &mut Import<'_>,
+    keys: &mut Vec<ContentKey>,
+) -> Result<(), ImportError> {
+    let file = Arc::clone(&import.file);
+    let mut reader = CarReader::open(content).map_err(|error| error.in_file(&file))?;
+    let mut data = import.options.verify.then(Vec::new);
+    while let Some(block) =
+        reader.next_block(data.as_mut()).map_err(|error| error.in_file(&file))?
+    {
+        import.counts.blocks += 1;
+        if let Some(key) = accept(block, data.as_deref(), import)? {
+            keys.push(key);
+        }
+        if keys.len() >= BATCH_ENTRIES_MAX {
+            hand_on(std::mem::take(keys), record, import)?;
+        }
+        import.advance();
+    }
+    Ok(())
+}
+
+fn accept(
+    block: Block,
+    data: Option<&[u8]>,
+    import: &mut Import<'_>,
+) -> Result<Option<ContentKey>, ImportError> {
+    let place = Place::Offset(block.offset);
+    let key = match block.key {
+        Ok(key) => key,
+        Err(error) => {
+            let why = format!("the block's CID cannot be read: {}", with_sources(&error));
+            import.reject(place, RejectReason::Key, &why)?;
+            return Ok(None);
+        }
+    };
+    match data.map(|data| check_block(&key, data)) {
+        None | Some(BlockCheck::Matches) => {}
+        Some(BlockCheck::Unverifiable) => import.counts.unverifiable += 1,
+        Some(BlockCheck::Differs) => {
+            let why = format!("the block is not what its CID says ({})", key.to_cid_text());
+            import.reject(place, RejectReason::Hash, &why)?;
+            return Ok(None);
+        }
+    }
+    Ok(Some(key))
+}
+
+fn hand_on(
+    keys: Vec<ContentKey>,
+    record: &ProviderRecord,
+    import: &mut Import<'_>,
+) -> Result<(), ImportError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let blocks = keys.len() as u64;
+    let announcement = Announcement {
+        keys,
+        record: record.clone(),
+        context: ContextId::default(),
+        expires_at_ms: None,
+    };
+    import.hand_on(vec![announcement], blocks)
+}
+
+impl CarError {
+    fn in_file(self, file: &Arc<str>) -> ImportError {
+        match self {
+            Self::Truncated { offset, inside } => {
+                ImportError::Truncated { file: Arc::clone(file), offset, inside }
+            }
+            Self::Format { offset, reason } => {
+                let reason = format!("byte {offset}: {reason}");
+                ImportError::Format { file: Arc::clone(file), reason }
+            }
+            Self::Io { offset, inside, source } => ImportError::read(file, offset, &inside, source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

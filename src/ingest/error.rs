@@ -1,0 +1,105 @@
+//! What stops an import. Bad entries do not: they are rejections.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::summary::{ImportSummary, Rejection};
+use crate::store::StoreError;
+
+/// Why an import stopped before the end of its file.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// The file cannot be opened.
+    #[error("cannot open {file}")]
+    Open {
+        /// The file's name.
+        file: Arc<str>,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file cannot be read on, or its compression is damaged.
+    #[error("cannot read {file} beyond byte {offset} of its content")]
+    Read {
+        /// The file's name.
+        file: Arc<str>,
+        /// How far it was read, in bytes of uncompressed content.
+        offset: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not what its name or its beginning says.
+    #[error("{file}: {reason}")]
+    Format {
+        /// The file's name.
+        file: Arc<str>,
+        /// What is wrong, and what helps.
+        reason: String,
+    },
+    /// The file ends too early. What was whole before the cut is imported.
+    #[error("{file}: cut short at byte {offset} of its content, inside {inside}")]
+    Truncated {
+        /// The file's name.
+        file: Arc<str>,
+        /// Where it ends, in bytes of uncompressed content.
+        offset: u64,
+        /// What is not whole.
+        inside: String,
+    },
+    /// A CAR file says nothing of who provides its blocks, and neither do the options.
+    #[error("{file}: a CAR file needs a record for its blocks")]
+    NoCarRecord {
+        /// The file's name.
+        file: Arc<str>,
+    },
+    /// An entry was rejected, and the import is strict. What stood before it is imported.
+    #[error("{rejection} (strict: stopped here)")]
+    Strict {
+        /// The entry.
+        rejection: Rejection,
+    },
+    /// The store did not take a batch.
+    #[error("{file}: the import stopped")]
+    Store {
+        /// The file's name.
+        file: Arc<str>,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// An import that stopped, and what it had done by then. Its text is that of the error.
+#[derive(Debug)]
+pub struct ImportFailure {
+    /// Why it stopped.
+    pub error: ImportError,
+    /// What it had done; `None` if it did not get to read.
+    pub summary: Option<ImportSummary>,
+}
+
+impl ImportError {
+    /// Sorts an error that came up while reading content.
+    pub(super) fn read(file: &Arc<str>, offset: u64, inside: &str, source: io::Error) -> Self {
+        let file = Arc::clone(file);
+        // Decompressors say so where their input ends too early.
+        if source.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::Truncated { file, offset, inside: inside.to_owned() };
+        }
+        Self::Read { file, offset, source }
+    }
+}
+
+impl fmt::Display for ImportFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for ImportFailure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}

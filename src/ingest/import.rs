@@ -1,0 +1,101 @@
+//! One running import: counting, rejecting, handing on.
+
+use std::sync::Arc;
+
+use super::Sink;
+use super::error::ImportError;
+use super::file::ImportOptions;
+use super::progress::{ImportObserver, ImportProgress};
+use super::summary::{ImportCounts, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection};
+use crate::store::Announcement;
+
+/// The observer hears of progress after this many entries: often enough for a bar, and far too
+/// seldom to be felt.
+const ENTRIES_BETWEEN_PROGRESS: u64 = 256;
+
+/// The state of an import that does not depend on the kind of file.
+pub(super) struct Import<'a> {
+    pub(super) file: Arc<str>,
+    pub(super) options: &'a ImportOptions,
+    pub(super) counts: ImportCounts,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) position: super::file::Position,
+    sink: &'a mut Sink<'a>,
+    observer: &'a mut dyn ImportObserver,
+}
+
+impl<'a> Import<'a> {
+    pub(super) fn new(
+        file: &Arc<str>,
+        options: &'a ImportOptions,
+        sink: &'a mut Sink<'_>,
+        observer: &'a mut dyn ImportObserver,
+    ) -> Self {
+        Self {
+            file: Arc::clone(file),
+            options,
+            counts: ImportCounts::default(),
+            size_bytes: None,
+            position: super::file::Position::default(),
+            sink,
+            observer,
+        }
+    }
+
+    pub(super) fn into_counts(self) -> ImportCounts {
+        self.counts
+    }
+
+    /// Counts and reports an entry that is not taken in; an error if the import is strict.
+    pub(super) fn reject(
+        &mut self,
+        place: Place,
+        reason: RejectReason,
+        why: &str,
+    ) -> Result<(), ImportError> {
+        *self.counts.rejected.entry(reason).or_default() += 1;
+        let rejection = || Rejection::new(Arc::clone(&self.file), place, reason, why);
+        if self.options.strict {
+            return Err(ImportError::Strict { rejection: rejection() });
+        }
+        if self.counts.rejected_total() <= REJECTIONS_SHOWN_MAX {
+            self.observer.rejected(&rejection());
+        }
+        Ok(())
+    }
+
+    /// Gives a batch to the store. `keys` is how many lines or blocks it came from.
+    pub(super) fn hand_on(
+        &mut self,
+        announcements: Vec<Announcement>,
+        keys: u64,
+    ) -> Result<(), ImportError> {
+        if announcements.is_empty() {
+            return Ok(());
+        }
+        let records: usize = announcements.iter().map(|announced| announced.keys.len()).sum();
+        let applied = (self.sink)(announcements)
+            .map_err(|source| ImportError::Store { file: Arc::clone(&self.file), source })?;
+        self.counts.keys += keys;
+        self.counts.records += records as u64;
+        self.counts.entries_added += applied.entries_added;
+        self.counts.entries_refreshed += applied.entries_refreshed;
+        self.show_progress();
+        Ok(())
+    }
+
+    /// Says that one more entry was read.
+    pub(super) fn advance(&mut self) {
+        if (self.counts.lines + self.counts.blocks).is_multiple_of(ENTRIES_BETWEEN_PROGRESS) {
+            self.show_progress();
+        }
+    }
+
+    fn show_progress(&mut self) {
+        self.observer.progress(&ImportProgress {
+            position_bytes: self.position.get(),
+            size_bytes: self.size_bytes,
+            counts: &self.counts,
+        });
+    }
+}

@@ -1,0 +1,146 @@
+//! NDJSON: one JSON object a line.
+//!
+//! ```json
+//! {"CID":"bafy...","Providers":[{"Schema":"peer",...},...],"ExpiresAt":1790000000000}
+//! ```
+//!
+//! `"Multihash"` (multibase or base58) may stand instead of `CID`; `ExpiresAt` (Unix milliseconds)
+//! may be missing. Other fields are ignored, blank lines are skipped, a byte order mark at the
+//! start and `\r` before `\n` are tolerated. A bad line is rejected whole; in a good line a bad
+//! record is rejected alone. The last line needs no line end.
+
+mod line;
+mod lines;
+
+use std::io::BufRead;
+
+use serde_json::value::RawValue;
+
+use super::batch::Batch;
+use super::error::ImportError;
+use super::import::Import;
+use super::summary::{Place, RejectReason, with_sources};
+use crate::types::ProviderRecord;
+use line::LineRecords;
+use lines::{Line, Lines};
+
+/// Imports all lines of `content`.
+pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(), ImportError> {
+    let mut gathered = Gathered::default();
+    let read = import_lines(content, import, &mut gathered);
+    // Whatever stopped the reading: what was read before it counts.
+    let handed_on = gathered.hand_on(import);
+    read.and(handed_on)
+}
+
+/// What was read and is not yet with the store.
+#[derive(Default)]
+struct Gathered {
+    batch: Batch,
+    /// How many lines it came from.
+    keys: u64,
+}
+
+impl Gathered {
+    fn hand_on(&mut self, import: &mut Import<'_>) -> Result<(), ImportError> {
+        import.hand_on(self.batch.take(), std::mem::take(&mut self.keys))
+    }
+}
+
+fn import_lines(
+    content: impl BufRead,
+    import: &mut Import<'_>,
+    gathered: &mut Gathered,
+) -> Result<(), ImportError> {
+    let mut lines = Lines::new(content, import.options.line_bytes_max);
+    loop {
+        let next = match lines.next() {
+            Ok(next) => next,
+            Err(source) => {
+                let (number, offset) = (lines.number() + 1, lines.offset());
+                let inside = format!("line {number}");
+                return Err(ImportError::read(&import.file, offset, &inside, source));
+            }
+        };
+        let Some((number, line)) = next else { return Ok(()) };
+        match line {
+            Line::TooLong { bytes } => {
+                import.counts.lines += 1;
+                let most = import.options.line_bytes_max;
+                let why = format!("a line of {bytes} bytes, at most {most} are read");
+                import.reject(Place::Line(number), RejectReason::LineTooLong, &why)?;
+            }
+            Line::Whole(bytes) if bytes.trim_ascii().is_empty() => {}
+            Line::Whole(bytes) => {
+                import.counts.lines += 1;
+                import_line(bytes, number, import, gathered)?;
+            }
+        }
+        import.advance();
+    }
+}
+
+fn import_line(
+    bytes: &[u8],
+    number: u64,
+    import: &mut Import<'_>,
+    gathered: &mut Gathered,
+) -> Result<(), ImportError> {
+    let line = match LineRecords::parse(bytes) {
+        Ok(line) => line,
+        Err(error) => {
+            return import.reject(Place::Line(number), error.reason(), &with_sources(&error));
+        }
+    };
+    if line.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= import.options.now_ms) {
+        import.counts.expired += 1;
+        return Ok(());
+    }
+    let mut is_counted = false;
+    for (position, record) in (1..).zip(&line.records) {
+        match add_record(&line, record, import, &mut gathered.batch) {
+            Ok(()) if is_counted => {}
+            Ok(()) => {
+                gathered.keys += 1;
+                is_counted = true;
+            }
+            Err((reason, why)) => {
+                let why = format!("record {position}: {why}");
+                import.reject(Place::Line(number), reason, &why)?;
+            }
+        }
+        if gathered.batch.is_full() {
+            gathered.hand_on(import)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_record(
+    line: &LineRecords<'_>,
+    record: &RawValue,
+    import: &mut Import<'_>,
+    batch: &mut Batch,
+) -> Result<(), (RejectReason, String)> {
+    let text = record.get();
+    let most = import.options.record_bytes_max;
+    if text.len() > most {
+        let why = format!("{} bytes, at most {most} are taken in", text.len());
+        return Err((RejectReason::RecordTooLong, why));
+    }
+    let addrs_dropped = match batch.add_known(text, &line.key, line.expires_at_ms) {
+        Some(addrs_dropped) => addrs_dropped,
+        None => {
+            let parsed = ProviderRecord::parse(text, import.options.unparsable_addrs)
+                .map_err(|error| (RejectReason::Record, with_sources(&error)))?;
+            let addrs_dropped = parsed.addrs_dropped;
+            batch.add_new(text, &line.key, line.expires_at_ms, parsed);
+            addrs_dropped
+        }
+    };
+    import.counts.addrs_dropped += addrs_dropped as u64;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

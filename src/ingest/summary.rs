@@ -1,0 +1,269 @@
+//! What came of an import: counts, and the entries that were not taken in.
+//!
+//! A file may hold any number of bad entries, so only the first few are shown in full; all are
+//! counted by reason.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use indicatif::HumanCount;
+
+use super::file::ImportKind;
+
+/// How many rejections of one file are shown in full: enough to see what is wrong with it.
+pub const REJECTIONS_SHOWN_MAX: u64 = 20;
+
+/// The most characters of a reason that are kept; what is quoted in it may be a whole line.
+const WHY_CHARS_MAX: usize = 240;
+
+/// Why an entry was not taken in, in kinds that can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RejectReason {
+    /// A line longer than the limit.
+    LineTooLong,
+    /// A line that is not UTF-8.
+    Utf8,
+    /// A line that is not a JSON object of the expected shape.
+    Json,
+    /// A CID or multihash that is missing or cannot be read.
+    Key,
+    /// A record longer than the limit.
+    RecordTooLong,
+    /// A record that cannot be read.
+    Record,
+    /// A block whose content has another hash than its CID says.
+    Hash,
+}
+
+/// Where in a file an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line's number, from 1.
+    Line(u64),
+    /// Bytes from the beginning of the uncompressed content.
+    Offset(u64),
+}
+
+/// An entry that was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The file's name.
+    pub file: Arc<str>,
+    /// Where in the file.
+    pub place: Place,
+    /// The kind of reason.
+    pub reason: RejectReason,
+    /// The reason, for people: without control characters, and of bounded length.
+    pub why: String,
+}
+
+/// What an import has taken in and left out so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportCounts {
+    /// Lines of NDJSON that were read, blank ones not counted.
+    pub lines: u64,
+    /// Blocks of a CAR that were read.
+    pub blocks: u64,
+    /// Lines or blocks whose key the store has taken in.
+    pub keys: u64,
+    /// (key, record) pairs that the store has taken in.
+    pub records: u64,
+    /// Those of them that were new to the store.
+    pub entries_added: u64,
+    /// Those of them that the store already had.
+    pub entries_refreshed: u64,
+    /// Lines that had expired before the import.
+    pub expired: u64,
+    /// Addresses that were left out of records because they do not parse.
+    pub addrs_dropped: u64,
+    /// Blocks taken in though their hash could not be checked when that was asked for.
+    pub unverifiable: u64,
+    /// Entries that were not taken in, by reason.
+    pub rejected: BTreeMap<RejectReason, u64>,
+}
+
+/// What came of importing one file. Its text is one line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportSummary {
+    /// The file's name.
+    pub file: Arc<str>,
+    /// What was in it.
+    pub kind: ImportKind,
+    /// How much.
+    pub counts: ImportCounts,
+}
+
+impl RejectReason {
+    /// A name for metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::LineTooLong => "line_too_long",
+            Self::Utf8 => "utf8",
+            Self::Json => "json",
+            Self::Key => "key",
+            Self::RecordTooLong => "record_too_long",
+            Self::Record => "record",
+            Self::Hash => "hash",
+        }
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::LineTooLong => "too long a line",
+            Self::Utf8 => "not UTF-8",
+            Self::Json => "not the expected JSON",
+            Self::Key => "bad key",
+            Self::RecordTooLong => "too long a record",
+            Self::Record => "bad record",
+            Self::Hash => "wrong hash",
+        }
+    }
+}
+
+impl Rejection {
+    pub(super) fn new(file: Arc<str>, place: Place, reason: RejectReason, why: &str) -> Self {
+        let mut short = String::new();
+        for (count, character) in why.chars().enumerate() {
+            if count == WHY_CHARS_MAX {
+                short.push_str("...");
+                break;
+            }
+            // A file must not be able to steer the terminal that its errors are shown on.
+            if character.is_control() {
+                short.extend(character.escape_default());
+            } else {
+                short.push(character);
+            }
+        }
+        Self { file, place, reason, why: short }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place {
+            Place::Line(line) => write!(f, "{}:{line}: {}", self.file, self.why),
+            Place::Offset(offset) => write!(f, "{}: byte {offset}: {}", self.file, self.why),
+        }
+    }
+}
+
+impl ImportCounts {
+    /// All entries that were not taken in.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+}
+
+impl fmt::Display for ImportSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        let read = match self.kind {
+            ImportKind::Ndjson => Count(counts.lines, "line"),
+            ImportKind::Car => Count(counts.blocks, "block"),
+        };
+        write!(
+            f,
+            "{}: {read}, {}, {} ({} new, {} known)",
+            self.file,
+            Count(counts.keys, "key"),
+            Count(counts.records, "record"),
+            HumanCount(counts.entries_added),
+            HumanCount(counts.entries_refreshed),
+        )?;
+        write!(f, ", {} rejected", HumanCount(counts.rejected_total()))?;
+        for (position, (reason, count)) in counts.rejected.iter().enumerate() {
+            let before = if position == 0 { " (" } else { ", " };
+            write!(f, "{before}{}: {}", reason.describe(), HumanCount(*count))?;
+        }
+        if !counts.rejected.is_empty() {
+            f.write_str(")")?;
+        }
+        if counts.expired > 0 {
+            write!(f, ", {} expired and skipped", Count(counts.expired, "line"))?;
+        }
+        if counts.addrs_dropped > 0 {
+            write!(f, ", {} left out: no multiaddr", Count(counts.addrs_dropped, "address"))?;
+        }
+        if counts.unverifiable > 0 {
+            write!(f, ", {} not verifiable", Count(counts.unverifiable, "block"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A number of things, in words.
+struct Count(u64, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(count, noun) = *self;
+        let plural = match (count, noun.ends_with('s')) {
+            (1, _) => "",
+            (_, true) => "es",
+            (_, false) => "s",
+        };
+        write!(f, "{} {noun}{plural}", HumanCount(count))
+    }
+}
+
+/// An error and what is behind it, each said once.
+pub(super) fn with_sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_one_line_that_says_what_happened() {
+        let mut summary = ImportSummary {
+            file: "a.ndjson".into(),
+            kind: ImportKind::Ndjson,
+            counts: ImportCounts {
+                lines: 1,
+                keys: 1,
+                records: 1_049,
+                entries_added: 1_048,
+                entries_refreshed: 1,
+                ..ImportCounts::default()
+            },
+        };
+        assert_eq!(
+            summary.to_string(),
+            "a.ndjson: 1 line, 1 key, 1,049 records (1,048 new, 1 known), 0 rejected"
+        );
+        summary.kind = ImportKind::Car;
+        summary.counts.rejected = [(RejectReason::Hash, 2), (RejectReason::Key, 1)].into();
+        summary.counts.expired = 1;
+        summary.counts.addrs_dropped = 3;
+        summary.counts.unverifiable = 4;
+        assert_eq!(
+            summary.to_string(),
+            "a.ndjson: 0 blocks, 1 key, 1,049 records (1,048 new, 1 known), 3 rejected \
+             (bad key: 1, wrong hash: 2), 1 line expired and skipped, 3 addresses left out: no \
+             multiaddr, 4 blocks not verifiable"
+        );
+    }
+
+    #[test]
+    fn a_rejection_is_short_and_cannot_steer_a_terminal() {
+        let why = format!("\u{1b}[2J{}", "x".repeat(1_000));
+        let rejection = Rejection::new("f".into(), Place::Line(7), RejectReason::Json, &why);
+        let text = rejection.to_string();
+        assert!(text.starts_with("f:7: \\u{1b}[2Jxxx"), "{text}");
+        assert!(text.ends_with("x...") && text.len() < 300, "{text}");
+    }
+}

@@ -1,0 +1,65 @@
+//! The background work: freeing what is removed, expired or forgotten.
+//!
+//! If it dies, readiness says so; lookups go on, but memory is no longer given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Component, Readiness};
+use crate::api::ApiState;
+use crate::store::Store;
+
+/// How often the store frees a bounded amount of what is gone.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The background work of a server.
+pub(super) struct Maintenance {
+    cancelled: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Maintenance {
+    /// Starts it, and declares it ready.
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        state: Arc<ApiState>,
+        readiness: Arc<Readiness>,
+    ) -> Self {
+        let cancelled = CancellationToken::new();
+        let work = tokio::spawn(run(store, state, cancelled.clone()));
+        readiness.set_ready(Component::Maintenance);
+        let task = tokio::spawn(async move {
+            if let Err(panic) = work.await {
+                tracing::error!(%panic, "the background work has stopped");
+            }
+            readiness.set_not_ready(Component::Maintenance);
+        });
+        Self { cancelled, task }
+    }
+
+    /// Ends it.
+    pub(super) async fn stop(self) {
+        self.cancelled.cancel();
+        // The task only waits; it has nothing to fail with.
+        let _ = self.task.await;
+    }
+}
+
+async fn run(store: Arc<dyn Store>, state: Arc<ApiState>, cancelled: CancellationToken) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = cancelled.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = store.sweep().await {
+            tracing::warn!(%error, "the store could not free what is gone");
+        }
+        state.sweep();
+    }
+}

@@ -1,0 +1,66 @@
+//! What clients see when something behind the API fails.
+
+use fingerpost::resolve::{Found, Lookup, ResolveError, Resolver};
+use fingerpost::store::StoreError;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::harness::{CID, server};
+
+/// Fails every lookup in its own way.
+struct Failing(fn() -> ResolveError);
+
+impl Resolver for Failing {
+    fn providers<'a>(&'a self, _: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        async { Err((self.0)()) }.boxed()
+    }
+}
+
+struct Panicking;
+
+impl Resolver for Panicking {
+    fn providers<'a>(&'a self, _: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        async { panic!("secret detail") }.boxed()
+    }
+}
+
+fn broken_store() -> ResolveError {
+    StoreError::Unavailable { reason: "secret detail".to_owned() }.into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_told_without_its_details_and_never_cached() {
+    let cases: [(fn() -> ResolveError, u16, &str); 4] = [
+        (broken_store, 500, "internal server error; request id "),
+        (|| ResolveError::Overloaded, 503, "service unavailable; request id "),
+        (|| ResolveError::UpstreamsFailed, 502, "bad gateway; request id "),
+        (|| ResolveError::TimedOut, 504, "gateway timeout; request id "),
+    ];
+    for (failure, status, text) in cases {
+        let server = server().resolver(Failing(failure)).start().await;
+        let response = server.providers(CID).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        let retry_after =
+            response.headers().get("retry-after").map(|value| value.to_str().unwrap());
+        assert_eq!(retry_after, (status == 503).then_some("1"));
+        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(response.text().await.unwrap(), format!("{text}{id}\n"));
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_a_500_and_the_server_goes_on() {
+    let server = server().resolver(Panicking).start().await;
+    for _ in 0..3 {
+        let response = server.providers(CID).await;
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        let text = response.text().await.unwrap();
+        assert!(text.starts_with("internal server error; request id "), "{text}");
+    }
+    assert_eq!(server.get("/nowhere").await.status(), 400);
+    server.shutdown().await;
+}

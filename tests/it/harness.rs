@@ -1,0 +1,219 @@
+//! Starting a server, filling it, asking it, and writing its answers down.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fingerpost::clock::{Clock, ManualClock};
+use fingerpost::config::Settings;
+use fingerpost::resolve::Resolver;
+use fingerpost::server::{Parts, Server};
+use fingerpost::store::{Announcement, ContextId};
+use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
+use reqwest::{Method, Response};
+
+/// The time at which tests begin: 2026-01-01T00:00:00Z.
+pub(crate) const NOW_MS: u64 = 1_767_225_600_000;
+
+/// A CID in three forms of one key: sha2-256, which has all of them.
+pub(crate) const CID_V0: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
+pub(crate) const CID: &str = "bafybeie5745rpv2m6tjyuugywy4d5ewrqgqqhfnf445he3omzpjbx5xqxe";
+pub(crate) const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+
+pub(crate) struct TestServer {
+    server: Option<Server>,
+    client: reqwest::Client,
+    pub(crate) clock: ManualClock,
+}
+
+/// A server that is not started yet.
+pub(crate) struct Builder {
+    settings: Settings,
+    resolver: Option<Arc<dyn Resolver>>,
+    closed: bool,
+}
+
+pub(crate) fn server() -> Builder {
+    let settings = Settings {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ..Settings::default()
+    };
+    Builder { settings, resolver: None, closed: false }
+}
+
+impl Builder {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    /// Asks this resolver instead of the server's own store.
+    pub(crate) fn resolver(mut self, resolver: impl Resolver) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Leaves the public listener closed.
+    pub(crate) fn closed(mut self) -> Self {
+        self.closed = true;
+        self
+    }
+
+    pub(crate) async fn start(self) -> TestServer {
+        let clock = ManualClock::new(NOW_MS);
+        let mut parts = Parts::new(&self.settings, Clock::Manual(clock.clone()));
+        if let Some(resolver) = self.resolver {
+            parts.resolver = resolver;
+        }
+        let mut server = Server::bind(self.settings, parts).expect("loopback has free ports");
+        if !self.closed {
+            server.open().expect("the listener opens");
+        }
+        // The crypto provider must be chosen before the first client, even for plain HTTP.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(20))
+            .no_proxy()
+            .build()
+            .expect("a plain client");
+        TestServer { server: Some(server), client, clock }
+    }
+}
+
+impl TestServer {
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.server().public_addr()
+    }
+
+    pub(crate) fn admin_addr(&self) -> SocketAddr {
+        self.server().admin_addr()
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server runs until it is shut down")
+    }
+
+    pub(crate) fn server_mut(&mut self) -> &mut Server {
+        self.server.as_mut().expect("the server runs until it is shut down")
+    }
+
+    pub(crate) async fn shutdown(mut self) {
+        self.server.take().expect("the server runs until it is shut down").shutdown().await;
+    }
+
+    /// Announces one record of `cid`.
+    pub(crate) async fn announce(&self, cid: &str, record: &str) {
+        self.announce_until(cid, record, None).await;
+    }
+
+    pub(crate) async fn announce_until(&self, cid: &str, record: &str, expires_at_ms: Option<u64>) {
+        let announcement = Announcement {
+            keys: vec![ContentKey::from_cid_text(cid).expect("a CID")],
+            record: ProviderRecord::parse(record, UnparsableAddrs::Keep).expect("a record").record,
+            context: ContextId::default(),
+            expires_at_ms,
+        };
+        self.server().store().apply(vec![announcement]).await.expect("a store with room");
+    }
+
+    /// A GET of the public API.
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.ask(Method::GET, path, &[]).await
+    }
+
+    /// Any request to the public API.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Response {
+        let url = format!("http://{}{path}", self.addr());
+        let request = self.client.request(method, url);
+        headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value))
+            .send()
+            .await
+            .expect("the server answers")
+    }
+
+    pub(crate) async fn providers(&self, cid: &str) -> Response {
+        self.get(&format!("/routing/v1/providers/{cid}")).await
+    }
+
+    pub(crate) async fn get_admin(&self, path: &str) -> Response {
+        let url = format!("http://{}{path}", self.admin_addr());
+        self.client.get(url).send().await.expect("the admin listener answers")
+    }
+
+    /// One metric's value; zero when it is not there.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let text = self.get_admin("/metrics").await.text().await.expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Sends bytes as they are, and reads until the server closes or goes silent.
+    pub(crate) async fn raw(&self, request: Vec<u8>) -> String {
+        let addr = self.addr();
+        tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(addr).expect("the server accepts");
+            stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a timeout");
+            // A server that refuses early may close before all is written.
+            let _ = stream.write_all(&request);
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            String::from_utf8_lossy(&answer).into_owned()
+        })
+        .await
+        .expect("no panic")
+    }
+}
+
+/// A whole answer as text: status, headers in order, body; what changes from run to run replaced.
+pub(crate) async fn written(response: Response) -> String {
+    let mut text = format!("{}\n", response.status());
+    let mut headers: Vec<_> = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.to_str().expect("ASCII").to_owned()))
+        .collect();
+    headers.sort();
+    for (name, value) in headers {
+        let shown = match name.as_str() {
+            "date" => "[date]",
+            "x-request-id" => "[request id]",
+            _ => &value,
+        };
+        text.push_str(&format!("{name}: {shown}\n"));
+    }
+    text.push('\n');
+    text.push_str(&response.text().await.expect("UTF-8"));
+    text
+}
+
+/// The provider records of a JSON answer.
+pub(crate) async fn records(response: Response) -> Vec<serde_json::Value> {
+    let body: serde_json::Value =
+        serde_json::from_str(&response.text().await.expect("text")).expect("JSON");
+    body["Providers"].as_array().expect("a list").clone()
+}
+
+/// A `peer` record of the `number`th of any number of different peers.
+pub(crate) fn peer_record(number: u32, addrs: &[&str]) -> String {
+    serde_json::json!({
+        "Schema": "peer", "ID": peer_id(number), "Addrs": addrs, "Protocols": ["transport-bitswap"],
+    })
+    .to_string()
+}
+
+/// The `number`th of any number of different peer IDs.
+pub(crate) fn peer_id(number: u32) -> String {
+    let mut multihash = vec![0x12, 0x20];
+    multihash.extend_from_slice(&[0; 28]);
+    multihash.extend_from_slice(&number.to_be_bytes());
+    libp2p_identity::PeerId::from_bytes(&multihash).expect("a sha2-256 multihash").to_base58()
+}

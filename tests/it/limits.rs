@@ -1,0 +1,126 @@
+//! The limits on what one client may ask, and what it is told past them.
+
+use reqwest::Method;
+
+use super::harness::{Builder, CID, TestServer, peer_record, server, written};
+
+/// A server that exempts nobody, for clients that come from loopback.
+fn limited(per_second: u32, burst: u32) -> Builder {
+    server().with(|settings| {
+        settings.rate_limit = per_second;
+        settings.rate_limit_burst = burst;
+        settings.rate_limit_exempt = "".parse().unwrap();
+    })
+}
+
+async fn statuses(server: &TestServer, requests: usize, headers: &[(&str, &str)]) -> Vec<u16> {
+    let path = format!("/routing/v1/providers/{CID}");
+    let mut statuses = Vec::new();
+    for _ in 0..requests {
+        statuses.push(server.ask(Method::GET, &path, headers).await.status().as_u16());
+    }
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_rate_limit_a_client_gets_429_and_when_to_come_back() {
+    let server = limited(1, 3).start().await;
+    let first = statuses(&server, 3, &[]).await;
+    assert_eq!(first, [404, 404, 404]);
+    let refused = server.providers(CID).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    insta::assert_snapshot!("rate_limited", written(refused).await);
+    assert_eq!(server.metric("fingerpost_rate_limited_total").await, 1.0);
+    // Preflights carry no question: refusing one would only hide the 429 from the page.
+    let preflight = server.ask(Method::OPTIONS, "/routing/v1/providers/x", &[]).await;
+    assert_eq!(preflight.status(), 204);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(server.providers(CID).await.status(), 404);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loopback_is_exempt_by_default_and_zero_is_no_limit() {
+    for builder in [
+        server().with(|settings| (settings.rate_limit, settings.rate_limit_burst) = (1, 1)),
+        limited(0, 1),
+    ] {
+        let server = builder.start().await;
+        assert_eq!(statuses(&server, 20, &[]).await, [404; 20]);
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forwarded_addresses_count_only_behind_a_trusted_proxy() {
+    let untrusting = limited(1, 2).start().await;
+    let spoofed = [
+        statuses(&untrusting, 2, &[("x-forwarded-for", "192.0.2.1")]).await,
+        statuses(&untrusting, 1, &[("x-forwarded-for", "192.0.2.2")]).await,
+    ]
+    .concat();
+    assert_eq!(spoofed, [404, 404, 429]);
+    untrusting.shutdown().await;
+
+    let trusting = limited(1, 2).with(|settings| {
+        settings.trusted_proxies = "127.0.0.0/8".parse().unwrap();
+    });
+    let trusting = trusting.start().await;
+    for (header, value) in [
+        ("x-forwarded-for", "127.0.0.1, 192.0.2.1"),
+        ("x-forwarded-for", "192.0.2.2"),
+        ("forwarded", r#"for="[2001:db8:1::1]:4711""#),
+    ] {
+        let found = statuses(&trusting, 3, &[(header, value)]).await;
+        assert_eq!(found, [404, 404, 429], "{header}: {value}");
+    }
+    // Another address of the same /64 is the same client; one of another is not.
+    let same = [("forwarded", r#"for="[2001:db8:1::ffff]""#)];
+    assert_eq!(statuses(&trusting, 1, &same).await, [429]);
+    let other = [("forwarded", r#"for="[2001:db8:2::1]""#)];
+    assert_eq!(statuses(&trusting, 1, &other).await, [404]);
+    trusting.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_or_a_head_past_its_limit_is_refused() {
+    let server = server().with(|settings| {
+        settings.body_bytes_max = 1_000;
+        settings.header_bytes_max = 2_000;
+    });
+    let server = server.start().await;
+    let declared = server
+        .raw(
+            b"PUT /routing/v1/providers HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n"
+                .to_vec(),
+        )
+        .await;
+    assert!(declared.starts_with("HTTP/1.1 413 "), "{declared}");
+    assert!(declared.contains("the request's body is larger than 1000 bytes"), "{declared}");
+    let long = "x".repeat(2_000);
+    let path = format!("/routing/v1/providers/{CID}");
+    let refused = server.ask(Method::GET, &path, &[("x-long", &long)]).await;
+    assert_eq!(refused.status(), 431);
+    assert_eq!(refused.text().await.unwrap(), "the request's headers are larger than 2000 bytes\n");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_is_kept_if_it_is_sound_and_made_otherwise() {
+    let server = server().start().await;
+    server.announce(CID, &peer_record(1, &[])).await;
+    let path = format!("/routing/v1/providers/{CID}");
+    let kept = server.ask(Method::GET, &path, &[("x-request-id", "abc-1.2_Z")]).await;
+    assert_eq!(kept.headers()["x-request-id"], "abc-1.2_Z");
+    let mut made = Vec::new();
+    for unsound in ["", "a b", "<script>", &"x".repeat(65)] {
+        let response = server.ask(Method::GET, &path, &[("x-request-id", unsound)]).await;
+        made.push(response.headers()["x-request-id"].to_str().unwrap().to_owned());
+        assert_ne!(made.last().unwrap(), unsound);
+    }
+    made.sort();
+    made.dedup();
+    assert_eq!(made.len(), 4);
+    server.shutdown().await;
+}

@@ -1,0 +1,116 @@
+//! What an operator sees: health, readiness, metrics, and the way down.
+
+use std::time::Duration;
+
+use fingerpost::resolve::{Found, Lookup, ResolveError, Resolver};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::harness::{CID, peer_record, server};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_healthy_at_once_and_ready_when_the_public_is_let_in() {
+    let mut server = server().closed().start().await;
+    assert_eq!(server.get_admin("/healthz").await.status(), 200);
+    let waiting = server.get_admin("/readyz").await;
+    assert_eq!(waiting.status(), 503);
+    let text = waiting.text().await.unwrap();
+    assert!(text.contains("not ready: files are still being imported"), "{text}");
+    assert!(std::net::TcpStream::connect(server.addr()).is_err(), "refused until it is ready");
+    server.server_mut().open().unwrap();
+    let ready = server.get_admin("/readyz").await;
+    assert_eq!((ready.status().as_u16(), ready.text().await.unwrap().as_str()), (200, "ready\n"));
+    assert_eq!(server.get("/x").await.status(), 400);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_listener_is_not_for_pages_and_knows_its_paths() {
+    let server = server().start().await;
+    let unknown = server.get_admin("/routing/v1/providers/x").await;
+    assert_eq!(unknown.status(), 404);
+    assert!(unknown.headers().get("access-control-allow-origin").is_none());
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_route_status_and_format() {
+    let server = server().start().await;
+    server.announce(CID, &peer_record(1, &[])).await;
+    server.announce(CID, &peer_record(2, &[])).await;
+    for _ in 0..3 {
+        server.providers(CID).await;
+    }
+    server.providers("hello").await;
+    server.get("/nowhere").await;
+    server.get("/routing/v1/peers/x").await;
+    for (series, value) in [
+        (r#"fingerpost_http_requests_total{route="Providers",status="200",format="Json"}"#, 3.0),
+        (r#"fingerpost_http_requests_total{route="Providers",status="422",format="Other"}"#, 1.0),
+        (r#"fingerpost_http_requests_total{route="Unknown",status="400",format="Other"}"#, 1.0),
+        (r#"fingerpost_http_requests_total{route="Peers",status="501",format="Other"}"#, 1.0),
+        (r#"fingerpost_http_request_duration_seconds_count{route="Providers"}"#, 4.0),
+        (r#"fingerpost_http_answer_bytes_count{route="Providers"}"#, 4.0),
+        ("fingerpost_records_served_total", 6.0),
+        ("fingerpost_index_entries", 2.0),
+        ("fingerpost_index_keys", 1.0),
+        ("fingerpost_index_groups", 2.0),
+    ] {
+        assert_eq!(server.metric(series).await, value, "{series}");
+    }
+    assert!(server.metric("fingerpost_index_bytes").await > 0.0);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_open_metrics_text_with_a_sentence_for_each() {
+    let server = server().start().await;
+    let response = server.get_admin("/metrics").await;
+    let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(content_type.starts_with("application/openmetrics-text"), "{content_type}");
+    let text = response.text().await.unwrap();
+    assert!(text.ends_with("# EOF\n"));
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let name = line.split(' ').nth(2).unwrap();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+    }
+    server.shutdown().await;
+}
+
+/// Answers after a while.
+struct Slow(Duration);
+
+impl Resolver for Slow {
+    fn providers<'a>(&'a self, _: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        async {
+            tokio::time::sleep(self.0).await;
+            Ok(Found::default())
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_finishes_what_is_in_flight() {
+    let server = server().resolver(Slow(Duration::from_secs(1))).start().await;
+    let addr = server.addr();
+    let asking = tokio::spawn(async move {
+        reqwest::get(format!("http://{addr}/routing/v1/providers/{CID}")).await
+    });
+    while server.metric("fingerpost_requests_in_flight").await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.shutdown().await;
+    assert_eq!(asking.await.unwrap().unwrap().status(), 404);
+    assert!(std::net::TcpStream::connect(addr).is_err(), "nobody is let in any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_do_not_hold_a_server_that_stops() {
+    let server = server().start().await;
+    server.providers(CID).await;
+    let idle = std::net::TcpStream::connect(server.addr()).unwrap();
+    let stopped = tokio::time::timeout(Duration::from_secs(5), server.shutdown()).await;
+    assert!(stopped.is_ok(), "it waits for connections that ask nothing");
+    drop(idle);
+}

@@ -1,0 +1,278 @@
+//! The binary as a person or a service manager runs it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
+
+use super::harness::{CID, PEER};
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fingerpost"));
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn serve(folder: &Path) -> Command {
+    let mut command = binary();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(folder.join("data"));
+    command
+}
+
+/// A server process; killed when dropped, should a test fail.
+struct Serving {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    printed: Vec<String>,
+}
+
+impl Serving {
+    /// Starts it and waits until it has said where it is.
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut serving = Self { child, stdout, printed: Vec::new() };
+        while !serving.printed.iter().any(|line| line.starts_with("admin: ")) {
+            assert!(serving.next_line(), "it ended: {:?}", serving.printed);
+        }
+        serving
+    }
+
+    fn next_line(&mut self) -> bool {
+        let mut line = String::new();
+        let read = self.stdout.read_line(&mut line).unwrap();
+        self.printed.push(line.trim_end().to_owned());
+        read > 0
+    }
+
+    fn url(&self, label: &str) -> &str {
+        self.printed.iter().find_map(|line| line.strip_prefix(label)).unwrap()
+    }
+
+    fn status_of(&self, cid: &str) -> u16 {
+        let url = format!("{}/routing/v1/providers/{cid}", self.url("public API: "));
+        get(&url).0
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Exit code and what it wrote on standard error.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut stderr = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (self.child.wait().unwrap().code(), stderr)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        let _ = self.child.kill();
+    }
+}
+
+fn get(url: &str) -> (u16, String) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let response = reqwest::get(url).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    })
+}
+
+fn file(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+fn line(cid: &str) -> String {
+    format!(r#"{{"CID":"{cid}","Providers":[{{"Schema":"peer","ID":"{PEER}"}}]}}"#)
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn serve_says_what_it_loaded_and_gives_a_line_that_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = serve(folder.path());
+    command.args(["--import", "examples/providers.ndjson"]);
+    let mut serving = Serving::start(command);
+    assert!(serving.next_line());
+    let url = serving.url("try: curl ").to_owned();
+    let (status, body) = get(&url);
+    assert_eq!(status, 200, "{url}");
+    assert!(body.starts_with(r#"{"Providers":[{"#), "{body}");
+    let imported = serving.url("imported examples/providers.ndjson: ");
+    assert!(imported.contains(" 0 rejected"), "{imported}");
+    assert_eq!(get(&format!("{}/readyz", serving.url("admin: "))).0, 200);
+    serving.signal("TERM");
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0), "{log}");
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("off a terminal the log is JSON");
+    }
+}
+
+#[test]
+fn sigint_ends_it_with_0_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(serve(folder.path()));
+    serving.signal("INT");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn a_signal_ends_an_import_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = serve(folder.path());
+    command.args(["--import", "-"]).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(line(CID).as_bytes()).unwrap();
+    // The first line of the log comes after the signals are listened for only by a little.
+    std::thread::sleep(Duration::from_millis(500));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").arg(&id).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(stdin);
+}
+
+#[test]
+fn damaged_files_are_reported_and_the_rest_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = line(CID).into_bytes();
+    text.extend_from_slice(b"\n\xff\xfe\n{\"CID\":\"nonsense\",\"Providers\":[]}\n");
+    let ndjson = file(folder.path(), "bad.ndjson", &text);
+    let car = file(folder.path(), "bad.car", b"\x0a\xa1gversion\x02");
+    let mut command = serve(folder.path());
+    command.arg("--import").args([&ndjson, &car]).args(["--provider", PEER]);
+    let serving = Serving::start(command);
+    assert_eq!(serving.status_of(CID), 200);
+    serving.signal("TERM");
+    let (code, stderr) = serving.end();
+    assert_eq!(code, Some(0));
+    for place in ["bad.ndjson:2: ", "bad.ndjson:3: ", "bad.car: cut short at byte "] {
+        assert!(stderr.contains(place), "{place} in {stderr}");
+    }
+}
+
+#[test]
+fn strict_stops_at_the_first_bad_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = file(folder.path(), "bad.ndjson", b"nonsense\n");
+    let output = serve(folder.path()).arg("--strict").arg("--import").arg(&bad).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr_of(&output).contains("bad.ndjson:1: "), "{}", stderr_of(&output));
+}
+
+#[test]
+fn wrong_command_lines_and_settings_are_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let typo = file(folder.path(), "typo.toml", b"\nrate_limt = 5\n");
+    let typo = typo.to_str().unwrap();
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&["--config", typo], 2, "rate_limit"),
+        (&["--config", "no-such-file.toml"], 2, "no-such-file.toml"),
+        (&["--rate-limit", "fast"], 2, "--rate-limit"),
+        (&["--import", "no-such-file.ndjson"], 1, "cannot import no-such-file.ndjson"),
+        (&["--import", "tests"], 1, "it is a directory"),
+        (&["--import", "x.car"], 1, "--provider"),
+        (&["--import", "x.ndjson", "--provider", PEER], 1, "`.car`"),
+    ];
+    for (arguments, code, message) in cases {
+        let output = serve(folder.path()).args(arguments).output().unwrap();
+        let stderr = stderr_of(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(message), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_said_with_its_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let output = binary()
+        .args(["serve", "--listen", &addr, "--admin-listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = stderr_of(&output);
+    assert!(stderr.contains(&format!("cannot listen on {addr} (listen)")), "{stderr}");
+}
+
+#[test]
+fn the_data_directory_is_private_to_its_owner() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(serve(folder.path()));
+    let mode = std::fs::metadata(folder.path().join("data")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn lookup_tells_by_its_exit_code_whether_it_found_anyone() {
+    let folder = tempfile::tempdir().unwrap();
+    let ndjson = file(folder.path(), "one.ndjson", line(CID).as_bytes());
+    let mut command = serve(folder.path());
+    command.arg("--import").arg(ndjson);
+    let serving = Serving::start(command);
+    let router = serving.url("public API: ").to_owned();
+    let lookup = |arguments: &[&str]| {
+        binary().arg("lookup").args(arguments).args(["--router", &router]).output().unwrap()
+    };
+    let found = lookup(&[CID]);
+    assert_eq!(found.status.code(), Some(0), "{}", stderr_of(&found));
+    assert!(String::from_utf8_lossy(&found.stdout).contains(PEER));
+    let json = lookup(&[CID, "--json"]);
+    let record: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(record["ID"], PEER);
+    let none = lookup(&["bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"]);
+    assert_eq!(none.status.code(), Some(1), "{}", stderr_of(&none));
+    assert_eq!(lookup(&["nonsense"]).status.code(), Some(2));
+    let nobody = binary().args(["lookup", CID, "--router", "http://127.0.0.1:1"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(2));
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn config_prints_where_each_setting_came_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = file(folder.path(), "f.toml", b"rate_limit = 7\nrate_limit_burst = 8\n");
+    let output = binary()
+        .env("FINGERPOST_RATE_LIMIT", "9")
+        .args(["config", "--workers", "3", "--config"])
+        .arg(&settings)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = |name: &str| {
+        printed.lines().find(|line| line.starts_with(&format!("{name} ="))).unwrap().to_owned()
+    };
+    assert!(
+        line("rate_limit").contains("= 9") && line("rate_limit").contains("FINGERPOST_RATE_LIMIT")
+    );
+    assert!(
+        line("rate_limit_burst").contains("= 8") && line("rate_limit_burst").contains("f.toml")
+    );
+    assert!(line("workers").contains("= 3") && line("workers").contains("--workers"));
+    assert!(line("empty_status").contains("default"), "{printed}");
+    // What is printed is itself a file of settings.
+    let again = file(folder.path(), "g.toml", &output.stdout);
+    let check = binary().args(["config", "--check", "--config"]).arg(again).output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{}", stderr_of(&check));
+}
