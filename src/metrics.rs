@@ -13,8 +13,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::store::StoreStats;
-
 /// The templates of the public API's paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Route {
@@ -95,6 +93,21 @@ pub struct ImportedFile {
     pub keys: u64,
     /// Addresses left out because they do not parse.
     pub addrs_dropped: u64,
+}
+
+/// What is not counted but looked up when somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    /// (key, group) pairs in the index.
+    pub index_entries: u64,
+    /// Keys in the index.
+    pub index_keys: u64,
+    /// Groups in the index.
+    pub index_groups: u64,
+    /// Memory that the index takes up.
+    pub index_bytes: u64,
+    /// Clients whose request rate is remembered.
+    pub rate_limit_clients: u64,
 }
 
 /// All metrics of one server.
@@ -201,15 +214,15 @@ impl Metrics {
     }
 
     /// Renders everything as OpenMetrics text, with the gauges as of now.
-    pub fn render(&self, store: StoreStats, rate_limit_clients: u64) -> String {
+    pub fn render(&self, gauges: Gauges) -> String {
         let set = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
-        set(&self.index_entries, store.entries);
-        set(&self.index_keys, store.keys);
-        set(&self.index_groups, store.groups);
-        set(&self.index_bytes, store.bytes);
-        set(&self.rate_limit_clients, rate_limit_clients);
+        set(&self.index_entries, gauges.index_entries);
+        set(&self.index_keys, gauges.index_keys);
+        set(&self.index_groups, gauges.index_groups);
+        set(&self.index_bytes, gauges.index_bytes);
+        set(&self.rate_limit_clients, gauges.rate_limit_clients);
         let mut rendered = String::new();
         text::encode(&mut rendered, &self.registry).expect("writing to a string cannot fail");
         rendered

@@ -21,7 +21,7 @@ use crate::admin::{self, AdminState, Component, Readiness};
 use crate::api::{self, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::metrics::Metrics;
+use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{LocalResolver, Resolver};
 use crate::store::{MemoryStore, Store};
 use listener::BoundSocket;
@@ -275,7 +275,13 @@ fn render_metrics(
         async move {
             // Gauges of a store that does not answer read as zero.
             let stats = store.stats().await.unwrap_or_default();
-            metrics.render(stats, state.clients_tracked())
+            metrics.render(Gauges {
+                index_entries: stats.entries,
+                index_keys: stats.keys,
+                index_groups: stats.groups,
+                index_bytes: stats.bytes,
+                rate_limit_clients: state.clients_tracked(),
+            })
         }
         .boxed()
     })

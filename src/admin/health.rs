@@ -1,4 +1,6 @@
-//! Whether the server should be sent requests.
+//! Whether the server should be sent requests: ready when each of its components is.
+//!
+//! A component is not ready until it says so, and one whose task dies is no longer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

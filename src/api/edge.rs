@@ -88,7 +88,7 @@ pub(super) async fn serve(
 fn context(request: &ServiceRequest, state: &ApiState) -> Context {
     let own_id = request.headers().get(X_REQUEST_ID).map(HeaderValue::as_bytes);
     Context(Rc::new(ContextInner {
-        request_id: state.request_ids.from_header_or_new(own_id),
+        request_id: state.request_ids.kept_or_new(own_id),
         client: client(request, state),
         route: Cell::new(Route::Unknown),
         format: Cell::new(BodyFormat::Other),

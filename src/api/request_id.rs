@@ -64,7 +64,7 @@ impl RequestIds {
     }
 
     /// The caller's `X-Request-Id` if there is one that is fit to be kept, else a new id.
-    pub(super) fn from_header_or_new(&self, header: Option<&[u8]>) -> RequestId {
+    pub(super) fn kept_or_new(&self, header: Option<&[u8]>) -> RequestId {
         header.and_then(RequestId::parse).unwrap_or_else(|| self.next())
     }
 }
@@ -122,7 +122,7 @@ mod tests {
         let ids = RequestIds::new();
         let longest = "x".repeat(REQUEST_ID_BYTES_MAX);
         for given in ["a", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "Trace_1.2-Z", &longest] {
-            assert_eq!(ids.from_header_or_new(Some(given.as_bytes())).as_str(), given);
+            assert_eq!(ids.kept_or_new(Some(given.as_bytes())).as_str(), given);
         }
     }
 
@@ -132,16 +132,16 @@ mod tests {
         let too_long = vec![b'x'; REQUEST_ID_BYTES_MAX + 1];
         let unfit: [&[u8]; 8] =
             [b"", &too_long, b"a b", b"a\nb", b"a\"b", b"\xc3\xa9", b"\xff", b"../x"];
-        assert!(ids.from_header_or_new(None).as_str().starts_with("00000007-"));
+        assert!(ids.kept_or_new(None).as_str().starts_with("00000007-"));
         for given in unfit {
-            assert!(ids.from_header_or_new(Some(given)).as_str().starts_with("00000007-"));
+            assert!(ids.kept_or_new(Some(given)).as_str().starts_with("00000007-"));
         }
     }
 
     proptest! {
         #[test]
         fn whatever_the_header_holds_the_id_is_harmless(given in any::<Vec<u8>>()) {
-            let id = RequestIds::new().from_header_or_new(Some(&given));
+            let id = RequestIds::new().kept_or_new(Some(&given));
             prop_assert!((1..=REQUEST_ID_BYTES_MAX).contains(&id.as_str().len()));
             prop_assert!(id.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
         }

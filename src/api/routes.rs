@@ -1,4 +1,6 @@
-//! The route table of the public API.
+//! The route table of the public API: which path and method leads to which handler.
+//!
+//! What is known but not offered answers 501, everything else 400.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 

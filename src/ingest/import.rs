@@ -1,4 +1,4 @@
-//! One running import: counting, rejecting, handing on.
+//! One running import, whatever the kind of file: counting, rejecting, handing batches on.
 
 use std::sync::Arc;
 

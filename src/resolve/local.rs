@@ -1,4 +1,4 @@
-//! Answers from the local index.
+//! The resolver that answers from the local store, and asks nobody else.
 
 use std::sync::Arc;
 

@@ -51,7 +51,7 @@ pub enum KeyError {
     #[error("{0} bytes of text, at most {CID_TEXT_BYTES_MAX} are read")]
     TooLong(usize),
     /// The first character names no base, or a character is outside the base's alphabet.
-    #[error("not a multibase text: {0}")]
+    #[error("neither bare base58 (`Qm...`) nor a multibase text ({0})")]
     Multibase(String),
     /// A CID of a version that does not exist.
     #[error("CID version {0} does not exist, only 0 and 1")]
@@ -169,7 +169,9 @@ fn decode_cid_text(text: &str) -> Result<(u64, ContentKey), KeyError> {
     check_text(text)?;
     let is_v0 = text.len() == CID_V0_CHARS && text.starts_with("Qm");
     let bytes = if is_v0 {
-        Base::Base58Btc.decode(text).map_err(|error| KeyError::Multibase(error.to_string()))?
+        Base::Base58Btc
+            .decode(text)
+            .map_err(|error| KeyError::Multibase(error.to_string().to_lowercase()))?
     } else {
         decode_multibase(text)?
     };
@@ -189,8 +191,8 @@ fn check_text(text: &str) -> Result<(), KeyError> {
 }
 
 fn decode_multibase(text: &str) -> Result<Vec<u8>, KeyError> {
-    let (_, bytes) =
-        multibase::decode(text).map_err(|error| KeyError::Multibase(error.to_string()))?;
+    let (_, bytes) = multibase::decode(text)
+        .map_err(|error| KeyError::Multibase(error.to_string().to_lowercase()))?;
     Ok(bytes)
 }
 

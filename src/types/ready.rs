@@ -59,10 +59,10 @@ impl ReadyRecord {
             AnswerSchema::Peer => record.into_peer(),
         };
         let (json, addrs) = record.write().into_parts();
-        let protocols = match &record {
-            ProviderRecord::Unknown(unknown) if unknown.protocols().is_none() => Protocols::Opaque,
-            known => Protocols::Named(known.protocols().into()),
-        };
+        let is_opaque =
+            matches!(&record, ProviderRecord::Unknown(unknown) if unknown.protocols().is_none());
+        let protocols =
+            if is_opaque { Protocols::Opaque } else { Protocols::Named(record.protocols().into()) };
         Self {
             schema: record.schema(),
             peer: record.peer().cloned(),

@@ -30,7 +30,8 @@ fn broken_store() -> ResolveError {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_told_without_its_details_and_never_cached() {
-    let cases: [(fn() -> ResolveError, u16, &str); 4] = [
+    type Failure = fn() -> ResolveError;
+    let cases: [(Failure, u16, &str); 4] = [
         (broken_store, 500, "internal server error; request id "),
         (|| ResolveError::Overloaded, 503, "service unavailable; request id "),
         (|| ResolveError::UpstreamsFailed, 502, "bad gateway; request id "),

@@ -26,7 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("dispatch", &["types", "clock"]),
     ("config", &["types", "clock"]),
     ("metrics", &["clock"]),
-    ("telemetry", &["clock"]),
+    ("telemetry", &["clock", "config"]),
     ("clock", &[]),
     ("types", &[]),
 ];

@@ -1,4 +1,4 @@
-//! Many providers of one key.
+//! Very many groups on one key: correct, bounded, and fair to each of them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Readers, writers, removals and sweeps at once.
+//! Readers, writers and the sweep at the same time: nothing is lost and nobody panics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

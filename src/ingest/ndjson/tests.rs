@@ -1,4 +1,4 @@
-//! Good lines and bad ones.
+//! What a line of NDJSON may be, what is refused and why, and that reading is bounded.
 
 use std::io::{self, Read};
 

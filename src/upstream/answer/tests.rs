@@ -1,4 +1,4 @@
-//! Reading answers: formats, limits, bad records.
+//! Answers of routers that are sound, broken, endless or hostile, and what is read of each.
 
 use proptest::prelude::*;
 
