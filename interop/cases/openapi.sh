@@ -19,6 +19,7 @@ fi
 # again; the random search is the work of the fuzz targets. The tool leaves folders of its own
 # where it runs.
 cd "$INTEROP_FOLDER"
+export SCHEMATHESIS_HOOKS=$repository/interop/schemathesis_hooks.py PYTHONDONTWRITEBYTECODE=1
 "$environment/bin/schemathesis" --config-file "$repository/interop/schemathesis.toml" \
   run "$repository/specs/openapi.yaml" --url "$BASE_URL" --no-color \
   --phases examples,coverage,fuzzing,stateful --generation-deterministic \

@@ -17,7 +17,7 @@ struct Clause {
 }
 
 /// The names of all functions under an attribute that is called `test`, as `#[test]` or
-/// `#[tokio::test]`.
+/// `#[tokio::test]`, or `rstest`, which makes a test of each case.
 pub(crate) fn test_names(sources: &[SourceFile]) -> BTreeSet<String> {
     sources.iter().flat_map(test_names_in).collect()
 }
@@ -28,7 +28,10 @@ fn test_names_in(source: &SourceFile) -> Vec<String> {
     for index in 0..source.tokens.len() {
         let words: Vec<&str> = source.texts_from(index).take(2).collect();
         match words.as_slice() {
-            ["#", "["] => is_test |= attribute_name(source, index + 2) == Some("test"),
+            ["#", "["] => {
+                let name = attribute_name(source, index + 2);
+                is_test |= matches!(name, Some("test" | "rstest"));
+            }
             ["fn", name] => {
                 if is_test {
                     names.push((*name).to_owned());
@@ -146,6 +149,13 @@ mod tests {
         let text = "#[cfg(test)]\nmod tests { fn helper() {} #[test] fn real() {} fn after() {} }";
         let names = test_names(&[SourceFile::new("src/a.rs", text)]);
         assert_eq!(names.into_iter().collect::<Vec<_>>(), ["real"]);
+    }
+
+    #[test]
+    fn a_function_with_cases_is_a_test() {
+        let text = "#[rstest]\n#[case::a(1)]\nfn cases(#[case] a: u8) {}\n#[fixture] fn other() {}";
+        let names = test_names(&[SourceFile::new("src/a.rs", text)]);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["cases"]);
     }
 
     #[test]
