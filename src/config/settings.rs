@@ -191,7 +191,7 @@ pub struct Settings {
     ///
     /// Levels are error, warn, info, debug, trace and off; a directive for a module looks like
     /// `warn,fingerpost=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info", help_heading = LOGS)]
+    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn", help_heading = LOGS)]
     pub log: LogFilter,
 
     /// Form of the log
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!((settings.rate_limit, settings.rate_limit_burst), (100, 500));
         assert_eq!(settings.rate_limit_exempt.to_string(), "127.0.0.0/8,::1/128");
         assert!(settings.trusted_proxies.is_empty());
-        assert_eq!(settings.log.to_string(), "info");
+        assert_eq!(settings.log.to_string(), "info,actix_server=warn");
         assert!(!settings.access_log && !settings.keep_unparsable_addrs);
     }
 }

@@ -176,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_names_every_setting_with_its_default() {
+        let readme = include_str!("../../README.md");
+        let example = example();
+        let settings = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once(" = "));
+        for (name, value) in settings.filter(|(name, _)| !name.contains(' ')) {
+            let row = format!("| `{name}` | `{value}` | ");
+            assert!(readme.contains(&row), "README.md lacks the row: {row}");
+        }
+    }
+
+    #[test]
     fn effective_settings_load_again_with_their_origin_beside_them() {
         let loaded = load_file("rate_limit = 7\ntrusted_proxies = ['10.0.0.0/8']").unwrap();
         let text = loaded.to_toml();

@@ -79,3 +79,20 @@ async fn an_empty_404_has_no_validators() {
     assert!(response.headers().get("last-modified").is_none());
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_200_is_answered_304_to_its_etag() {
+    let server = server().with(|settings| settings.empty_status = "200".parse().unwrap());
+    let server = server.start().await;
+    let path = format!("/routing/v1/providers/{CID}");
+    let first = server.get(&path).await;
+    let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+    let again = server.ask(Method::GET, &path, &[("if-none-match", &tag)]).await;
+    assert_eq!(again.status(), 304);
+    assert_eq!(again.headers()["cache-control"], first.headers()["cache-control"]);
+    assert!(again.headers().get("content-type").is_none());
+    server.announce(CID, &peer_record(1, &[])).await;
+    let found = server.ask(Method::GET, &path, &[("if-none-match", &tag)]).await;
+    assert_eq!(found.status(), 200);
+    server.shutdown().await;
+}

@@ -52,6 +52,14 @@ async fn absurd_requests_are_refused_with_a_4xx() {
     server.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_head_is_told_408() {
+    let server = filled().await;
+    let answer = server.raw(b"GET /routing/v1/providers/x HTTP/1.1\r\nHost: ".to_vec()).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    server.shutdown().await;
+}
+
 /// Sends a byte now and then until the server closes; says how long that took.
 fn drip(addr: SocketAddr, head: &[u8]) -> Duration {
     let start = Instant::now();

@@ -124,3 +124,70 @@ async fn a_request_id_is_kept_if_it_is_sound_and_made_otherwise() {
     assert_eq!(made.len(), 4);
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_come_before_paths_and_the_cid_before_accept() {
+    let server = limited(1, 3).with(|settings| {
+        settings.body_bytes_max = 10;
+        settings.header_bytes_max = 1_500;
+    });
+    let server = server.start().await;
+    let long = "x".repeat(1_500);
+    let body = [("content-length", "11")];
+    let malformed = "/routing/v1/providers/x";
+    let html = [("accept", "text/html")];
+    let head = [("x-long", long.as_str()), body[0]];
+    let ask = async |path: &str, headers: &[(&str, &str)]| {
+        let headers: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\nhello world"
+        );
+        let answer = server.raw(request.into_bytes()).await;
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(ask("/nowhere", &head).await, "431");
+    assert_eq!(ask("/nowhere", &body).await, "413");
+    assert_eq!(ask(malformed, &html).await, "422");
+    assert_eq!(ask("/nowhere", &head).await, "429");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_can_read_refusals() {
+    let server = limited(1, 2).with(|settings| settings.body_bytes_max = 10).start().await;
+    let too_large =
+        b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\nconnection: close\r\n\r\nhello world";
+    let answers = [
+        server.raw(too_large.to_vec()).await,
+        server.raw(too_large.to_vec()).await,
+        server.raw(too_large.to_vec()).await,
+    ];
+    for (answer, status) in answers.iter().zip(["413", "413", "429"]) {
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let answer = answer.to_lowercase();
+        assert!(answer.contains("\r\naccess-control-allow-origin: *\r\n"), "{answer}");
+        assert!(
+            answer.contains("\r\naccess-control-expose-headers: etag, retry-after,"),
+            "{answer}"
+        );
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_past_the_limit_wait_and_are_served() {
+    let server = server().with(|settings| {
+        settings.connections_max = 2;
+        settings.workers = "1".parse().unwrap();
+        settings.client_timeout = std::time::Duration::from_secs(1);
+        settings.keep_alive = std::time::Duration::from_secs(1);
+    });
+    let server = server.start().await;
+    let idle: Vec<_> =
+        (0..6).map(|_| std::net::TcpStream::connect(server.addr()).unwrap()).collect();
+    // The idle ones are cut one by one, and then it is the turn of this one.
+    assert_eq!(server.providers(CID).await.status(), 404);
+    drop(idle);
+    server.shutdown().await;
+}

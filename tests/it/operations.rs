@@ -106,6 +106,23 @@ async fn a_server_that_stops_finishes_what_is_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_within_its_timeout_though_a_lookup_hangs() {
+    let server = server().resolver(Slow(Duration::from_secs(3_600)));
+    let server = server.with(|settings| settings.shutdown_timeout = Duration::from_secs(1));
+    let server = server.start().await;
+    let addr = server.addr();
+    let asking = tokio::spawn(async move {
+        reqwest::get(format!("http://{addr}/routing/v1/providers/{CID}")).await
+    });
+    while server.metric("fingerpost_requests_in_flight").await < 1.0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let stopped = tokio::time::timeout(Duration::from_secs(10), server.shutdown()).await;
+    assert!(stopped.is_ok(), "it waits for a lookup that never ends");
+    assert!(asking.await.unwrap().is_err(), "the lookup has no answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_do_not_hold_a_server_that_stops() {
     let server = server().start().await;
     server.providers(CID).await;

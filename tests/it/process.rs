@@ -123,6 +123,27 @@ fn serve_says_what_it_loaded_and_gives_a_line_that_works() {
 }
 
 #[test]
+fn the_access_log_has_one_line_a_request_with_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = serve(folder.path());
+    command.args(["--access-log", "--log-format", "json"]);
+    let serving = Serving::start(command);
+    assert_eq!(serving.status_of(CID), 404);
+    assert_eq!(serving.status_of("nonsense"), 422);
+    serving.signal("TERM");
+    let (_, log) = serving.end();
+    let requests: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &serde_json::Value| line["message"] == "request")
+        .collect();
+    let statuses: Vec<_> = requests.iter().map(|line| &line["status"]).collect();
+    assert_eq!(statuses, [404, 422]);
+    let id = requests[0]["request_id"].as_str().unwrap();
+    assert!(!id.is_empty() && id != requests[1]["request_id"]);
+}
+
+#[test]
 fn sigint_ends_it_with_0_too() {
     let folder = tempfile::tempdir().unwrap();
     let serving = Serving::start(serve(folder.path()));
@@ -157,6 +178,15 @@ fn damaged_files_are_reported_and_the_rest_is_served() {
     command.arg("--import").args([&ndjson, &car]).args(["--provider", PEER]);
     let serving = Serving::start(command);
     assert_eq!(serving.status_of(CID), 200);
+    let (_, metrics) = get(&format!("{}/metrics", serving.url("admin: ")));
+    for series in [
+        "fingerpost_import_files_total 2",
+        "fingerpost_import_keys_total 1",
+        r#"fingerpost_import_rejected_total{reason="utf8"} 1"#,
+        r#"fingerpost_import_rejected_total{reason="key"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|line| line == series), "{series} in {metrics}");
+    }
     serving.signal("TERM");
     let (code, stderr) = serving.end();
     assert_eq!(code, Some(0));

@@ -1,6 +1,7 @@
 //! GET /routing/v1/providers/{cid}: what is found, and how it is answered.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use multibase::Base;
 use reqwest::Method;
@@ -256,5 +257,37 @@ async fn a_record_is_gone_when_it_expires() {
     assert_eq!(server.providers(CID).await.status(), 200);
     server.clock.advance(1);
     assert_eq!(server.providers(CID).await.status(), 404);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cache_times_are_settings() {
+    let server = server().with(|settings| {
+        settings.cache_found_max_age = Duration::from_secs(1);
+        settings.cache_found_stale_while_revalidate = Duration::from_secs(2);
+        settings.cache_found_stale_if_error = Duration::from_secs(3);
+        settings.cache_empty_max_age = Duration::from_secs(4);
+        settings.cache_empty_stale_while_revalidate = Duration::from_secs(5);
+        settings.cache_empty_stale_if_error = Duration::from_secs(6);
+    });
+    let server = server.start().await;
+    let empty = server.providers(CID).await;
+    let expected = "public, max-age=4, stale-while-revalidate=5, stale-if-error=6";
+    assert_eq!(empty.headers()["cache-control"], expected);
+    server.announce(CID, BITSWAP).await;
+    let found = server.providers(CID).await;
+    let expected = "public, max-age=1, stale-while-revalidate=2, stale-if-error=3";
+    assert_eq!(found.headers()["cache-control"], expected);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_query_parameters_are_ignored() {
+    let server = server().start().await;
+    server.announce(CID, BITSWAP).await;
+    let plain = server.providers(CID).await.text().await.unwrap();
+    let long = "x".repeat(100);
+    let query = format!("{CID}?Transport=udp&x&filter_addrs=udp&y={long}&=&%");
+    assert_eq!(server.providers(&query).await.text().await.unwrap(), plain);
     server.shutdown().await;
 }

@@ -76,7 +76,7 @@ fn none_found_is_said_on_standard_error() {
 fn a_wrong_cid_is_refused_before_anyone_is_asked() {
     let router = TestRouter::answering("200 OK", "application/x-ndjson", RECORD);
     for (cid, message) in [
-        ("bafy-broken", "error: `bafy-broken` is not a CID: not a multibase text"),
+        ("bafy-broken", "error: `bafy-broken` is not a CID: neither bare base58"),
         ("", "error: `` is not a CID: empty"),
         (&format!("/ipfs/{CID}"), "\nhint: give the CID alone"),
         ("\u{1b}[2J", "error: `\u{fffd}[2J` is not a CID"),

@@ -216,7 +216,8 @@ fn batches_are_bounded_by_entries_and_by_bytes() {
     let padding = "x".repeat(200_000);
     let large: Vec<String> =
         (0..50).map(|n| line(&peer_record(&format!(r#","n":{n},"x":"{padding}""#)))).collect();
-    let imported = import_text(large.join("\n"), &options());
+    let roomy = ImportOptions { record_bytes_max: 256 << 10, ..options() };
+    let imported = import_text(large.join("\n"), &roomy);
     assert_eq!(imported.batches.iter().map(Vec::len).collect::<Vec<_>>(), [21, 21, 8]);
 
     let records = vec![peer_record(""); 10_000].join(",");
