@@ -22,10 +22,6 @@ impl LocalResolver {
 
 impl Resolver for LocalResolver {
     fn providers<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>> {
-        if lookup.key.is_identity() {
-            // The key is the content: there is nobody to ask, and nobody needs to be.
-            return futures_util::future::ready(Ok(Found::default())).boxed();
-        }
         self.store.find(lookup).map(|found| found.map_err(ResolveError::from)).boxed()
     }
 }

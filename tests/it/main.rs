@@ -6,6 +6,7 @@
     reason = "a test that fails says where, and clippy knows helpers of tests only in cfg(test)"
 )]
 
+mod cars;
 mod conditional;
 mod cors;
 mod faults;

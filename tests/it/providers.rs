@@ -100,12 +100,13 @@ async fn odd_cids_are_looked_up_like_any() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_identity_cid_is_answered_empty_without_asking_anyone() {
+async fn an_identity_cid_is_found_only_if_it_was_announced_here() {
     let server = server().start().await;
-    server.announce("bafkqaaa", BITSWAP).await;
     let response = server.providers("bafkqaaa").await;
     assert_eq!(response.status(), 404);
     assert_eq!(response.text().await.unwrap(), r#"{"Providers":[]}"#);
+    server.announce("bafkqaaa", BITSWAP).await;
+    assert_eq!(server.providers("bafkqaaa").await.status(), 200);
     server.shutdown().await;
 }
 

@@ -111,7 +111,7 @@ impl Imports {
     }
 }
 
-/// Identity keys are answered without the index: they are no example of what was imported.
+/// Identity keys carry their content: nobody would look one up, so they make no example.
 fn first_key(keys: &[ContentKey]) -> Option<ContentKey> {
     keys.iter().find(|key| !key.is_identity()).cloned()
 }
