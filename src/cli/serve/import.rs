@@ -17,10 +17,10 @@ use super::ServeArgs;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::{
-    BarObserver, CarFlags, ImportCounts, ImportError, ImportObserver, ImportOptions, LineObserver,
-    car_record, import_file,
+    BarObserver, CarFlags, ImportError, ImportObserver, ImportOptions, LineObserver, car_record,
+    import_file,
 };
-use crate::metrics::{ImportedFile, Metrics};
+use crate::metrics::Metrics;
 use crate::store::{Announcement, Store};
 use crate::types::{ContentKey, UnparsableAddrs};
 
@@ -92,12 +92,12 @@ impl Imports {
         let mut observer = observer();
         match import_file(path, &self.options, &mut sink, &mut *observer) {
             Ok(summary) => {
-                count(metrics, &summary.counts);
+                summary.counts.record(metrics);
                 writeln!(io::stdout(), "imported {summary}")?;
             }
             Err(failure) => {
                 if let Some(summary) = &failure.summary {
-                    count(metrics, &summary.counts);
+                    summary.counts.record(metrics);
                 }
                 if self.options.strict || matches!(failure.error, ImportError::Store { .. }) {
                     return Err(failure.into());
@@ -140,19 +140,4 @@ fn observer() -> Box<dyn ImportObserver> {
 fn with_causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-fn count(metrics: &Metrics, counts: &ImportCounts) {
-    metrics.file_imported(ImportedFile {
-        items: counts.lines + counts.blocks,
-        records: counts.records,
-        keys: counts.keys,
-        addrs_dropped: counts.addrs_dropped,
-    });
-    for (reason, rejected) in &counts.rejected {
-        metrics.import_rejected(reason.label(), *rejected);
-    }
-    if counts.expired > 0 {
-        metrics.import_rejected("expired", counts.expired);
-    }
 }
