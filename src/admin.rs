@@ -1,32 +1,115 @@
-//! The admin listener: health, readiness, metrics.
+//! The admin listener: health, readiness, metrics, and the admin API.
 //!
 //! Its own listener, loopback by default, without CORS: nothing here is for pages or the public.
+//! Everything but health, readiness and metrics asks for a password (`auth`), and every error is
+//! told as JSON by one file (`error`).
 
+mod auth;
+mod error;
+mod export;
 mod health;
+mod import;
+mod password;
+mod providers;
+mod stats;
+mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
-use actix_web::{App, Error, HttpResponse, web};
+use actix_web::middleware::from_fn;
+use actix_web::{App, Error, HttpResponse, Resource, web};
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use crate::clock::{Clock, Stopwatch};
+use crate::config::Settings;
+use crate::ingest::ImportOptions;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::types::UnparsableAddrs;
+use error::AdminError;
+
+pub use export::write_line as write_export_line;
 pub use health::{Component, Readiness};
+pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
+pub use wire::{ImportEvent, JournalStats, Problem, RejectedEntry, RemovedGroups, Stats};
 
 /// Renders the metrics, with the gauges as of now.
 pub type RenderMetrics = dyn Fn() -> BoxFuture<'static, String> + Send + Sync;
 
+/// What the admin listener is made of.
+pub struct AdminParts {
+    /// Where announcements are kept.
+    pub store: Arc<dyn Store>,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Clock,
+    /// What the server waits for.
+    pub readiness: Arc<Readiness>,
+    /// The answer of `/metrics`.
+    pub render_metrics: Box<RenderMetrics>,
+    /// Who is let in.
+    pub password: AdminPassword,
+}
+
 /// What the admin listener works with. One for all threads.
 pub struct AdminState {
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
     readiness: Arc<Readiness>,
     render_metrics: Box<RenderMetrics>,
+    password: AdminPassword,
+    metrics_auth: bool,
+    import_options: ImportOptions,
+    import_idle_timeout: Duration,
+    imports: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+    stopping: CancellationToken,
+    uptime: Stopwatch,
 }
 
 impl AdminState {
     /// The state of an admin listener.
-    pub fn new(readiness: Arc<Readiness>, render_metrics: Box<RenderMetrics>) -> Self {
-        Self { readiness, render_metrics }
+    pub fn new(settings: &Settings, parts: AdminParts) -> Self {
+        let AdminParts { store, metrics, clock, readiness, render_metrics, password } = parts;
+        let import_options = ImportOptions {
+            line_bytes_max: settings.line_bytes_max,
+            record_bytes_max: settings.record_bytes_max,
+            unparsable_addrs: if settings.keep_unparsable_addrs {
+                UnparsableAddrs::Keep
+            } else {
+                UnparsableAddrs::Drop
+            },
+            ..ImportOptions::new(clock.now_ms())
+        };
+        Self {
+            store,
+            metrics,
+            clock,
+            readiness,
+            render_metrics,
+            password,
+            metrics_auth: settings.metrics_auth,
+            import_options,
+            import_idle_timeout: settings.import_idle_timeout,
+            imports: Arc::new(Semaphore::new(import::IMPORTS_MAX)),
+            exports: Arc::new(Semaphore::new(export::EXPORTS_MAX)),
+            stopping: CancellationToken::new(),
+            uptime: Stopwatch::start(),
+        }
+    }
+
+    /// Ends imports and exports that are under way, so that they do not hold up a server that
+    /// stops. What was acknowledged stays.
+    pub fn end_transfers(&self) {
+        self.stopping.cancel();
     }
 }
 
@@ -42,13 +125,32 @@ pub fn app(
         InitError = (),
     >,
 > {
-    let get = |path, handler| web::resource(path).route(handler);
     App::new()
         .app_data(state)
-        .service(get("/healthz", web::get().to(healthz)).route(web::head().to(healthz)))
-        .service(get("/readyz", web::get().to(readyz)).route(web::head().to(readyz)))
-        .service(get("/metrics", web::get().to(metrics)))
-        .default_service(web::to(unknown_path))
+        .wrap(from_fn(auth::require_password))
+        .service(only("/healthz", "GET", web::get().to(healthz)).route(web::head().to(healthz)))
+        .service(only("/readyz", "GET", web::get().to(readyz)).route(web::head().to(readyz)))
+        .service(only("/metrics", "GET", web::get().to(metrics)))
+        .service(only("/admin/import", "POST", web::post().to(import::import)))
+        .service(only("/admin/export", "GET", web::get().to(export::export)))
+        .service(only("/admin/stats", "GET", web::get().to(stats::stats)))
+        .service(only(
+            "/admin/providers/{provider}",
+            "DELETE",
+            web::delete().to(providers::remove_provider),
+        ))
+        .service(only(
+            "/admin/providers/{provider}/contexts/{context}",
+            "DELETE",
+            web::delete().to(providers::remove_context),
+        ))
+        .default_service(web::to(|| async { AdminError::UnknownPath.into_response() }))
+}
+
+/// A path that one method is for.
+fn only(path: &str, allow: &'static str, route: actix_web::Route) -> Resource {
+    let refuse = move || async move { AdminError::MethodNotAllowed { allow }.into_response() };
+    web::resource(path).route(route).default_service(web::to(refuse))
 }
 
 async fn healthz() -> HttpResponse {
@@ -68,11 +170,6 @@ async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let rendered = (state.render_metrics)().await;
     HttpResponse::Ok().insert_header((header::CONTENT_TYPE, OPEN_METRICS)).body(rendered)
-}
-
-async fn unknown_path() -> HttpResponse {
-    let paths = "unknown path; the admin listener answers /healthz, /readyz and /metrics\n";
-    text(HttpResponse::NotFound(), paths.to_owned())
 }
 
 fn text(mut response: actix_web::HttpResponseBuilder, body: String) -> HttpResponse {

@@ -18,6 +18,7 @@ mod log_filter;
 mod networks;
 mod rules;
 mod schema;
+mod secret;
 mod settings;
 mod workers;
 mod write;
@@ -35,6 +36,7 @@ pub use duration::{DURATION_MAX, DurationError, format_duration, parse_duration}
 pub use error::{ConfigError, ConfigProblem, Origin};
 pub use log_filter::{LogFilter, LogFilterError};
 pub use networks::{Networks, NetworksError};
+pub use secret::{Secret, SecretError};
 pub use settings::Settings;
 pub use workers::{Workers, WorkersError};
 pub use write::example;
@@ -74,7 +76,7 @@ impl Loaded {
 pub struct Effective {
     /// Its name in the file.
     pub name: String,
-    /// Its value as the file writes it; `None` for a secret.
+    /// Its value as the file writes it; `None` for a secret that is set.
     pub value: Option<String>,
     /// Where it came from.
     pub origin: Origin,
@@ -179,9 +181,10 @@ fn combine(schema: &Schema, given: impl IntoIterator<Item = Given>) -> Result<Lo
             Some(given) => (given.value, given.origin),
             None => (setting.default_value(), Origin::Default),
         };
+        let is_shown = !setting.is_secret() || value.is_empty();
         effective.push(Effective {
             name: setting.name().to_owned(),
-            value: (!setting.is_secret()).then(|| write::toml_value(setting.shape(), &value)),
+            value: is_shown.then(|| write::toml_value(setting.shape(), &value)),
             origin,
             heading: setting.heading().to_owned(),
         });
@@ -265,6 +268,28 @@ mod tests {
     fn a_value_equal_to_the_default_still_keeps_its_origin() {
         let loaded = load_all(&["--rate-limit=100"], &[], None).unwrap();
         assert_eq!(loaded.origin("rate_limit").unwrap().to_string(), "flag --rate-limit");
+    }
+
+    #[test]
+    fn a_password_is_used_but_shown_nowhere() {
+        for (flags, variables, file) in [
+            (&["--admin-password=hunter2"][..], &[][..], None),
+            (&[], &[("FINGERPOST_ADMIN_PASSWORD", "hunter2")], None),
+            (&[], &[], Some("admin_password = 'hunter2'")),
+        ] {
+            let loaded = load_all(flags, variables, file).unwrap();
+            assert_eq!(loaded.settings.admin_password.reveal(), Some("hunter2"));
+            let given: String = loaded.given().map(ToString::to_string).collect();
+            assert!(given.starts_with("admin_password = <not shown> ("), "{given}");
+            let shown = format!("{loaded:?} {given} {}", loaded.to_toml());
+            assert!(shown.contains("# admin_password is set and not shown"), "{shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        let unset = load_all(&[], &[], None).unwrap().to_toml();
+        assert!(unset.contains("\nadmin_password = \"\" "), "{unset}");
+        let error = load_file("admin_password = \"hunter2\\n\"").unwrap_err().to_string();
+        assert!(error.contains("found a secret (it holds a control character"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use file::{
     Compression, ImportKind, ImportOptions, ImportSource, LINE_BYTES_MAX_DEFAULT,
     RECORD_BYTES_MAX_DEFAULT, import_file, import_source,
 };
-pub use progress::{BarObserver, ImportObserver, ImportProgress, LineObserver};
+pub use progress::{Acknowledged, BarObserver, ImportObserver, ImportProgress, LineObserver};
 pub use summary::{
     ImportCounts, ImportSummary, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection,
 };

@@ -17,7 +17,9 @@ use futures_util::FutureExt;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 
-use crate::admin::{self, AdminState, Component, Readiness};
+use crate::admin::{
+    self, AdminParts, AdminPassword, AdminState, Component, PasswordError, Readiness,
+};
 use crate::api::{self, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -61,6 +63,7 @@ pub struct Server {
     state: web::Data<ApiState>,
     public: Listener,
     admin: Running,
+    admin_state: web::Data<AdminState>,
     admin_addr: SocketAddr,
     maintenance: Maintenance,
 }
@@ -90,6 +93,9 @@ pub enum ServerError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// There is no password for the admin API.
+    #[error("the admin API has no password")]
+    Password(#[from] PasswordError),
     /// A server's threads could not be started, or ended with an error.
     #[error("the {listener} listener stopped")]
     Stopped {
@@ -111,13 +117,20 @@ impl Server {
         let admin_socket = bind(settings.admin_listen, "admin_listen")?;
         let admin_addr = admin_socket.addr();
         let Parts { store, resolver, metrics, clock } = parts;
-        let state = web::Data::new(ApiState::new(&settings, resolver, metrics.clone(), clock));
+        let password = AdminPassword::load_or_make(&settings)?;
+        let api_state = ApiState::new(&settings, resolver, metrics.clone(), clock.clone());
+        let state = web::Data::new(api_state);
         let readiness = Arc::new(Readiness::new());
-        let admin_state = web::Data::new(AdminState::new(
-            readiness.clone(),
-            render_metrics(store.clone(), metrics.clone(), state.clone()),
-        ));
-        let admin = run_admin(&settings, admin_socket, admin_state)
+        let admin_parts = AdminParts {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            clock,
+            readiness: readiness.clone(),
+            render_metrics: render_metrics(store.clone(), metrics.clone(), state.clone()),
+            password,
+        };
+        let admin_state = web::Data::new(AdminState::new(&settings, admin_parts));
+        let admin = run_admin(&settings, admin_socket, admin_state.clone())
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
         let maintenance =
             Maintenance::start(store.clone(), state.clone().into_inner(), readiness.clone());
@@ -130,6 +143,7 @@ impl Server {
             state,
             public,
             admin,
+            admin_state,
             admin_addr,
             maintenance,
         })
@@ -184,6 +198,7 @@ impl Server {
     /// Stops accepting, finishes what is in flight within `shutdown_timeout`, and ends.
     pub async fn shutdown(self) {
         self.readiness.set_not_ready(Component::Listener);
+        self.admin_state.end_transfers();
         let stop_public = async {
             if let Listener::Open(_, public) = self.public {
                 public.stop().await;

@@ -4,6 +4,7 @@
 //! asynchronous and can fail, and a lookup hands its filter and its cap down, so that a store
 //! never has to hand up more than an answer needs.
 
+mod context;
 mod memory;
 
 use std::num::NonZeroUsize;
@@ -16,6 +17,7 @@ use thiserror::Error;
 use crate::clock::UnixMs;
 use crate::types::{ContentKey, Filter, PeerId, ProviderRecord, ReadyRecord, Selection};
 
+pub use context::{ContextId, ContextIdError};
 pub use memory::MemoryStore;
 
 /// Where announcements are kept and lookups are answered.
@@ -86,11 +88,6 @@ pub struct Found {
     /// never earlier. `None` if nothing was found.
     pub modified_at_ms: Option<UnixMs>,
 }
-
-/// A provider's name for a set of keys that it can remove or change as one, at most
-/// [`ContextId::BYTES_MAX`] bytes. Announcements without one share the empty context.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContextId(Box<[u8]>);
 
 /// That a provider has some content: what every source of records becomes.
 #[derive(Clone, Debug)]
@@ -186,27 +183,4 @@ pub enum StoreError {
         /// What the system says.
         source: std::io::Error,
     },
-}
-
-/// A context ID longer than [`ContextId::BYTES_MAX`].
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("a context ID of {0} bytes, at most {max} are accepted", max = ContextId::BYTES_MAX)]
-pub struct ContextIdError(usize);
-
-impl ContextId {
-    /// IPNI's bound on a context ID, in bytes.
-    pub const BYTES_MAX: usize = 64;
-
-    /// Takes a context ID.
-    pub fn new(bytes: &[u8]) -> Result<Self, ContextIdError> {
-        if bytes.len() > Self::BYTES_MAX {
-            return Err(ContextIdError(bytes.len()));
-        }
-        Ok(Self(bytes.into()))
-    }
-
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
 }

@@ -72,8 +72,11 @@ fn ranges(settings: &Settings) -> Vec<Violation> {
 }
 
 fn durations(settings: &Settings) -> Vec<Violation> {
-    let positive =
-        [("client_timeout", settings.client_timeout), ("write_timeout", settings.write_timeout)];
+    let positive = [
+        ("client_timeout", settings.client_timeout),
+        ("write_timeout", settings.write_timeout),
+        ("import_idle_timeout", settings.import_idle_timeout),
+    ];
     let whole_seconds = [
         ("cache_found_max_age", settings.cache_found_max_age),
         ("cache_found_stale_while_revalidate", settings.cache_found_stale_while_revalidate),

@@ -16,6 +16,7 @@ use super::choices::{EmptyStatus, LogFormat, RecordSchema};
 use super::duration::format_duration;
 use super::log_filter::LogFilter;
 use super::networks::Networks;
+use super::secret::Secret;
 use super::settings::Settings;
 use super::workers::Workers;
 
@@ -188,7 +189,7 @@ struct ValueType {
 }
 
 /// Every type that a setting has.
-fn value_types() -> [ValueType; 12] {
+fn value_types() -> [ValueType; 13] {
     const NUMBER: &str = "a whole number";
     const CHOICE: &str = "one of its words";
     [
@@ -202,6 +203,16 @@ fn value_types() -> [ValueType; 12] {
         shown::<RecordSchema>(Shape::Text, CHOICE),
         shown::<LogFormat>(Shape::Text, CHOICE),
         shown::<LogFilter>(Shape::Text, "a level or directives, such as warn,fingerpost=debug"),
+        ValueType {
+            id: TypeId::of::<Secret>(),
+            shape: Shape::Text,
+            expected: "a text without control characters",
+            show: |matches, name| {
+                show(matches, name, |secret: &Secret| {
+                    secret.reveal().unwrap_or_default().to_owned()
+                })
+            },
+        },
         ValueType {
             id: TypeId::of::<PathBuf>(),
             shape: Shape::Text,

@@ -16,9 +16,11 @@ use super::duration::parse_duration;
 use super::log_filter::LogFilter;
 use super::networks::Networks;
 use super::schema::Schema;
+use super::secret::Secret;
 use super::workers::Workers;
 
 const PLACES: &str = "Listeners, threads and data";
+const ADMIN: &str = "Admin API";
 const ANSWERS: &str = "Answers";
 const CACHING: &str = "How long answers may be cached";
 const RATE_LIMIT: &str = "Rate limit";
@@ -55,6 +57,23 @@ pub struct Settings {
     /// A number from 1 to 1024, or `auto`: one for each core.
     #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = PLACES)]
     pub workers: Workers,
+
+    /// Password of the user `admin` on the admin listener
+    ///
+    /// Without one, a random one is made at the first start and kept in the file `admin-password` of
+    /// `data_dir`, for its owner's eyes only; the log says where. On the command line it would be
+    /// seen by every user of the machine: better give it in the environment or the file.
+    #[arg(long, value_name = "PASSWORD", default_value = "", help_heading = ADMIN,
+        hide_env_values = true)]
+    pub admin_password: Secret,
+
+    /// Ask for the password on /metrics too
+    ///
+    /// /healthz and /readyz are always open.
+    #[arg(long, value_name = "BOOL", default_value = "false", help_heading = ADMIN,
+        value_parser = BoolishValueParser::new(), action = ArgAction::Set, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub metrics_auth: bool,
 
     /// Status of an answer when nobody has the content
     #[arg(long, value_name = "STATUS", default_value = "404", help_heading = ANSWERS)]
@@ -190,6 +209,13 @@ pub struct Settings {
         hide_short_help = true)]
     pub line_bytes_max: usize,
 
+    /// How long an import over HTTP may bring nothing before it is ended
+    ///
+    /// What was acknowledged before stays.
+    #[arg(long, value_name = "DURATION", default_value = "1m", help_heading = IMPORTS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub import_idle_timeout: Duration,
+
     /// What is logged on standard error: a level, or directives by module
     ///
     /// Levels are error, warn, info, debug, trace and off; a directive for a module looks like
@@ -241,6 +267,8 @@ mod tests {
         assert_eq!(settings.rate_limit_exempt.to_string(), "127.0.0.0/8,::1/128");
         assert!(settings.trusted_proxies.is_empty());
         assert_eq!(settings.log.to_string(), "info,actix_server=warn");
+        assert_eq!((settings.admin_password.reveal(), settings.metrics_auth), (None, false));
+        assert_eq!(settings.import_idle_timeout, Duration::from_mins(1));
         assert!(!settings.access_log && !settings.keep_unparsable_addrs);
     }
 }

@@ -1,7 +1,7 @@
 //! Gathering lines into batches, so that a store is asked once for thousands of keys.
 //!
 //! Files name the same record over and over, so a record whose text the batch has seen is not
-//! parsed again, and keys that share it and its expiry become one announcement.
+//! parsed again, and keys that share it and its terms become one announcement.
 
 use std::collections::HashMap;
 
@@ -24,6 +24,13 @@ pub(super) struct Batch {
     record_bytes: usize,
 }
 
+/// What a line says beside its key and its records.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) context: &'a ContextId,
+    pub(super) expires_at_ms: Option<UnixMs>,
+}
+
 struct Known {
     position: usize,
     addrs_dropped: usize,
@@ -36,7 +43,7 @@ impl Batch {
         &mut self,
         record_text: &str,
         key: &ContentKey,
-        expires_at_ms: Option<UnixMs>,
+        terms: Terms<'_>,
     ) -> Option<usize> {
         let known = self.by_record_text.get_mut(record_text)?;
         let next = self.announcements.len();
@@ -44,11 +51,11 @@ impl Batch {
             .announcements
             .get_mut(known.position)
             .expect("a known record's position is that of an announcement");
-        if announced.expires_at_ms == expires_at_ms {
+        if announced.expires_at_ms == terms.expires_at_ms && announced.context == *terms.context {
             announced.keys.push(key.clone());
         } else {
             let record = announced.record.clone();
-            self.announcements.push(announcement(key, record, expires_at_ms));
+            self.announcements.push(announcement(key, record, terms));
             self.record_bytes += record_text.len();
             known.position = next;
         }
@@ -61,13 +68,13 @@ impl Batch {
         &mut self,
         record_text: &str,
         key: &ContentKey,
-        expires_at_ms: Option<UnixMs>,
+        terms: Terms<'_>,
         parsed: ParsedRecord,
     ) {
         let position = self.announcements.len();
         let known = Known { position, addrs_dropped: parsed.addrs_dropped };
         self.by_record_text.insert(record_text.into(), known);
-        self.announcements.push(announcement(key, parsed.record, expires_at_ms));
+        self.announcements.push(announcement(key, parsed.record, terms));
         self.entries += 1;
         self.record_bytes += record_text.len();
     }
@@ -82,10 +89,7 @@ impl Batch {
     }
 }
 
-fn announcement(
-    key: &ContentKey,
-    record: ProviderRecord,
-    expires_at_ms: Option<UnixMs>,
-) -> Announcement {
-    Announcement { keys: vec![key.clone()], record, context: ContextId::default(), expires_at_ms }
+fn announcement(key: &ContentKey, record: ProviderRecord, terms: Terms<'_>) -> Announcement {
+    let Terms { context, expires_at_ms } = terms;
+    Announcement { keys: vec![key.clone()], record, context: context.clone(), expires_at_ms }
 }

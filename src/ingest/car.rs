@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::batch::BATCH_ENTRIES_MAX;
 use super::error::ImportError;
-use super::import::Import;
+use super::import::{Extent, Import};
 use super::summary::{Place, RejectReason, with_sources};
 use crate::store::{Announcement, ContextId};
 use crate::types::{ContentKey, ProviderRecord};
@@ -92,14 +92,14 @@ fn hand_on(
     if keys.is_empty() {
         return Ok(());
     }
-    let blocks = keys.len() as u64;
+    let extent = Extent { keys: keys.len() as u64, items_whole: import.counts.blocks };
     let announcement = Announcement {
         keys,
         record: record.clone(),
         context: ContextId::default(),
         expires_at_ms: None,
     };
-    import.hand_on(vec![announcement], blocks)
+    import.hand_on(vec![announcement], extent)
 }
 
 impl CarError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Sink;
 use super::error::ImportError;
 use super::file::ImportOptions;
-use super::progress::{ImportObserver, ImportProgress};
+use super::progress::{Acknowledged, ImportObserver, ImportProgress};
 use super::summary::{ImportCounts, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection};
 use crate::store::Announcement;
 
@@ -22,6 +22,15 @@ pub(super) struct Import<'a> {
     pub(super) position: super::file::Position,
     sink: &'a mut Sink<'a>,
     observer: &'a mut dyn ImportObserver,
+}
+
+/// How far into its source a batch reaches.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    /// Lines or blocks that the batch came from.
+    pub(super) keys: u64,
+    /// Lines or blocks, from the first one on, that are whole in this batch and those before it.
+    pub(super) items_whole: u64,
 }
 
 impl<'a> Import<'a> {
@@ -64,11 +73,11 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Gives a batch to the store. `keys` is how many lines or blocks it came from.
+    /// Gives a batch to the store.
     pub(super) fn hand_on(
         &mut self,
         announcements: Vec<Announcement>,
-        keys: u64,
+        extent: Extent,
     ) -> Result<(), ImportError> {
         if announcements.is_empty() {
             return Ok(());
@@ -76,12 +85,25 @@ impl<'a> Import<'a> {
         let records: usize = announcements.iter().map(|announced| announced.keys.len()).sum();
         let applied = (self.sink)(announcements)
             .map_err(|source| ImportError::Store { file: Arc::clone(&self.file), source })?;
-        self.counts.keys += keys;
+        self.counts.keys += extent.keys;
         self.counts.records += records as u64;
         self.counts.entries_added += applied.entries_added;
         self.counts.entries_refreshed += applied.entries_refreshed;
         self.show_progress();
+        self.acknowledge(extent);
         Ok(())
+    }
+
+    fn acknowledge(&mut self, extent: Extent) {
+        let is_car = self.counts.blocks > 0;
+        self.observer.acknowledged(&Acknowledged {
+            bytes: self.position.get(),
+            lines: if is_car { 0 } else { extent.items_whole },
+            blocks: if is_car { extent.items_whole } else { 0 },
+            keys: self.counts.keys,
+            records: self.counts.records,
+            rejected: self.counts.rejected_total(),
+        });
     }
 
     /// Says that one more entry was read.

@@ -1,11 +1,11 @@
 //! NDJSON: one JSON object a line.
 //!
 //! ```json
-//! {"CID":"bafy...","Providers":[{"Schema":"peer",...},...],"ExpiresAt":1790000000000}
+//! {"CID":"bafy...","Providers":[{"Schema":"peer",...},...],"ExpiresAt":1790000000000,"Context":"uY3R4"}
 //! ```
 //!
 //! `"Multihash"` (multibase or base58) may stand instead of `CID`; `ExpiresAt` (Unix milliseconds)
-//! may be missing. Other fields are ignored, blank lines are skipped, a byte order mark at the
+//! and `Context` (multibase; an export names the provider's context so) may be missing. Other fields are ignored, blank lines are skipped, a byte order mark at the
 //! start and `\r` before `\n` are tolerated. A bad line is rejected whole; in a good line a bad
 //! record is rejected alone. The last line needs no line end.
 
@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use super::batch::Batch;
 use super::error::ImportError;
-use super::import::Import;
+use super::import::{Extent, Import};
 use super::summary::{Place, RejectReason, with_sources};
 use crate::types::ProviderRecord;
 use line::LineRecords;
@@ -29,7 +29,7 @@ pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(
     let mut gathered = Gathered::default();
     let read = import_lines(content, import, &mut gathered);
     // Whatever stopped the reading: what was read before it counts.
-    let handed_on = gathered.hand_on(import);
+    let handed_on = gathered.hand_on(import.counts.lines, import);
     read.and(handed_on)
 }
 
@@ -42,8 +42,10 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn hand_on(&mut self, import: &mut Import<'_>) -> Result<(), ImportError> {
-        import.hand_on(self.batch.take(), std::mem::take(&mut self.keys))
+    /// `items_whole`: the lines of which nothing is left in the batch after this.
+    fn hand_on(&mut self, items_whole: u64, import: &mut Import<'_>) -> Result<(), ImportError> {
+        let extent = Extent { keys: std::mem::take(&mut self.keys), items_whole };
+        import.hand_on(self.batch.take(), extent)
     }
 }
 
@@ -110,7 +112,8 @@ fn import_line(
             }
         }
         if gathered.batch.is_full() {
-            gathered.hand_on(import)?;
+            let is_last = position == line.records.len();
+            gathered.hand_on(import.counts.lines - u64::from(!is_last), import)?;
         }
     }
     Ok(())
@@ -128,13 +131,13 @@ fn add_record(
         let why = format!("{} bytes, at most {most} are taken in", text.len());
         return Err((RejectReason::RecordTooLong, why));
     }
-    let addrs_dropped = match batch.add_known(text, &line.key, line.expires_at_ms) {
+    let addrs_dropped = match batch.add_known(text, &line.key, line.terms()) {
         Some(addrs_dropped) => addrs_dropped,
         None => {
             let parsed = ProviderRecord::parse(text, import.options.unparsable_addrs)
                 .map_err(|error| (RejectReason::Record, with_sources(&error)))?;
             let addrs_dropped = parsed.addrs_dropped;
-            batch.add_new(text, &line.key, line.expires_at_ms, parsed);
+            batch.add_new(text, &line.key, line.terms(), parsed);
             addrs_dropped
         }
     };

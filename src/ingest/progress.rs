@@ -6,6 +6,8 @@ use indicatif::{
     BinaryBytes, FormattedDuration, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::summary::{ImportCounts, Rejection};
 use crate::clock::{Clock, UnixMs};
 
@@ -26,6 +28,23 @@ pub struct ImportProgress<'a> {
     pub counts: &'a ImportCounts,
 }
 
+/// What of an import the store has taken in: it is there whatever happens next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// Bytes of the source that were read by then, compressed as it is.
+    pub bytes: u64,
+    /// Lines of NDJSON, from the first one on, that are done with: taken in or rejected.
+    pub lines: u64,
+    /// Blocks of a CAR that are done with.
+    pub blocks: u64,
+    /// Lines or blocks whose key the store has taken in.
+    pub keys: u64,
+    /// (key, record) pairs that the store has taken in.
+    pub records: u64,
+    /// Entries that were not taken in.
+    pub rejected: u64,
+}
+
 /// Hears how an import goes. Called often: it must be quick.
 pub trait ImportObserver {
     /// A file is begun.
@@ -33,6 +52,9 @@ pub trait ImportObserver {
 
     /// Some more of it was read.
     fn progress(&mut self, _progress: &ImportProgress<'_>) {}
+
+    /// The store has taken a batch in.
+    fn acknowledged(&mut self, _acknowledged: &Acknowledged) {}
 
     /// One of the first entries that were not taken in.
     fn rejected(&mut self, _rejection: &Rejection) {}

@@ -9,8 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use indicatif::HumanCount;
+use serde::{Deserialize, Serialize};
 
 use super::file::ImportKind;
+use crate::metrics::{ImportedFile, Metrics};
 
 /// How many rejections of one file are shown in full: enough to see what is wrong with it.
 pub const REJECTIONS_SHOWN_MAX: u64 = 20;
@@ -19,7 +21,8 @@ pub const REJECTIONS_SHOWN_MAX: u64 = 20;
 const WHY_CHARS_MAX: usize = 240;
 
 /// Why an entry was not taken in, in kinds that can be counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RejectReason {
     /// A line longer than the limit.
     LineTooLong,
@@ -29,6 +32,8 @@ pub enum RejectReason {
     Json,
     /// A CID or multihash that is missing or cannot be read.
     Key,
+    /// A context ID that cannot be read.
+    Context,
     /// A record longer than the limit.
     RecordTooLong,
     /// A record that cannot be read.
@@ -38,7 +43,8 @@ pub enum RejectReason {
 }
 
 /// Where in a file an entry stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Place {
     /// A line's number, from 1.
     Line(u64),
@@ -60,7 +66,7 @@ pub struct Rejection {
 }
 
 /// What an import has taken in and left out so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportCounts {
     /// Lines of NDJSON that were read, blank ones not counted.
     pub lines: u64,
@@ -103,6 +109,7 @@ impl RejectReason {
             Self::Utf8 => "utf8",
             Self::Json => "json",
             Self::Key => "key",
+            Self::Context => "context",
             Self::RecordTooLong => "record_too_long",
             Self::Record => "record",
             Self::Hash => "hash",
@@ -115,6 +122,7 @@ impl RejectReason {
             Self::Utf8 => "not UTF-8",
             Self::Json => "not the expected JSON",
             Self::Key => "bad key",
+            Self::Context => "bad context",
             Self::RecordTooLong => "too long a record",
             Self::Record => "bad record",
             Self::Hash => "wrong hash",
@@ -154,6 +162,22 @@ impl ImportCounts {
     /// All entries that were not taken in.
     pub fn rejected_total(&self) -> u64 {
         self.rejected.values().sum()
+    }
+
+    /// Adds them to the metrics, as those of one file.
+    pub fn record(&self, metrics: &Metrics) {
+        metrics.file_imported(ImportedFile {
+            items: self.lines + self.blocks,
+            records: self.records,
+            keys: self.keys,
+            addrs_dropped: self.addrs_dropped,
+        });
+        for (reason, rejected) in &self.rejected {
+            metrics.import_rejected(reason.label(), *rejected);
+        }
+        if self.expired > 0 {
+            metrics.import_rejected("expired", self.expired);
+        }
     }
 }
 
@@ -265,5 +289,21 @@ mod tests {
         let text = rejection.to_string();
         assert!(text.starts_with("f:7: \\u{1b}[2Jxxx"), "{text}");
         assert!(text.ends_with("x...") && text.len() < 300, "{text}");
+    }
+
+    #[test]
+    fn a_reason_has_one_name_in_metrics_and_in_json() {
+        for reason in [
+            RejectReason::LineTooLong,
+            RejectReason::Utf8,
+            RejectReason::Json,
+            RejectReason::Key,
+            RejectReason::Context,
+            RejectReason::RecordTooLong,
+            RejectReason::Record,
+            RejectReason::Hash,
+        ] {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.label());
+        }
     }
 }

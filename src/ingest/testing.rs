@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{
-    ImportFailure, ImportObserver, ImportOptions, ImportProgress, ImportSource, ImportSummary,
-    Rejection, import_source,
+    Acknowledged, ImportFailure, ImportObserver, ImportOptions, ImportProgress, ImportSource,
+    ImportSummary, Rejection, import_source,
 };
 use crate::store::{Announcement, Applied};
 
@@ -23,6 +23,7 @@ pub(super) struct Observed {
     pub(super) ended: usize,
     pub(super) rejections: Vec<String>,
     pub(super) position_bytes: u64,
+    pub(super) acknowledged: Vec<Acknowledged>,
 }
 
 impl ImportObserver for Observed {
@@ -33,6 +34,10 @@ impl ImportObserver for Observed {
     fn progress(&mut self, progress: &ImportProgress<'_>) {
         assert!(self.position_bytes <= progress.position_bytes);
         self.position_bytes = progress.position_bytes;
+    }
+
+    fn acknowledged(&mut self, acknowledged: &Acknowledged) {
+        self.acknowledged.push(*acknowledged);
     }
 
     fn rejected(&mut self, rejection: &Rejection) {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::Settings;
-use fingerpost::resolve::Resolver;
+use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server};
-use fingerpost::store::{Announcement, ContextId};
+use fingerpost::store::{Announcement, ContextId, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 
 /// The time at which tests begin: 2026-01-01T00:00:00Z.
 pub(crate) const NOW_MS: u64 = 1_767_225_600_000;
@@ -20,6 +20,9 @@ pub(crate) const NOW_MS: u64 = 1_767_225_600_000;
 pub(crate) const CID_V0: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
 pub(crate) const CID: &str = "bafybeie5745rpv2m6tjyuugywy4d5ewrqgqqhfnf445he3omzpjbx5xqxe";
 pub(crate) const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+
+/// The password of the admin API of every test server.
+pub(crate) const ADMIN_PASSWORD: &str = "pass word";
 
 pub(crate) struct TestServer {
     server: Option<Server>,
@@ -30,6 +33,7 @@ pub(crate) struct TestServer {
 /// A server that is not started yet.
 pub(crate) struct Builder {
     settings: Settings,
+    store: Option<Arc<dyn Store>>,
     resolver: Option<Arc<dyn Resolver>>,
     closed: bool,
 }
@@ -38,14 +42,21 @@ pub(crate) fn server() -> Builder {
     let settings = Settings {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        admin_password: ADMIN_PASSWORD.parse().expect("a password"),
         ..Settings::default()
     };
-    Builder { settings, resolver: None, closed: false }
+    Builder { settings, store: None, resolver: None, closed: false }
 }
 
 impl Builder {
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
+        self
+    }
+
+    /// Keeps announcements in this store.
+    pub(crate) fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -64,6 +75,10 @@ impl Builder {
     pub(crate) async fn start(self) -> TestServer {
         let clock = ManualClock::new(NOW_MS);
         let mut parts = Parts::new(&self.settings, Clock::Manual(clock.clone()));
+        if let Some(store) = self.store {
+            parts.resolver = Arc::new(LocalResolver::new(store.clone()));
+            parts.store = store;
+        }
         if let Some(resolver) = self.resolver {
             parts.resolver = resolver;
         }
@@ -142,6 +157,16 @@ impl TestServer {
 
     pub(crate) async fn providers(&self, cid: &str) -> Response {
         self.get(&format!("/routing/v1/providers/{cid}")).await
+    }
+
+    /// A request to the admin API, with the right password.
+    pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+        self.admin_without_password(method, path).basic_auth("admin", Some(ADMIN_PASSWORD))
+    }
+
+    /// A request to the admin API, without credentials.
+    pub(crate) fn admin_without_password(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.admin_addr()))
     }
 
     pub(crate) async fn get_admin(&self, path: &str) -> Response {

@@ -17,10 +17,10 @@ use super::ServeArgs;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::{
-    BarObserver, CarFlags, ImportCounts, ImportError, ImportObserver, ImportOptions, ImportSummary,
-    LineObserver, car_record, import_file,
+    BarObserver, CarFlags, ImportError, ImportObserver, ImportOptions, ImportSummary, LineObserver,
+    car_record, import_file,
 };
-use crate::metrics::{ImportedFile, Metrics};
+use crate::metrics::Metrics;
 use crate::store::{Announcement, Store};
 use crate::types::{ContentKey, UnparsableAddrs};
 
@@ -142,23 +142,8 @@ fn with_causes(error: &dyn Error) -> String {
 
 /// Says what a file brought: on standard output, and in the log unless a person reads both.
 fn report(metrics: &Metrics, summary: &ImportSummary) {
-    count(metrics, &summary.counts);
+    summary.counts.record(metrics);
     if writeln!(io::stdout(), "imported {summary}").is_err() || !io::stderr().is_terminal() {
         tracing::info!("imported {summary}");
-    }
-}
-
-fn count(metrics: &Metrics, counts: &ImportCounts) {
-    metrics.file_imported(ImportedFile {
-        items: counts.lines + counts.blocks,
-        records: counts.records,
-        keys: counts.keys,
-        addrs_dropped: counts.addrs_dropped,
-    });
-    for (reason, rejected) in &counts.rejected {
-        metrics.import_rejected(reason.label(), *rejected);
-    }
-    if counts.expired > 0 {
-        metrics.import_rejected("expired", counts.expired);
     }
 }

@@ -1,4 +1,4 @@
-//! Reading one line: the key, the expiry, and where each record stands. The records themselves
+//! Reading one line: the key, the terms, and where each record stands. The records themselves
 //! are not looked into.
 
 use serde::{Deserialize, Deserializer};
@@ -6,13 +6,16 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
+use crate::ingest::batch::Terms;
 use crate::ingest::summary::RejectReason;
+use crate::store::{ContextId, ContextIdError};
 use crate::types::{ContentKey, KeyError};
 
 /// What a line says.
 #[derive(Debug)]
 pub(super) struct LineRecords<'a> {
     pub(super) key: ContentKey,
+    pub(super) context: ContextId,
     pub(super) expires_at_ms: Option<UnixMs>,
     pub(super) records: Vec<&'a RawValue>,
 }
@@ -32,6 +35,8 @@ pub(super) enum LineError {
     TwoKeys,
     #[error("`{field}` cannot be read")]
     Key { field: &'static str, source: KeyError },
+    #[error("`Context` cannot be read")]
+    Context(#[from] ContextIdError),
     #[error("no `Providers`")]
     NoProviders,
 }
@@ -46,6 +51,8 @@ struct Fields<'a> {
     providers: Providers<'a>,
     #[serde(rename = "ExpiresAt")]
     expires_at_ms: Option<UnixMs>,
+    #[serde(rename = "Context")]
+    context: Option<String>,
 }
 
 #[derive(Default)]
@@ -80,12 +87,18 @@ impl<'a> LineRecords<'a> {
             (None, None) => return Err(LineError::NoKey),
             (Some(_), Some(_)) => return Err(LineError::TwoKeys),
         };
+        let context =
+            fields.context.as_deref().map(ContextId::from_text).transpose()?.unwrap_or_default();
         match fields.providers {
             Providers::Missing => Err(LineError::NoProviders),
             Providers::Listed(records) => {
-                Ok(Self { key, expires_at_ms: fields.expires_at_ms, records })
+                Ok(Self { key, context, expires_at_ms: fields.expires_at_ms, records })
             }
         }
+    }
+
+    pub(super) fn terms(&self) -> Terms<'_> {
+        Terms { context: &self.context, expires_at_ms: self.expires_at_ms }
     }
 }
 
@@ -107,6 +120,7 @@ impl LineError {
         match self {
             Self::Utf8(_) => RejectReason::Utf8,
             Self::NotAnObject | Self::Json { .. } | Self::NoProviders => RejectReason::Json,
+            Self::Context(_) => RejectReason::Context,
             Self::NoKey | Self::TwoKeys | Self::Key { .. } => RejectReason::Key,
         }
     }

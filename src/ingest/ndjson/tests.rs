@@ -111,6 +111,14 @@ fn every_bad_line_is_reported_and_the_others_go_in() {
             "`CID` cannot be read: CID version 2 does not exist, only 0 and 1",
         ),
         (br#"{"Multihash":"","Providers":[]}"#.to_vec(), "`Multihash` cannot be read: empty"),
+        (
+            format!(r#"{{{cid},"Providers":[],"Context":"?"}}"#).into(),
+            "`Context` cannot be read: not multibase",
+        ),
+        (
+            format!(r#"{{{cid},"Providers":[],"Context":"f{}"}}"#, "00".repeat(65)).into(),
+            "`Context` cannot be read: a context ID of 65 bytes",
+        ),
         (b"{\"CID\":\"\xff\"}".to_vec(), "not UTF-8 at byte 9"),
         (
             line(r#""x""#).into(),
@@ -224,6 +232,35 @@ fn batches_are_bounded_by_entries_and_by_bytes() {
     let imported = import_text(line(&records), &options());
     assert_eq!((imported.batches.len(), imported.entries().len()), (3, 10_000));
     assert_eq!(imported.summary().counts.keys, 1);
+}
+
+#[test]
+fn a_line_may_name_the_context_that_it_belongs_to() {
+    let record = peer_record("");
+    let under =
+        |context: &str| format!(r#"{{"CID":"{CID}","Providers":[{record}],"Context":{context}}}"#);
+    let lines = [under(r#""uY3R4""#), under(r#""f637478""#), under(r#""u""#), under("null")];
+    let imported = import_text([&lines[..], &[line(&record)]].concat().join("\n"), &options());
+    let [batch] = &imported.batches[..] else { panic!("{:?}", imported.batches) };
+    let found: Vec<_> = batch.iter().map(|one| (one.context.as_bytes(), one.keys.len())).collect();
+    assert_eq!(found, [(&b"ctx"[..], 2), (b"", 3)]);
+}
+
+#[test]
+fn what_is_acknowledged_is_with_the_store_to_the_last_line() {
+    // Lines of 1,000 records end within batches of 4,096; a bad one stands after each.
+    let many = line(&vec![peer_record(""); 1_000].join(","));
+    let text = vec![format!("{many}\n-"); 10].join("\n");
+    let imported = import_text(&text, &options());
+    let acknowledged: Vec<_> = imported
+        .observed
+        .acknowledged
+        .iter()
+        .map(|one| (one.lines, one.keys, one.records, one.rejected))
+        .collect();
+    assert_eq!(acknowledged, [(8, 5, 4_096, 4), (16, 9, 8_192, 8), (20, 10, 10_000, 10)]);
+    let last = imported.observed.acknowledged.last().unwrap();
+    assert_eq!((last.bytes, last.blocks), (text.len() as u64, 0));
 }
 
 #[test]

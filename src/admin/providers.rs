@@ -1,0 +1,70 @@
+//! `DELETE /admin/providers/{id}` and `.../contexts/{context}`: removing what a provider announced.
+//!
+//! A peer ID is taken in either form, a context ID as multibase text. Gone from answers when the
+//! call returns. Where there was nothing to remove the answer is 404: most likely a typo.
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
+
+use super::AdminState;
+use super::error::AdminError;
+use super::wire::RemovedGroups;
+use crate::store::ContextId;
+use crate::types::PeerId;
+
+/// Answers `DELETE /admin/providers/{id}`.
+pub(super) async fn remove_provider(
+    state: web::Data<AdminState>,
+    path: web::Path<String>,
+) -> HttpResponse {
+    answer(remove(&state, &path.into_inner(), None).await)
+}
+
+/// Answers `DELETE /admin/providers/{id}/contexts/{context}`.
+pub(super) async fn remove_context(
+    state: web::Data<AdminState>,
+    path: web::Path<(String, String)>,
+) -> HttpResponse {
+    let (provider, context) = path.into_inner();
+    answer(remove(&state, &provider, Some(&context)).await)
+}
+
+async fn remove(
+    state: &AdminState,
+    provider_text: &str,
+    context_text: Option<&str>,
+) -> Result<RemovedGroups, AdminError> {
+    let provider = PeerId::parse(provider_text)
+        .map_err(|source| AdminError::Provider { text: provider_text.to_owned(), source })?;
+    let context = context_text.map(|text| {
+        ContextId::from_text(text)
+            .map_err(|source| AdminError::Context { text: text.to_owned(), source })
+    });
+    let context = context.transpose()?;
+    let removed = state.store.remove(&provider, context.as_ref()).await?;
+    let removed = RemovedGroups {
+        provider: provider.as_str().to_owned(),
+        context: context.map(|context| context.to_text()),
+        groups: removed.groups,
+    };
+    match (removed.groups, removed.context) {
+        (0, None) => Err(AdminError::NothingOf { what: format!("provider {provider}") }),
+        (0, Some(context)) => {
+            let what = format!("context {context} of provider {provider}");
+            Err(AdminError::NothingOf { what })
+        }
+        (_, context) => {
+            tracing::info!(%provider, context, groups = removed.groups, "removed");
+            Ok(RemovedGroups { context, ..removed })
+        }
+    }
+}
+
+fn answer(removed: Result<RemovedGroups, AdminError>) -> HttpResponse {
+    match removed {
+        Ok(removed) => {
+            HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(removed)
+        }
+        Err(error) => error.into_response(),
+    }
+}

@@ -1,0 +1,196 @@
+//! The JSON that the admin API answers with: one definition for the server and for the commands
+//! that ask it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ingest::{Acknowledged, ImportCounts, Place, RejectReason, Rejection};
+use crate::store::StoreStats;
+
+/// One line of the answer to an import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImportEvent {
+    /// One of the first entries that were not taken in.
+    Rejected(RejectedEntry),
+    /// What is with the store by now.
+    Acknowledged(Acknowledged),
+    /// The end of an import that read all of its body: the last line.
+    Done(ImportCounts),
+    /// The end of an import that did not: the last line.
+    Error(Problem),
+}
+
+/// An entry that was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedEntry {
+    /// Where in the body it stands.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The kind of reason.
+    pub reason: RejectReason,
+    /// The reason, for people.
+    pub detail: String,
+}
+
+/// An error (RFC 9457).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The status in words.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// What is wrong, for people.
+    pub detail: String,
+    /// What an import that stopped had taken in before: that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ImportCounts>,
+    /// The first entries that an import that stopped had rejected before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<RejectedEntry>,
+}
+
+/// The answer to a removal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedGroups {
+    /// Whose groups.
+    pub provider: String,
+    /// The context they were under, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// How many groups are gone.
+    pub groups: u64,
+}
+
+/// How much the store holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// (key, group) pairs, those not yet swept included.
+    pub entries: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Groups.
+    pub groups: u64,
+    /// Providers.
+    pub providers: u64,
+    /// Memory that the index takes up, in bytes.
+    pub index_bytes: u64,
+    /// Memory for each entry, in bytes to one decimal; 0 without entries.
+    pub bytes_per_entry: f64,
+    /// The journal on disk; `null` where there is none.
+    pub journal: Option<JournalStats>,
+    /// The version that is running.
+    pub version: String,
+    /// How long the server has been running, in seconds; `null` where none is.
+    pub uptime_s: Option<u64>,
+}
+
+/// How much room the journal takes up on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalStats {
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Those of them that compaction would drop.
+    pub garbage_bytes: u64,
+    /// Their share, from 0 to 1, to three decimals.
+    pub garbage_share: f64,
+    /// Segments.
+    pub segments: u64,
+}
+
+impl ImportEvent {
+    /// The line, with its end.
+    pub fn to_line(&self) -> String {
+        let mut line = serde_json::to_string(self).expect("its maps have texts as keys");
+        line.push('\n');
+        line
+    }
+}
+
+impl From<&Rejection> for RejectedEntry {
+    fn from(rejection: &Rejection) -> Self {
+        let Rejection { file: _, place, reason, why } = rejection;
+        Self { place: *place, reason: *reason, detail: why.clone() }
+    }
+}
+
+impl Stats {
+    /// The figures of a store.
+    pub fn new(stats: StoreStats, uptime_s: Option<u64>) -> Self {
+        let StoreStats { entries, keys, groups, providers, bytes, journal } = stats;
+        Self {
+            entries,
+            keys,
+            groups,
+            providers,
+            index_bytes: bytes,
+            bytes_per_entry: ratio(bytes, entries, 10.0),
+            journal: journal.map(|journal| JournalStats {
+                bytes: journal.bytes,
+                garbage_bytes: journal.garbage_bytes,
+                garbage_share: ratio(journal.garbage_bytes, journal.bytes, 1_000.0),
+                segments: journal.segments,
+            }),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s,
+        }
+    }
+}
+
+/// `part / whole`, rounded to one in `steps`; 0 where there is no whole.
+fn ratio(part: u64, whole: u64, steps: f64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * steps).round() / steps }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::JournalFigures;
+
+    #[test]
+    fn every_line_of_an_import_reads_back() {
+        let counts = ImportCounts {
+            keys: 3,
+            rejected: [(RejectReason::Utf8, 1)].into(),
+            ..Default::default()
+        };
+        let detail = "not \"UTF-8\"\n".to_owned();
+        let events = [
+            (
+                ImportEvent::Rejected(RejectedEntry {
+                    place: Place::Line(2),
+                    reason: RejectReason::Utf8,
+                    detail,
+                }),
+                r#"{"rejected":{"line":2,"reason":"utf8","detail":"not \"UTF-8\"\n"}}"#,
+            ),
+            (
+                ImportEvent::Acknowledged(Acknowledged { bytes: 9, keys: 3, ..Default::default() }),
+                r#"{"acknowledged":{"bytes":9,"lines":0,"blocks":0,"keys":3,"records":0,"rejected":0}}"#,
+            ),
+            (ImportEvent::Done(counts), r#"{"done":{"lines":0,"blocks":0,"keys":3,"#),
+            (
+                ImportEvent::Error(Problem::default()),
+                r#"{"error":{"title":"","status":0,"detail":""}}"#,
+            ),
+        ];
+        for (event, text) in events {
+            let line = event.to_line();
+            assert!(line.starts_with(text) && line.ends_with("}\n"), "{line}");
+            assert_eq!(line.lines().count(), 1);
+            assert_eq!(serde_json::from_str::<ImportEvent>(&line).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn shares_and_averages_are_rounded_and_never_divide_by_nothing() {
+        let journal = JournalFigures { bytes: 3_000, garbage_bytes: 1_000, segments: 2 };
+        let stats = StoreStats { entries: 3, bytes: 100, ..StoreStats::default() };
+        let full = Stats::new(StoreStats { journal: Some(journal), ..stats }, None);
+        assert!((full.bytes_per_entry - 33.3).abs() < 1e-9);
+        assert!((full.journal.unwrap().garbage_share - 0.333).abs() < 1e-9);
+        let journal = JournalFigures::default();
+        let empty = Stats::new(StoreStats { journal: Some(journal), ..Default::default() }, None);
+        assert!(empty.bytes_per_entry.abs() < 1e-9);
+        assert!(empty.journal.unwrap().garbage_share.abs() < 1e-9);
+    }
+}
