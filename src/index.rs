@@ -25,17 +25,21 @@
 //!
 //! Only announcing can fail, when no numbers are left; what was taken in before stays.
 
+mod announce;
 mod answer;
 mod crowd;
 mod fingerprint;
 mod group;
+mod lineage;
 mod place;
+mod restore;
 mod sets;
 mod slab;
 mod sweep;
 mod table;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering as Memory};
 
 use parking_lot::{Mutex, RwLock};
@@ -46,13 +50,15 @@ use crate::types::{ContentKey, Filter, PeerId};
 use answer::Wanted;
 use crowd::CROWD_GROUP_BYTES;
 use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
-use group::Groups;
+use group::{Group, Groups};
 use sets::{KeySet, Sets};
 use slab::IDS_MAX;
 use table::Table;
 
+pub use announce::{Announced, Interned, Plan};
 pub use answer::Answer;
 pub use group::GroupSpec;
+pub use restore::{Restore, RestoredGroup};
 
 /// How many cursors there are for keys with a few groups. Two keys with one cursor would take
 /// turns from each other; among 65,536 that is rare, and nobody can bring it about.
@@ -62,21 +68,12 @@ const CURSORS: usize = 1 << 16;
 pub struct Index {
     fingerprinter: Fingerprinter,
     shards: Box<[Shard]>,
-    groups: Groups,
+    groups: Arc<Groups>,
     sets: Sets,
     cursors: Box<[AtomicU32]>,
     counters: Counters,
     /// The shard that the next sweep begins with.
     next_swept: Mutex<usize>,
-}
-
-/// What [`Index::announce`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Announced {
-    /// (key, record) pairs that were not known, or no longer.
-    pub added: u64,
-    /// (key, record) pairs that were known.
-    pub refreshed: u64,
 }
 
 /// What [`Index::sweep`] freed.
@@ -97,6 +94,8 @@ pub struct IndexStats {
     pub keys: u64,
     /// Groups, those not yet swept included.
     pub groups: u64,
+    /// Peers that have groups.
+    pub providers: u64,
     /// Bytes of memory.
     pub bytes: u64,
 }
@@ -115,8 +114,12 @@ pub enum IndexError {
 /// What became of one key of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
+    /// The key had no group of the lineage.
     Added,
+    /// It had one, and answers with this one now.
     Refreshed,
+    /// It has a newer one, and goes on answering with that.
+    Behind,
 }
 
 /// What a slot of a table holds beside the fingerprint.
@@ -162,7 +165,7 @@ impl Index {
         Self {
             fingerprinter: Fingerprinter::new(bounds.fingerprint_bits),
             shards: (0..1 << SHARD_BITS).map(|_| Shard::default()).collect(),
-            groups: Groups::new(bounds.ids_max),
+            groups: Arc::new(Groups::new(bounds.ids_max)),
             sets: Sets::new(bounds.ids_max),
             cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
             counters: Counters::default(),
@@ -204,7 +207,10 @@ impl Index {
                     }
                     Some(KeySet::Crowd(crowd)) => {
                         let (answer, pruned) = crowd.answer(wanted, changed_at_ms, &self.groups);
-                        self.count_crowd(-(pruned as i64));
+                        if pruned > 0 {
+                            self.count_crowd(-(pruned as i64));
+                            self.retire(fingerprint, Reference::Set(id), crowd, now_ms);
+                        }
                         answer
                     }
                     None => Answer::default(),
@@ -213,40 +219,41 @@ impl Index {
         }
     }
 
-    /// Takes an announcement in: lets each key point at the group. A group that a key has already
-    /// under the same context, of the same record but for the addresses, is replaced there.
-    ///
-    /// An announcement that has lapsed already is left out.
-    ///
-    /// # Errors
-    ///
-    /// [`IndexError::Full`]; some of the keys may have been taken in then.
-    pub fn announce(
-        &self,
-        keys: &[ContentKey],
-        spec: &GroupSpec,
-        now_ms: UnixMs,
-    ) -> Result<Announced, IndexError> {
-        let mut announced = Announced::default();
-        if keys.is_empty() || spec.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
-            return Ok(announced);
-        }
-        let group = self.groups.intern(spec, now_ms)?;
-        let placed = keys.iter().try_for_each(|key| {
-            match self.place(self.fingerprinter.of(key), &group, now_ms)? {
-                Outcome::Added => announced.added += 1,
-                Outcome::Refreshed => announced.refreshed += 1,
-            }
-            Ok(())
-        });
-        self.groups.release(&group);
-        placed.map(|()| announced)
+    /// Removes everything of a provider, or everything under one of its contexts. Returns the serials
+    /// of the groups that ended by it. Takes time by their number, whatever the number of keys.
+    pub fn remove(&self, peer: &PeerId, context: Option<&[u8]>, now_ms: UnixMs) -> Vec<u64> {
+        self.groups.remove(peer, context, now_ms)
     }
 
-    /// Removes everything of a provider, or everything under one of its contexts. Returns how many
-    /// groups that were. Takes time by the number of groups, whatever the number of keys.
-    pub fn remove(&self, peer: &PeerId, context: Option<&[u8]>, now_ms: UnixMs) -> u64 {
-        self.groups.remove(peer, context, now_ms)
+    /// The serials of the groups that ended since this was last asked, because they were removed or
+    /// because newer groups superseded them on their last keys. Those that expired are not among
+    /// them, unless their last keys were taken from them before a sweep saw that. They are kept
+    /// until they are taken, 8 bytes each.
+    pub fn take_ended(&self) -> Vec<u64> {
+        self.groups.take_ended()
+    }
+
+    /// Whether the key has the group with this serial, and it lives.
+    pub fn holds(&self, multihash: &[u8], serial: u64, now_ms: UnixMs) -> bool {
+        let fingerprint = self.fingerprinter.of_multihash(multihash);
+        let is_it = |group: &Group| group.serial == serial && group.is_live(now_ms);
+        let shard = self.shard(fingerprint).read();
+        match shard.table.get(fingerprint).map(Reference::read) {
+            None => false,
+            Some(Reference::Group(id)) => self.groups.get(id).as_deref().is_some_and(is_it),
+            Some(Reference::Set(id)) => {
+                let set = self.sets.get(id);
+                drop(shard);
+                match set.as_deref() {
+                    None => false,
+                    Some(KeySet::Few(few)) => few.groups.iter().any(|group| is_it(group)),
+                    Some(KeySet::Crowd(crowd)) => {
+                        let group = self.groups.with_serial(serial);
+                        group.is_some_and(|group| group.is_live(now_ms) && crowd.has(&group))
+                    }
+                }
+            }
+        }
     }
 
     /// How much the index holds.
@@ -260,6 +267,7 @@ impl Index {
             entries: entries.load(Memory::Relaxed),
             keys: keys.load(Memory::Relaxed),
             groups: self.groups.len(),
+            providers: self.groups.providers(),
             bytes: (fixed + interned) as u64
                 + table_bytes.load(Memory::Relaxed)
                 + crowd_groups.load(Memory::Relaxed) * CROWD_GROUP_BYTES,

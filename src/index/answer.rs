@@ -155,29 +155,57 @@ impl Round {
     }
 }
 
-/// The record of groups of one identity: their addresses united. Notes when one of them last
-/// changed the answer.
+/// The record of groups of one identity, which are in the order of groups on a key: the addresses
+/// of the newest of each lineage, united. Notes when one of them last changed the answer.
 pub(super) fn join(
     groups: &[Arc<Group>],
     now_ms: UnixMs,
     changed_at_ms: &mut UnixMs,
 ) -> Option<Arc<ReadyRecord>> {
-    let mut joined: Option<Arc<ReadyRecord>> = None;
-    let mut live = 0;
-    for group in groups {
+    let mut join = Join::default();
+    for lineage in groups.chunk_by(|one, other| one.is_of_lineage_of(other)) {
+        // `any` stops at the first that is served.
+        lineage.iter().any(|group| join.add(group, now_ms, changed_at_ms));
+        if join.is_full() {
+            break;
+        }
+    }
+    join.record
+}
+
+/// A record whose addresses are being united.
+#[derive(Default)]
+pub(super) struct Join {
+    pub(super) record: Option<Arc<ReadyRecord>>,
+    /// Groups that were looked at and are dead.
+    pub(super) dead: usize,
+    joined: usize,
+}
+
+impl Join {
+    /// Adds the addresses of a group if it lives, and says whether it does. Notes when it last
+    /// changed the answer.
+    pub(super) fn add(
+        &mut self,
+        group: &Group,
+        now_ms: UnixMs,
+        changed_at_ms: &mut UnixMs,
+    ) -> bool {
         *changed_at_ms = (*changed_at_ms).max(group.changed_at_ms(now_ms));
         if !group.is_live(now_ms) {
-            continue;
+            self.dead += 1;
+            return false;
         }
-        joined = Some(match joined {
+        self.record = Some(match self.record.take() {
             None => group.record.clone(),
             Some(record) if Arc::ptr_eq(&record, &group.record) => record,
             Some(record) => record.with_addrs_of(&group.record).map_or(record, Arc::new),
         });
-        live += 1;
-        if live == JOINED_MAX {
-            break;
-        }
+        self.joined += 1;
+        true
     }
-    joined
+
+    pub(super) fn is_full(&self) -> bool {
+        self.joined == JOINED_MAX
+    }
 }

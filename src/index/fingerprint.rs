@@ -98,7 +98,12 @@ impl Fingerprinter {
 
     /// The fingerprint of a key.
     pub(super) fn of(&self, key: &ContentKey) -> Fingerprint {
-        let kept = self.hasher.hash(key.as_bytes()).as_u128() >> self.cut << self.cut;
+        self.of_multihash(key.as_bytes())
+    }
+
+    /// The fingerprint of the key with these bytes.
+    pub(super) fn of_multihash(&self, multihash: &[u8]) -> Fingerprint {
+        let kept = self.hasher.hash(multihash).as_u128() >> self.cut << self.cut;
         Fingerprint::new((kept >> 64) as u64, (kept >> 32) as u32)
     }
 }

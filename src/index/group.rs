@@ -4,6 +4,21 @@
 //! the same again finds the same group; removing it is one store to `died_at_ms`, however many keys
 //! point at it.
 //!
+//! # Which group of a lineage a key has
+//!
+//! Groups of one context and one record identity are one *lineage*: the same announcement, with
+//! other addresses or another expiry. Every group has a *serial*, given out in increasing order and
+//! never again. On a key, a group supersedes the older ones of its lineage that do not outlive it:
+//!
+//! ```text
+//! new supersedes old  <=>  new.serial > old.serial  and  new.expires >= old.expires
+//! ```
+//!
+//! So a key has, of each lineage, groups that expire the earlier the newer they are, and an answer
+//! takes the newest that lives. The rule is transitive and does not look at the order in which
+//! groups were placed, and what ends a group (its expiry, the removal of its context) ends all that
+//! it superseded; that is why a journal may be replayed in any order, without the groups that ended.
+//!
 //! # Invariants
 //!
 //! - What refers to a group counts in `refs`: an entry of a table that holds its number, a set that
@@ -14,7 +29,8 @@
 //!   still registered; whoever adds to it elsewhere holds the lock of an entry or of a set that
 //!   counts already.
 //! - Readers look a number up while they hold the lock of the shard in which they read it.
-//! - A group that died or expired never lives again: announcing the same makes a new one.
+//! - A group that died or expired never lives again: announcing the same makes a new one, with a
+//!   new serial.
 //! - Locks are taken in the order shard, crowd, sets, registry, and none is held across another
 //!   of its kind.
 
@@ -37,8 +53,12 @@ use crate::types::{PeerId, ReadyRecord};
 const NEVER: UnixMs = UnixMs::MAX;
 
 /// What a group takes up in the registry's maps and in the slab, roughly: 24 bytes in the table of
-/// what is registered, 60 in the set by provider, 36 in the set by expiry, 8 in the slab.
-const REGISTRATION_BYTES: usize = 128;
+/// what is registered, 60 in the set by provider, 36 in the set by expiry, 24 in the map by serial,
+/// 8 in the slab.
+const REGISTRATION_BYTES: usize = 152;
+
+/// The serial of the first group.
+const FIRST_SERIAL: u64 = 1;
 
 /// What makes a group: announcing the same again gives the same group.
 #[derive(Clone, Debug)]
@@ -55,9 +75,10 @@ pub struct GroupSpec {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) id: u32,
+    pub(super) serial: u64,
     pub(super) record: Arc<ReadyRecord>,
-    context: Arc<[u8]>,
-    expires_at_ms: UnixMs,
+    pub(super) context: Arc<[u8]>,
+    pub(super) expires_at_ms: UnixMs,
     touched_at_ms: AtomicU64,
     died_at_ms: AtomicU64,
     refs: AtomicU64,
@@ -72,12 +93,19 @@ pub(super) struct Groups {
 
 struct Registry {
     ids: Ids,
-    /// Those that live, by what makes them.
+    next_serial: u64,
+    /// Those that live, by what makes them; of those that are made of the same, the newest.
     by_spec: HashTable<Arc<Group>>,
+    /// Those that live.
+    by_serial: HashMap<u64, u32>,
     by_provider: BTreeSet<(PeerId, Arc<[u8]>, u32)>,
     by_expiry: BTreeSet<(UnixMs, u32)>,
     /// The records of those that live, by digest, and how many groups have each.
     records: HashMap<[u8; 16], (Arc<ReadyRecord>, u64)>,
+    /// How many peers `by_provider` has.
+    providers: u64,
+    /// The serials of those that ended otherwise than by their expiry, until someone takes them.
+    ended: Vec<u64>,
     bytes: usize,
 }
 
@@ -109,21 +137,36 @@ impl Group {
         self.refs.fetch_add(1, Memory::Relaxed);
     }
 
-    /// Whether one of the two, newly announced for a key, takes the other's place there.
-    pub(super) fn replaces(&self, other: &Self) -> bool {
-        self.order_on_key(other).is_eq()
+    /// Whether the two are the same announcement, but for addresses and expiry.
+    pub(super) fn is_of_lineage_of(&self, other: &Self) -> bool {
+        self.record.identity() == other.record.identity() && self.context == other.context
     }
 
-    /// The order of groups on a key: the same on every machine and after every refresh, and groups
-    /// whose records are joined stand together.
+    /// Whether a key that has both keeps only this one.
+    pub(super) fn supersedes(&self, other: &Self) -> bool {
+        self.serial > other.serial
+            && self.expires_at_ms >= other.expires_at_ms
+            && self.is_of_lineage_of(other)
+    }
+
+    /// Whether both were made by the same specification.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        self.expires_at_ms == other.expires_at_ms
+            && self.record.digest() == other.record.digest()
+            && self.context == other.context
+    }
+
+    /// The order of groups on a key: lineages whose records are joined stand together, and of a
+    /// lineage the newest comes first.
     pub(super) fn order_on_key(&self, other: &Self) -> Ordering {
         let identities = self.record.identity().cmp(&other.record.identity());
-        identities.then_with(|| self.context.cmp(&other.context))
+        let lineages = identities.then_with(|| self.context.cmp(&other.context));
+        lineages.then_with(|| other.serial.cmp(&self.serial))
     }
 
-    /// Who the group is on a key.
-    pub(super) fn identity_and_context(&self) -> ([u8; 16], &[u8]) {
-        (self.record.identity(), &self.context)
+    /// When the group lapses; `None`: never.
+    pub(super) fn expires_at_ms(&self) -> Option<UnixMs> {
+        (self.expires_at_ms != NEVER).then_some(self.expires_at_ms)
     }
 
     fn is_of(&self, spec: &GroupSpec) -> bool {
@@ -137,53 +180,75 @@ impl Group {
     }
 }
 
+impl std::fmt::Debug for Groups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Groups").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Groups {
     /// No groups, and room for `ids_max`.
     pub(super) fn new(ids_max: u32) -> Self {
         let registry = Registry {
             ids: Ids::new(ids_max),
+            next_serial: FIRST_SERIAL,
             by_spec: HashTable::new(),
+            by_serial: HashMap::new(),
             by_provider: BTreeSet::new(),
             by_expiry: BTreeSet::new(),
             records: HashMap::new(),
+            providers: 0,
+            ended: Vec::new(),
             bytes: 0,
         };
         Self { slab: Slab::new(), registry: Mutex::new(registry), hasher: RandomState::new() }
     }
 
-    /// The group of a specification that has not expired, new or known, with one reference counted
-    /// for the caller.
+    /// The newest group of a specification that lives, or else a new one; with one reference
+    /// counted for the caller. Says whether it is new.
     pub(super) fn intern(
         &self,
         spec: &GroupSpec,
         now_ms: UnixMs,
-    ) -> Result<Arc<Group>, IndexError> {
+    ) -> Result<(Arc<Group>, bool), IndexError> {
         let hash = self.hash(&spec.context, &spec.record, spec.expires_at_ms.unwrap_or(NEVER));
         let mut registry = self.registry.lock();
         if let Some(group) = registry.by_spec.find(hash, |group| group.is_of(spec)) {
             group.retain();
-            return Ok(group.clone());
+            return Ok((group.clone(), false));
         }
-        let id = registry.ids.take().ok_or(IndexError::Full { what: "groups" })?;
-        let group = Arc::new(Group {
-            id,
-            record: registry.share_record(&spec.record),
-            context: spec.context.clone(),
-            expires_at_ms: spec.expires_at_ms.unwrap_or(NEVER),
-            touched_at_ms: AtomicU64::new(now_ms),
-            died_at_ms: AtomicU64::new(NEVER),
-            refs: AtomicU64::new(1),
-        });
-        self.slab.put(id, group.clone());
-        registry.bytes += group.bytes();
-        if let Some(peer) = group.record.peer() {
-            registry.by_provider.insert((peer.clone(), group.context.clone(), id));
-        }
-        if group.expires_at_ms != NEVER {
-            registry.by_expiry.insert((group.expires_at_ms, id));
-        }
-        registry.by_spec.insert_unique(hash, group.clone(), |group| self.hash_of(group));
-        Ok(group)
+        let serial = registry.next_serial;
+        self.add(&mut registry, spec, serial, now_ms).map(|group| (group, true))
+    }
+
+    /// A new group of a specification, even if there is one, with a reference counted for the
+    /// caller. `serial`: the one it had when it was first made; `None`: the next.
+    pub(super) fn intern_anew(
+        &self,
+        spec: &GroupSpec,
+        serial: Option<u64>,
+        now_ms: UnixMs,
+    ) -> Result<Arc<Group>, IndexError> {
+        let mut registry = self.registry.lock();
+        let serial = serial.unwrap_or(registry.next_serial);
+        self.add(&mut registry, spec, serial, now_ms)
+    }
+
+    /// Gives out no serial below `next` any more.
+    pub(super) fn reserve_serials(&self, next: u64) {
+        let mut registry = self.registry.lock();
+        registry.next_serial = registry.next_serial.max(next);
+    }
+
+    /// The serials of groups that ended otherwise than by their expiry since this was last asked.
+    pub(super) fn take_ended(&self) -> Vec<u64> {
+        std::mem::take(&mut self.registry.lock().ended)
+    }
+
+    /// The group with a serial, if it has not ended.
+    pub(super) fn with_serial(&self, serial: u64) -> Option<Arc<Group>> {
+        let registry = self.registry.lock();
+        self.slab.get(*registry.by_serial.get(&serial)?).clone()
     }
 
     /// The group with a number that the caller read under a lock it still holds.
@@ -199,8 +264,9 @@ impl Groups {
         self.registry_free(&mut self.registry.lock(), group)
     }
 
-    /// Ends all groups of a provider, or those under one of its contexts. Returns how many lived.
-    pub(super) fn remove(&self, peer: &PeerId, context: Option<&[u8]>, now_ms: UnixMs) -> u64 {
+    /// Ends all groups of a provider, or those under one of its contexts. Returns the serials of
+    /// those that lived.
+    pub(super) fn remove(&self, peer: &PeerId, context: Option<&[u8]>, now_ms: UnixMs) -> Vec<u64> {
         let mut registry = self.registry.lock();
         let first = (peer.clone(), Arc::from(context.unwrap_or_default()), 0);
         let ids: Vec<u32> = registry
@@ -209,10 +275,12 @@ impl Groups {
             .take_while(|(of, under, _)| of == peer && context.is_none_or(|want| **under == *want))
             .map(|(_, _, id)| *id)
             .collect();
-        let mut removed = 0;
+        let mut removed = Vec::new();
         for id in ids {
             let Some(group) = self.slab.get(id).clone() else { continue };
-            removed += u64::from(group.is_live(now_ms));
+            if group.is_live(now_ms) {
+                removed.push(group.serial);
+            }
             self.end(&mut registry, &group, now_ms.min(group.expires_at_ms));
             self.registry_free(&mut registry, &group);
         }
@@ -241,7 +309,12 @@ impl Groups {
     /// Whether some group ended and is not yet freed.
     pub(super) fn has_ended(&self) -> bool {
         let registry = self.registry.lock();
-        registry.ids.in_use() > registry.by_spec.len() as u64
+        registry.ids.in_use() > registry.by_serial.len() as u64
+    }
+
+    /// How many peers have groups that have not ended.
+    pub(super) fn providers(&self) -> u64 {
+        self.registry.lock().providers
     }
 
     /// The memory that groups and their records take up.
@@ -249,16 +322,59 @@ impl Groups {
         self.registry.lock().bytes + self.slab.bytes()
     }
 
+    /// Makes a group, which becomes the one that its specification finds if it is the newest.
+    fn add(
+        &self,
+        registry: &mut Registry,
+        spec: &GroupSpec,
+        serial: u64,
+        now_ms: UnixMs,
+    ) -> Result<Arc<Group>, IndexError> {
+        let id = registry.ids.take().ok_or(IndexError::Full { what: "groups" })?;
+        let group = Arc::new(Group {
+            id,
+            serial,
+            record: registry.share_record(&spec.record),
+            context: spec.context.clone(),
+            expires_at_ms: spec.expires_at_ms.unwrap_or(NEVER),
+            touched_at_ms: AtomicU64::new(now_ms),
+            died_at_ms: AtomicU64::new(NEVER),
+            refs: AtomicU64::new(1),
+        });
+        self.slab.put(id, group.clone());
+        registry.next_serial = registry.next_serial.max(serial + 1);
+        registry.bytes += group.bytes();
+        registry.by_serial.insert(serial, id);
+        registry.add_provider(&group);
+        if group.expires_at_ms != NEVER {
+            registry.by_expiry.insert((group.expires_at_ms, id));
+        }
+        let hash = self.hash_of(&group);
+        match registry.by_spec.find_mut(hash, |other| other.says_the_same_as(&group)) {
+            Some(other) if other.serial > serial => {}
+            Some(other) => *other = group.clone(),
+            None => {
+                registry.by_spec.insert_unique(hash, group.clone(), |group| self.hash_of(group));
+            }
+        }
+        Ok(group)
+    }
+
     /// Takes a group out of everything by which announcements and removals find it.
     fn end(&self, registry: &mut Registry, group: &Arc<Group>, at_ms: UnixMs) {
+        if registry.by_serial.remove(&group.serial).is_none() {
+            return;
+        }
         let found =
             registry.by_spec.find_entry(self.hash_of(group), |other| Arc::ptr_eq(other, group));
-        let Ok(entry) = found else { return };
-        entry.remove();
-        group.died_at_ms.store(at_ms, Memory::Release);
-        if let Some(peer) = group.record.peer() {
-            registry.by_provider.remove(&(peer.clone(), group.context.clone(), group.id));
+        if let Ok(entry) = found {
+            entry.remove();
         }
+        group.died_at_ms.store(at_ms, Memory::Release);
+        if at_ms < group.expires_at_ms {
+            registry.ended.push(group.serial);
+        }
+        registry.remove_provider(group);
         registry.by_expiry.remove(&(group.expires_at_ms, group.id));
         registry.unshare_record(&group.record);
     }
@@ -270,7 +386,8 @@ impl Groups {
             return 0;
         }
         // A group that lives but has no keys any more ends here, too.
-        self.end(registry, group, group.touched_at_ms.load(Memory::Relaxed));
+        let touched_at_ms = group.touched_at_ms.load(Memory::Relaxed);
+        self.end(registry, group, touched_at_ms.min(group.expires_at_ms.saturating_sub(1)));
         self.slab.take(group.id);
         registry.ids.give_back(group.id);
         registry.bytes -= group.bytes();
@@ -287,6 +404,23 @@ impl Groups {
 }
 
 impl Registry {
+    fn add_provider(&mut self, group: &Group) {
+        let Some(peer) = group.record.peer() else { return };
+        self.providers += u64::from(!self.has_provider(peer));
+        self.by_provider.insert((peer.clone(), group.context.clone(), group.id));
+    }
+
+    fn remove_provider(&mut self, group: &Group) {
+        let Some(peer) = group.record.peer() else { return };
+        self.by_provider.remove(&(peer.clone(), group.context.clone(), group.id));
+        self.providers -= u64::from(!self.has_provider(peer));
+    }
+
+    fn has_provider(&self, peer: &PeerId) -> bool {
+        let first = (peer.clone(), Arc::default(), 0);
+        self.by_provider.range(first..).next().is_some_and(|(of, _, _)| of == peer)
+    }
+
     /// The record with the same digest that other groups have already, or this one.
     fn share_record(&mut self, record: &Arc<ReadyRecord>) -> Arc<ReadyRecord> {
         let (shared, users) =

@@ -6,6 +6,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::fingerprint::Fingerprint;
 use super::group::Group;
+use super::lineage::Placing;
 use super::sets::{FEW_MAX, KeySet};
 use super::{Index, IndexError, Outcome, Reference, ShardState, shift};
 use crate::clock::UnixMs;
@@ -104,18 +105,24 @@ impl Index {
         group: &Arc<Group>,
         now_ms: UnixMs,
     ) -> Result<Outcome, IndexError> {
+        let newer =
+            |other: &Arc<Group>| other.serial > group.serial && other.is_of_lineage_of(group);
         if known.iter().any(|other| Arc::ptr_eq(other, group)) {
-            return Ok(Outcome::Refreshed);
+            let is_behind = known.iter().any(|other| newer(other) && other.is_live(now_ms));
+            return Ok(if is_behind { Outcome::Behind } else { Outcome::Refreshed });
+        }
+        let older =
+            |other: &&Arc<Group>| other.serial < group.serial && other.is_of_lineage_of(group);
+        // Of a lineage the newest comes first.
+        let nearest_newer = known.iter().rev().filter(|other| newer(other));
+        let nearest_older = known.iter().filter(older);
+        let placing = Placing::decide(group, nearest_newer, nearest_older, now_ms);
+        if !placing.is_placed {
+            return Ok(placing.outcome);
         }
         let before = known.len() as i64;
-        let mut outcome = Outcome::Added;
         known.retain(|other| {
-            let is_live = other.is_live(now_ms);
-            let is_replaced = is_live && group.replaces(other);
-            if is_replaced {
-                outcome = Outcome::Refreshed;
-            }
-            is_live && !is_replaced
+            other.is_live(now_ms) && !placing.gone.iter().any(|gone| Arc::ptr_eq(gone, other))
         });
         let position = known.partition_point(|other| other.order_on_key(group).is_lt());
         known.insert(position, group.clone());
@@ -123,7 +130,7 @@ impl Index {
         let old = shard.table.get(fingerprint);
         self.point_at(shard, fingerprint, old, &known, now_ms)?;
         shift(&self.counters.entries, known.len() as i64 - before);
-        Ok(outcome)
+        Ok(placing.outcome)
     }
 
     fn point_at(

@@ -34,7 +34,7 @@ pub(super) enum KeySet {
     /// A few, shared between keys.
     Few(Few),
     /// Many, of one key.
-    Crowd(Crowd),
+    Crowd(Box<Crowd>),
 }
 
 /// At most [`FEW_MAX`] groups, in the order of groups on a key.
@@ -93,7 +93,7 @@ impl Sets {
     ) -> Result<u32, IndexError> {
         let mut registry = self.registry.lock();
         let id = registry.ids.take().ok_or(IndexError::Full { what: "sets of groups" })?;
-        self.slab.put(id, Arc::new(KeySet::Crowd(Crowd::new(groups, now_ms))));
+        self.slab.put(id, Arc::new(KeySet::Crowd(Box::new(Crowd::new(groups, now_ms)))));
         Ok(id)
     }
 

@@ -1,8 +1,9 @@
 //! Sweeping: giving back the memory of what is removed or expired.
 //!
 //! A sweep goes round the shards, a bounded part of them a call, and takes out of each what points
-//! at dead groups. A shard is read through beside lookups; only the rewriting shuts them out. When
-//! no group waits to be freed, a sweep ends at once.
+//! at dead groups. A shard is read through beside lookups; only the rewriting shuts them out. Crowds
+//! are worked on without the shard's lock, and a crowd that is too much for one call is gone on with
+//! in the next. When no group waits to be freed, a sweep ends at once.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use parking_lot::RwLockUpgradableReadGuard;
 use smallvec::SmallVec;
 
 use super::crowd::Crowd;
+use super::fingerprint::Fingerprint;
 use super::group::Group;
 use super::sets::{FEW_MAX, KeySet};
 use super::table::Change;
@@ -27,6 +29,8 @@ const EXPIRED_MAX: usize = 8_192;
 struct Progress {
     freed: Freed,
     steps: usize,
+    /// The crowds of the shard.
+    crowds: Vec<(Fingerprint, Reference, Arc<KeySet>)>,
 }
 
 /// What is to become of an entry.
@@ -47,8 +51,10 @@ impl Index {
             return progress.freed;
         }
         for shard in self.shards.iter().cycle().skip(*next).take(self.shards.len()) {
+            if !self.sweep_shard(shard, now_ms, &mut progress) {
+                break;
+            }
             *next = (*next + 1) % self.shards.len();
-            self.sweep_shard(shard, now_ms, &mut progress);
             if progress.steps >= STEPS_MAX {
                 break;
             }
@@ -56,14 +62,33 @@ impl Index {
         progress.freed
     }
 
-    fn sweep_shard(&self, shard: &Shard, now_ms: UnixMs, progress: &mut Progress) {
+    /// Sweeps a shard, and says whether it is done with it.
+    fn sweep_shard(&self, shard: &Shard, now_ms: UnixMs, progress: &mut Progress) -> bool {
+        self.sweep_table(shard, now_ms, progress);
+        let crowds = std::mem::take(&mut progress.crowds);
+        crowds.into_iter().all(|(fingerprint, reference, set)| {
+            let KeySet::Crowd(crowd) = &*set else { return true };
+            let left = STEPS_MAX.saturating_sub(progress.steps);
+            let pruned = crowd.prune(left, now_ms, &self.groups);
+            progress.steps += crowd.len().min(left);
+            shift(&self.counters.crowd_groups, -(pruned.entries as i64));
+            progress.freed.groups += pruned.groups;
+            self.count_freed(pruned.entries, progress);
+            if pruned.is_through {
+                self.retire(fingerprint, reference, crowd, now_ms);
+            }
+            pruned.is_through
+        })
+    }
+
+    fn sweep_table(&self, shard: &Shard, now_ms: UnixMs, progress: &mut Progress) {
         let state = shard.0.upgradable_read();
         progress.steps += 1 + state.table.slot_count();
         let mut changes: Vec<Change> = Vec::new();
         let mut released = Vec::new();
         for (fingerprint, reference) in state.table.iter() {
             let reference = Reference::read(reference);
-            let change = match self.judge(reference, now_ms, progress) {
+            let change = match self.judge(fingerprint, reference, now_ms, progress) {
                 Verdict::Keep => continue,
                 Verdict::Point(new) => Some(new.write()),
                 Verdict::Drop => {
@@ -87,7 +112,13 @@ impl Index {
         progress.freed.groups += freed.sum::<u64>();
     }
 
-    fn judge(&self, reference: Reference, now_ms: UnixMs, progress: &mut Progress) -> Verdict {
+    fn judge(
+        &self,
+        fingerprint: Fingerprint,
+        reference: Reference,
+        now_ms: UnixMs,
+        progress: &mut Progress,
+    ) -> Verdict {
         match reference {
             Reference::Group(id) => {
                 if self.groups.get(id).as_ref().is_some_and(|group| group.is_live(now_ms)) {
@@ -96,20 +127,14 @@ impl Index {
                 self.count_freed(1, progress);
                 Verdict::Drop
             }
-            Reference::Set(id) => match self.sets.get(id).as_deref() {
-                Some(KeySet::Few(few)) => self.judge_few(&few.groups, now_ms, progress),
-                Some(KeySet::Crowd(crowd)) => {
-                    progress.steps += crowd.len();
-                    if crowd.has_dead(now_ms) {
-                        let pruned = crowd.prune(now_ms, &self.groups);
-                        shift(&self.counters.crowd_groups, -(pruned.entries as i64));
-                        progress.freed.groups += pruned.groups;
-                        self.count_freed(pruned.entries, progress);
-                    }
-                    self.judge_crowd(crowd, now_ms)
+            Reference::Set(id) => {
+                let Some(set) = self.sets.get(id).clone() else { return Verdict::Drop };
+                if let KeySet::Few(few) = &*set {
+                    return self.judge_few(&few.groups, now_ms, progress);
                 }
-                None => Verdict::Drop,
-            },
+                progress.crowds.push((fingerprint, reference, set));
+                Verdict::Keep
+            }
         }
     }
 
@@ -126,16 +151,38 @@ impl Index {
         verdict
     }
 
-    fn judge_crowd(&self, crowd: &Crowd, now_ms: UnixMs) -> Verdict {
-        let Some(mut groups) = crowd.retire() else { return Verdict::Keep };
-        shift(&self.counters.crowd_groups, -(groups.len() as i64));
-        groups.sort_by(|one, other| one.order_on_key(other));
-        let verdict = self.point_or_drop(&groups, now_ms);
-        if matches!(verdict, Verdict::Keep) {
-            shift(&self.counters.crowd_groups, groups.len() as i64);
-            crowd.reinstate();
+    /// Lets the entry of a crowd that has become small point at a shared set again.
+    pub(super) fn retire(
+        &self,
+        fingerprint: Fingerprint,
+        reference: Reference,
+        crowd: &Crowd,
+        now_ms: UnixMs,
+    ) {
+        if crowd.len() > FEW_MAX {
+            return;
         }
-        verdict
+        let mut state = self.shard(fingerprint).write();
+        if state.table.get(fingerprint) != Some(reference.write()) {
+            return;
+        }
+        let Some(mut groups) = crowd.retire() else { return };
+        groups.sort_by(|one, other| one.order_on_key(other));
+        let change = match self.point_or_drop(&groups, now_ms) {
+            Verdict::Keep => return crowd.reinstate(),
+            Verdict::Point(new) => Some(new.write()),
+            Verdict::Drop => {
+                shift(&self.counters.keys, -1);
+                None
+            }
+        };
+        shift(&self.counters.crowd_groups, -(groups.len() as i64));
+        let bytes = state.table.bytes();
+        state.table.rewrite(&[(fingerprint, change)]);
+        shift(&self.counters.table_bytes, state.table.bytes() as i64 - bytes as i64);
+        state.changed_at_ms = state.changed_at_ms.max(now_ms);
+        drop(state);
+        self.release(reference);
     }
 
     /// Without room for another set, the entry stays as it is: dead groups are never served.

@@ -53,6 +53,9 @@ impl Slot {
     }
 }
 
+/// A fingerprint and its reference.
+pub(super) type Entry = (Fingerprint, u32);
+
 /// What becomes of an entry in [`Table::rewrite`].
 pub(super) type Change = (Fingerprint, Option<u32>);
 
@@ -95,6 +98,23 @@ impl Table {
         debug_assert!(changes.next().is_none(), "changes are in order, of entries that are there");
         let is_sparse = self.len < self.buckets / 2;
         self.lay_out(if is_sparse { self.len + self.len / 4 } else { self.buckets });
+    }
+
+    /// Adds many entries at once, in the order of their fingerprints. Those whose fingerprint is
+    /// there already are put into `known` instead.
+    pub(super) fn merge(&mut self, entries: &[Entry], known: &mut Vec<Entry>) {
+        for (fingerprint, reference) in entries {
+            if self.get(*fingerprint).is_some() {
+                known.push((*fingerprint, *reference));
+            } else {
+                self.set(*fingerprint, *reference);
+            }
+        }
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// The entries, in the order of their fingerprints.

@@ -3,6 +3,7 @@
 
 mod crowds;
 mod model;
+mod serials;
 mod threads;
 
 use std::collections::BTreeSet;
@@ -91,16 +92,16 @@ fn a_group_that_is_removed_is_gone_at_once_and_its_memory_after_a_sweep() {
     index.announce(&keys(0..10), &spec(1, b"b", &[TCP]), 10).unwrap();
     assert_eq!(index.stats().entries, 50_010);
     assert_eq!(index.stats().keys, 50_000);
-    assert_eq!(index.remove(&peer(1), Some(b"a"), 20), 1);
-    assert_eq!(index.remove(&peer(1), Some(b"a"), 20), 0);
+    assert_eq!(index.remove(&peer(1), Some(b"a"), 20).len(), 1);
+    assert_eq!(index.remove(&peer(1), Some(b"a"), 20).len(), 0);
     assert!(index.all(&key(10), 20).records.is_empty());
     assert_eq!(index.all(&key(9), 20).modified_at_ms, Some(20));
     assert_eq!(index.stats().groups, 2);
     assert_eq!(index.sweep_all(30), Freed { entries: 50_000, groups: 1 });
-    assert_eq!(index.remove(&peer(1), None, 30), 1);
+    assert_eq!(index.remove(&peer(1), None, 30).len(), 1);
     assert_eq!(index.sweep_all(30), Freed { entries: 10, groups: 1 });
-    let IndexStats { entries, keys, groups, bytes } = index.stats();
-    assert_eq!((entries, keys, groups), (0, 0, 0));
+    let IndexStats { entries, keys, groups, providers, bytes } = index.stats();
+    assert_eq!((entries, keys, groups, providers), (0, 0, 0, 0));
     // Tables that had entries keep a few slots, the slabs their first chunks.
     let kept = 4096 * 128 + 2 * 8192;
     assert!(bytes <= empty.bytes + kept, "{bytes} after {}", empty.bytes);
@@ -112,7 +113,7 @@ fn a_number_used_again_revives_nothing() {
     for round in 0..100u32 {
         let old = spec(round, b"c", &[TCP]);
         index.announce(&keys(0..20), &old, 1).unwrap();
-        assert_eq!(index.remove(&peer(round), None, 2), 1);
+        assert_eq!(index.remove(&peer(round), None, 2).len(), 1);
         // The same context again, with other keys, before and after the sweep.
         index.announce(&keys(20..30), &old, 3).unwrap();
         assert!((0..20).all(|number| index.all(&key(number), 3).records.is_empty()));
@@ -124,14 +125,14 @@ fn a_number_used_again_revives_nothing() {
         index.remove(&peer(round + 1), None, 7);
     }
     index.sweep_all(8);
-    let id = index.groups.intern(&spec(0, b"", &[]), 9).unwrap().id;
+    let id = index.groups.intern(&spec(0, b"", &[]), 9).unwrap().0.id;
     assert!(id < 3, "no more than three were in use at once: {id}");
 }
 
 #[test]
 fn a_number_in_use_by_an_announcement_under_way_is_not_used_again() {
     let index = Index::new();
-    let group = index.groups.intern(&spec(1, b"", &[]), 1).unwrap();
+    let (group, _) = index.groups.intern(&spec(1, b"", &[]), 1).unwrap();
     index.remove(&peer(1), None, 2);
     index.sweep(3);
     assert_eq!(index.stats().groups, 1);

@@ -72,7 +72,8 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'a, Result<Removed, StoreError>> {
         async move {
             let context = context.map(ContextId::as_bytes);
-            Ok(Removed { groups: self.index.remove(provider, context, self.clock.now_ms()) })
+            let ended = self.index.remove(provider, context, self.clock.now_ms());
+            Ok(Removed { groups: ended.len() as u64 })
         }
         .boxed()
     }
@@ -80,6 +81,8 @@ impl Store for MemoryStore {
     fn sweep(&self) -> BoxFuture<'_, Result<Swept, StoreError>> {
         async move {
             let freed = self.index.sweep(self.clock.now_ms());
+            // They are for a journal, which this store has not.
+            drop(self.index.take_ended());
             Ok(Swept { entries: freed.entries, groups: freed.groups })
         }
         .boxed()

@@ -91,9 +91,11 @@ fn very_many_contexts_of_one_provider_are_one_record() {
     let answer = index.all(&key(0), 3);
     assert_eq!(answer.records.len(), 1);
     assert_eq!(answer.records[0].0.json(), record(1, &[TCP]).json());
-    assert_eq!(answer.modified_at_ms, Some(2));
-    assert_eq!(index.sweep_all(3), Freed { entries: 20_000, groups: 20_000 });
-    assert_eq!(index.remove(&peer(1), None, 4), 20_000);
+    // So many dead ones were in the way that the lookup took them out.
+    assert_eq!((answer.modified_at_ms, index.stats().entries), (Some(3), 20_000));
+    index.sweep_all(3);
+    assert_eq!((index.stats().entries, index.stats().groups), (20_000, 20_000));
+    assert_eq!(index.remove(&peer(1), None, 4).len(), 20_000);
     assert!(index.all(&key(0), 4).records.is_empty());
     index.sweep_all(4);
     assert_eq!((index.stats().keys, index.stats().groups, index.sets.len()), (0, 0, 0));

@@ -1,0 +1,207 @@
+//! Taking announcements in, in steps, so that a journal can be written in between.
+//!
+//! ```text
+//! intern -> plan -> (journal) -> place_all
+//!              \-> keys that a newer group answers for: intern_anew -> (journal) -> place_all
+//! ```
+//!
+//! A group keeps its serial, so announcing it again for a key on which a newer group of the lineage
+//! stands (addresses went from A to B and back to A) would change nothing: those keys get a fresh
+//! group of the same specification. Announcements of one lineage that are to take effect one after
+//! the other are planned one after the other, each when the one before is placed.
+
+use std::sync::Arc;
+
+use super::group::{Group, GroupSpec, Groups};
+use super::sets::KeySet;
+use super::{Index, IndexError, Outcome, Reference};
+use crate::clock::UnixMs;
+use crate::types::{ContentKey, ReadyRecord};
+
+/// What announcing did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// (key, record) pairs that were not known, or no longer.
+    pub added: u64,
+    /// (key, record) pairs that were known.
+    pub refreshed: u64,
+}
+
+/// A group that is being announced. It counts as a reference to the group until it is dropped; a
+/// group that no key has by then ends.
+#[derive(Debug)]
+pub struct Interned {
+    /// The group's serial: given out in increasing order, never twice.
+    pub serial: u64,
+    /// Whether the group was made for this.
+    pub is_new: bool,
+    groups: Arc<Groups>,
+    group: Arc<Group>,
+}
+
+/// What is to be done about the keys of an announcement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// How many keys answer with just this already: nothing is to be done.
+    pub known: u64,
+    /// The keys to journal and to place.
+    pub to_place: Vec<ContentKey>,
+    /// The keys that answer with a newer group of the lineage: to journal and to place with a group
+    /// from [`Index::intern_anew`].
+    pub superseded: Vec<ContentKey>,
+}
+
+impl Interned {
+    /// The group's record.
+    pub fn record(&self) -> &Arc<ReadyRecord> {
+        &self.group.record
+    }
+
+    /// The provider's name for the set of keys; empty without one.
+    pub fn context(&self) -> &Arc<[u8]> {
+        &self.group.context
+    }
+
+    /// When the group lapses, in milliseconds since the Unix epoch; `None`: never.
+    pub fn expires_at_ms(&self) -> Option<UnixMs> {
+        self.group.expires_at_ms()
+    }
+
+    /// Whether two announcements are of one lineage: what the later says replaces what the earlier
+    /// says.
+    pub fn is_of_lineage_of(&self, other: &Self) -> bool {
+        self.group.is_of_lineage_of(&other.group)
+    }
+
+    /// Gives the reference back, as dropping does.
+    pub fn release(self) {}
+}
+
+impl Drop for Interned {
+    fn drop(&mut self) {
+        self.groups.release(&self.group);
+    }
+}
+
+impl Announced {
+    fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Added => self.added += 1,
+            Outcome::Refreshed | Outcome::Behind => self.refreshed += 1,
+        }
+    }
+}
+
+impl Index {
+    /// The group of a specification, which must not have expired: the newest there is, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Full`].
+    pub fn intern(&self, spec: &GroupSpec, now_ms: UnixMs) -> Result<Interned, IndexError> {
+        let (group, is_new) = self.groups.intern(spec, now_ms)?;
+        Ok(self.interned(group, is_new))
+    }
+
+    /// A new group of a specification, even if there is one. [`Index::intern`] finds it from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Full`].
+    pub fn intern_anew(&self, spec: &GroupSpec, now_ms: UnixMs) -> Result<Interned, IndexError> {
+        let group = self.groups.intern_anew(spec, None, now_ms)?;
+        Ok(self.interned(group, true))
+    }
+
+    /// Says which keys have to be placed so that they answer with a group.
+    pub fn plan(&self, interned: &Interned, keys: Vec<ContentKey>, now_ms: UnixMs) -> Plan {
+        let mut plan = Plan::default();
+        if interned.is_new {
+            return Plan { to_place: keys, ..plan };
+        }
+        for key in keys {
+            match self.newest_like(&interned.group, &key, now_ms) {
+                Some(newest) if newest.says_the_same_as(&interned.group) => plan.known += 1,
+                Some(newest) if newest.serial > interned.serial => plan.superseded.push(key),
+                Some(_) | None => plan.to_place.push(key),
+            }
+        }
+        plan
+    }
+
+    /// Lets each key have the group, unless a newer one of the lineage supersedes it there.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Full`]; some of the keys may have been placed then.
+    pub fn place_all(
+        &self,
+        interned: &Interned,
+        keys: &[ContentKey],
+        now_ms: UnixMs,
+    ) -> Result<Announced, IndexError> {
+        let mut announced = Announced::default();
+        for key in keys {
+            announced.count(self.place(self.fingerprinter.of(key), &interned.group, now_ms)?);
+        }
+        Ok(announced)
+    }
+
+    /// Takes an announcement in: lets each key answer with the group. A group that a key has already
+    /// under the same context, of the same record but for the addresses, is replaced there as long
+    /// as the new one lasts.
+    ///
+    /// An announcement that has lapsed already is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Full`]; some of the keys may have been taken in then.
+    pub fn announce(
+        &self,
+        keys: &[ContentKey],
+        spec: &GroupSpec,
+        now_ms: UnixMs,
+    ) -> Result<Announced, IndexError> {
+        let mut announced = Announced::default();
+        if keys.is_empty() || spec.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
+            return Ok(announced);
+        }
+        let interned = self.intern(spec, now_ms)?;
+        let mut anew: Option<Interned> = None;
+        for key in keys {
+            let fingerprint = self.fingerprinter.of(key);
+            let outcome = self.place(fingerprint, &interned.group, now_ms)?;
+            announced.count(outcome);
+            if outcome == Outcome::Behind {
+                if anew.is_none() {
+                    anew = Some(self.intern_anew(spec, now_ms)?);
+                }
+                let anew = anew.as_ref().expect("it was made just now");
+                self.place(fingerprint, &anew.group, now_ms)?;
+            }
+        }
+        Ok(announced)
+    }
+
+    fn interned(&self, group: Arc<Group>, is_new: bool) -> Interned {
+        Interned { serial: group.serial, is_new, groups: self.groups.clone(), group }
+    }
+
+    /// The newest group that lives and that a key has of a group's lineage.
+    fn newest_like(&self, group: &Group, key: &ContentKey, now_ms: UnixMs) -> Option<Arc<Group>> {
+        let fingerprint = self.fingerprinter.of(key);
+        let shard = self.shard(fingerprint).read();
+        let is_like = |other: &Arc<Group>| other.is_of_lineage_of(group) && other.is_live(now_ms);
+        match Reference::read(shard.table.get(fingerprint)?) {
+            Reference::Group(id) => self.groups.get(id).clone().filter(is_like),
+            Reference::Set(id) => {
+                let set = self.sets.get(id).clone();
+                drop(shard);
+                match set.as_deref()? {
+                    KeySet::Few(few) => few.groups.iter().find(|other| is_like(other)).cloned(),
+                    KeySet::Crowd(crowd) => crowd.newest_like(group, now_ms),
+                }
+            }
+        }
+    }
+}

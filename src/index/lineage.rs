@@ -1,0 +1,248 @@
+//! Lineages: which group of the same announcement a key keeps, and which an answer takes.
+//!
+//! `group` states the rule; here it is applied, to a few groups in order and to the groups of one
+//! identity in a crowd. Of a lineage, the groups that a key keeps form a staircase: the newer, the
+//! earlier they expire. So one neighbour on each side decides, however many there are; dead groups
+//! between them are taken out on the way.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Outcome;
+use super::answer::{JOINED_MAX, Join};
+use super::group::Group;
+use crate::clock::UnixMs;
+
+/// What is to happen when a group is placed on a key.
+pub(super) struct Placing {
+    pub(super) outcome: Outcome,
+    /// Whether the key is to have the group.
+    pub(super) is_placed: bool,
+    /// Groups of the lineage that the key no longer has.
+    pub(super) gone: SmallVec<[Arc<Group>; 2]>,
+}
+
+impl Placing {
+    /// Decides. `newer` and `older` are the groups of the lineage that the key has, the nearest
+    /// first.
+    pub(super) fn decide<'a>(
+        group: &Group,
+        newer: impl Iterator<Item = &'a Arc<Group>>,
+        older: impl Iterator<Item = &'a Arc<Group>>,
+        now_ms: UnixMs,
+    ) -> Self {
+        let mut placing = Self { outcome: Outcome::Added, is_placed: true, gone: SmallVec::new() };
+        for other in older {
+            if other.is_live(now_ms) {
+                placing.outcome = Outcome::Refreshed;
+                if !group.supersedes(other) {
+                    break;
+                }
+            }
+            placing.gone.push(other.clone());
+        }
+        for other in newer {
+            if other.is_live(now_ms) {
+                placing.outcome = Outcome::Behind;
+                placing.is_placed = !other.supersedes(group);
+                break;
+            }
+            placing.gone.push(other.clone());
+        }
+        placing
+    }
+}
+
+/// The groups of one record identity that a key has.
+#[derive(Default)]
+pub(super) enum Lineages {
+    /// None at all.
+    #[default]
+    None,
+    /// One, which is the usual case.
+    One(Arc<Group>),
+    /// Several, in the order of groups on a key.
+    Many(BTreeMap<Place, Arc<Group>>),
+}
+
+/// Where a group stands: by context, and of one context the newest first.
+pub(super) type Place = (Arc<[u8]>, Reverse<u64>);
+
+impl Lineages {
+    /// Adds a group, as far as it is not superseded.
+    pub(super) fn insert(&mut self, group: &Arc<Group>, now_ms: UnixMs) -> Placing {
+        match self {
+            Self::None => {
+                *self = Self::One(group.clone());
+                Placing { outcome: Outcome::Added, is_placed: true, gone: SmallVec::new() }
+            }
+            Self::One(one) => {
+                let one = one.clone();
+                let mate = group.is_of_lineage_of(&one).then_some(&one);
+                let newer = mate.filter(|mate| mate.serial > group.serial);
+                let older = mate.filter(|mate| mate.serial < group.serial);
+                let placing = Placing::decide(group, newer.into_iter(), older.into_iter(), now_ms);
+                if !placing.gone.is_empty() {
+                    *self = Self::One(group.clone());
+                } else if placing.is_placed {
+                    let both = [(place_of(&one), one.clone()), (place_of(group), group.clone())];
+                    *self = Self::Many(both.into());
+                }
+                placing
+            }
+            Self::Many(groups) => {
+                let place = place_of(group);
+                let newest = (place.0.clone(), Reverse(u64::MAX));
+                let oldest = (place.0.clone(), Reverse(0));
+                let newer = groups.range(&newest..&place).rev().map(|(_, other)| other);
+                let after = (Bound::Excluded(&place), Bound::Included(&oldest));
+                let older = groups.range(after).map(|(_, other)| other);
+                let placing = Placing::decide(group, newer, older, now_ms);
+                for gone in &placing.gone {
+                    groups.remove(&place_of(gone));
+                }
+                if placing.is_placed {
+                    groups.insert(place, group.clone());
+                }
+                self.simplify();
+                placing
+            }
+        }
+    }
+
+    /// Whether exactly this group is there.
+    pub(super) fn has(&self, group: &Arc<Group>) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(one) => Arc::ptr_eq(one, group),
+            Self::Many(groups) => groups.contains_key(&place_of(group)),
+        }
+    }
+
+    /// The newest of the lineage of a group that lives.
+    pub(super) fn newest_like(&self, group: &Group, now_ms: UnixMs) -> Option<&Arc<Group>> {
+        match self {
+            Self::None => None,
+            Self::One(one) => {
+                Some(one).filter(|one| one.is_of_lineage_of(group) && one.is_live(now_ms))
+            }
+            Self::Many(groups) => {
+                let context = &group.context;
+                let lineage = (context.clone(), Reverse(u64::MAX))..=(context.clone(), Reverse(0));
+                let mut newest_first = groups.range(lineage).map(|(_, other)| other);
+                newest_first.find(|other| other.is_live(now_ms))
+            }
+        }
+    }
+
+    /// Unites the records of the newest that live; notes when one of them last changed the answer.
+    pub(super) fn join(&self, now_ms: UnixMs, changed_at_ms: &mut UnixMs) -> Join {
+        let mut join = Join::default();
+        match self {
+            Self::None => {}
+            Self::One(one) => {
+                join.add(one, now_ms, changed_at_ms);
+            }
+            Self::Many(groups) => {
+                let mut rest = groups.range::<Place, _>(..);
+                while let Some((place, group)) = rest.next() {
+                    let is_served = join.add(group, now_ms, changed_at_ms);
+                    if join.is_full() {
+                        break;
+                    }
+                    let is_last = |next: Option<(&Place, _)>| next.is_none_or(|n| n.0.0 != place.0);
+                    if is_served && !is_last(rest.clone().next()) {
+                        let oldest = (place.0.clone(), Reverse(0));
+                        rest = groups.range((Bound::Excluded(oldest), Bound::Unbounded));
+                    }
+                }
+            }
+        }
+        join
+    }
+
+    /// Whether one of those that are served has addresses.
+    pub(super) fn has_addrs(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(one) => one.record.has_addrs(),
+            Self::Many(groups) => {
+                let mut last: Option<&Arc<[u8]>> = None;
+                groups.iter().take(JOINED_MAX).any(|((context, _), group)| {
+                    let is_newest = last.replace(context) != Some(context);
+                    is_newest && group.record.has_addrs()
+                })
+            }
+        }
+    }
+
+    /// Takes dead groups out, from a place on and looking at no more than `steps`, which it counts
+    /// down. Returns where to go on, if that was not the end.
+    pub(super) fn prune(
+        &mut self,
+        from: Option<Place>,
+        steps: &mut usize,
+        now_ms: UnixMs,
+        gone: &mut Vec<Arc<Group>>,
+    ) -> Option<Place> {
+        match self {
+            Self::None => None,
+            Self::One(one) => {
+                if !one.is_live(now_ms) {
+                    gone.push(one.clone());
+                    *self = Self::None;
+                }
+                None
+            }
+            Self::Many(groups) => {
+                let first = from.map_or(Bound::Unbounded, Bound::Included);
+                let mut range = groups.range((first, Bound::Unbounded));
+                let known = gone.len();
+                while *steps > 0 {
+                    let Some((_, group)) = range.next() else { break };
+                    *steps -= 1;
+                    if !group.is_live(now_ms) {
+                        gone.push(group.clone());
+                    }
+                }
+                let next = range.next().map(|(place, _)| place.clone());
+                for group in gone.iter().skip(known) {
+                    groups.remove(&place_of(group));
+                }
+                self.simplify();
+                next
+            }
+        }
+    }
+
+    /// All groups, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Group>> {
+        let (one, many) = match self {
+            Self::None => (None, None),
+            Self::One(one) => (Some(one), None),
+            Self::Many(groups) => (None, Some(groups.values())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Gives the map up that is no longer needed.
+    fn simplify(&mut self) {
+        let Self::Many(groups) = self else { return };
+        if groups.len() > 1 {
+            return;
+        }
+        *self = groups.pop_first().map_or(Self::None, |(_, group)| Self::One(group));
+    }
+}
+
+fn place_of(group: &Group) -> Place {
+    (group.context.clone(), Reverse(group.serial))
+}
