@@ -1,0 +1,94 @@
+//! Reading everything out again: keys from the journal, as far as the index still holds them.
+//!
+//! The snapshot is of one moment; a thread of its own reads it, and waits when nobody takes what it
+//! has read. An entry that is removed or superseded meanwhile may be left out.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+
+use super::{Exported, ExportStream, Inner};
+use crate::journal::{GroupDefinition, KeyBlock, Snapshot};
+use crate::store::{ContextId, StoreError};
+use crate::types::ContentKey;
+
+/// Entries handed on at a time.
+const BATCH_ENTRIES: usize = 4096;
+
+/// Batches that wait for whoever takes them.
+const BATCHES_WAITING_MAX: usize = 4;
+
+type Batch = Result<Vec<Exported>, StoreError>;
+
+pub(super) fn stream(inner: Arc<Inner>) -> ExportStream {
+    let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
+    let snapshot = inner.journal.snapshot();
+    tokio::task::spawn_blocking(move || {
+        let mut reader = Reader { inner, sender, batch: Vec::new() };
+        if let Err(Stopped::Failed(error)) = reader.read(snapshot) {
+            // Whoever took the entries may be gone.
+            let _ = reader.sender.blocking_send(Err(error));
+        }
+    });
+    futures_util::stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|batch| (batch, receiver))
+    })
+    .boxed()
+}
+
+struct Reader {
+    inner: Arc<Inner>,
+    sender: mpsc::Sender<Batch>,
+    batch: Vec<Exported>,
+}
+
+/// Why reading ended early.
+enum Stopped {
+    /// Nobody takes the entries any more.
+    Abandoned,
+    Failed(StoreError),
+}
+
+impl Reader {
+    fn read(&mut self, snapshot: Snapshot) -> Result<(), Stopped> {
+        let mut stopped = Ok(());
+        let read = snapshot.read(|group, keys| {
+            stopped = self.add(group, keys);
+            stopped.is_ok()
+        });
+        read.map_err(|error| Stopped::Failed(error.into()))?;
+        stopped?;
+        self.send()
+    }
+
+    fn add(&mut self, group: &GroupDefinition, keys: KeyBlock<'_>) -> Result<(), Stopped> {
+        let record_json: Arc<str> = (*group.record_json).into();
+        let context = ContextId::new(&group.context).unwrap_or_default();
+        let now_ms = self.inner.clock.now_ms();
+        for multihash in keys.iter() {
+            if !self.inner.index.holds(multihash, group.serial, now_ms) {
+                continue;
+            }
+            let Ok(key) = ContentKey::from_multihash(multihash) else { continue };
+            self.batch.push(Exported {
+                key,
+                record_json: record_json.clone(),
+                context: context.clone(),
+                expires_at_ms: group.expires_at_ms,
+            });
+            if self.batch.len() == BATCH_ENTRIES {
+                self.send()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<(), Stopped> {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.sender.blocking_send(Ok(batch)).map_err(|_| Stopped::Abandoned)
+    }
+}
