@@ -10,6 +10,7 @@ pub mod types;
 
 pub mod clock;
 pub mod index;
+pub mod journal;
 pub mod store;
 
 pub mod ingest;

@@ -1,0 +1,376 @@
+//! The journal: what was announced, on disk, so that it is there after a crash.
+//!
+//! ```text
+//! data directory/
+//!   LOCK                              held by the process, with its id in it
+//!   journal/
+//!     0000000001-000000.journal       segments: sequence number, generation
+//!     0000000002-000003.journal       rewritten three times by compaction
+//! ```
+//!
+//! A segment is a row of frames, one for each group commit; a frame is a row of blocks: a group's
+//! definition, keys of one group, a group's end (`format` and `block` draw the bytes,
+//! `docs/journal-format.md` explains them). A group is known by its serial, which is never given
+//! twice; whether one group supersedes another follows from their serials and expiries, not from the
+//! order of blocks. So blocks are read, joined and moved in any order.
+//!
+//! The parts: `writer` appends, `recovery` reads everything at the start, `ledger` knows what is
+//! where, `compaction` rewrites segments with too much garbage, `snapshot` reads while all that goes
+//! on, `repair` saves what is whole from damaged files.
+//!
+//! # Invariants
+//!
+//! - When [`Journal::append`] is ready, the entries survive a crash.
+//! - What is read was verified. Damage is reported with file and offset, and never skipped.
+//! - Appends wait when the queue is full; nothing grows without bound.
+//!
+//! # Failure
+//!
+//! A write that fails is the error of all who were in it, and of nobody else; the next one tries
+//! again. Damage found when opening is an error; damage found by compaction stops the compaction of
+//! that segment and shows in [`JournalStats`].
+
+mod block;
+mod disk;
+mod error;
+mod format;
+mod ledger;
+mod queue;
+mod recovery;
+mod segment;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::types::ContentKey;
+use block::Block;
+use disk::{Disk, LockOutcome, SystemDisk};
+use ledger::Ledger;
+use queue::Queue;
+use recovery::{in_parallel, recover};
+use segment::{Segment, walk};
+use writer::{Command, Writer};
+
+pub use block::{GroupDefinition, KeyBlock};
+pub use error::JournalError;
+pub use recovery::{RecoveryReport, TornTail};
+pub use segment::Receipt;
+
+/// The folder of the journal in the data directory.
+const FOLDER: &str = "journal";
+/// The lock's name in the data directory.
+const LOCK_NAME: &str = "LOCK";
+
+/// Segments hold their offsets in 32 bits; this leaves room for the last frame.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// How a journal works.
+#[derive(Clone)]
+pub struct JournalOptions {
+    /// The data directory; made if it does not exist.
+    pub directory: PathBuf,
+    /// Threads that read segments when the journal is opened.
+    pub threads: usize,
+    /// A segment with this many bytes is followed by a new one, 1 GiB at most. Compaction needs as
+    /// much room on the disk, for a while.
+    pub segment_bytes: u64,
+    /// Bytes of entries that may wait to be written; past them [`Journal::append`] waits.
+    pub queue_bytes_max: usize,
+    /// Bytes that compaction may read and write each second, so that appends get the disk.
+    pub compaction_bytes_per_second: u64,
+    /// Compaction does not begin for less garbage than this.
+    pub compaction_garbage_bytes_min: u64,
+    /// Tells which groups expired.
+    pub clock: Clock,
+    /// The file system.
+    disk: Arc<dyn Disk>,
+}
+
+impl JournalOptions {
+    /// The defaults, for a journal in `directory`: segments of 128 MiB, a queue of 64 MiB, compaction
+    /// at 64 MiB/s from 1 MiB of garbage on, and a thread for each core.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            segment_bytes: 128 << 20,
+            queue_bytes_max: 64 << 20,
+            compaction_bytes_per_second: 64 << 20,
+            compaction_garbage_bytes_min: 1 << 20,
+            clock: Clock::System,
+            disk: Arc::new(SystemDisk),
+        }
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        let wrong = |option, wanted| Err(JournalError::Option { option, wanted });
+        if !(1..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
+            return wrong("segment_bytes", "from 1 byte to 1 GiB");
+        }
+        if !(1..=u32::MAX as usize).contains(&self.queue_bytes_max) {
+            return wrong("queue_bytes_max", "from 1 byte to 4 GiB");
+        }
+        if self.compaction_bytes_per_second == 0 {
+            return wrong("compaction_bytes_per_second", "at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// What is appended.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// Keys of a group. The group's definition is written the first time that its serial is seen.
+    Keys {
+        /// The group.
+        group: Arc<GroupDefinition>,
+        /// The keys.
+        keys: Vec<ContentKey>,
+    },
+    /// The end of a group: nothing of it counts any more, whenever it was or will be appended.
+    End {
+        /// The group.
+        serial: u64,
+    },
+}
+
+/// The figures of a journal.
+#[derive(Clone, Debug, Default)]
+pub struct JournalStats {
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Those of them that compaction could free: exact for groups that ended or expired, estimated
+    /// for keys that other groups superseded.
+    pub garbage_bytes: u64,
+    /// Segments.
+    pub segments: usize,
+    /// Groups that live.
+    pub groups: usize,
+    /// Keys of live groups; one that was appended twice counts twice until compaction.
+    pub entries: u64,
+    /// Group commits since the journal was opened.
+    pub syncs: u64,
+    /// Bytes appended since the journal was opened.
+    pub bytes_appended: u64,
+    /// Bytes that compaction wrote since the journal was opened.
+    pub bytes_compacted: u64,
+    /// Compactions since the journal was opened.
+    pub compactions: u64,
+    /// Why the last write failed; `None` once one succeeds.
+    pub write_error: Option<JournalError>,
+    /// Why the last compaction failed; `None` once one succeeds.
+    pub compaction_error: Option<JournalError>,
+    /// Whether the threads behind the journal are alive.
+    pub is_running: bool,
+}
+
+/// An open journal. Dropping it writes what waits and seals it.
+pub struct Journal {
+    shared: Arc<Shared>,
+    queue: Queue,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the parts of a journal share.
+struct Shared {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    segment_bytes: u64,
+    clock: Clock,
+    ledger: Mutex<Ledger>,
+    counters: Counters,
+    write_error: Mutex<Option<JournalError>>,
+    /// Held for as long as any part of the journal lives.
+    _lock: Box<dyn Send + Sync>,
+}
+
+#[derive(Default)]
+struct Counters {
+    syncs: AtomicU64,
+    bytes_appended: AtomicU64,
+}
+
+/// A journal that was just opened, and what to put into the index.
+pub struct Opened {
+    /// The groups that live.
+    pub groups: Vec<GroupDefinition>,
+    /// The journal, ready for appends.
+    pub journal: Journal,
+    /// What was found.
+    pub report: RecoveryReport,
+    segments: Vec<(Arc<Segment>, u64)>,
+    live: HashSet<u64>,
+    next_serial: u64,
+}
+
+impl Opened {
+    /// Shows every block of keys of the live groups to `visit`, from as many threads at once, in any
+    /// order; to be called before anything is appended.
+    pub fn replay(
+        &self,
+        threads: usize,
+        visit: impl Fn(u64, KeyBlock<'_>) + Sync,
+    ) -> Result<(), JournalError> {
+        in_parallel(threads, &self.segments, |_, (segment, length)| {
+            let mut memory = Vec::new();
+            let walked = walk(segment, *length, |_, block| {
+                if let Block::Keys(keys) = block
+                    && self.live.contains(&keys.serial)
+                {
+                    visit(keys.serial, keys.expand(&mut memory));
+                }
+                Ok(())
+            });
+            walked.map(|_| ()).map_err(|error| error.into_journal_error(segment))
+        })?;
+        Ok(())
+    }
+
+    /// Greater than every serial that was ever used here.
+    pub fn next_serial(&self) -> u64 {
+        self.next_serial
+    }
+}
+
+impl Journal {
+    /// Opens the journal of a data directory, or begins one. Takes the directory's lock, verifies
+    /// everything, cuts what a crash left half written, and starts the writer.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Locked`] if another process has the directory, [`JournalError::Corrupt`] if
+    /// anything that was written whole is damaged or missing.
+    pub fn open(options: JournalOptions) -> Result<Opened, JournalError> {
+        options.check()?;
+        let directory = options.directory.join(FOLDER);
+        let disk = &options.disk;
+        let made = disk.create_directory(&directory);
+        made.map_err(|error| JournalError::io("create", &directory, error))?;
+        let lock = take_lock(&**disk, &options.directory)?;
+        for path in [&options.directory, &directory] {
+            let synced = disk.sync_directory(path);
+            synced.map_err(|error| JournalError::io("sync", path, error))?;
+        }
+        let now_ms = options.clock.now_ms();
+        let recovered = recover(&**disk, &directory, options.threads, now_ms)?;
+        let live = recovered.groups.iter().map(|group| group.serial).collect();
+        let next_serial = recovered.ledger.next_serial();
+        let lengths = recovered.ledger.in_order();
+        let segments = lengths.iter().map(|(_, it)| (Arc::clone(&it.segment), it.length)).collect();
+        drop(lengths);
+        let shared = Arc::new(Shared {
+            disk: Arc::clone(disk),
+            directory,
+            segment_bytes: options.segment_bytes,
+            clock: options.clock.clone(),
+            ledger: Mutex::new(recovered.ledger),
+            counters: Counters::default(),
+            write_error: Mutex::new(None),
+            _lock: lock,
+        });
+        let journal = Self::start(shared, recovered.last, &options)?;
+        let (groups, report) = (recovered.groups, recovered.report);
+        Ok(Opened { groups, journal, report, segments, live, next_serial })
+    }
+
+    fn start(
+        shared: Arc<Shared>,
+        last: Option<(u32, format::Previous)>,
+        options: &JournalOptions,
+    ) -> Result<Self, JournalError> {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let writer = Writer::new(Arc::clone(&shared), last);
+        let thread = std::thread::Builder::new().name("journal writer".to_owned());
+        let thread = thread
+            .spawn(move || writer.run(commands))
+            .map_err(|error| JournalError::io("start the writer of", &shared.directory, error))?;
+        let queue = Queue::new(sender, options.queue_bytes_max);
+        Ok(Self { shared, queue, writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Appends entries; they are durable when the future is ready, all of them or, after an error,
+    /// perhaps some. It waits while the queue is full, and needs no particular executor. Dropping the
+    /// future leaves it open whether the entries are written.
+    ///
+    /// Hold the receipt until lookups see what was appended.
+    pub fn append(
+        &self,
+        entries: Vec<Entry>,
+    ) -> impl Future<Output = Result<Receipt, JournalError>> + Send + 'static {
+        self.queue.append(entries)
+    }
+
+    /// The figures now.
+    pub fn stats(&self) -> JournalStats {
+        let totals = {
+            let mut ledger = self.shared.ledger.lock();
+            ledger.expire(self.shared.clock.now_ms());
+            ledger.totals()
+        };
+        let counters = &self.shared.counters;
+        JournalStats {
+            bytes: totals.bytes,
+            garbage_bytes: totals.garbage,
+            segments: totals.segments,
+            groups: totals.groups,
+            entries: totals.keys,
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            bytes_appended: counters.bytes_appended.load(Ordering::Relaxed),
+            bytes_compacted: 0,
+            compactions: 0,
+            write_error: self.shared.write_error.lock().clone(),
+            compaction_error: None,
+            is_running: self.queue.is_open(),
+        }
+    }
+
+    /// Writes what waits, seals the journal and releases the lock.
+    ///
+    /// # Errors
+    ///
+    /// What kept the journal from being sealed; nothing that was acknowledged is lost.
+    pub fn close(self) -> Result<(), JournalError> {
+        self.stop();
+        let error = self.shared.write_error.lock().take();
+        error.map_or(Ok(()), Err)
+    }
+
+    fn stop(&self) {
+        let Some(writer) = self.writer.lock().take() else { return };
+        // The writer may have died, and then has nothing to close.
+        let _ = self.queue.send(Command::Close);
+        let _ = writer.join();
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn note_write(&self, error: Option<JournalError>) {
+        *self.write_error.lock() = error;
+    }
+}
+
+fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn Send + Sync>, JournalError> {
+    let path = directory.join(LOCK_NAME);
+    match disk.lock(&path) {
+        Ok(LockOutcome::Taken(guard)) => Ok(guard),
+        Ok(LockOutcome::Held(process)) => Err(JournalError::Locked { path, process }),
+        Err(error) => Err(JournalError::io("lock", &path, error)),
+    }
+}

@@ -1,0 +1,76 @@
+//! The way into the journal: entries become the payloads of blocks in the caller's task, wait for
+//! their share of the queue, and go to the writer.
+//!
+//! The queue is bounded by bytes. A request larger than all of it takes the whole queue.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::block::{KeysEncoder, KeysPayload};
+use super::format::BLOCK_PAYLOAD_BYTES_MAX;
+use super::segment::Receipt;
+use super::writer::{Command, Part, Request};
+use super::{Entry, JournalError};
+
+pub(super) struct Queue {
+    sender: mpsc::UnboundedSender<Command>,
+    room: Arc<Semaphore>,
+    bytes_max: usize,
+}
+
+impl Queue {
+    pub(super) fn new(sender: mpsc::UnboundedSender<Command>, bytes_max: usize) -> Self {
+        Self { sender, room: Arc::new(Semaphore::new(bytes_max)), bytes_max }
+    }
+
+    pub(super) fn send(&self, command: Command) -> Result<(), JournalError> {
+        self.sender.send(command).map_err(|_| JournalError::Closed)
+    }
+
+    /// Whether the writer takes commands.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    pub(super) fn append(
+        &self,
+        entries: Vec<Entry>,
+    ) -> impl Future<Output = Result<Receipt, JournalError>> + Send + 'static {
+        let (sender, room, bytes_max) =
+            (self.sender.clone(), Arc::clone(&self.room), self.bytes_max);
+        async move {
+            let parts = encode_all(entries)?;
+            let bytes: usize = parts.iter().map(Part::bytes).sum();
+            let share = u32::try_from(bytes.min(bytes_max)).unwrap_or(u32::MAX);
+            let share = room.acquire_many_owned(share).await;
+            let share = share.map_err(|_| JournalError::Closed)?;
+            let (done, answer) = oneshot::channel();
+            let request = Command::Append(Request { parts, done, share });
+            sender.send(request).map_err(|_| JournalError::Closed)?;
+            answer.await.map_err(|_| JournalError::Closed)?
+        }
+    }
+}
+
+fn encode_all(entries: Vec<Entry>) -> Result<Vec<Part>, JournalError> {
+    let mut parts = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match entry {
+            Entry::End { serial } => parts.push(Part::End { serial }),
+            Entry::Keys { group, keys } => {
+                if !group.fits() {
+                    let (bytes, bytes_max) = (group.payload_bytes(), BLOCK_PAYLOAD_BYTES_MAX);
+                    return Err(JournalError::TooLarge { bytes, bytes_max });
+                }
+                let mut encoder = KeysEncoder::new(group.serial);
+                for key in &keys {
+                    encoder.push(key.as_bytes(), key.digest().len());
+                }
+                let part = |payload: KeysPayload| Part::Keys { group: Arc::clone(&group), payload };
+                parts.extend(encoder.finish().into_iter().map(part));
+            }
+        }
+    }
+    Ok(parts)
+}

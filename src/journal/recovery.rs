@@ -1,0 +1,364 @@
+//! Opening a journal: which files count, whether they are whole, and what they hold.
+//!
+//! # Rules
+//!
+//! - The files' ranges of sequence numbers must follow each other from 1 on without a gap: a segment
+//!   that is lost is noticed. Where a file of a later generation covers others, those are what a
+//!   crash left of a compaction; they are removed.
+//! - A segment that another follows counts up to the length that the header of the next one says.
+//!   If it was rewritten since, it must end with a seal. Damage before that is corruption.
+//! - In the last segment, damage with a whole frame after it is corruption: frames are written one
+//!   after the other, each after the one before was synced. Damage without is a torn tail, which
+//!   nobody was told about; it is cut and reported.
+//! - A last file that is no longer than a header and does not hold one was never begun.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+
+use super::JournalError;
+use super::block::{Block, GroupDefinition};
+use super::disk::Disk;
+use super::format::{HEADER_BYTES, Previous, UNFINISHED_SUFFIX, parse_file_name};
+use super::ledger::{AccountState, Ledger, Place};
+use super::segment::{Segment, SegmentError, WalkError, find_frame, walk};
+use crate::clock::{Stopwatch, UnixMs};
+
+/// What opening a journal found.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// Segments that were read.
+    pub segments: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Keys of live groups, those counted twice that were written twice.
+    pub keys: u64,
+    /// What was cut from the end, if a crash left some.
+    pub torn_tail: Option<TornTail>,
+    /// Files that a crash left of a compaction or of a segment's beginning, now removed.
+    pub leftovers: Vec<PathBuf>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// A write that a crash interrupted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where it was cut.
+    pub offset: u64,
+    /// How many bytes were cut.
+    pub bytes: u64,
+}
+
+/// A journal's files as they count: in order, without gaps, each with its length.
+pub(super) struct Recovered {
+    pub(super) ledger: Ledger,
+    pub(super) groups: Vec<GroupDefinition>,
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) last: Option<(u32, Previous)>,
+    pub(super) report: RecoveryReport,
+}
+
+/// Reads the journal in `directory`, cuts a torn tail and removes leftovers.
+pub(super) fn recover(
+    disk: &dyn Disk,
+    directory: &Path,
+    threads: usize,
+    now_ms: UnixMs,
+) -> Result<Recovered, JournalError> {
+    let stopwatch = Stopwatch::start();
+    let mut report = RecoveryReport::default();
+    let segments = arrange(disk, directory, &mut report)?;
+    let contents = in_parallel(threads, &segments, |index, segment| {
+        read_segment(segment, segments.get(index + 1).map(|next| &**next))
+    })?;
+    let mut lengths = contents.iter().map(|content| content.length).collect::<Vec<_>>();
+    if let (Some(segment), Some(content)) = (segments.last(), contents.last()) {
+        report.torn_tail = cut_tail(segment, content.length)?;
+    }
+    let (ledger, groups) = settle(&segments, contents, now_ms)?;
+    let totals = ledger.totals();
+    report.segments = segments.len();
+    report.bytes = totals.bytes;
+    report.keys = totals.keys;
+    report.took_ms = u64::try_from(stopwatch.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let last = segments.last().zip(lengths.pop()).map(|(segment, length)| {
+        let header = &segment.header;
+        (header.last, Previous { first: header.first, generation: header.generation, length })
+    });
+    Ok(Recovered { ledger, groups, segments, last, report })
+}
+
+/// Opens the segments that count, in order, and removes what does not.
+fn arrange(
+    disk: &dyn Disk,
+    directory: &Path,
+    report: &mut RecoveryReport,
+) -> Result<Vec<Arc<Segment>>, JournalError> {
+    let mut found = find_segments(disk, directory)?;
+    for name in found.unfinished.drain(..) {
+        report.leftovers.push(directory.join(name));
+    }
+    let mut segments = Vec::new();
+    let count = found.names.len();
+    for (index, name) in found.names.iter().enumerate() {
+        let path = directory.join(name);
+        match Segment::open(disk, &path) {
+            Ok(segment) => segments.push(check_name(segment, name)?),
+            Err(SegmentError::Header { length, .. })
+                if index + 1 == count && length <= HEADER_BYTES as u64 =>
+            {
+                report.leftovers.push(path);
+            }
+            Err(SegmentError::Header { what, .. }) => {
+                return Err(JournalError::corrupt(&path, 0, what));
+            }
+            Err(SegmentError::Other(error)) => return Err(error),
+        }
+    }
+    let (segments, superseded) = tile(segments);
+    report.leftovers.extend(superseded);
+    check_gaps(directory, &segments)?;
+    for path in &report.leftovers {
+        disk.remove(path).map_err(|error| JournalError::io("remove", path, error))?;
+    }
+    Ok(segments.into_iter().map(Arc::new).collect())
+}
+
+/// The files of a journal, by what their names say.
+pub(super) struct FoundFiles {
+    /// Names of segments, by sequence number and generation.
+    pub(super) names: Vec<String>,
+    /// Names of segments that were never finished.
+    pub(super) unfinished: Vec<String>,
+}
+
+/// Lists the directory of a journal.
+pub(super) fn find_segments(disk: &dyn Disk, directory: &Path) -> Result<FoundFiles, JournalError> {
+    let failed = |error| JournalError::io("list", directory, error);
+    let all = disk.list(directory).map_err(failed)?;
+    let (unfinished, rest): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|name| name.ends_with(UNFINISHED_SUFFIX));
+    let mut names: Vec<_> =
+        rest.into_iter().filter(|name| parse_file_name(name).is_some()).collect();
+    names.sort();
+    Ok(FoundFiles { names, unfinished })
+}
+
+fn check_name(segment: Segment, name: &str) -> Result<Segment, JournalError> {
+    if segment.header.file_name() == name {
+        return Ok(segment);
+    }
+    let says = segment.header.file_name();
+    Err(segment.corrupt(0, format!("the header says that the file is {says}")))
+}
+
+/// Splits segments into those that count, in order, and the paths of those that a later generation
+/// covers.
+pub(super) fn tile(mut segments: Vec<Segment>) -> (Vec<Segment>, Vec<PathBuf>) {
+    segments.sort_by_key(|segment| std::cmp::Reverse(segment.header.generation));
+    let mut counting: Vec<Segment> = Vec::new();
+    let mut superseded = Vec::new();
+    for segment in segments {
+        let it = segment.header;
+        let covers =
+            |other: &Segment| other.header.first <= it.first && it.last <= other.header.last;
+        if counting.iter().any(covers) {
+            superseded.push(segment.path);
+        } else {
+            counting.push(segment);
+        }
+    }
+    counting.sort_by_key(|segment| segment.header.first);
+    (counting, superseded)
+}
+
+fn check_gaps(directory: &Path, segments: &[Segment]) -> Result<(), JournalError> {
+    let mut expected = 1;
+    for segment in segments {
+        let header = &segment.header;
+        if header.first > expected {
+            let (from, to) = (expected, header.first - 1);
+            let what = format!("segments {from} to {to} are missing before {}", header.file_name());
+            return Err(JournalError::corrupt(directory, 0, what));
+        }
+        if header.first < expected {
+            return Err(segment.corrupt(0, "its sequence numbers overlap those of the one before"));
+        }
+        expected = header.last.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// What one segment holds.
+struct Content {
+    /// Up to where it counts.
+    length: u64,
+    definitions: Vec<(GroupDefinition, u32)>,
+    ends: Vec<u64>,
+    held: HashMap<u64, Held>,
+    /// Places of blocks of keys.
+    keys_at: Vec<u64>,
+}
+
+/// What one segment holds of one group.
+#[derive(Default)]
+struct Held {
+    bytes: u64,
+    keys: u64,
+    first_at: u64,
+}
+
+/// Up to where a segment counts, if the next one says so.
+pub(super) fn length_by_next(segment: &Segment, next: &Segment) -> Option<u64> {
+    let header = &segment.header;
+    let previous = next.header.previous?;
+    let is_this = previous.first == header.first && previous.generation == header.generation;
+    is_this.then_some(previous.length)
+}
+
+fn read_segment(segment: &Segment, next: Option<&Segment>) -> Result<Content, JournalError> {
+    let length = segment.length()?;
+    let known = next.and_then(|next| length_by_next(segment, next));
+    if known.is_some_and(|known| known > length) {
+        return Err(segment.corrupt(length, "the end of the file is missing"));
+    }
+    if u32::try_from(length).is_err() {
+        return Err(segment.corrupt(length, "the file is longer than a segment can be"));
+    }
+    let mut content = Content {
+        length: known.unwrap_or(length),
+        definitions: Vec::new(),
+        ends: Vec::new(),
+        held: HashMap::new(),
+        keys_at: Vec::new(),
+    };
+    let seal = match walk(segment, content.length, |raw, block| {
+        content.note(raw.offset, raw.bytes, block);
+        Ok(())
+    }) {
+        Ok(seal) => seal,
+        Err(WalkError::Damaged { frame, offset, what }) if next.is_none() => {
+            if find_frame(segment, frame + 1, length)?.is_some() {
+                return Err(segment.corrupt(offset, what));
+            }
+            content.length = frame;
+            None
+        }
+        Err(error) => return Err(error.into_journal_error(segment)),
+    };
+    if next.is_some() && known.is_none() && seal.is_none() {
+        return Err(segment.corrupt(length, "the seal at the end of the file is missing"));
+    }
+    Ok(content)
+}
+
+impl Content {
+    fn note(&mut self, offset: u64, bytes: u64, block: Block<'_>) {
+        let mut hold = |serial, bytes, keys| {
+            let held =
+                self.held.entry(serial).or_insert(Held { first_at: offset, ..Held::default() });
+            held.bytes += bytes;
+            held.keys += keys;
+        };
+        match block {
+            Block::Definition(definition) => {
+                hold(definition.serial, bytes, 0);
+                let offset = u32::try_from(offset).expect("checked before the segment is read");
+                self.definitions.push((definition, offset));
+            }
+            Block::Keys(keys) => {
+                hold(keys.serial, bytes, u64::from(keys.count));
+                self.keys_at.push(offset);
+            }
+            Block::End(serial) => self.ends.push(serial),
+            Block::Seal(_) => {}
+        }
+    }
+}
+
+fn cut_tail(segment: &Segment, length: u64) -> Result<Option<TornTail>, JournalError> {
+    let bytes = segment.length()?.saturating_sub(length);
+    if bytes == 0 {
+        return Ok(None);
+    }
+    let cut = segment.file.set_length(length).and_then(|()| segment.file.sync());
+    cut.map_err(|error| JournalError::io("cut", &segment.path, error))?;
+    Ok(Some(TornTail { path: segment.path.clone(), offset: length, bytes }))
+}
+
+/// Enters all contents into a ledger, and gives the definitions of the groups that are live.
+fn settle(
+    segments: &[Arc<Segment>],
+    contents: Vec<Content>,
+    now_ms: UnixMs,
+) -> Result<(Ledger, Vec<GroupDefinition>), JournalError> {
+    let mut ledger = Ledger::default();
+    let mut groups = Vec::new();
+    let mut rest = Vec::new();
+    for (segment, content) in segments.iter().zip(contents) {
+        let state = AccountState::Finished;
+        let id = ledger.open_account(Arc::clone(segment), content.length, state);
+        for (definition, offset) in content.definitions {
+            let place = Place { segment: id, offset };
+            if ledger.define(definition.serial, definition.expires_at_ms, place) {
+                groups.push(definition);
+            }
+        }
+        content.keys_at.iter().for_each(|offset| ledger.sample(id, *offset));
+        rest.push((segment, id, content.held, content.ends));
+    }
+    let ended: HashSet<u64> = rest.iter().flat_map(|(_, _, _, ends)| ends).copied().collect();
+    for (segment, id, held, _) in &rest {
+        for (serial, held) in held {
+            if !ledger.is_known(*serial) {
+                if !ended.contains(serial) {
+                    let what = format!("keys of group {serial}, whose definition is missing");
+                    return Err(segment.corrupt(held.first_at, what));
+                }
+                // Compaction dropped the definition, since the end says enough.
+                ledger.define(*serial, None, Place { segment: *id, offset: 0 });
+            }
+            ledger.hold(*serial, *id, held.bytes, held.keys);
+        }
+    }
+    for (_, id, _, ends) in &rest {
+        ends.iter().for_each(|serial| ledger.end(*serial, Some(*id)));
+    }
+    ledger.expire(now_ms);
+    groups.retain(|definition| ledger.is_live(definition.serial));
+    Ok((ledger, groups))
+}
+
+/// Runs `work` on every item, on as many threads, and gives the results in order; the first error
+/// by order, if there is one.
+pub(super) fn in_parallel<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(usize, &T) -> Result<R, JournalError> + Sync,
+) -> Result<Vec<R>, JournalError> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    let run = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return };
+            let result = work(index, item);
+            done.lock().push((index, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(items.len()) {
+            scope.spawn(run);
+        }
+        run();
+    });
+    let mut done = done.into_inner();
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}

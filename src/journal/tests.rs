@@ -1,0 +1,80 @@
+//! Tests of the journal as a whole, and what they share: keys and groups by number, a journal with
+//! small segments, and what it holds after it is opened again.
+
+mod basics;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Entry, GroupDefinition, Journal, JournalError, JournalOptions, Opened, Receipt};
+use crate::clock::{Clock, ManualClock};
+use crate::types::ContentKey;
+
+/// What a journal holds: the bytes of keys, by serial.
+type Held = BTreeSet<(u64, Vec<u8>)>;
+
+/// A key by number: sha2-256 mostly, now and then another hash or length.
+fn key(number: u64) -> ContentKey {
+    let (code, length): (&[u8], usize) = match number % 11 {
+        9 => (&[0x1b], 20),
+        10 => (&[0x13], 64),
+        _ => (&[0x12], 32),
+    };
+    let mut bytes = code.to_vec();
+    bytes.push(u8::try_from(length).unwrap());
+    let digest = number.to_le_bytes().into_iter().cycle().take(length);
+    bytes.extend(digest);
+    ContentKey::from_multihash(&bytes).unwrap()
+}
+
+fn keys(numbers: impl IntoIterator<Item = u64>) -> Vec<ContentKey> {
+    numbers.into_iter().map(key).collect()
+}
+
+fn group(serial: u64) -> Arc<GroupDefinition> {
+    Arc::new(GroupDefinition {
+        serial,
+        context: format!("context {serial}").into_bytes().into(),
+        record_json: format!(r#"{{"Schema":"peer","ID":"{serial}"}}"#).into(),
+        expires_at_ms: None,
+    })
+}
+
+fn keys_entry(serial: u64, numbers: impl IntoIterator<Item = u64>) -> Entry {
+    Entry::Keys { group: group(serial), keys: keys(numbers) }
+}
+
+/// Small segments, no compaction by itself, a clock at 1,000 ms.
+fn options(directory: &Path) -> JournalOptions {
+    let mut options = JournalOptions::new(directory);
+    options.threads = 2;
+    options.segment_bytes = 4096;
+    options.compaction_garbage_bytes_min = 1;
+    options.clock = Clock::Manual(ManualClock::new(1_000));
+    options
+}
+
+fn wait<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn append(journal: &Journal, entries: Vec<Entry>) -> Result<(), JournalError> {
+    wait(journal.append(entries)).map(|receipt: Receipt| drop(receipt))
+}
+
+fn held(opened: &Opened) -> Held {
+    let held = Mutex::new(Held::new());
+    let replayed = opened.replay(2, |serial, keys| {
+        held.lock().extend(keys.iter().map(|multihash| (serial, multihash.to_vec())));
+    });
+    replayed.unwrap();
+    held.into_inner()
+}
+
+fn expected(pairs: impl IntoIterator<Item = (u64, u64)>) -> Held {
+    pairs.into_iter().map(|(serial, number)| (serial, key(number).as_bytes().to_vec())).collect()
+}
