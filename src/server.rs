@@ -25,14 +25,14 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{LocalResolver, Resolver};
-use crate::store::{MemoryStore, Store};
+use crate::store::{DurableOptions, DurableStore, OpenError, Recovery, Store};
 use listener::BoundSocket;
 use maintenance::Maintenance;
 
 /// Open connections on the admin listener: it is for an operator and a few scrapers.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// What a server works with: made by [`Parts::new`] as a rule, by tests otherwise.
+/// What a server works with: made by [`Parts::open`] as a rule.
 pub struct Parts {
     /// Where announcements are kept.
     pub store: Arc<dyn Store>,
@@ -45,13 +45,31 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// An empty store in memory, and a resolver that asks it.
-    pub fn new(settings: &Settings, clock: Clock) -> Self {
-        let schema = settings.record_schema.into();
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone(), schema));
+    /// The store of the data directory, and a resolver that asks it.
+    pub fn open(settings: &Settings, clock: Clock) -> Result<(Self, Recovery), OpenError> {
+        let (store, recovery) = open_store(settings, clock.clone())?;
+        Ok((Self::with_store(Arc::new(store), clock), recovery))
+    }
+
+    /// Any store, and a resolver that asks it.
+    pub fn with_store(store: Arc<dyn Store>, clock: Clock) -> Self {
         let resolver = Arc::new(LocalResolver::new(store.clone()));
         Self { store, resolver, metrics: Arc::new(Metrics::new()), clock }
     }
+}
+
+/// Opens the data directory that the settings name.
+pub fn open_store(
+    settings: &Settings,
+    clock: Clock,
+) -> Result<(DurableStore, Recovery), OpenError> {
+    DurableStore::open(DurableOptions {
+        directory: settings.data_dir.clone(),
+        clock,
+        schema: settings.record_schema.into(),
+        threads: settings.workers.get(),
+        segment_bytes: settings.journal_segment_bytes,
+    })
 }
 
 /// A running server.

@@ -5,6 +5,7 @@
 //! never has to hand up more than an answer needs.
 
 mod context;
+mod durable;
 mod memory;
 
 use std::num::NonZeroUsize;
@@ -18,6 +19,7 @@ use crate::clock::UnixMs;
 use crate::types::{ContentKey, Filter, PeerId, ProviderRecord, ReadyRecord, Selection};
 
 pub use context::{ContextId, ContextIdError};
+pub use durable::{DurableOptions, DurableStore, OpenError, Recovery};
 pub use memory::MemoryStore;
 
 /// Where announcements are kept and lookups are answered.

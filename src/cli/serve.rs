@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::clock::Clock;
 use crate::config::{Loaded, Settings};
 use crate::server::{Parts, Server};
+use crate::store::Recovery;
 use crate::telemetry;
 use crate::types::ContentKey;
 use import::Imports;
@@ -87,7 +88,8 @@ pub(crate) fn run(args: ServeArgs, loaded: Loaded) -> anyhow::Result<ExitCode> {
 
 async fn serve(settings: Settings, imports: Imports) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let parts = Parts::new(&settings, Clock::System);
+    let (parts, recovery) = Parts::open(&settings, Clock::System)?;
+    report(&recovery);
     let mut server = Server::bind(settings, parts)?;
     tracing::info!(files = imports.count(), "importing");
     let example = tokio::select! {
@@ -111,6 +113,25 @@ async fn serve(settings: Settings, imports: Imports) -> anyhow::Result<ExitCode>
         signal = signals.next() => tracing::warn!(signal, "stopped without waiting for requests"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what the data directory held.
+fn report(recovery: &Recovery) {
+    if let Some(tail) = &recovery.journal.torn_tail {
+        tracing::warn!(
+            file = %tail.path.display(),
+            offset = tail.offset,
+            bytes = tail.bytes,
+            "cut what a crash left half written; it was never acknowledged"
+        );
+    }
+    tracing::info!(
+        entries = recovery.entries,
+        groups = recovery.groups,
+        journal_bytes = recovery.journal.bytes,
+        took_ms = u64::try_from(recovery.duration.as_millis()).unwrap_or(u64::MAX),
+        "opened the data directory"
+    );
 }
 
 /// Says where the server is, and how to ask it.

@@ -189,13 +189,14 @@ struct ValueType {
 }
 
 /// Every type that a setting has.
-fn value_types() -> [ValueType; 13] {
+fn value_types() -> [ValueType; 14] {
     const NUMBER: &str = "a whole number";
     const CHOICE: &str = "one of its words";
     [
         shown::<bool>(Shape::Boolean, "true or false"),
         shown::<u32>(Shape::Integer, NUMBER),
         shown::<usize>(Shape::Integer, NUMBER),
+        shown::<u64>(Shape::Integer, NUMBER),
         shown::<SocketAddr>(Shape::Text, "an address and a port, such as 127.0.0.1:8190"),
         shown::<Networks>(Shape::List, "a list of networks, such as 10.0.0.0/8"),
         shown::<Workers>(Shape::IntegerOrText, "a number of threads or `auto`"),
@@ -267,7 +268,7 @@ mod tests {
         for setting in schema.settings() {
             let candidates = [
                 "1", "7", "0", "90s", "48h", "true", "off", "auto", "peer", "json", "200",
-                "[::1]:1",
+                "[::1]:1", "1000000",
             ]
             .into_iter()
             .chain(["10.0.0.0/8,192.0.2.1", "", "a b", "warn,fingerpost=debug"]);

@@ -52,6 +52,13 @@ pub struct Settings {
         help_heading = PLACES, value_parser = parse_path)]
     pub data_dir: PathBuf,
 
+    /// Bytes of a segment of the journal in the data directory: 65536 to 1073741824
+    ///
+    /// A full segment is closed and another begun. Compaction needs about as much room on the disk
+    /// beside the journal.
+    #[arg(long, value_name = "BYTES", default_value = "134217728", help_heading = PLACES, hide_short_help = true, value_parser = clap::value_parser!(u64).range(65_536..=1_073_741_824))]
+    pub journal_segment_bytes: u64,
+
     /// Threads that serve the public API
     ///
     /// A number from 1 to 1024, or `auto`: one for each core.

@@ -15,6 +15,7 @@
 mod export;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ use super::{
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::index::{GroupSpec, Index, IndexError, Interned};
 use crate::journal::{
-    Entry, GroupDefinition, Journal, JournalError, JournalOptions, Opened, RecoveryReport,
+    Entry, GroupDefinition, Journal, JournalError, JournalOptions, JournalStats, Opened, Receipt, RecoveryReport,
 };
 use crate::types::{
     AnswerSchema, ContentKey, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
@@ -113,7 +114,7 @@ impl DurableStore {
         journal_options.segment_bytes = segment_bytes;
         journal_options.clock = clock.clone();
         journal_options.threads = threads;
-        let opened = Journal::open(journal_options, clock.now_ms())?;
+        let opened = Journal::open(journal_options)?;
         let index = Arc::new(restore(&opened, schema, threads, clock.now_ms())?);
         let report = opened.report.clone();
         let journal = opened.journal;
@@ -121,7 +122,7 @@ impl DurableStore {
         let (held_in, held_at) = (index.clone(), clock.clone());
         journal.start_compaction(Box::new(move |serial, multihash| {
             held_in.holds(multihash, serial, held_at.now_ms())
-        }));
+        }))?;
         let unwritten_ends = Mutex::new(Vec::new());
         let inner = Arc::new(Inner { index, journal, clock, schema, unwritten_ends });
         let recovery = Recovery {
@@ -131,6 +132,11 @@ impl DurableStore {
             journal: report,
         };
         Ok((Self { inner }, recovery))
+    }
+
+    /// The journal's figures.
+    pub fn journal_stats(&self) -> JournalStats {
+        self.inner.journal.stats()
     }
 }
 
@@ -180,7 +186,8 @@ impl Inner {
         if pending.placements.is_empty() {
             return Ok(());
         }
-        self.write(pending.entries).await?;
+        // Held until lookups see the keys: compaction would take them for superseded before.
+        let _receipt = self.write(pending.entries).await?;
         let now_ms = self.clock.now_ms();
         for Placement { group, keys } in &pending.placements {
             let announced = self.index.place_all(group, keys, now_ms)?;
@@ -191,7 +198,7 @@ impl Inner {
     }
 
     /// Writes entries, and the ends of groups that the journal does not know to have ended.
-    async fn write(&self, mut entries: Vec<Entry>) -> Result<(), StoreError> {
+    async fn write(&self, mut entries: Vec<Entry>) -> Result<Option<Receipt>, StoreError> {
         let ends = {
             let mut unwritten = self.unwritten_ends.lock();
             unwritten.extend(self.index.take_ended());
@@ -199,13 +206,13 @@ impl Inner {
         };
         entries.extend(ends.iter().map(|serial| Entry::End { serial: *serial }));
         if entries.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let written = self.journal.append(entries).await;
         if written.is_err() {
             self.unwritten_ends.lock().extend(ends);
         }
-        Ok(written?)
+        Ok(Some(written?))
     }
 
     fn stats(&self) -> StoreStats {
@@ -220,7 +227,7 @@ impl Inner {
             journal: Some(JournalFigures {
                 bytes: journal.bytes,
                 garbage_bytes: journal.garbage_bytes,
-                segments: journal.segments,
+                segments: journal.segments as u64,
             }),
         }
     }
@@ -310,9 +317,17 @@ impl Store for DurableStore {
 impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::NoSpace { source } => Self::NoSpace { source },
-            JournalError::Io { source, .. } => Self::Io { source },
-            other => Self::Unavailable { reason: other.to_string() },
+            JournalError::NoSpace { .. } => {
+                Self::NoSpace { source: io::Error::new(io::ErrorKind::StorageFull, error) }
+            }
+            JournalError::Io { .. } | JournalError::Corrupt { .. } => {
+                Self::Io { source: io::Error::other(error) }
+            }
+            JournalError::Version { .. }
+            | JournalError::Locked { .. }
+            | JournalError::TooLarge { .. }
+            | JournalError::Option { .. }
+            | JournalError::Closed => Self::Unavailable { reason: error.to_string() },
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::Settings;
-use fingerpost::resolve::{LocalResolver, Resolver};
+use fingerpost::resolve::Resolver;
 use fingerpost::server::{Parts, Server};
 use fingerpost::store::{Announcement, ContextId, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
@@ -28,6 +28,8 @@ pub(crate) struct TestServer {
     server: Option<Server>,
     client: reqwest::Client,
     pub(crate) clock: ManualClock,
+    /// Removed with the server.
+    _folder: tempfile::TempDir,
 }
 
 /// A server that is not started yet.
@@ -74,15 +76,18 @@ impl Builder {
 
     pub(crate) async fn start(self) -> TestServer {
         let clock = ManualClock::new(NOW_MS);
-        let mut parts = Parts::new(&self.settings, Clock::Manual(clock.clone()));
-        if let Some(store) = self.store {
-            parts.resolver = Arc::new(LocalResolver::new(store.clone()));
-            parts.store = store;
-        }
+        let folder = tempfile::tempdir().expect("a folder for the data");
+        let mut settings = self.settings;
+        settings.data_dir = folder.path().join("data");
+        let clock_of_parts = Clock::Manual(clock.clone());
+        let mut parts = match self.store {
+            Some(store) => Parts::with_store(store, clock_of_parts),
+            None => Parts::open(&settings, clock_of_parts).expect("an empty folder opens").0,
+        };
         if let Some(resolver) = self.resolver {
             parts.resolver = resolver;
         }
-        let mut server = Server::bind(self.settings, parts).expect("loopback has free ports");
+        let mut server = Server::bind(settings, parts).expect("loopback has free ports");
         if !self.closed {
             server.open().expect("the listener opens");
         }
@@ -93,7 +98,7 @@ impl Builder {
             .no_proxy()
             .build()
             .expect("a plain client");
-        TestServer { server: Some(server), client, clock }
+        TestServer { server: Some(server), client, clock, _folder: folder }
     }
 }
 

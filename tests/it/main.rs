@@ -9,6 +9,8 @@
 mod cars;
 mod conditional;
 mod cors;
+mod crash;
+mod durability;
 mod faults;
 mod harness;
 mod hostile;

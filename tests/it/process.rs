@@ -13,7 +13,7 @@ fn binary() -> Command {
     command
 }
 
-fn serve(folder: &Path) -> Command {
+pub(crate) fn serve(folder: &Path) -> Command {
     let mut command = binary();
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
@@ -23,7 +23,7 @@ fn serve(folder: &Path) -> Command {
 }
 
 /// A server process; killed when dropped, should a test fail.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     stdout: BufReader<ChildStdout>,
     printed: Vec<String>,
@@ -31,12 +31,17 @@ struct Serving {
 
 impl Serving {
     /// Starts it and waits until it has said where it is.
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut serving = Self { child, stdout, printed: Vec::new() };
         while !serving.printed.iter().any(|line| line.starts_with("admin: ")) {
-            assert!(serving.next_line(), "it ended: {:?}", serving.printed);
+            if !serving.next_line() {
+                let mut log = String::new();
+                let stderr = serving.child.stderr.as_mut().unwrap();
+                stderr.read_to_string(&mut log).unwrap();
+                panic!("it ended: {:?} {log}", serving.printed);
+            }
         }
         serving
     }
@@ -48,7 +53,7 @@ impl Serving {
         read > 0
     }
 
-    fn url(&self, label: &str) -> &str {
+    pub(crate) fn url(&self, label: &str) -> &str {
         self.printed.iter().find_map(|line| line.strip_prefix(label)).unwrap()
     }
 
@@ -60,6 +65,12 @@ impl Serving {
     fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Ends it without a chance to do anything about it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Exit code and what it wrote on standard error.

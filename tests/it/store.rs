@@ -3,10 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
-use fingerpost::store::{Announcement, Applied, ContextId, Found, Lookup, MemoryStore, Store};
+use fingerpost::store::{
+    Announcement, Applied, ContextId, DurableOptions, DurableStore, Found, Lookup, MemoryStore, Store,
+};
+use tempfile::TempDir;
 use fingerpost::types::{
     AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, Selection, UnparsableAddrs,
 };
@@ -42,20 +46,43 @@ macro_rules! battery {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
             let clock = ManualClock::new(START_MS);
-            let build: fn(Clock) -> Arc<dyn Store> = $build;
-            super::$test(Subject { store: build(Clock::Manual(clock.clone())), clock }).await;
+            let build: fn(Clock) -> Built = $build;
+            let (store, folder) = build(Clock::Manual(clock.clone()));
+            super::$test(Subject { store, clock, _folder: folder.map(Arc::new) }).await;
         }
     )*};
 }
 
 battery! {
-    memory: |clock| Arc::new(MemoryStore::new(clock, AnswerSchema::Announced));
+    memory: |clock| (Arc::new(MemoryStore::new(clock, AnswerSchema::Announced)), None);
+    durable: durable_store;
+}
+
+/// A store, and the folder that it is in.
+type Built = (Arc<dyn Store>, Option<TempDir>);
+
+fn durable_store(clock: Clock) -> Built {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = DurableStore::open(options(folder.path(), clock)).unwrap();
+    (Arc::new(store), Some(folder))
+}
+
+fn options(folder: &Path, clock: Clock) -> DurableOptions {
+    DurableOptions {
+        directory: folder.to_owned(),
+        clock,
+        schema: AnswerSchema::Announced,
+        threads: 2,
+        segment_bytes: 1 << 20,
+    }
 }
 
 #[derive(Clone)]
 struct Subject {
     store: Arc<dyn Store>,
     clock: ManualClock,
+    /// Removed when the store is closed.
+    _folder: Option<Arc<TempDir>>,
 }
 
 /// What a test announces: a provider's addresses for some keys.

@@ -3,14 +3,15 @@
 //! The snapshot is of one moment; a thread of its own reads it, and waits when nobody takes what it
 //! has read. An entry that is removed or superseded meanwhile may be left out.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use super::{Exported, ExportStream, Inner};
+use super::Inner;
 use crate::journal::{GroupDefinition, KeyBlock, Snapshot};
-use crate::store::{ContextId, StoreError};
+use crate::store::{ContextId, ExportStream, Exported, StoreError};
 use crate::types::ContentKey;
 
 /// Entries handed on at a time.
@@ -53,9 +54,9 @@ enum Stopped {
 impl Reader {
     fn read(&mut self, snapshot: Snapshot) -> Result<(), Stopped> {
         let mut stopped = Ok(());
-        let read = snapshot.read(|group, keys| {
+        let read = snapshot.visit(|group, keys| {
             stopped = self.add(group, keys);
-            stopped.is_ok()
+            if stopped.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         read.map_err(|error| Stopped::Failed(error.into()))?;
         stopped?;
