@@ -30,22 +30,31 @@
 //! again. Damage found when opening is an error; damage found by compaction stops the compaction of
 //! that segment and shows in [`JournalStats`].
 
+mod background;
 mod block;
+mod compaction;
 mod disk;
 mod error;
+mod estimate;
 mod format;
 mod ledger;
+mod output;
+mod pace;
 mod queue;
 mod recovery;
+mod repair;
+mod salvage;
 mod segment;
+mod snapshot;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use hashbrown::HashSet;
@@ -54,18 +63,24 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::types::ContentKey;
+use background::Compactor;
 use block::Block;
 use disk::{Disk, LockOutcome, SystemDisk};
 use ledger::Ledger;
+use pace::{Pace, Stop};
 use queue::Queue;
 use recovery::{in_parallel, recover};
 use segment::{Segment, walk};
 use writer::{Command, Writer};
 
 pub use block::{GroupDefinition, KeyBlock};
+pub use compaction::IsHeld;
 pub use error::JournalError;
 pub use recovery::{RecoveryReport, TornTail};
+pub use repair::{DamagedSegment, RepairReport, repair};
+pub use salvage::LostBytes;
 pub use segment::Receipt;
+pub use snapshot::Snapshot;
 
 /// The folder of the journal in the data directory.
 const FOLDER: &str = "journal";
@@ -180,6 +195,9 @@ pub struct Journal {
     shared: Arc<Shared>,
     queue: Queue,
     writer: Mutex<Option<JoinHandle<()>>>,
+    compactor: Compactor,
+    compaction_bytes_per_second: u64,
+    compaction_thread: Mutex<Option<(JoinHandle<()>, Stop)>>,
 }
 
 /// What the parts of a journal share.
@@ -191,14 +209,35 @@ struct Shared {
     ledger: Mutex<Ledger>,
     counters: Counters,
     write_error: Mutex<Option<JournalError>>,
+    compaction_error: Mutex<Option<JournalError>>,
+    /// Held by the one compaction that may run.
+    compaction: Mutex<()>,
+    /// Given to a compacted segment, and never again: a file that an earlier attempt left behind
+    /// must not look newer than what took its place.
+    next_generation: AtomicU32,
     /// Held for as long as any part of the journal lives.
     _lock: Box<dyn Send + Sync>,
 }
 
-#[derive(Default)]
 struct Counters {
     syncs: AtomicU64,
     bytes_appended: AtomicU64,
+    bytes_compacted: AtomicU64,
+    compactions: AtomicU64,
+    /// What `bytes_appended` was at the last estimate; all ones before the first.
+    estimated_at_bytes: AtomicU64,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            syncs: AtomicU64::new(0),
+            bytes_appended: AtomicU64::new(0),
+            bytes_compacted: AtomicU64::new(0),
+            compactions: AtomicU64::new(0),
+            estimated_at_bytes: AtomicU64::new(u64::MAX),
+        }
+    }
 }
 
 /// A journal that was just opened, and what to put into the index.
@@ -230,7 +269,7 @@ impl Opened {
                 {
                     visit(keys.serial, keys.expand(&mut memory));
                 }
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             });
             walked.map(|_| ()).map_err(|error| error.into_journal_error(segment))
         })?;
@@ -275,8 +314,11 @@ impl Journal {
             segment_bytes: options.segment_bytes,
             clock: options.clock.clone(),
             ledger: Mutex::new(recovered.ledger),
-            counters: Counters::default(),
+            counters: Counters::new(),
             write_error: Mutex::new(None),
+            compaction_error: Mutex::new(None),
+            compaction: Mutex::new(()),
+            next_generation: AtomicU32::new(recovered.next_generation),
             _lock: lock,
         });
         let journal = Self::start(shared, recovered.last, &options)?;
@@ -296,7 +338,16 @@ impl Journal {
             .spawn(move || writer.run(commands))
             .map_err(|error| JournalError::io("start the writer of", &shared.directory, error))?;
         let queue = Queue::new(sender, options.queue_bytes_max);
-        Ok(Self { shared, queue, writer: Mutex::new(Some(thread)) })
+        let garbage_bytes_min = options.compaction_garbage_bytes_min;
+        let roller = queue.roller();
+        Ok(Self {
+            compactor: Compactor { shared: Arc::clone(&shared), roller, garbage_bytes_min },
+            compaction_bytes_per_second: options.compaction_bytes_per_second,
+            compaction_thread: Mutex::new(None),
+            shared,
+            queue,
+            writer: Mutex::new(Some(thread)),
+        })
     }
 
     /// Appends entries; they are durable when the future is ready, all of them or, after an error,
@@ -309,6 +360,45 @@ impl Journal {
         entries: Vec<Entry>,
     ) -> impl Future<Output = Result<Receipt, JournalError>> + Send + 'static {
         self.queue.append(entries)
+    }
+
+    /// Starts the thread that compacts in the background; later calls change nothing. `is_held` tells
+    /// by serial and multihash whether a group still has a key, or another superseded it: the index
+    /// must hold everything that was replayed by now.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Io`] if the thread cannot be started.
+    pub fn start_compaction(&self, is_held: Box<IsHeld>) -> Result<(), JournalError> {
+        let mut thread = self.compaction_thread.lock();
+        if thread.is_none() {
+            let stop = Stop::default();
+            let bytes_per_second = self.compaction_bytes_per_second;
+            let started = self.compactor.clone().spawn(is_held, stop.clone(), bytes_per_second)?;
+            *thread = Some((started, stop));
+        }
+        Ok(())
+    }
+
+    /// Does one step of compaction here and now, without regard to pace; says whether there was one
+    /// to do.
+    ///
+    /// # Errors
+    ///
+    /// Why it failed; what counts is as before.
+    pub fn compact_once(&self, is_held: &IsHeld) -> Result<bool, JournalError> {
+        self.compactor.step(is_held, &mut Pace::unlimited())
+    }
+
+    /// What the journal holds now, to be read while it goes on.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut ledger = self.shared.ledger.lock();
+        ledger.expire(self.shared.clock.now_ms());
+        Snapshot::new(&ledger)
+    }
+
+    fn is_compacting_or_idle(&self) -> bool {
+        self.compaction_thread.lock().as_ref().is_none_or(|(thread, _)| !thread.is_finished())
     }
 
     /// The figures now.
@@ -327,11 +417,11 @@ impl Journal {
             entries: totals.keys,
             syncs: counters.syncs.load(Ordering::Relaxed),
             bytes_appended: counters.bytes_appended.load(Ordering::Relaxed),
-            bytes_compacted: 0,
-            compactions: 0,
+            bytes_compacted: counters.bytes_compacted.load(Ordering::Relaxed),
+            compactions: counters.compactions.load(Ordering::Relaxed),
             write_error: self.shared.write_error.lock().clone(),
-            compaction_error: None,
-            is_running: self.queue.is_open(),
+            compaction_error: self.shared.compaction_error.lock().clone(),
+            is_running: self.queue.is_open() && self.is_compacting_or_idle(),
         }
     }
 
@@ -347,6 +437,11 @@ impl Journal {
     }
 
     fn stop(&self) {
+        if let Some((thread, stop)) = self.compaction_thread.lock().take() {
+            stop.raise();
+            // It may have died, and then there is nothing to wait for.
+            let _ = thread.join();
+        }
         let Some(writer) = self.writer.lock().take() else { return };
         // The writer may have died, and then has nothing to close.
         let _ = self.queue.send(Command::Close);

@@ -16,7 +16,9 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::format::{BLOCK_PAYLOAD_BYTES_MAX, RawBlock, take, take_u16, take_u32, take_u64};
+use super::format::{
+    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, RawBlock, take, take_u16, take_u32, take_u64,
+};
 use crate::clock::UnixMs;
 use crate::types::DIGEST_BYTES_MAX;
 
@@ -139,6 +141,10 @@ impl<'a> StoredKeys<'a> {
         })
     }
 
+    pub(super) fn digest_bytes(&self) -> usize {
+        self.digest_bytes
+    }
+
     /// Writes the whole multihashes into `buffer`, in place of what it held.
     pub(super) fn expand<'b>(&self, buffer: &'b mut Vec<u8>) -> KeyBlock<'b> {
         let stride = self.prefix.len() + self.digest_bytes;
@@ -154,6 +160,30 @@ impl<'a> StoredKeys<'a> {
         }
         KeyBlock { multihashes: buffer, stride }
     }
+}
+
+/// What the beginning of a block of keys says.
+pub(super) struct KeysPeek<'a> {
+    pub(super) serial: u64,
+    pub(super) count: u32,
+    pub(super) prefix: &'a [u8],
+    pub(super) digest_bytes: usize,
+    /// Where in the payload the digests begin.
+    pub(super) digests_at: usize,
+}
+
+/// Reads the beginning of a block without verifying it; `None` if it is not one of keys.
+pub(super) fn peek_keys(block: &[u8]) -> Option<KeysPeek<'_>> {
+    if *block.get(size_of::<u64>())? != KIND_KEYS {
+        return None;
+    }
+    let mut rest = block.get(BLOCK_HEADER_BYTES..)?;
+    let rest = &mut rest;
+    let (serial, count) = (take_u64(rest)?, take_u32(rest)?);
+    let (prefix_bytes, digest_bytes) = (usize::from(take_u16(rest)?), usize::from(take_u16(rest)?));
+    let prefix = rest.get(..prefix_bytes)?;
+    let digests_at = KEYS_FIXED_BYTES + prefix_bytes;
+    (count > 0).then_some(KeysPeek { serial, count, prefix, digest_bytes, digests_at })
 }
 
 /// Keys of one group, as whole multihashes.

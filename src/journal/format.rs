@@ -308,6 +308,12 @@ fn block_extent(bytes: &[u8]) -> Result<(&[u8], usize), &'static str> {
     Ok((block, length))
 }
 
+/// The bytes of the block that has this header, as far as a block may be long.
+pub(super) fn block_bytes(header: &[u8; BLOCK_HEADER_BYTES]) -> usize {
+    let length = header.get(12..).and_then(|mut tail| take_u32(&mut tail)).unwrap_or(0) as usize;
+    BLOCK_HEADER_BYTES + length.min(BLOCK_PAYLOAD_BYTES_MAX).next_multiple_of(ALIGNMENT)
+}
+
 fn split_block(offset: u64, block: &[u8], length: usize) -> Option<RawBlock<'_>> {
     let kind = *block.get(size_of::<u64>())?;
     let payload = block.get(BLOCK_HEADER_BYTES..BLOCK_HEADER_BYTES + length)?;

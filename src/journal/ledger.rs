@@ -104,6 +104,8 @@ pub(super) enum AccountState {
     Active,
     /// Nothing is appended any more.
     Finished,
+    /// It turned out to be damaged, and is left as it is.
+    Damaged,
     /// Another took its place; it counts no more, but groups may still refer to it.
     Retired,
 }
@@ -418,6 +420,8 @@ pub(super) struct Moved {
     pub(super) bytes: u64,
     /// Keys that were in the sources and are not in the new segment.
     pub(super) keys_dropped: u64,
+    /// Whether a definition was in the sources.
+    pub(super) had_definition: bool,
     /// Where the definition is now, if it was in the sources and was kept.
     pub(super) definition: Option<u32>,
     /// Whether an end was in the sources.

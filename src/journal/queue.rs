@@ -28,6 +28,11 @@ impl Queue {
         self.sender.send(command).map_err(|_| JournalError::Closed)
     }
 
+    /// A way to have the active segment finished.
+    pub(super) fn roller(&self) -> Roller {
+        Roller(self.sender.clone())
+    }
+
     /// Whether the writer takes commands.
     pub(super) fn is_open(&self) -> bool {
         !self.sender.is_closed()
@@ -50,6 +55,19 @@ impl Queue {
             sender.send(request).map_err(|_| JournalError::Closed)?;
             answer.await.map_err(|_| JournalError::Closed)?
         }
+    }
+}
+
+/// Asks the writer to finish the segment that it appends to.
+#[derive(Clone)]
+pub(super) struct Roller(mpsc::UnboundedSender<Command>);
+
+impl Roller {
+    /// Waits until the segment is finished.
+    pub(super) fn roll(&self) -> Result<(), JournalError> {
+        let (done, finished) = std::sync::mpsc::channel();
+        self.0.send(Command::Roll(done)).map_err(|_| JournalError::Closed)?;
+        finished.recv().map_err(|_| JournalError::Closed)
     }
 }
 

@@ -12,6 +12,7 @@
 //!   nobody was told about; it is cut and reported.
 //! - A last file that is no longer than a header and does not hold one was never begun.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,7 +60,8 @@ pub struct TornTail {
 pub(super) struct Recovered {
     pub(super) ledger: Ledger,
     pub(super) groups: Vec<GroupDefinition>,
-    pub(super) segments: Vec<Arc<Segment>>,
+    /// Greater than every generation that was found.
+    pub(super) next_generation: u32,
     pub(super) last: Option<(u32, Previous)>,
     pub(super) report: RecoveryReport,
 }
@@ -73,7 +75,7 @@ pub(super) fn recover(
 ) -> Result<Recovered, JournalError> {
     let stopwatch = Stopwatch::start();
     let mut report = RecoveryReport::default();
-    let segments = arrange(disk, directory, &mut report)?;
+    let (segments, next_generation) = arrange(disk, directory, &mut report)?;
     let contents = in_parallel(threads, &segments, |index, segment| {
         read_segment(segment, segments.get(index + 1).map(|next| &**next))
     })?;
@@ -91,7 +93,7 @@ pub(super) fn recover(
         let header = &segment.header;
         (header.last, Previous { first: header.first, generation: header.generation, length })
     });
-    Ok(Recovered { ledger, groups, segments, last, report })
+    Ok(Recovered { ledger, groups, next_generation, last, report })
 }
 
 /// Opens the segments that count, in order, and removes what does not.
@@ -99,7 +101,7 @@ fn arrange(
     disk: &dyn Disk,
     directory: &Path,
     report: &mut RecoveryReport,
-) -> Result<Vec<Arc<Segment>>, JournalError> {
+) -> Result<(Vec<Arc<Segment>>, u32), JournalError> {
     let mut found = find_segments(disk, directory)?;
     for name in found.unfinished.drain(..) {
         report.leftovers.push(directory.join(name));
@@ -121,13 +123,14 @@ fn arrange(
             Err(SegmentError::Other(error)) => return Err(error),
         }
     }
+    let next_generation = segments.iter().map(|it| it.header.generation + 1).max().unwrap_or(1);
     let (segments, superseded) = tile(segments);
     report.leftovers.extend(superseded);
     check_gaps(directory, &segments)?;
     for path in &report.leftovers {
         disk.remove(path).map_err(|error| JournalError::io("remove", path, error))?;
     }
-    Ok(segments.into_iter().map(Arc::new).collect())
+    Ok((segments.into_iter().map(Arc::new).collect(), next_generation))
 }
 
 /// The files of a journal, by what their names say.
@@ -240,7 +243,7 @@ fn read_segment(segment: &Segment, next: Option<&Segment>) -> Result<Content, Jo
     };
     let seal = match walk(segment, content.length, |raw, block| {
         content.note(raw.offset, raw.bytes, block);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }) {
         Ok(seal) => seal,
         Err(WalkError::Damaged { frame, offset, what }) if next.is_none() => {

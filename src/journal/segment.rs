@@ -3,6 +3,7 @@
 //! A reader verifies every frame whole before it hands it out: nothing that is read is used before
 //! its checksum matched. It holds one frame in memory and reads ahead in large pieces.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +12,8 @@ use super::JournalError;
 use super::block::{Block, KIND_SEAL};
 use super::disk::{Disk, DiskFile};
 use super::format::{
-    FRAME_HEADER_BYTES, HEADER_BYTES, HeaderError, RawBlock, SegmentHeader, frame_blocks_bytes,
-    read_block, trusted_block,
+    BLOCK_HEADER_BYTES, FRAME_HEADER_BYTES, HEADER_BYTES, HeaderError, RawBlock, SegmentHeader,
+    block_bytes, frame_blocks_bytes, read_block, trusted_block,
 };
 
 /// How much a reader asks for at once: the hash of what was read finds it in the cache.
@@ -56,6 +57,15 @@ impl Segment {
         self.file.length().map_err(|error| JournalError::io("open", &self.path, error))
     }
 
+    /// The whole file, in memory.
+    pub(super) fn read_all(&self) -> Result<Vec<u8>, JournalError> {
+        let length = self.length()?;
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        let read = self.file.read_at(&mut bytes, 0);
+        read.map_err(|error| JournalError::io("read", &self.path, error))?;
+        Ok(bytes)
+    }
+
     pub(super) fn corrupt(&self, offset: u64, what: impl Into<String>) -> JournalError {
         JournalError::corrupt(&self.path, offset, what)
     }
@@ -63,6 +73,23 @@ impl Segment {
     /// Whether lookups may not see yet what is durable here.
     pub(super) fn has_unseen(&self) -> bool {
         self.unseen.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Segment {
+    /// Reads and verifies the one block at `offset`; `memory` holds it.
+    pub(super) fn read_block_at<'m>(
+        &self,
+        offset: u64,
+        memory: &'m mut Vec<u8>,
+    ) -> Result<RawBlock<'m>, JournalError> {
+        let failed = |error| JournalError::io("read", &self.path, error);
+        let mut head = [0; BLOCK_HEADER_BYTES];
+        self.file.read_at(&mut head, offset).map_err(failed)?;
+        memory.clear();
+        memory.resize(block_bytes(&head), 0);
+        self.file.read_at(memory, offset).map_err(failed)?;
+        read_block(&self.header, offset, memory).map_err(|what| self.corrupt(offset, what))
     }
 }
 
@@ -115,8 +142,7 @@ impl std::fmt::Debug for Receipt {
 
 /// Reads the frames of a segment one after the other.
 pub(super) struct FrameReader<'a> {
-    header: SegmentHeader,
-    file: &'a dyn DiskFile,
+    segment: &'a Segment,
     limit: u64,
     /// Where the next frame begins in the file.
     offset: u64,
@@ -136,14 +162,14 @@ pub(super) enum FrameError {
 
 impl<'a> FrameReader<'a> {
     /// Reads from the first frame up to `limit`.
-    pub(super) fn new(header: SegmentHeader, file: &'a dyn DiskFile, limit: u64) -> Self {
+    pub(super) fn new(segment: &'a Segment, limit: u64) -> Self {
         let offset = HEADER_BYTES as u64;
-        Self { header, file, limit, offset, buffer: Vec::new(), filled: 0..0 }
+        Self { segment, limit, offset, buffer: Vec::new(), filled: 0..0 }
     }
 
     /// The next frame, verified; `None` at the end.
     pub(super) fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        let (header, start) = (self.header, self.offset);
+        let (header, start) = (self.segment.header, self.offset);
         if start >= self.limit {
             return Ok(None);
         }
@@ -182,17 +208,11 @@ impl<'a> FrameReader<'a> {
             }
             let from = self.offset + self.filled.len() as u64;
             if let Some(empty) = self.buffer.get_mut(self.filled.end..target) {
-                self.file.read_at(empty, from).map_err(FrameError::Io)?;
+                self.segment.file.read_at(empty, from).map_err(FrameError::Io)?;
             }
             self.filled.end = target;
         }
         Ok(self.buffer.get(self.filled.start..self.filled.start + wanted))
-    }
-
-    /// Goes on at another offset.
-    pub(super) fn seek(&mut self, offset: u64) {
-        self.offset = offset;
-        self.filled = 0..0;
     }
 }
 
@@ -245,14 +265,14 @@ impl WalkError {
     }
 }
 
-/// Reads a segment up to `limit` and shows every block to `visit`. Says where the seal's frame
-/// begins, if there is one; it must be the last.
+/// Reads a segment up to `limit` and shows every block to `visit`, until that breaks off. Says where
+/// the seal's frame begins, if there is one; it must be the last.
 pub(super) fn walk(
     segment: &Segment,
     limit: u64,
-    mut visit: impl FnMut(&RawBlock<'_>, Block<'_>) -> Result<(), JournalError>,
+    mut visit: impl FnMut(&RawBlock<'_>, Block<'_>) -> Result<ControlFlow<()>, JournalError>,
 ) -> Result<Option<u64>, WalkError> {
-    let mut reader = FrameReader::new(segment.header, &*segment.file, limit);
+    let mut reader = FrameReader::new(segment, limit);
     let mut seal = None;
     loop {
         let start = reader.offset;
@@ -277,8 +297,8 @@ pub(super) fn walk(
                     return Err(nonsense(raw.offset, "the seal is not where it says"));
                 }
                 seal = Some(start);
-            } else {
-                visit(&raw, block).map_err(WalkError::Other)?;
+            } else if visit(&raw, block).map_err(WalkError::Other)?.is_break() {
+                return Ok(None);
             }
         }
     }

@@ -2,6 +2,8 @@
 //! small segments, and what it holds after it is opened again.
 
 mod basics;
+mod crash;
+mod disk;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -55,6 +57,13 @@ fn options(directory: &Path) -> JournalOptions {
     options.segment_bytes = 4096;
     options.compaction_garbage_bytes_min = 1;
     options.clock = Clock::Manual(ManualClock::new(1_000));
+    options
+}
+
+/// The same on a disk in memory.
+fn options_on(disk: &disk::MemoryDisk) -> JournalOptions {
+    let mut options = options(Path::new("/data"));
+    options.disk = Arc::new(disk.clone());
     options
 }
 

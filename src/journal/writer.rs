@@ -31,7 +31,7 @@ pub(super) enum Command {
     /// To append.
     Append(Request),
     /// To finish the segment that is appended to, so that it can be compacted.
-    Roll(oneshot::Sender<()>),
+    Roll(std::sync::mpsc::Sender<()>),
     /// To write what waits, seal the segment and end.
     Close,
 }

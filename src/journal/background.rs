@@ -1,0 +1,94 @@
+//! One step of compaction, and the thread that takes them.
+//!
+//! If a step fails, the thread waits a while and tries again; what failed shows in the figures of the
+//! journal. Nothing that counts is lost by it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::compaction::{Choice, IsHeld, choose, rewrite};
+use super::estimate::{estimate_superseded, is_due};
+use super::pace::{Pace, Stop};
+use super::queue::Roller;
+use super::{JournalError, Shared};
+
+/// How long the thread waits when there is nothing to do: a look at the figures costs microseconds.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long it waits after a failure.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// What compaction needs of a journal.
+#[derive(Clone)]
+pub(super) struct Compactor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) roller: Roller,
+    pub(super) garbage_bytes_min: u64,
+}
+
+impl Compactor {
+    /// Rewrites some segments, if that is worth it; says whether it did.
+    pub(super) fn step(&self, is_held: &IsHeld, pace: &mut Pace<'_>) -> Result<bool, JournalError> {
+        let shared = &self.shared;
+        let _one_at_a_time = shared.compaction.lock();
+        self.estimate(is_held);
+        let mut choice = self.choose();
+        if choice == Choice::Roll {
+            self.roller.roll()?;
+            choice = self.choose();
+        }
+        let Choice::Rewrite(ids) = choice else { return Ok(false) };
+        let result = rewrite(shared, &ids, is_held, pace);
+        *shared.compaction_error.lock() = result.as_ref().err().cloned();
+        match result? {
+            ControlFlow::Continue(()) => {
+                shared.counters.compactions.fetch_add(1, Ordering::Relaxed);
+                Ok(true)
+            }
+            ControlFlow::Break(()) => Ok(false),
+        }
+    }
+
+    fn choose(&self) -> Choice {
+        let mut ledger = self.shared.ledger.lock();
+        ledger.expire(self.shared.clock.now_ms());
+        choose(&ledger, self.shared.segment_bytes, self.garbage_bytes_min)
+    }
+
+    fn estimate(&self, is_held: &IsHeld) {
+        let appended = self.shared.counters.bytes_appended.load(Ordering::Relaxed);
+        let estimated_at = &self.shared.counters.estimated_at_bytes;
+        let bytes = self.shared.ledger.lock().totals().bytes;
+        let last = estimated_at.load(Ordering::Relaxed);
+        // The first time, nothing is known of what was appended by earlier processes.
+        if last == u64::MAX || is_due(bytes, appended - last) {
+            estimate_superseded(&self.shared, is_held);
+            estimated_at.store(appended, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts the thread.
+    pub(super) fn spawn(
+        self,
+        is_held: Box<IsHeld>,
+        stop: Stop,
+        bytes_per_second: u64,
+    ) -> Result<JoinHandle<()>, JournalError> {
+        let directory = self.shared.directory.clone();
+        let work = move || {
+            let mut idle = IDLE;
+            while !stop.wait(idle) {
+                let mut pace = Pace::limited(&stop, bytes_per_second);
+                idle = match self.step(&is_held, &mut pace) {
+                    Ok(true) => Duration::ZERO,
+                    Ok(false) => IDLE,
+                    Err(_) => AFTER_FAILURE,
+                };
+            }
+        };
+        let thread = std::thread::Builder::new().name("journal compaction".to_owned()).spawn(work);
+        thread.map_err(|error| JournalError::io("start the compaction of", &directory, error))
+    }
+}

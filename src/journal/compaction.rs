@@ -1,0 +1,345 @@
+//! Rewriting segments without their garbage, and joining what is small.
+//!
+//! A compaction takes neighbouring finished segments whose live bytes fit into one segment, and
+//! writes what lives in them, joined by group, to a file of the next generation that covers their
+//! whole range. Order of deeds: write, sync, rename, sync the directory, tell the ledger, remove the
+//! sources. A crash in between leaves either the sources or the new file as what counts.
+//!
+//! # Invariants
+//!
+//! - What the ledger says about a group when its block is planned stays true: groups only die.
+//! - The ledger is locked for a moment at a time, never while a file is read or written.
+//! - A key is dropped as superseded only if lookups see all that is durable in its segment:
+//!   otherwise one that was just appended would look like one that was superseded.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::block::{Block, KIND_DEFINITION, KIND_END, KIND_KEYS, KeysEncoder, KeysPayload};
+use super::format::SegmentHeader;
+use super::ledger::{Account, AccountState, Ledger, Moved, SegmentId, Standing};
+use super::output::Output;
+use super::pace::Pace;
+use super::segment::{Segment, walk};
+use super::{JournalError, Shared};
+
+/// Tells whether a group still has a key, by serial and multihash.
+pub type IsHeld = dyn Fn(u64, &[u8]) -> bool + Send + Sync;
+
+/// Compaction begins when more than this share of all bytes, in percent, is garbage. A journal that
+/// settled has less than this and what its active segment took in since.
+const GARBAGE_PERCENT_MAX: u64 = 20;
+/// So many neighbours, each at most an eighth of a segment, are joined even without garbage: every
+/// start of the process begins a segment.
+const SMALL_NEIGHBOURS: usize = 8;
+/// Groups that change their place under one hold of the ledger's lock: about a millisecond.
+const RELOCATED_AT_ONCE: usize = 4096;
+
+/// What there is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    Nothing,
+    /// The garbage is in the segment that is appended to: it must be finished first.
+    Roll,
+    /// These segments are to be rewritten into one.
+    Rewrite(Vec<SegmentId>),
+}
+
+/// Decides what to compact.
+pub(super) fn choose(ledger: &Ledger, segment_bytes: u64, garbage_bytes_min: u64) -> Choice {
+    let accounts = ledger.in_order();
+    let garbage: u64 = accounts.iter().map(|(_, account)| account.garbage_bytes()).sum();
+    let bytes: u64 = accounts.iter().map(|(_, account)| account.length).sum();
+    if garbage * 100 > bytes * GARBAGE_PERCENT_MAX && garbage >= garbage_bytes_min {
+        let is_worth_it = |account: &Account| {
+            account.state == AccountState::Finished
+                && account.garbage_bytes() * 100 > account.length * GARBAGE_PERCENT_MAX
+        };
+        let candidates = accounts.iter().enumerate();
+        let candidates = candidates.filter(|(_, (_, account))| is_worth_it(account));
+        let best = candidates.max_by_key(|(_, (_, account))| {
+            account.garbage_bytes() * 1_000 / account.length.max(1)
+        });
+        if let Some((index, _)) = best {
+            return Choice::Rewrite(around(&accounts, index, segment_bytes));
+        }
+        let active = accounts.iter().find(|(_, account)| account.state == AccountState::Active);
+        if active.is_some_and(|(_, account)| account.garbage_bytes() > 0) {
+            return Choice::Roll;
+        }
+    }
+    small_run(&accounts, segment_bytes).map_or(Choice::Nothing, Choice::Rewrite)
+}
+
+/// The segment at `index` and the neighbours that are worth rewriting with it.
+fn around(accounts: &[(SegmentId, &Account)], index: usize, segment_bytes: u64) -> Vec<SegmentId> {
+    let (mut first, mut end) = (index, index + 1);
+    let mut live = accounts.get(index).map_or(0, |(_, account)| account.live_bytes());
+    let mut take = |index: usize| {
+        let Some((_, account)) = accounts.get(index) else { return false };
+        let is_small = account.live_bytes() <= segment_bytes / 4;
+        let is_bad = account.garbage_bytes() * 100 > account.length * GARBAGE_PERCENT_MAX;
+        let fits = live + account.live_bytes() <= segment_bytes;
+        let taken = account.state == AccountState::Finished && (is_small || is_bad) && fits;
+        live += if taken { account.live_bytes() } else { 0 };
+        taken
+    };
+    while take(end) {
+        end += 1;
+    }
+    while first.checked_sub(1).is_some_and(&mut take) {
+        first -= 1;
+    }
+    accounts.get(first..end).unwrap_or(&[]).iter().map(|(id, _)| *id).collect()
+}
+
+/// The first run of neighbours that are all small.
+fn small_run(accounts: &[(SegmentId, &Account)], segment_bytes: u64) -> Option<Vec<SegmentId>> {
+    let is_small = |account: &Account| {
+        account.state == AccountState::Finished && account.length <= segment_bytes / 8
+    };
+    let mut runs = accounts.split(|(_, account)| !is_small(account));
+    let run = runs.find(|run| run.len() >= SMALL_NEIGHBOURS)?;
+    Some(run.iter().take(SMALL_NEIGHBOURS).map(|(id, _)| *id).collect())
+}
+
+/// A block that is to be kept.
+struct Piece {
+    serial: u64,
+    kind: u8,
+    source: usize,
+    offset: u64,
+}
+
+/// What is to be written, and what becomes of every group that the sources hold something of.
+#[derive(Default)]
+struct Plan {
+    pieces: Vec<Piece>,
+    moved: BTreeMap<u64, Moved>,
+    /// Bytes that are garbage, but must stay.
+    stubborn: u64,
+}
+
+/// Rewrites segments into one, unless it is told to stop.
+pub(super) fn rewrite(
+    shared: &Shared,
+    ids: &[SegmentId],
+    is_held: &IsHeld,
+    pace: &mut Pace<'_>,
+) -> Result<ControlFlow<()>, JournalError> {
+    let sources = shared.sources(ids);
+    let Some(mut plan) = Plan::draw(shared, ids, &sources, pace)? else {
+        return Ok(ControlFlow::Break(()));
+    };
+    let header = merged_header(shared, &sources);
+    let mut output = Output::create(&*shared.disk, &shared.directory, header)?;
+    let written = plan.write(&sources, is_held, &mut output, pace);
+    let samples = std::mem::take(&mut output.samples);
+    if !matches!(written, Ok(ControlFlow::Continue(()))) {
+        output.discard();
+        return written;
+    }
+    let (segment, length) = output.finish()?;
+    shared.counters.bytes_compacted.fetch_add(length, Ordering::Relaxed);
+    install(shared, ids, plan, (Arc::new(segment), length), &samples);
+    for (segment, _) in &sources {
+        // One that stays is found to be superseded when the journal is opened.
+        let _ = shared.disk.remove(&segment.path);
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+impl Shared {
+    fn sources(&self, ids: &[SegmentId]) -> Vec<(Arc<Segment>, u64)> {
+        let ledger = self.ledger.lock();
+        let accounts = ids.iter().filter_map(|id| ledger.account(*id));
+        accounts.map(|account| (Arc::clone(&account.segment), account.length)).collect()
+    }
+
+    /// Leaves a damaged segment alone from now on.
+    fn set_aside(&self, id: Option<SegmentId>) {
+        let mut ledger = self.ledger.lock();
+        if let Some(account) = id.and_then(|id| ledger.account_mut(id)) {
+            account.state = AccountState::Damaged;
+        }
+    }
+}
+
+fn merged_header(shared: &Shared, sources: &[(Arc<Segment>, u64)]) -> SegmentHeader {
+    let headers = || sources.iter().map(|(segment, _)| &segment.header);
+    let generation = shared.next_generation.fetch_add(1, Ordering::Relaxed);
+    let first = headers().map(|header| header.first).min().unwrap_or(1);
+    let last = headers().map(|header| header.last).max().unwrap_or(1);
+    let previous = headers().next().and_then(|header| header.previous);
+    let next_serial = shared.ledger.lock().next_serial();
+    SegmentHeader::new(generation, (first, last), next_serial, previous)
+}
+
+impl Plan {
+    /// Reads the sources and asks the ledger about each block.
+    fn draw(
+        shared: &Shared,
+        ids: &[SegmentId],
+        sources: &[(Arc<Segment>, u64)],
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<Self>, JournalError> {
+        let mut plan = Self::default();
+        for (index, (segment, length)) in sources.iter().enumerate() {
+            let mut flow = ControlFlow::Continue(());
+            let walked = walk(segment, *length, |raw, block| {
+                let place = (index, raw.offset);
+                plan.note(&shared.ledger.lock(), ids, place, raw.bytes, &block);
+                flow = pace.spend(raw.bytes);
+                Ok(flow)
+            });
+            if let Err(error) = walked {
+                let error = error.into_journal_error(segment);
+                if matches!(error, JournalError::Corrupt { .. }) {
+                    shared.set_aside(ids.get(index).copied());
+                }
+                return Err(error);
+            }
+            if flow.is_break() {
+                return Ok(None);
+            }
+        }
+        plan.pieces.sort_by_key(|piece| (piece.serial, piece.kind, piece.source, piece.offset));
+        Ok(Some(plan))
+    }
+
+    fn note(
+        &mut self,
+        ledger: &Ledger,
+        ids: &[SegmentId],
+        (source, offset): (usize, u64),
+        bytes: u64,
+        block: &Block<'_>,
+    ) {
+        let (serial, kind) = match block {
+            Block::Definition(definition) => (definition.serial, KIND_DEFINITION),
+            Block::Keys(keys) => (keys.serial, KIND_KEYS),
+            Block::End(serial) => (*serial, KIND_END),
+            Block::Seal(_) => return,
+        };
+        let moved = self.moved.entry(serial).or_default();
+        let standing = ledger.standing(serial, ids);
+        let is_kept = match block {
+            Block::Definition(_) => {
+                let is_first = !std::mem::replace(&mut moved.had_definition, true);
+                is_first && matches!(standing, Standing::Live | Standing::Expired(true))
+            }
+            Block::Keys(keys) => {
+                moved.keys_dropped += u64::from(keys.count);
+                standing == Standing::Live
+            }
+            Block::End(_) => {
+                let is_first = !std::mem::replace(&mut moved.had_end, true);
+                moved.has_end = is_first && standing == Standing::Ended(true) || moved.has_end;
+                is_first && moved.has_end
+            }
+            Block::Seal(_) => false,
+        };
+        if is_kept {
+            self.pieces.push(Piece { serial, kind, source, offset });
+            self.stubborn += if matches!(standing, Standing::Expired(_)) { bytes } else { 0 };
+        }
+    }
+
+    /// Writes the pieces, keys of one group joined.
+    fn write(
+        &mut self,
+        sources: &[(Arc<Segment>, u64)],
+        is_held: &IsHeld,
+        output: &mut Output<'_>,
+        pace: &mut Pace<'_>,
+    ) -> Result<ControlFlow<()>, JournalError> {
+        let unseen: Vec<bool> = sources.iter().map(|(segment, _)| segment.has_unseen()).collect();
+        let mut memory = Vec::new();
+        let mut expanded = Vec::new();
+        for group in self.pieces.chunk_by(|one, next| one.serial == next.serial) {
+            let Some(serial) = group.first().map(|piece| piece.serial) else { continue };
+            let moved = self.moved.entry(serial).or_default();
+            let mut encoder = KeysEncoder::new(serial);
+            for piece in group {
+                let Some((segment, _)) = sources.get(piece.source) else { continue };
+                let raw = segment.read_block_at(piece.offset, &mut memory)?;
+                let written = match Block::decode(&raw) {
+                    Ok(Block::Keys(keys)) => {
+                        let is_seen = unseen.get(piece.source) == Some(&false);
+                        let digest_bytes = keys.digest_bytes();
+                        for multihash in keys.expand(&mut expanded).iter() {
+                            if !is_seen || is_held(serial, multihash) {
+                                encoder.push(multihash, digest_bytes);
+                            }
+                        }
+                        put_keys(output, moved, encoder.take_full())?
+                    }
+                    Ok(Block::Definition(_)) => {
+                        let (offset, bytes) = output.put(KIND_DEFINITION, raw.payload)?;
+                        moved.definition = Some(offset);
+                        moved.bytes += bytes;
+                        bytes
+                    }
+                    Ok(Block::End(_) | Block::Seal(_)) => output.put(raw.kind, raw.payload)?.1,
+                    Err(what) => return Err(segment.corrupt(piece.offset, what)),
+                };
+                if pace.spend(raw.bytes + written).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            put_keys(output, moved, encoder.finish())?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Writes blocks of keys, and notes what that means for their group.
+fn put_keys(
+    output: &mut Output<'_>,
+    moved: &mut Moved,
+    payloads: Vec<KeysPayload>,
+) -> Result<u64, JournalError> {
+    let mut written = 0;
+    for payload in payloads {
+        let (_, bytes) = output.put(KIND_KEYS, &payload.bytes)?;
+        moved.bytes += bytes;
+        moved.keys_dropped = moved.keys_dropped.saturating_sub(u64::from(payload.count));
+        written += bytes;
+    }
+    Ok(written)
+}
+
+/// Puts the new segment in the place of its sources.
+fn install(
+    shared: &Shared,
+    from: &[SegmentId],
+    plan: Plan,
+    (segment, length): (Arc<Segment>, u64),
+    samples: &[u64],
+) {
+    let to = {
+        let mut ledger = shared.ledger.lock();
+        for id in from {
+            if let Some(account) = ledger.account_mut(*id) {
+                account.state = AccountState::Retired;
+            }
+        }
+        let to = ledger.open_account(segment, length, AccountState::Finished);
+        samples.iter().for_each(|offset| ledger.sample(to, *offset));
+        to
+    };
+    let mut moved = plan.moved.into_iter().peekable();
+    while moved.peek().is_some() {
+        let mut ledger = shared.ledger.lock();
+        for (serial, moved) in moved.by_ref().take(RELOCATED_AT_ONCE) {
+            ledger.relocate(serial, from, to, &moved);
+        }
+    }
+    let mut ledger = shared.ledger.lock();
+    if let Some(account) = ledger.account_mut(to) {
+        account.stubborn = plan.stubborn;
+    }
+    from.iter().for_each(|id| ledger.close_account(*id));
+}

@@ -1,0 +1,82 @@
+//! What the journal held at one moment, to be read while appends and compactions go on.
+//!
+//! A snapshot keeps the segments' files open: compaction may take their names away, the bytes stay
+//! until the snapshot is dropped. That is the disk space that a long export costs.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::JournalError;
+use super::block::{Block, GroupDefinition, KeyBlock};
+use super::ledger::{Ledger, Place, SegmentId};
+use super::segment::{Segment, walk};
+
+/// The blocks of the groups that lived when the snapshot was taken.
+pub struct Snapshot {
+    segments: Vec<(Arc<Segment>, u64)>,
+    definitions: HashMap<u64, Place>,
+    by_id: HashMap<SegmentId, Arc<Segment>>,
+}
+
+impl Snapshot {
+    pub(super) fn new(ledger: &Ledger) -> Self {
+        let segments = ledger.in_order().into_iter();
+        let segments = segments.map(|(_, it)| (Arc::clone(&it.segment), it.length)).collect();
+        let by_id = ledger.accounts().map(|(id, it)| (id, Arc::clone(&it.segment))).collect();
+        let mut definitions = ledger.live_definitions();
+        // A group whose definition is on its way to the disk is not there yet.
+        let is_durable = |place: &Place| {
+            ledger.account(place.segment).is_some_and(|it| u64::from(place.offset) < it.length)
+        };
+        definitions.retain(|_, place| is_durable(place));
+        Self { segments, definitions, by_id }
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
+        self.definitions.len()
+    }
+
+    /// Shows every block of keys with its group to `visit`, until that breaks off. A key that other
+    /// groups superseded may still be among them: ask the index whether it holds it.
+    pub fn visit(
+        &self,
+        mut visit: impl FnMut(&Arc<GroupDefinition>, KeyBlock<'_>) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
+        let mut memory = Vec::new();
+        let mut latest: Option<Arc<GroupDefinition>> = None;
+        let mut flow = ControlFlow::Continue(());
+        for (segment, length) in &self.segments {
+            let walked = walk(segment, *length, |_, block| {
+                let Block::Keys(keys) = block else { return Ok(flow) };
+                let Some(place) = self.definitions.get(&keys.serial) else { return Ok(flow) };
+                let group = match latest.take().filter(|group| group.serial == keys.serial) {
+                    Some(group) => group,
+                    None => Arc::new(self.definition(*place, keys.serial)?),
+                };
+                flow = visit(&group, keys.expand(&mut memory));
+                latest = Some(group);
+                Ok(flow)
+            });
+            walked.map_err(|error| error.into_journal_error(segment))?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn definition(&self, place: Place, serial: u64) -> Result<GroupDefinition, JournalError> {
+        let segment = self.by_id.get(&place.segment);
+        let segment = segment.expect("a snapshot holds every segment that a place can be in");
+        let offset = u64::from(place.offset);
+        let mut memory = Vec::new();
+        let raw = segment.read_block_at(offset, &mut memory)?;
+        match Block::decode(&raw) {
+            Ok(Block::Definition(definition)) if definition.serial == serial => Ok(definition),
+            _ => Err(segment.corrupt(offset, format!("the definition of group {serial} is gone"))),
+        }
+    }
+}
