@@ -35,6 +35,7 @@ mod place;
 mod restore;
 mod sets;
 mod slab;
+mod slots;
 mod sweep;
 mod table;
 
@@ -131,14 +132,18 @@ enum Reference {
 
 // A cache line each, so that the locks of neighbours do not get in each other's way.
 #[repr(align(64))]
-#[derive(Default)]
 struct Shard(RwLock<ShardState>);
 
-#[derive(Default)]
 struct ShardState {
     table: Table,
     /// When an entry was last taken out or changed.
     changed_at_ms: UnixMs,
+}
+
+impl Shard {
+    fn new(number: usize) -> Self {
+        Self(RwLock::new(ShardState { table: Table::new(number), changed_at_ms: 0 }))
+    }
 }
 
 #[derive(Default)]
@@ -164,7 +169,7 @@ impl Index {
     fn with_bounds(bounds: Bounds) -> Self {
         Self {
             fingerprinter: Fingerprinter::new(bounds.fingerprint_bits),
-            shards: (0..1 << SHARD_BITS).map(|_| Shard::default()).collect(),
+            shards: (0..1 << SHARD_BITS).map(Shard::new).collect(),
             groups: Arc::new(Groups::new(bounds.ids_max)),
             sets: Sets::new(bounds.ids_max),
             cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
@@ -280,7 +285,7 @@ impl Index {
     }
 
     fn cursor(&self, fingerprint: Fingerprint) -> &AtomicU32 {
-        let cursor = self.cursors.get(fingerprint.rest() as usize % CURSORS);
+        let cursor = self.cursors.get(fingerprint.low() as usize % CURSORS);
         cursor.expect("there are that many cursors")
     }
 }

@@ -27,10 +27,9 @@ pub(super) const FINGERPRINT_BITS: u32 = 96;
 pub(super) const SHARD_BITS: u32 = 12;
 
 /// The fingerprint of a key. Ordered as a number: first by shard, then by place.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fingerprint {
-    // Two halves and a quarter instead of one number: a slot of a table is 16 bytes with it.
-    high: [u32; 2],
+    high: u64,
     low: u32,
 }
 
@@ -42,49 +41,34 @@ pub(super) struct Fingerprinter {
 }
 
 impl Fingerprint {
-    /// The greatest fingerprint.
-    pub(super) const MAX: Self = Self { high: [u32::MAX; 2], low: u32::MAX };
-
-    pub(super) fn new(high: u64, low: u32) -> Self {
-        Self { high: [high as u32, (high >> 32) as u32], low }
+    pub(super) const fn new(high: u64, low: u32) -> Self {
+        Self { high, low }
     }
 
-    fn high(&self) -> u64 {
-        let [low, high] = self.high;
-        u64::from(high) << 32 | u64::from(low)
+    /// The first 64 bits.
+    pub(super) fn high(&self) -> u64 {
+        self.high
+    }
+
+    /// The other 32, which have no part in placement.
+    pub(super) fn low(&self) -> u32 {
+        self.low
     }
 
     /// Which shard the key belongs to.
     pub(super) fn shard(&self) -> usize {
-        (self.high() >> (64 - SHARD_BITS)) as usize
+        (self.high >> (64 - SHARD_BITS)) as usize
     }
 
     /// Where the key belongs inside its shard, as a fraction of 2^32.
     pub(super) fn place(&self) -> u32 {
-        (self.high() << SHARD_BITS >> 32) as u32
-    }
-
-    /// Bits that have no part in placement, for what is kept beside the table.
-    pub(super) fn rest(&self) -> u32 {
-        self.low
-    }
-}
-
-impl Ord for Fingerprint {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.high(), self.low).cmp(&(other.high(), other.low))
-    }
-}
-
-impl PartialOrd for Fingerprint {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
+        (self.high << SHARD_BITS >> 32) as u32
     }
 }
 
 impl std::fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}{:08x}", self.high(), self.low)
+        write!(f, "{:016x}{:08x}", self.high, self.low)
     }
 }
 
@@ -131,7 +115,6 @@ mod tests {
         assert_eq!(fingerprint.place(), 0x1234_5678);
         assert!(fingerprint < Fingerprint::new(0xabc1_2345_678f_ffff, 8));
         assert!(fingerprint < Fingerprint::new(0xabc1_2345_6790_0000, 0));
-        assert!(fingerprint < Fingerprint::MAX);
     }
 
     #[test]

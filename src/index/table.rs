@@ -12,45 +12,34 @@
 //! probe stops at the first greater fingerprint, and a miss costs what a hit does; deletion leaves
 //! no tombstones. A tail behind the last bucket takes what is pushed past it.
 //!
-//! A table grows by a fifth when more than seven eighths of the buckets are taken: 18 to 22 bytes
-//! an entry, 4.5 slots a probe at the fullest. It grows and shrinks in place, so that there are
-//! never two copies of it.
+//! # Memory
+//!
+//! A table grows by a fifth when more than thirteen sixteenths of the buckets are taken: 20 to 24
+//! bytes an entry, 3.2 slots a probe at the fullest. Tables of all shards see the same growth, so
+//! each has sizes of its own (`stagger`): together they take 22 to 23 bytes an entry, at every size.
+//!
+//! A table of more than a kilobyte is a memory mapping of its own (`slots`). It grows and shrinks
+//! by copying one shard into another mapping; the old one goes back to the system at once.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "every position comes from the layout, which ends inside the slots; tests check it"
-)]
+use super::fingerprint::{Fingerprint, SHARD_BITS};
+use super::slots::{SLOTS_A_PAGE, SLOTS_ON_HEAP_MAX, Slot, Slots};
 
-use super::fingerprint::Fingerprint;
+/// Free slots behind the last bucket. At thirteen sixteenths the last run is longer than 32 with a
+/// probability of e^-13; the tail is lengthened then.
+const TAIL_SLOTS_MAX: usize = 32;
 
-/// What stands in a slot that is free.
-const FREE: u32 = u32::MAX;
-
-/// Free slots behind the last bucket. At seven eighths the last run is longer than 64 with a
-/// probability of e^-16; the tail is lengthened then.
-const TAIL_SLOTS_MAX: usize = 64;
+/// The size of the first table, before it is staggered.
+const SLOTS_MIN: usize = 8;
 
 /// Fingerprints, each with a reference.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
-    slots: Vec<Slot>,
-    buckets: usize,
-    len: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    fingerprint: Fingerprint,
-    reference: u32,
-}
-
-impl Slot {
-    // The greatest fingerprint ends every probe, so that a probe compares once a slot.
-    const FREE: Self = Self { fingerprint: Fingerprint::MAX, reference: FREE };
-
-    fn is_free(&self) -> bool {
-        self.reference == FREE
-    }
+    slots: Slots,
+    buckets: u32,
+    len: u32,
+    /// How much greater than those of the first shard the table's sizes are: a part of the step from
+    /// one size to the next, in 2^-[`SHARD_BITS`].
+    stagger: u32,
 }
 
 /// A fingerprint and its reference.
@@ -60,67 +49,77 @@ pub(super) type Entry = (Fingerprint, u32);
 pub(super) type Change = (Fingerprint, Option<u32>);
 
 impl Table {
+    /// An empty table, of the shard with this number.
+    pub(super) fn new(shard: usize) -> Self {
+        // Neighbours grow far from each other.
+        let stagger = (shard as u32).reverse_bits() >> (u32::BITS - SHARD_BITS);
+        Self { slots: Slots::default(), buckets: 0, len: 0, stagger }
+    }
+
     /// The reference of a fingerprint.
     pub(super) fn get(&self, fingerprint: Fingerprint) -> Option<u32> {
-        let position = self.probe(fingerprint);
-        let slot = self.slots.get(position)?;
-        (slot.fingerprint == fingerprint && !slot.is_free()).then_some(slot.reference)
+        let slot = self.slots.get(self.probe(fingerprint))?;
+        slot.is_of(fingerprint).then(|| slot.reference())
     }
 
     /// Sets the reference of a fingerprint, which need not be there.
     pub(super) fn set(&mut self, fingerprint: Fingerprint, reference: u32) {
-        debug_assert_ne!(reference, FREE);
         let position = self.probe(fingerprint);
+        let slot = Slot::new(fingerprint, reference);
         match self.slots.get_mut(position) {
-            Some(slot) if slot.fingerprint == fingerprint && !slot.is_free() => {
-                slot.reference = reference;
-            }
-            _ => self.insert(Slot { fingerprint, reference }),
+            Some(known) if known.is_of(fingerprint) => *known = slot,
+            _ => self.insert(position, slot),
         }
+    }
+
+    /// Adds many entries at once, which are in the order of their fingerprints. Those whose
+    /// fingerprint is there already are put into `known` instead.
+    pub(super) fn merge(&mut self, entries: &[Entry], known: &mut Vec<Entry>) {
+        let mut last = None;
+        let mut new = Vec::with_capacity(entries.len());
+        for (fingerprint, reference) in entries {
+            if last == Some(*fingerprint) || self.get(*fingerprint).is_some() {
+                known.push((*fingerprint, *reference));
+            } else {
+                new.push(Slot::new(*fingerprint, *reference));
+            }
+            last = Some(*fingerprint);
+        }
+        let len = self.len() + new.len();
+        let taken = self.slots.iter().filter(|slot| !slot.is_free()).copied();
+        *self =
+            self.laid_out(Merged { one: taken.peekable(), other: new.into_iter().peekable() }, len);
     }
 
     /// Takes out or changes many entries at once. `changes` are in the order of their fingerprints.
     pub(super) fn rewrite(&mut self, changes: &[Change]) {
         let mut changes = changes.iter().peekable();
+        let before = self.len;
         for slot in self.slots.iter_mut().filter(|slot| !slot.is_free()) {
             let Some((fingerprint, reference)) = changes.peek() else { break };
-            if slot.fingerprint != *fingerprint {
+            if !slot.is_of(*fingerprint) {
                 continue;
             }
+            *slot = reference.map_or(Slot::FREE, |reference| Slot::new(*fingerprint, reference));
+            self.len -= u32::from(reference.is_none());
             changes.next();
-            if let Some(reference) = *reference {
-                slot.reference = reference;
-            } else {
-                *slot = Slot::FREE;
-                self.len -= 1;
-            }
         }
         debug_assert!(changes.next().is_none(), "changes are in order, of entries that are there");
-        let is_sparse = self.len < self.buckets / 2;
-        self.lay_out(if is_sparse { self.len + self.len / 4 } else { self.buckets });
+        if self.len < before {
+            let taken = self.slots.iter().filter(|slot| !slot.is_free()).copied();
+            *self = self.laid_out(taken, self.len());
+        }
     }
 
-    /// Adds many entries at once, in the order of their fingerprints. Those whose fingerprint is
-    /// there already are put into `known` instead.
-    pub(super) fn merge(&mut self, entries: &[Entry], known: &mut Vec<Entry>) {
-        for (fingerprint, reference) in entries {
-            if self.get(*fingerprint).is_some() {
-                known.push((*fingerprint, *reference));
-            } else {
-                self.set(*fingerprint, *reference);
-            }
-        }
+    /// The entries, in the order of their fingerprints.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Entry> {
+        let taken = self.slots.iter().filter(|slot| !slot.is_free());
+        taken.map(|slot| (slot.fingerprint(), slot.reference()))
     }
 
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The entries, in the order of their fingerprints.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Fingerprint, u32)> {
-        let taken = self.slots.iter().filter(|slot| !slot.is_free());
-        taken.map(|slot| (slot.fingerprint, slot.reference))
+        self.len as usize
     }
 
     /// How many slots there are, taken or not.
@@ -130,77 +129,127 @@ impl Table {
 
     /// The memory that the table takes up.
     pub(super) fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>()
+        self.slots.len() * size_of::<Slot>()
     }
 
     /// Where the fingerprint is, or where it belongs.
     fn probe(&self, fingerprint: Fingerprint) -> usize {
         let home = home(fingerprint, self.buckets);
         let rest = self.slots.get(home..).unwrap_or_default();
-        let steps = rest.iter().position(|slot| slot.fingerprint >= fingerprint);
+        let steps = rest.iter().position(|slot| slot.is_at_or_after(fingerprint));
         home + steps.unwrap_or(rest.len())
     }
 
-    fn insert(&mut self, slot: Slot) {
-        if (self.len + 1) * 8 > self.buckets * 7 {
-            self.lay_out(self.buckets + self.buckets / 5 + 4);
-        }
-        loop {
-            let position = self.probe(slot.fingerprint);
-            let rest = self.slots.get(position..).unwrap_or_default();
-            if let Some(steps) = rest.iter().position(Slot::is_free) {
-                self.slots.copy_within(position..position + steps, position + 1);
-                self.slots[position] = slot;
+    fn insert(&mut self, position: usize, slot: Slot) {
+        let has_room = self.len < len_max(self.buckets);
+        let rest = self.slots.get_mut(position..).unwrap_or_default();
+        match rest.iter().position(Slot::is_free) {
+            Some(steps) if has_room => {
+                rest.copy_within(..steps, 1);
+                if let Some(first) = rest.first_mut() {
+                    *first = slot;
+                }
                 self.len += 1;
-                return;
             }
-            // The run reaches the end of the tail; laying out anew lengthens it.
-            self.lay_out(self.buckets);
+            // Full, or the run reaches the end of the tail.
+            _ => {
+                let taken = self.slots.iter().filter(|slot| !slot.is_free()).copied();
+                let both =
+                    Merged { one: taken.peekable(), other: std::iter::once(slot).peekable() };
+                *self = self.laid_out(both, self.len() + 1);
+            }
         }
     }
 
-    /// Brings the entries into the layout for `buckets`, in place: they move to the end, and from
-    /// there, in order, to their new positions. An entry's new position is never behind its place
-    /// at the end, because all entries after it fit behind both.
-    fn lay_out(&mut self, buckets: usize) {
-        let slot_count =
-            buckets.max(self.layout_end(buckets)) + (4 + buckets / 8).min(TAIL_SLOTS_MAX);
-        let longest = slot_count.max(self.slots.len());
-        self.slots.reserve_exact(longest - self.slots.len());
-        self.slots.resize(longest, Slot::FREE);
-        let mut first = longest;
-        for position in (0..longest).rev() {
-            let slot = std::mem::replace(&mut self.slots[position], Slot::FREE);
-            if !slot.is_free() {
-                first -= 1;
-                self.slots[first] = slot;
-            }
+    /// The table of the same shard with these entries, which are in order.
+    fn laid_out(&self, entries: impl Iterator<Item = Slot> + Clone, len: usize) -> Self {
+        let slot_count = slots_for(len, self.stagger);
+        let buckets = buckets_of(slot_count);
+        let mut slots = Slots::new(slot_count);
+        if !lay_out(entries.clone(), buckets, &mut slots) {
+            let end = entries
+                .clone()
+                .fold(0, |next, slot| home(slot.fingerprint(), buckets).max(next) + 1);
+            slots = Slots::new(whole_pages(end + TAIL_SLOTS_MAX));
+            let is_done = lay_out(entries, buckets, &mut slots);
+            debug_assert!(is_done);
         }
-        let mut next = 0;
-        for position in first..longest {
-            let slot = std::mem::replace(&mut self.slots[position], Slot::FREE);
-            next = home(slot.fingerprint, buckets).max(next);
-            self.slots[next] = slot;
-            next += 1;
-        }
-        self.buckets = buckets;
-        self.slots.truncate(slot_count);
-        self.slots.shrink_to_fit();
-    }
-
-    /// One past the last position of the layout for `buckets`.
-    fn layout_end(&self, buckets: usize) -> usize {
-        self.iter().fold(0, |next, (fingerprint, _)| home(fingerprint, buckets).max(next) + 1)
+        Self { slots, buckets, len: len as u32, stagger: self.stagger }
     }
 }
 
-fn home(fingerprint: Fingerprint, buckets: usize) -> usize {
-    ((u64::from(fingerprint.place()) * buckets as u64) >> 32) as usize
+/// Writes entries where they belong, and says whether there was room.
+fn lay_out(entries: impl Iterator<Item = Slot>, buckets: u32, slots: &mut [Slot]) -> bool {
+    let mut next = 0;
+    for slot in entries {
+        next = home(slot.fingerprint(), buckets).max(next);
+        let Some(place) = slots.get_mut(next) else { return false };
+        *place = slot;
+        next += 1;
+    }
+    true
+}
+
+/// The number of slots for so many entries: the first of the shard's sizes that has room.
+fn slots_for(len: usize, stagger: u32) -> usize {
+    if len == 0 {
+        return 0;
+    }
+    // Fixed-point, because the steps of small sizes are smaller than a slot.
+    let mut exact = (SLOTS_MIN << 16) + ((SLOTS_MIN * stagger as usize) << 16 >> SHARD_BITS) / 5;
+    while (len_max(buckets_of(whole_pages(exact >> 16))) as usize) < len {
+        exact += exact / 5;
+    }
+    whole_pages(exact >> 16)
+}
+
+/// As many slots, or as many more as the mapping has anyway.
+fn whole_pages(slots: usize) -> usize {
+    if slots > SLOTS_ON_HEAP_MAX { slots.next_multiple_of(SLOTS_A_PAGE) } else { slots }
+}
+
+fn buckets_of(slots: usize) -> u32 {
+    (slots - (slots / 8).min(TAIL_SLOTS_MAX)) as u32
+}
+
+/// The most entries for so many buckets.
+fn len_max(buckets: u32) -> u32 {
+    (u64::from(buckets) * 13 / 16) as u32
+}
+
+fn home(fingerprint: Fingerprint, buckets: u32) -> usize {
+    ((u64::from(fingerprint.place()) * u64::from(buckets)) >> 32) as usize
+}
+
+/// Entries of two sources, each in order, in order.
+#[derive(Clone)]
+struct Merged<One: Iterator<Item = Slot>, Other: Iterator<Item = Slot>> {
+    one: std::iter::Peekable<One>,
+    other: std::iter::Peekable<Other>,
+}
+
+impl<One, Other> Iterator for Merged<One, Other>
+where
+    One: Iterator<Item = Slot>,
+    Other: Iterator<Item = Slot>,
+{
+    type Item = Slot;
+
+    fn next(&mut self) -> Option<Slot> {
+        match (self.one.peek(), self.other.peek()) {
+            (Some(one), Some(other)) if other.fingerprint() < one.fingerprint() => {
+                self.other.next()
+            }
+            (None, _) => self.other.next(),
+            (Some(_), _) => self.one.next(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::collections::btree_map::Entry as Place;
 
     use proptest::prelude::*;
 
@@ -210,11 +259,11 @@ mod tests {
         fn assert_laid_out(&self) {
             let taken: Vec<usize> =
                 (0..self.slots.len()).filter(|at| !self.slots[*at].is_free()).collect();
-            assert_eq!(taken.len(), self.len);
+            assert_eq!(taken.len(), self.len());
             let mut next = 0;
             let mut last = None;
             for at in taken {
-                let fingerprint = self.slots[at].fingerprint;
+                let fingerprint = self.slots[at].fingerprint();
                 assert!(last < Some(fingerprint));
                 assert_eq!(at, home(fingerprint, self.buckets).max(next));
                 (next, last) = (at + 1, Some(fingerprint));
@@ -222,29 +271,39 @@ mod tests {
         }
     }
 
+    const GREATEST: Fingerprint = Fingerprint::new(u64::MAX, u32::MAX);
+
     fn spread(number: u64) -> Fingerprint {
         let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Fingerprint::new(mixed >> 12, mixed as u32)
     }
 
     #[test]
-    fn at_every_size_it_takes_less_than_22_bytes_an_entry_and_a_few_hundred_more() {
-        let mut table = Table::default();
-        for number in 0..60_000 {
-            table.set(spread(number), number as u32);
-            let bytes = table.slots.capacity() * 16;
-            assert!(bytes <= table.len * 22 + 1300, "{bytes} for {}", table.len);
+    fn at_every_size_tables_take_less_than_23_bytes_an_entry_together_and_25_each() {
+        let mut tables: Vec<_> = (0..16).map(Table::new).collect();
+        for number in 0..30_000 {
+            for table in &mut tables {
+                table.set(spread(number), number as u32);
+                let bytes = table.slots.len() * size_of::<Slot>();
+                assert!(bytes <= table.len() * 25 + 4096, "{bytes} for {}", table.len);
+            }
+            if number >= 2_400 {
+                let all: usize = tables.iter().map(Table::bytes).sum();
+                let entries = tables.len() * (number as usize + 1);
+                assert!(all <= entries * 23, "{all} for {entries}");
+            }
         }
+        let table = &tables[3];
         table.assert_laid_out();
-        for number in 0..60_000 {
+        for number in 0..30_000 {
             assert_eq!(table.get(spread(number)), Some(number as u32));
-            assert_eq!(table.get(spread(number + 60_000)), None);
+            assert_eq!(table.get(spread(number + 30_000)), None);
         }
     }
 
     #[test]
     fn it_gives_memory_back() {
-        let mut table = Table::default();
+        let mut table = Table::new(5);
         for number in 0..20_000 {
             table.set(spread(number), 1);
         }
@@ -253,25 +312,24 @@ mod tests {
         gone.sort();
         table.rewrite(&gone);
         table.assert_laid_out();
-        assert!(table.bytes() < kept as usize * 24);
+        assert!(table.bytes() < kept as usize * 25 + 4096);
         assert!((0..kept).all(|number| table.get(spread(number)) == Some(1)));
         let mut rest: Vec<_> = (0..kept).map(|number| (spread(number), None)).collect();
         rest.sort();
         table.rewrite(&rest);
-        assert!(table.bytes() < 200 && table.iter().next().is_none());
+        assert!(table.bytes() == 0 && table.iter().next().is_none());
     }
 
     #[test]
     fn the_last_bucket_may_overflow_and_the_greatest_fingerprint_be_an_entry() {
-        let mut table = Table::default();
+        let mut table = Table::new(0);
         for low in 0..500 {
             table.set(Fingerprint::new(u64::MAX, u32::MAX - low), low);
         }
         table.assert_laid_out();
-        assert_eq!(table.get(Fingerprint::MAX), Some(0));
-        assert!(table.slots.capacity() < 1500);
-        table.rewrite(&[(Fingerprint::MAX, None)]);
-        assert_eq!(table.get(Fingerprint::MAX), None);
+        assert_eq!(table.get(GREATEST), Some(0));
+        table.rewrite(&[(GREATEST, None)]);
+        assert_eq!(table.get(GREATEST), None);
         assert_eq!(table.iter().count(), 499);
     }
 
@@ -287,31 +345,56 @@ mod tests {
         fn it_holds_what_a_map_holds(
             steps in prop::collection::vec((any_fingerprint(), 0u32..100, 0u8..10), 0..400),
         ) {
-            let mut table = Table::default();
+            let mut table = Table::new(77);
             let mut map = BTreeMap::new();
+            let mut collected = Vec::new();
             for (fingerprint, value, step) in steps {
                 prop_assert_eq!(table.get(fingerprint), map.get(&fingerprint).copied());
-                if step < 8 {
-                    table.set(fingerprint, value);
-                    map.insert(fingerprint, value);
-                } else {
-                    let changes: Vec<Change> = map
-                        .iter()
-                        .filter(|(_, kept)| **kept % 3 == value % 3)
-                        .map(|(fingerprint, kept)| (*fingerprint, (kept % 2 == 0).then_some(kept + 1)))
-                        .collect();
-                    table.rewrite(&changes);
-                    for (fingerprint, change) in changes {
-                        match change {
-                            Some(value) => map.insert(fingerprint, value),
-                            None => map.remove(&fingerprint),
-                        };
+                match step {
+                    0..6 => {
+                        table.set(fingerprint, value);
+                        map.insert(fingerprint, value);
                     }
+                    6..8 => collected.push((fingerprint, value)),
+                    8 => merge(&mut table, &mut map, std::mem::take(&mut collected))?,
+                    _ => rewrite(&mut table, &mut map, value),
                 }
                 table.assert_laid_out();
             }
             let all: Vec<_> = map.into_iter().collect();
             prop_assert_eq!(table.iter().collect::<Vec<_>>(), all);
+        }
+    }
+
+    type Map = BTreeMap<Fingerprint, u32>;
+
+    fn merge(table: &mut Table, map: &mut Map, mut new: Vec<Entry>) -> Result<(), TestCaseError> {
+        new.sort();
+        let mut known = Vec::new();
+        table.merge(&new, &mut known);
+        let mut expected = Vec::new();
+        for (fingerprint, value) in new {
+            match map.entry(fingerprint) {
+                Place::Occupied(_) => expected.push((fingerprint, value)),
+                Place::Vacant(place) => drop(place.insert(value)),
+            }
+        }
+        prop_assert_eq!(known, expected);
+        Ok(())
+    }
+
+    fn rewrite(table: &mut Table, map: &mut Map, value: u32) {
+        let changes: Vec<Change> = map
+            .iter()
+            .filter(|(_, kept)| **kept % 3 == value % 3)
+            .map(|(fingerprint, kept)| (*fingerprint, (kept % 2 == 0).then_some(kept + 1)))
+            .collect();
+        table.rewrite(&changes);
+        for (fingerprint, change) in changes {
+            match change {
+                Some(value) => map.insert(fingerprint, value),
+                None => map.remove(&fingerprint),
+            };
         }
     }
 }

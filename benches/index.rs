@@ -1,0 +1,206 @@
+//! The index in this process against a DashMap and a bare hash table of the same entries, in the
+//! same run, side by side: lookups, additions, removals, and the longest lookup while entries are
+//! being added.
+//!
+//! `cargo bench --bench index`. `SIZES=1M,10M,50M` chooses sizes; at 50M the three together take
+//! about 18 GB, `SUBJECTS=fingerpost,hashbrown` leaves the DashMap out. Prints a table for people,
+//! and one line of JSON.
+
+#[expect(dead_code, reason = "the other benchmark uses the rest")]
+mod common;
+
+use std::hint::black_box;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use common::{BATCH, Bare, Dash, Fingerpost, Numbers, Sample, Subject, numbers_in};
+use fingerpost::types::ContentKey;
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
+
+/// Lookups a turn, and turns; the median of the turns counts.
+const SAMPLE: usize = 1_000_000;
+const TURNS: usize = 5;
+
+/// What is looked up.
+const WORKLOADS: [&str; 4] = ["hit, uniform", "hit, Zipf", "miss, uniform", "miss, Zipf"];
+
+fn main() {
+    let mut sizes = Vec::new();
+    for entries in numbers_in("SIZES", "1M,10M") {
+        sizes.push(measure(entries));
+    }
+    print(&json!({ "bench": "index", "sizes": sizes }).to_string());
+}
+
+fn subjects() -> Vec<Box<dyn Subject>> {
+    let all: [fn() -> Box<dyn Subject>; 3] =
+        [|| Box::new(Fingerpost::new()), || Box::new(Bare::new()), || Box::<Dash>::default()];
+    let wanted = std::env::var("SUBJECTS").unwrap_or("fingerpost,hashbrown,dashmap".to_owned());
+    let made = all.into_iter().map(|make| make());
+    made.filter(|subject| wanted.split(',').any(|name| name == subject.name())).collect()
+}
+
+/// Measures everything at one size, and returns it as JSON.
+fn measure(entries: u64) -> Value {
+    let subjects = subjects();
+    let mut rows: Vec<(String, Vec<f64>)> = Vec::new();
+    let put = |subject: &dyn Subject| per_entry(entries, || subject.put(0..entries));
+    rows.push(("put, from nothing".to_owned(), each(&subjects, put)));
+    for (number, name) in WORKLOADS.iter().enumerate() {
+        rows.push((format!("get: {name}"), gets(&subjects, entries, number)));
+    }
+    let half = entries / 2;
+    let remove = |subject: &dyn Subject| per_entry(half, || subject.remove_half(entries));
+    rows.push(("remove half".to_owned(), each(&subjects, remove)));
+    let sweep = |subject: &dyn Subject| per_entry(half, || subject.sweep());
+    rows.push(("free what was removed".to_owned(), each(&subjects, sweep)));
+    let names: Vec<_> = subjects.iter().map(|subject| subject.name()).collect();
+    drop(subjects);
+    show(entries, &names, &rows);
+    let longest = while_adding(entries);
+    let mut of_size = Map::new();
+    for (at, name) in names.iter().enumerate() {
+        let values = rows.iter().filter_map(|(row, values)| Some((row.clone(), values.get(at)?)));
+        let values: Map<_, _> = values.map(|(row, value)| (row, json!(value))).collect();
+        of_size.insert((*name).to_owned(), values.into());
+    }
+    json!({ "entries": entries, "ns_an_entry": of_size, "lookup_while_adding_us": longest })
+}
+
+fn each(subjects: &[Box<dyn Subject>], measure: impl Fn(&dyn Subject) -> f64) -> Vec<f64> {
+    subjects.iter().map(|subject| measure(&**subject)).collect()
+}
+
+/// Nanoseconds an entry.
+fn per_entry(entries: u64, work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_nanos() as f64 / entries as f64
+}
+
+/// Lookups of one kind, the subjects in turn.
+fn gets(subjects: &[Box<dyn Subject>], entries: u64, workload: usize) -> Vec<f64> {
+    let mut numbers = Numbers::new(workload as u64);
+    let is_zipf = workload % 2 == 1;
+    let mut times = vec![Vec::new(); subjects.len()];
+    for _ in 0..TURNS {
+        let sample = Sample::new((0..SAMPLE).map(|_| {
+            let first = if workload < 2 { 0 } else { entries * 2 };
+            first + if is_zipf { numbers.zipf(entries) } else { numbers.uniform(entries) }
+        }));
+        for (subject, times) in subjects.iter().zip(&mut times) {
+            let mut found = 0;
+            times.push(per_entry(sample.len() as u64, || found = black_box(subject.get(&sample))));
+            assert_eq!(found, if workload < 2 { SAMPLE } else { 0 }, "{}", subject.name());
+        }
+    }
+    let median = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    times.iter_mut().map(median).collect()
+}
+
+/// How long lookups take while another thread adds entries: one at a time, each timed.
+///
+/// A lookup during which the system gave the processor to someone else says nothing about the index;
+/// how many those were, and the longest of the others, is told apart.
+fn while_adding(entries: u64) -> Value {
+    let subject = Fingerpost::new();
+    let added = AtomicU64::new(0);
+    let is_done = AtomicBool::new(false);
+    let (times, others, elapsed) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| time_lookups(&subject, &added, &is_done));
+        let start = Instant::now();
+        for first in (0..entries).step_by(BATCH as usize) {
+            let end = (first + BATCH).min(entries);
+            subject.put(first..end);
+            added.store(end, Ordering::Release);
+        }
+        let elapsed = start.elapsed();
+        is_done.store(true, Ordering::Release);
+        let (times, others) = reader.join().expect("the reader does not panic");
+        (times, others, elapsed)
+    });
+    let us = |ns: u64| ns as f64 / 1_000.0;
+    let quantiles = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+    let mut value: Map<_, _> = quantiles
+        .iter()
+        .map(|(name, quantile)| ((*name).to_owned(), json!(us(times.value_at_quantile(*quantile)))))
+        .collect();
+    value.insert("max".to_owned(), json!(us(times.max())));
+    value.insert("max_not_preempted".to_owned(), json!(us(others.max())));
+    value.insert("preempted".to_owned(), json!(times.len() - others.len()));
+    value.insert("lookups".to_owned(), json!(times.len()));
+    value.insert("entries_a_second".to_owned(), json!(entries as f64 / elapsed.as_secs_f64()));
+    let text = value.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>();
+    print(&format!("lookups while {entries} entries are added, us: {}\n", text.join(", ")));
+    value.into()
+}
+
+/// Times lookups of what was added; all of them, and those that were not preempted.
+fn time_lookups(
+    subject: &Fingerpost,
+    added: &AtomicU64,
+    is_done: &AtomicBool,
+) -> (Histogram<u64>, Histogram<u64>) {
+    let mut times = Histogram::new(3).expect("three digits");
+    let mut others = Histogram::new(3).expect("three digits");
+    let mut numbers = Numbers::new(9);
+    while !is_done.load(Ordering::Acquire) {
+        let known = added.load(Ordering::Acquire);
+        if known == 0 {
+            continue;
+        }
+        let keys: Vec<ContentKey> = Sample::new((0..256).map(|_| numbers.uniform(known))).keys;
+        let mut switches = switches();
+        for key in &keys {
+            let start = Instant::now();
+            let is_found = subject.find(key);
+            let ns = start.elapsed().as_nanos() as u64;
+            assert!(is_found);
+            times.record(ns).expect("any number is recorded");
+            let is_long = Duration::from_nanos(ns) > Duration::from_micros(20);
+            let before = switches;
+            if is_long {
+                switches = self::switches();
+            }
+            if !is_long || switches == before {
+                others.record(ns).expect("any number is recorded");
+            }
+        }
+    }
+    (times, others)
+}
+
+/// How often the system took the processor from this thread.
+fn switches() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+}
+
+fn show(entries: u64, names: &[&str], rows: &[(String, Vec<f64>)]) {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    let title = format!("{entries} entries, ns an entry");
+    table.set_header(std::iter::once(title.as_str()).chain(names.iter().copied()));
+    for (name, values) in rows {
+        let ours = values.first().copied().unwrap_or(f64::NAN);
+        let mut cells = vec![Cell::new(name)];
+        for (at, value) in values.iter().enumerate() {
+            let ratio = if at == 0 { String::new() } else { format!(" ({:.2}x)", value / ours) };
+            cells.push(Cell::new(format!("{value:.1}{ratio}")).set_alignment(CellAlignment::Right));
+        }
+        table.add_row(cells);
+    }
+    print(&format!("{table}\n"));
+}
+
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).expect("standard output is open");
+}
