@@ -45,8 +45,8 @@ pub fn app(
     let get = |path, handler| web::resource(path).route(handler);
     App::new()
         .app_data(state)
-        .service(get("/healthz", web::get().to(healthz)))
-        .service(get("/readyz", web::get().to(readyz)))
+        .service(get("/healthz", web::get().to(healthz)).route(web::head().to(healthz)))
+        .service(get("/readyz", web::get().to(readyz)).route(web::head().to(readyz)))
         .service(get("/metrics", web::get().to(metrics)))
         .default_service(web::to(unknown_path))
 }

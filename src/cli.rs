@@ -1,5 +1,7 @@
 //! The command line: `fingerpost serve`, `lookup` and `config`, one file each.
 //!
+//! The commands are programs, not a library: here, and only here, errors are `anyhow`'s.
+//!
 //! A command returns its exit code, or an error that is printed here once, with its causes, on
 //! standard error. Exit codes: 2 for a wrong command line or wrong settings, 1 for what failed
 //! later; `lookup` keeps 1 for "nobody has it", so all its errors are 2. A reader of standard
@@ -67,7 +69,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(
             with_settings(serve::ServeArgs::augment_args(Command::new("serve")))
-                .about("Serve the Routing V1 API, from files and from what is announced")
+                .about("Serve the Routing V1 API from files")
                 .after_help(short.clone())
                 .after_long_help(NAMES),
         )

@@ -3,9 +3,10 @@
 //! Labels are route templates, statuses and formats: never a CID, a peer or an address, so that
 //! the number of series is bounded whatever clients send.
 
+use std::fmt;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,7 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// The templates of the public API's paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
     /// `/routing/v1/providers/{cid}`.
     Providers,
@@ -31,7 +32,7 @@ pub enum Route {
 }
 
 /// The format of an answer's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BodyFormat {
     /// `application/json`.
     Json,
@@ -39,6 +40,37 @@ pub enum BodyFormat {
     Ndjson,
     /// Plain text, or no body.
     Other,
+}
+
+impl Route {
+    /// The template, as it stands in labels.
+    pub fn template(self) -> &'static str {
+        match self {
+            Self::Providers => "/routing/v1/providers/{cid}",
+            Self::Peers => "/routing/v1/peers/{peer-id}",
+            Self::Ipns => "/routing/v1/ipns/{name}",
+            Self::Announce => "/routing/v1/providers",
+            Self::ClosestPeers => "/routing/v1/dht/closest/peers/{key}",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.template().encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for BodyFormat {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Other => "other",
+        };
+        name.encode(encoder)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,7 +176,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("fingerpost");
         registry.register(
             "build",
-            "The version that is running.",
+            "The version that is running",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         let mut metrics = Self {
@@ -231,39 +263,39 @@ impl Metrics {
     fn register_requests(&mut self) {
         self.registry.register(
             "http_requests",
-            "Requests to the public API, by route, status and format of the answer.",
+            "Requests to the public API, by route, status and format of the answer",
             self.requests.clone(),
         );
         self.registry.register_with_unit(
             "http_request_duration",
-            "Time from a request's head to the answer's first byte.",
+            "Time from a request's head to the answer's first byte",
             Unit::Seconds,
             self.durations.clone(),
         );
         self.registry.register_with_unit(
             "http_answer",
-            "Size of answers' bodies.",
+            "Size of answers' bodies",
             Unit::Bytes,
             self.answer_bytes.clone(),
         );
         self.registry.register(
             "requests_in_flight",
-            "Requests to the public API that are being worked on.",
+            "Requests to the public API that are being worked on",
             self.in_flight.clone(),
         );
         self.registry.register(
             "records_served",
-            "Provider records that went into answers.",
+            "Provider records that went into answers",
             self.records_served.clone(),
         );
         self.registry.register(
             "rate_limited",
-            "Requests refused because their client asks too often.",
+            "Requests refused because their client asks too often",
             self.rate_limited.clone(),
         );
         self.registry.register(
             "rate_limit_clients",
-            "Clients whose request rate is remembered.",
+            "Clients whose request rate is remembered",
             self.rate_limit_clients.clone(),
         );
     }
@@ -271,44 +303,40 @@ impl Metrics {
     fn register_index(&mut self) {
         self.registry.register(
             "index_entries",
-            "(key, group) pairs in the index.",
+            "(key, group) pairs in the index",
             self.index_entries.clone(),
         );
-        self.registry.register("index_keys", "Keys in the index.", self.index_keys.clone());
-        self.registry.register("index_groups", "Groups in the index.", self.index_groups.clone());
+        self.registry.register("index_keys", "Keys in the index", self.index_keys.clone());
+        self.registry.register("index_groups", "Groups in the index", self.index_groups.clone());
         self.registry.register_with_unit(
             "index",
-            "Memory that the index takes up.",
+            "Memory that the index takes up",
             Unit::Bytes,
             self.index_bytes.clone(),
         );
     }
 
     fn register_imports(&mut self) {
-        self.registry.register("import_files", "Files read in.", self.import_files.clone());
+        self.registry.register("import_files", "Files read in", self.import_files.clone());
         self.registry.register(
             "import_items",
-            "Lines and blocks read from files.",
+            "Lines and blocks read from files",
             self.import_items.clone(),
         );
         self.registry.register(
             "import_records",
-            "Records taken in from files.",
+            "Records taken in from files",
             self.import_records.clone(),
         );
-        self.registry.register(
-            "import_keys",
-            "Keys taken in from files.",
-            self.import_keys.clone(),
-        );
+        self.registry.register("import_keys", "Keys taken in from files", self.import_keys.clone());
         self.registry.register(
             "import_addrs_dropped",
-            "Addresses left out of records because they are not multiaddrs.",
+            "Addresses left out of records because they are not multiaddrs",
             self.import_addrs_dropped.clone(),
         );
         self.registry.register(
             "import_rejected",
-            "Lines, records and blocks refused while reading files, by reason.",
+            "Lines, records and blocks refused while reading files, by reason",
             self.import_rejected.clone(),
         );
     }

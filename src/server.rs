@@ -27,6 +27,9 @@ use crate::store::{MemoryStore, Store};
 use listener::BoundSocket;
 use maintenance::Maintenance;
 
+/// Open connections on the admin listener: it is for an operator and a few scrapers.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
+
 /// What a server works with: made by [`Parts::new`] as a rule, by tests otherwise.
 pub struct Parts {
     /// Where announcements are kept.
@@ -181,11 +184,13 @@ impl Server {
     /// Stops accepting, finishes what is in flight within `shutdown_timeout`, and ends.
     pub async fn shutdown(self) {
         self.readiness.set_not_ready(Component::Listener);
-        if let Listener::Open(_, public) = self.public {
-            public.stop().await;
-        }
-        self.maintenance.stop().await;
-        self.admin.stop().await;
+        let stop_public = async {
+            if let Listener::Open(_, public) = self.public {
+                public.stop().await;
+            }
+        };
+        // Together, so that all of it takes no longer than the longest.
+        tokio::join!(stop_public, self.maintenance.stop(), self.admin.stop());
     }
 }
 
@@ -241,6 +246,7 @@ fn run_admin(
     let write_timeout = settings.write_timeout;
     let server = HttpServer::new(move || admin::app(state.clone()))
         .workers(1)
+        .max_connections(ADMIN_CONNECTIONS_MAX)
         .client_request_timeout(settings.client_timeout)
         .client_disconnect_timeout(settings.client_timeout)
         .keep_alive(keep_alive(settings.keep_alive))

@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
@@ -41,6 +42,26 @@ pub trait Store: Send + Sync + 'static {
 
     /// How much the store holds.
     fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>>;
+
+    /// Everything that the store holds and that is alive, as of one moment between this call and
+    /// the first item. Changes made meanwhile neither show nor wait. An error is the last item.
+    fn export(&self) -> ExportStream;
+}
+
+/// What [`Store::export`] gives: entries, some thousands at a time at most.
+pub type ExportStream = BoxStream<'static, Result<Vec<Exported>, StoreError>>;
+
+/// One (key, record) pair, as an import would bring it in again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// The content.
+    pub key: ContentKey,
+    /// The record as it was announced. Entries of one group share it.
+    pub record_json: Arc<str>,
+    /// The provider's name for the set of keys that this one belongs to.
+    pub context: ContextId,
+    /// When the entry lapses; `None`: it stays until it is removed.
+    pub expires_at_ms: Option<UnixMs>,
 }
 
 /// One question to a store.
@@ -119,8 +140,23 @@ pub struct StoreStats {
     pub keys: u64,
     /// Groups: interned (context, record, expiry).
     pub groups: u64,
+    /// Providers with at least one group.
+    pub providers: u64,
     /// Bytes of memory that the index takes up.
     pub bytes: u64,
+    /// The journal's size; `None` where the store keeps none.
+    pub journal: Option<JournalFigures>,
+}
+
+/// How much room the journal takes up on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalFigures {
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Those of them that compaction would drop.
+    pub garbage_bytes: u64,
+    /// Segments.
+    pub segments: u64,
 }
 
 /// Why a store did not do what it was asked.
@@ -137,6 +173,18 @@ pub enum StoreError {
     Unavailable {
         /// What is known of why.
         reason: String,
+    },
+    /// The disk is full. Nothing of the batch counts as taken in; reads go on.
+    #[error("the disk is full; writes go on when there is room again")]
+    NoSpace {
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The disk does not take writes. Nothing of the batch counts as taken in; reads go on.
+    #[error("the journal cannot be written")]
+    Io {
+        /// What the system says.
+        source: std::io::Error,
     },
 }
 

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use super::client_address::{ClientAddress, client_address};
 use super::error::ApiError;
 use super::request_id::RequestId;
-use super::{ApiState, cors};
+use super::{ApiState, cors, routes};
 use crate::clock::Stopwatch;
 use crate::metrics::{BodyFormat, FinishedRequest, Route};
 
@@ -31,7 +31,7 @@ pub(super) struct Context(Rc<ContextInner>);
 struct ContextInner {
     request_id: RequestId,
     client: ClientAddress,
-    route: Cell<Route>,
+    route: Route,
     format: Cell<BodyFormat>,
 }
 
@@ -47,11 +47,6 @@ impl Context {
 
     pub(super) fn request_id(&self) -> &RequestId {
         &self.0.request_id
-    }
-
-    /// Tells the metrics where the request went.
-    pub(super) fn set_route(&self, route: Route) {
-        self.0.route.set(route);
     }
 
     /// Tells the metrics which format the answer has.
@@ -90,7 +85,7 @@ fn context(request: &ServiceRequest, state: &ApiState) -> Context {
     Context(Rc::new(ContextInner {
         request_id: state.request_ids.kept_or_new(own_id),
         client: client(request, state),
-        route: Cell::new(Route::Unknown),
+        route: routes::of(request.path()),
         format: Cell::new(BodyFormat::Other),
     }))
 }
@@ -181,7 +176,7 @@ fn finish(
     let duration = stopwatch.elapsed();
     let status = response.status().as_u16();
     state.metrics.request_finished(FinishedRequest {
-        route: context.0.route.get(),
+        route: context.0.route,
         status,
         format: context.0.format.get(),
         duration,

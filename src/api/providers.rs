@@ -7,7 +7,7 @@ use super::answer::ListName;
 use super::edge::{self, Context};
 use super::error::ApiError;
 use super::{ApiState, path_segment};
-use crate::metrics::{BodyFormat, Route};
+use crate::metrics::BodyFormat;
 use crate::resolve::Lookup;
 use crate::types::{ContentKey, Filter};
 
@@ -16,7 +16,6 @@ const OFFERED: &str = "application/json, application/x-ndjson";
 
 /// Answers one lookup.
 pub(super) async fn get(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
-    Context::of(&request).set_route(Route::Providers);
     edge::answer(&request, find(&request, &state)).await
 }
 

@@ -18,6 +18,23 @@ const CLOSEST_PEERS: &str = "/routing/v1/dht/closest/peers/{key}";
 /// The methods of a resource that can be read.
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 
+/// Which of the templates a path is of, whatever becomes of its request.
+pub(super) fn of(path: &str) -> Route {
+    let is_id = |rest: &str| !rest.is_empty() && !rest.contains('/');
+    let Some(rest) = path.strip_prefix("/routing/v1/") else { return Route::Unknown };
+    match rest.split_once('/') {
+        None if rest == "providers" => Route::Announce,
+        Some(("providers", "")) => Route::Announce,
+        Some(("providers", id)) if is_id(id) => Route::Providers,
+        Some(("peers", id)) if is_id(id) => Route::Peers,
+        Some(("ipns", id)) if is_id(id) => Route::Ipns,
+        Some(("dht", rest)) if rest.strip_prefix("closest/peers/").is_some_and(is_id) => {
+            Route::ClosestPeers
+        }
+        _ => Route::Unknown,
+    }
+}
+
 /// Adds every route to an actix application.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
@@ -28,10 +45,10 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
                 .route(options())
                 .default_service(web::to(method_not_supported)),
         )
-        .service(not_offered(&ANNOUNCE, Route::Announce, "announcing providers"))
-        .service(not_offered(&[PEERS], Route::Peers, "looking up peers"))
-        .service(not_offered(&[IPNS], Route::Ipns, "IPNS"))
-        .service(not_offered(&[CLOSEST_PEERS], Route::ClosestPeers, "looking up the closest peers"))
+        .service(not_offered(&ANNOUNCE, "announcing providers"))
+        .service(not_offered(&[PEERS], "looking up peers"))
+        .service(not_offered(&[IPNS], "IPNS"))
+        .service(not_offered(&[CLOSEST_PEERS], "looking up the closest peers"))
         .default_service(web::to(unknown_path));
 }
 
@@ -39,9 +56,9 @@ fn options() -> actix_web::Route {
     web::route().method(actix_web::http::Method::OPTIONS).to(async || cors::preflight())
 }
 
-fn not_offered(paths: &[&'static str], route: Route, what: &'static str) -> actix_web::Resource {
+fn not_offered(paths: &[&'static str], what: &'static str) -> actix_web::Resource {
     let refuse = move |request: HttpRequest| {
-        std::future::ready(refuse(&request, route, &ApiError::NotOffered { what }))
+        std::future::ready(refuse(&request, &ApiError::NotOffered { what }))
     };
     web::resource(paths.to_vec()).route(options()).default_service(web::to(refuse))
 }
@@ -49,15 +66,13 @@ fn not_offered(paths: &[&'static str], route: Route, what: &'static str) -> acti
 async fn method_not_supported(request: HttpRequest) -> HttpResponse {
     let method = request.method().to_string();
     let error = ApiError::MethodNotSupported { method, allow: READ_METHODS };
-    refuse(&request, Route::Providers, &error)
+    refuse(&request, &error)
 }
 
 async fn unknown_path(request: HttpRequest) -> HttpResponse {
-    refuse(&request, Route::Unknown, &ApiError::UnknownPath)
+    refuse(&request, &ApiError::UnknownPath)
 }
 
-fn refuse(request: &HttpRequest, route: Route, error: &ApiError) -> HttpResponse {
-    let context = Context::of(request);
-    context.set_route(route);
-    error.to_response(context.request_id())
+fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    error.to_response(Context::of(request).request_id())
 }

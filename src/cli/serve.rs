@@ -2,7 +2,8 @@
 //!
 //! Both addresses are taken before files are read, so that a port in use is known at once; the
 //! public is let in when everything is read. SIGTERM and SIGINT end the command with exit code 0,
-//! after what is in flight is finished, or at once while files are still being read.
+//! after what is in flight is finished, or at once while files are still being read or when a second
+//! signal comes. A reader of standard output that goes away does not end the server.
 
 mod import;
 
@@ -59,8 +60,8 @@ pub(crate) struct ServeArgs {
 
 const CAR: &str = "Imported CAR files";
 
-/// Files that are open beside the connections: listeners, logs, files being read.
-const OTHER_OPEN_FILES: u64 = 64;
+/// Files that are open beside the public connections: the admin listener's, logs, files being read.
+const OTHER_OPEN_FILES: u64 = 512;
 
 /// How long the threads that read files may take to end when the command is interrupted.
 const ABANDON_AFTER: Duration = Duration::from_millis(100);
@@ -88,6 +89,7 @@ async fn serve(settings: Settings, imports: Imports) -> anyhow::Result<ExitCode>
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let parts = Parts::new(&settings, Clock::System);
     let mut server = Server::bind(settings, parts)?;
+    tracing::info!(files = imports.count(), "importing");
     let example = tokio::select! {
         imported = imports.run(server.store().clone(), server.metrics().clone()) => imported?,
         signal = signals.next() => {
@@ -96,14 +98,18 @@ async fn serve(settings: Settings, imports: Imports) -> anyhow::Result<ExitCode>
         }
     };
     server.open()?;
-    announce_addresses(&server, example.as_ref(), &mut io::stdout().lock())?;
+    if let Err(error) = announce_addresses(&server, example.as_ref(), &mut io::stdout().lock()) {
+        tracing::warn!(%error, "nobody reads standard output");
+    }
     tracing::info!(public = %server.public_addr(), admin = %server.admin_addr(), "serving");
     tokio::select! {
         error = server.stopped() => return Err(error.into()),
         signal = signals.next() => tracing::info!(signal, "stopping"),
     }
-    server.shutdown().await;
-    tracing::info!("stopped");
+    tokio::select! {
+        () = server.shutdown() => tracing::info!("stopped"),
+        signal = signals.next() => tracing::warn!(signal, "stopped without waiting for requests"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -143,6 +143,9 @@ pub struct Settings {
     pub trusted_proxies: Networks,
 
     /// Open connections on the public listener: at least 1
+    ///
+    /// Shared evenly among the workers, at least one each; further ones wait until it is their
+    /// turn.
     #[arg(long, value_name = "COUNT", default_value = "10000", help_heading = CLIENTS,
         hide_short_help = true)]
     pub connections_max: usize,
@@ -152,7 +155,7 @@ pub struct Settings {
         hide_short_help = true)]
     pub header_bytes_max: usize,
 
-    /// Bytes of a request's body: at least 1; past it the answer is 413
+    /// Bytes of a request's body, as its Content-Length says: at least 1; past it the answer is 413
     #[arg(long, value_name = "BYTES", default_value = "1048576", help_heading = CLIENTS,
         hide_short_help = true)]
     pub body_bytes_max: usize,

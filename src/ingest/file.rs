@@ -29,7 +29,7 @@ pub(super) use open::Position;
 /// The default of [`ImportOptions::line_bytes_max`]: a line with thousands of usual records.
 pub const LINE_BYTES_MAX_DEFAULT: usize = 4 << 20;
 
-/// The default of [`ImportOptions::record_bytes_max`]: 4,096 addresses of 64 bytes.
+/// The default of [`ImportOptions::record_bytes_max`]: a thousand addresses of 64 bytes.
 pub const RECORD_BYTES_MAX_DEFAULT: usize = 64 << 10;
 
 /// What a file holds.

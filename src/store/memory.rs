@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 
 use super::{
-    Announcement, Applied, ContextId, Found, Lookup, Removed, Store, StoreError, StoreStats, Swept,
+    Announcement, Applied, ContextId, ExportStream, Found, Lookup, Removed, Store, StoreError,
+    StoreStats, Swept,
 };
 use crate::clock::Clock;
 use crate::index::{GroupSpec, Index, IndexError};
@@ -91,10 +92,17 @@ impl Store for MemoryStore {
                 entries: stats.entries,
                 keys: stats.keys,
                 groups: stats.groups,
+                providers: 0,
                 bytes: stats.bytes,
+                journal: None,
             })
         }
         .boxed()
+    }
+
+    fn export(&self) -> ExportStream {
+        let reason = "this store keeps no keys, only fingerprints of them".to_owned();
+        stream::iter([Err(StoreError::Unavailable { reason })]).boxed()
     }
 }
 

@@ -145,7 +145,9 @@ impl Terms {
         let mut terms = Vec::new();
         let mut count = 0;
         for (_, value) in values {
-            for term in value.split(',').map(str::trim).filter(|term| !term.is_empty()) {
+            // A lone `!` denies nothing, and so says nothing.
+            let all = value.split(',').map(str::trim);
+            for term in all.filter(|term| !term.trim_start_matches('!').is_empty()) {
                 let chars = term.chars().count();
                 if chars > TERM_CHARS_MAX {
                     return Err(FilterError::TermTooLong { parameter, chars });

@@ -11,6 +11,12 @@ use super::addr::ProtocolSet;
 use super::peer::PeerId;
 use super::record::{AddrsLayout, ProviderRecord, Schema};
 
+/// The most addresses that a record has after uniting; positions of addresses have 16 bits.
+const ADDRS_UNITED_MAX: usize = 4096;
+
+/// A record of more bytes takes no more addresses in.
+const JSON_UNITED_BYTES_MAX: usize = 128 << 10;
+
 /// The schema that records are served in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AnswerSchema {
@@ -124,21 +130,22 @@ impl ReadyRecord {
     }
 
     /// The same record with the addresses of `other` after its own, each once; `None` when it has
-    /// them all. `other` must have the same identity.
+    /// them all, or as many as a record may have. `other` must have the same identity.
     pub fn with_addrs_of(&self, other: &Self) -> Option<Self> {
         debug_assert_eq!(self.identity, other.identity);
         let (ours, theirs) = (self.addrs.as_ref()?, other.addrs.as_ref()?);
         let known: HashSet<&str> = ours.items.iter().map(|item| self.item(item)).collect();
         let new: Vec<_> =
             theirs.items.iter().filter(|item| !known.contains(other.item(item))).collect();
-        if new.is_empty() {
+        let room = ADDRS_UNITED_MAX.saturating_sub(ours.items.len());
+        if new.is_empty() || room == 0 || self.json.len() > JSON_UNITED_BYTES_MAX {
             return None;
         }
         let (head, tail) = self.json.split_at(ours.end as usize);
         let mut json = String::with_capacity(self.json.len() + other.json.len());
         json.push_str(head);
         let mut items = ours.items.to_vec();
-        for item in new {
+        for item in new.into_iter().take(room) {
             if !items.is_empty() {
                 json.push(',');
             }

@@ -115,7 +115,8 @@ impl ProviderRecord {
     pub fn parse(json: &str, unparsable: UnparsableAddrs) -> Result<ParsedRecord, RecordError> {
         let json = json.trim();
         let mut fields = Fields::read(json, unparsable)?;
-        let schema = fields.string("Schema")?.ok_or(RecordError::Missing("Schema"))?;
+        let schema = fields.string("Schema")?.filter(|schema| !schema.is_empty());
+        let schema = schema.ok_or(RecordError::Missing("Schema"))?;
         let record = match schema.as_str() {
             bitswap::SCHEMA => Self::Bitswap(BitswapRecord::from_fields(&mut fields)?),
             graphsync::SCHEMA => Self::Graphsync(GraphsyncRecord::from_fields(&mut fields)?),

@@ -185,9 +185,11 @@ async fn connections_past_the_limit_wait_and_are_served() {
     });
     let server = server.start().await;
     let idle: Vec<_> =
-        (0..6).map(|_| std::net::TcpStream::connect(server.addr()).unwrap()).collect();
-    // The idle ones are cut one by one, and then it is the turn of this one.
+        (0..4).map(|_| std::net::TcpStream::connect(server.addr()).unwrap()).collect();
+    // The idle ones hold both places for a second, two by two; then it is the turn of this one.
+    let start = std::time::Instant::now();
     assert_eq!(server.providers(CID).await.status(), 404);
+    assert!(start.elapsed() > std::time::Duration::from_millis(900), "{:?}", start.elapsed());
     drop(idle);
     server.shutdown().await;
 }

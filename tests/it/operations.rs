@@ -45,12 +45,24 @@ async fn requests_are_counted_by_route_status_and_format() {
     server.get("/nowhere").await;
     server.get("/routing/v1/peers/x").await;
     for (series, value) in [
-        (r#"fingerpost_http_requests_total{route="Providers",status="200",format="Json"}"#, 3.0),
-        (r#"fingerpost_http_requests_total{route="Providers",status="422",format="Other"}"#, 1.0),
-        (r#"fingerpost_http_requests_total{route="Unknown",status="400",format="Other"}"#, 1.0),
-        (r#"fingerpost_http_requests_total{route="Peers",status="501",format="Other"}"#, 1.0),
-        (r#"fingerpost_http_request_duration_seconds_count{route="Providers"}"#, 4.0),
-        (r#"fingerpost_http_answer_bytes_count{route="Providers"}"#, 4.0),
+        (
+            r#"fingerpost_http_requests_total{route="/routing/v1/providers/{cid}",status="200",format="json"}"#,
+            3.0,
+        ),
+        (
+            r#"fingerpost_http_requests_total{route="/routing/v1/providers/{cid}",status="422",format="other"}"#,
+            1.0,
+        ),
+        (r#"fingerpost_http_requests_total{route="unknown",status="400",format="other"}"#, 1.0),
+        (
+            r#"fingerpost_http_requests_total{route="/routing/v1/peers/{peer-id}",status="501",format="other"}"#,
+            1.0,
+        ),
+        (
+            r#"fingerpost_http_request_duration_seconds_count{route="/routing/v1/providers/{cid}"}"#,
+            4.0,
+        ),
+        (r#"fingerpost_http_answer_bytes_count{route="/routing/v1/providers/{cid}"}"#, 4.0),
         ("fingerpost_records_served_total", 6.0),
         ("fingerpost_index_entries", 2.0),
         ("fingerpost_index_keys", 1.0),
@@ -72,7 +84,9 @@ async fn metrics_are_open_metrics_text_with_a_sentence_for_each() {
     assert!(text.ends_with("# EOF\n"));
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let name = line.split(' ').nth(2).unwrap();
-        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+        let help = text.lines().find(|line| line.starts_with(&format!("# HELP {name} ")));
+        let help = help.unwrap_or_else(|| panic!("{name} has no sentence"));
+        assert!(help.ends_with('.') && !help.ends_with(".."), "{help}");
     }
     server.shutdown().await;
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::harness::{CID, PEER};
 
@@ -144,6 +144,20 @@ fn the_access_log_has_one_line_a_request_with_its_id() {
 }
 
 #[test]
+fn a_reader_of_its_output_that_goes_away_does_not_end_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = serve(folder.path());
+    command.args(["--import", "examples/providers.ndjson"]);
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(log.any(|line| line.unwrap().contains("\"serving\"")), "it serves all the same");
+    let id = child.id().to_string();
+    assert!(Command::new("kill").arg(&id).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn sigint_ends_it_with_0_too() {
     let folder = tempfile::tempdir().unwrap();
     let serving = Serving::start(serve(folder.path()));
@@ -159,11 +173,13 @@ fn a_signal_ends_an_import_at_once() {
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(line(CID).as_bytes()).unwrap();
-    // The first line of the log comes after the signals are listened for only by a little.
-    std::thread::sleep(Duration::from_millis(500));
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(log.any(|line| line.unwrap().contains("importing")), "it says that it imports");
     let id = child.id().to_string();
+    let start = Instant::now();
     assert!(Command::new("kill").arg(&id).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     drop(stdin);
 }
 
@@ -190,8 +206,13 @@ fn damaged_files_are_reported_and_the_rest_is_served() {
     serving.signal("TERM");
     let (code, stderr) = serving.end();
     assert_eq!(code, Some(0));
-    for place in ["bad.ndjson:2: ", "bad.ndjson:3: ", "bad.car: cut short at byte "] {
+    for place in
+        ["bad.ndjson:2: ", "bad.ndjson:3: ", "bad.car: cut short at byte ", "bad.car: 0 blocks"]
+    {
         assert!(stderr.contains(place), "{place} in {stderr}");
+    }
+    for line in stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("off a terminal the log is JSON");
     }
 }
 

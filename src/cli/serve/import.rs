@@ -17,8 +17,8 @@ use super::ServeArgs;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::{
-    BarObserver, CarFlags, ImportCounts, ImportError, ImportObserver, ImportOptions, LineObserver,
-    car_record, import_file,
+    BarObserver, CarFlags, ImportCounts, ImportError, ImportObserver, ImportOptions, ImportSummary,
+    LineObserver, car_record, import_file,
 };
 use crate::metrics::{ImportedFile, Metrics};
 use crate::store::{Announcement, Store};
@@ -57,6 +57,11 @@ impl Imports {
         Ok(Self { files: args.import.clone(), options })
     }
 
+    /// How many files there are to read.
+    pub(super) fn count(&self) -> usize {
+        self.files.len()
+    }
+
     /// Reads the files one after the other into `store`, on a thread that may block. Returns one of
     /// the keys, as an example.
     pub(super) async fn run(
@@ -91,20 +96,16 @@ impl Imports {
         };
         let mut observer = observer();
         match import_file(path, &self.options, &mut sink, &mut *observer) {
-            Ok(summary) => {
-                count(metrics, &summary.counts);
-                writeln!(io::stdout(), "imported {summary}")?;
-            }
+            Ok(summary) => report(metrics, &summary),
             Err(failure) => {
                 if let Some(summary) = &failure.summary {
-                    count(metrics, &summary.counts);
+                    report(metrics, summary);
                 }
                 if self.options.strict || matches!(failure.error, ImportError::Store { .. }) {
                     return Err(failure.into());
                 }
                 // A damaged file must not keep the rest from being served.
-                writeln!(io::stderr(), "error: {}", with_causes(&*failure))?;
-                tracing::error!(file = %path.display(), error = with_causes(&*failure), "import failed");
+                tracing::error!(error = with_causes(&*failure), "not all of a file is imported");
             }
         }
         Ok(())
@@ -131,15 +132,20 @@ fn observer() -> Box<dyn ImportObserver> {
     if io::stderr().is_terminal() {
         return Box::new(BarObserver::on_stderr());
     }
-    Box::new(LineObserver::new(Clock::System, |line: &str| {
-        // There is nowhere left to say that printing failed.
-        let _unprintable = writeln!(io::stderr(), "{line}");
-    }))
+    Box::new(LineObserver::new(Clock::System, |line: &str| tracing::info!("{line}")))
 }
 
 fn with_causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Says what a file brought: on standard output, and in the log unless a person reads both.
+fn report(metrics: &Metrics, summary: &ImportSummary) {
+    count(metrics, &summary.counts);
+    if writeln!(io::stdout(), "imported {summary}").is_err() || !io::stderr().is_terminal() {
+        tracing::info!("imported {summary}");
+    }
 }
 
 fn count(metrics: &Metrics, counts: &ImportCounts) {

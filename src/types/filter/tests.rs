@@ -75,6 +75,7 @@ fn kept(query: &str) -> Option<Vec<&'static str>> {
 #[case::both_hold("transport=tcp&filter-addrs=!ws,!wss", Some(vec!["tcp", "relay-tcp"]))]
 #[case::empty_value("filter-addrs=&transport=&filter-protocols=", Some(vec!["tcp", "quic", "ws", "relay-tcp", "relay-quic", "relay-wt", "wss", "wt"]))]
 #[case::only_commas("filter-addrs=,,", Some(vec!["tcp", "quic", "ws", "relay-tcp", "relay-quic", "relay-wt", "wss", "wt"]))]
+#[case::lone_negation("filter-addrs=!,wss,!", Some(vec!["wss"]))]
 #[case::helia_in_browsers("filter-addrs=https%2Cwebtransport%2Cwebrtc%2Cwebrtc-direct%2Cwss%2Ctls", Some(vec!["relay-wt", "wss", "wt"]))]
 fn the_examples_hold(#[case] query: &str, #[case] expected: Option<Vec<&str>>) {
     assert_eq!(kept(query), expected);

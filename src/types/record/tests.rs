@@ -119,6 +119,7 @@ fn what_is_no_record_says_why() {
         ("{".to_owned(), "not a JSON object"),
         ("{} {}".to_owned(), "not a JSON object"),
         ("{}".to_owned(), "the record has no `Schema`"),
+        (r#"{"Schema":""}"#.to_owned(), "the record has no `Schema`"),
         (r#"{"Schema":1}"#.to_owned(), "`Schema` must be a string"),
         (r#"{"Schema":"peer"}"#.to_owned(), "the record has no `ID`"),
         (r#"{"Schema":"peer","ID":""}"#.to_owned(), "`ID` is not a peer ID"),
