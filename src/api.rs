@@ -15,13 +15,15 @@ mod rate_limit;
 mod request_id;
 mod routes;
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::{App, Error, HttpRequest, web};
+use actix_web::{App, Error, web};
 use ipnet::IpNet;
 
 use crate::clock::Clock;
@@ -93,11 +95,13 @@ pub fn app(
         InitError = (),
     >,
 > {
+    // Counted by each worker for itself: one count for all would be a cache line that they fight for.
+    let of_worker = Rc::new(state.clone());
     App::new()
         .app_data(state)
         .configure(routes::configure)
         .wrap(cors::middleware())
-        .wrap(from_fn(edge::serve))
+        .wrap(from_fn(move |request, next| edge::serve(of_worker.clone(), request, next)))
 }
 
 fn limiter(settings: &Settings) -> Option<RateLimiter> {
@@ -110,12 +114,8 @@ fn limiter(settings: &Settings) -> Option<RateLimiter> {
     }))
 }
 
-/// A segment of the request's path, percent-decoded. The router has decoded all but the characters
-/// that would have changed the path's shape.
-fn path_segment(request: &HttpRequest, name: &str) -> Result<String, String> {
-    let segment = request.match_info().get(name).unwrap_or_default();
-    percent_encoding::percent_decode_str(segment)
-        .decode_utf8()
-        .map(|text| text.into_owned())
-        .map_err(|_| "not UTF-8".to_owned())
+/// A segment of a request's path, percent-decoded. Before that the router has decoded all but the
+/// characters that would have changed the path's shape.
+fn decode_segment(segment: &str) -> Result<Cow<'_, str>, String> {
+    percent_encoding::percent_decode_str(segment).decode_utf8().map_err(|_| "not UTF-8".to_owned())
 }

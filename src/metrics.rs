@@ -106,9 +106,9 @@ pub struct FinishedRequest {
 }
 
 /// A request that is being worked on.
-pub struct InFlight(Gauge);
+pub struct InFlight<'a>(&'a Gauge);
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -215,9 +215,9 @@ impl Metrics {
 
     /// Counts a request as in flight until what this returns is dropped, also when its client goes
     /// away first.
-    pub fn request_started(&self) -> InFlight {
+    pub fn request_started(&self) -> InFlight<'_> {
         self.in_flight.inc();
-        InFlight(self.in_flight.clone())
+        InFlight(&self.in_flight)
     }
 
     /// Counts records that went into answers.
