@@ -15,18 +15,20 @@ mod rate_limit;
 mod request_id;
 mod routes;
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::{App, Error, HttpRequest, web};
+use actix_web::{App, Error, web};
 use ipnet::IpNet;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WorkerCounts};
 use crate::resolve::Resolver;
 use answer::AnswerPolicy;
 use rate_limit::{RateLimiter, RateLimits};
@@ -81,7 +83,14 @@ impl ApiState {
     }
 }
 
-/// The actix application of the public API.
+/// What one worker works with. Requests hold it by a count of the worker's own: one count for all
+/// workers would be a cache line that they fight for.
+struct Worker {
+    state: web::Data<ApiState>,
+    counts: Arc<WorkerCounts>,
+}
+
+/// The actix application of the public API: one for each worker.
 pub fn app(
     state: web::Data<ApiState>,
 ) -> App<
@@ -93,11 +102,12 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let worker = Rc::new(Worker { counts: state.metrics.worker(), state: state.clone() });
     App::new()
         .app_data(state)
         .configure(routes::configure)
         .wrap(cors::middleware())
-        .wrap(from_fn(edge::serve))
+        .wrap(from_fn(move |request, next| edge::serve(worker.clone(), request, next)))
 }
 
 fn limiter(settings: &Settings) -> Option<RateLimiter> {
@@ -110,12 +120,8 @@ fn limiter(settings: &Settings) -> Option<RateLimiter> {
     }))
 }
 
-/// A segment of the request's path, percent-decoded. The router has decoded all but the characters
-/// that would have changed the path's shape.
-fn path_segment(request: &HttpRequest, name: &str) -> Result<String, String> {
-    let segment = request.match_info().get(name).unwrap_or_default();
-    percent_encoding::percent_decode_str(segment)
-        .decode_utf8()
-        .map(|text| text.into_owned())
-        .map_err(|_| "not UTF-8".to_owned())
+/// A segment of a request's path, percent-decoded. Before that the router has decoded all but the
+/// characters that would have changed the path's shape.
+fn decode_segment(segment: &str) -> Result<Cow<'_, str>, String> {
+    percent_encoding::percent_decode_str(segment).decode_utf8().map_err(|_| "not UTF-8".to_owned())
 }

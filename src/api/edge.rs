@@ -1,5 +1,7 @@
 //! Around every request of the public API: its id, the limits, the headers that every answer has,
 //! the metrics and the access log; and a net under handlers that panic.
+//!
+//! Lookups go from here to their handler; everything else goes through actix's router.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,13 +13,13 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use futures_util::FutureExt;
 
 use super::client_address::{ClientAddress, client_address};
 use super::error::ApiError;
 use super::request_id::RequestId;
-use super::{ApiState, cors, routes};
+use super::{ApiState, Worker, cors, providers, routes};
 use crate::clock::Stopwatch;
 use crate::metrics::{BodyFormat, FinishedRequest, Route};
 
@@ -25,69 +27,72 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What the edge knows of a request, for its handler.
-#[derive(Clone)]
-pub(super) struct Context(Rc<ContextInner>);
-
-struct ContextInner {
+pub(super) struct Context {
     request_id: RequestId,
     client: ClientAddress,
     route: Route,
     format: Cell<BodyFormat>,
+    records: Cell<u64>,
 }
 
 impl Context {
-    /// The context that [`serve`] gave the request.
-    pub(super) fn of(request: &HttpRequest) -> Self {
+    /// The context that [`serve`] gave a request that went through the router.
+    pub(super) fn of(request: &HttpRequest) -> Rc<Self> {
         request
             .extensions()
-            .get::<Self>()
+            .get::<Rc<Self>>()
             .cloned()
             .expect("the edge gives every request a context before its handler runs")
     }
 
     pub(super) fn request_id(&self) -> &RequestId {
-        &self.0.request_id
+        &self.request_id
     }
 
     /// Tells the metrics which format the answer has.
     pub(super) fn set_format(&self, format: BodyFormat) {
-        self.0.format.set(format);
+        self.format.set(format);
+    }
+
+    /// Tells the metrics how many provider records the answer has.
+    pub(super) fn set_records(&self, records: u64) {
+        self.records.set(records);
     }
 }
 
 /// The middleware.
 pub(super) async fn serve(
+    worker: Rc<Worker>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let stopwatch = Stopwatch::start();
-    let state = request
-        .app_data::<web::Data<ApiState>>()
-        .cloned()
-        .expect("the API is never configured without its state");
-    let _in_flight = state.metrics.request_started();
-    let context = context(&request, &state);
+    let _in_flight = worker.counts.request_started();
+    let state = &worker.state;
+    let context = context(&request, state);
+    if let Err(error) = admit(&request, state, context.client) {
+        let response = error.to_response(context.request_id());
+        return Ok(finish(&worker, &context, request.into_response(response), stopwatch));
+    }
+    if let Some(cid) = routes::looked_up(&request) {
+        let response = providers::get(request.request(), state, &context, cid).await;
+        return Ok(finish(&worker, &context, request.into_response(response), stopwatch));
+    }
+    let context = Rc::new(context);
     request.extensions_mut().insert(context.clone());
-    let mut response = match admit(&request, &state, context.0.client) {
-        Ok(()) => next.call(request).await?.map_into_boxed_body(),
-        Err(error) => {
-            let response = error.to_response(context.request_id());
-            request.into_response(response).map_into_boxed_body()
-        }
-    };
-    add_headers(&mut response, &context);
-    finish(&state, &context, &response, stopwatch);
-    Ok(response)
+    let response = next.call(request).await?.map_into_boxed_body();
+    Ok(finish(&worker, &context, response, stopwatch))
 }
 
 fn context(request: &ServiceRequest, state: &ApiState) -> Context {
     let own_id = request.headers().get(X_REQUEST_ID).map(HeaderValue::as_bytes);
-    Context(Rc::new(ContextInner {
+    Context {
         request_id: state.request_ids.kept_or_new(own_id),
         client: client(request, state),
         route: routes::of(request.path()),
         format: Cell::new(BodyFormat::Other),
-    }))
+        records: Cell::new(0),
+    }
 }
 
 fn client(request: &ServiceRequest, state: &ApiState) -> ClientAddress {
@@ -133,14 +138,14 @@ fn declared_body_bytes(request: &ServiceRequest) -> Option<u64> {
 
 /// Awaits a handler's work, and turns whatever comes of it, a panic included, into an answer.
 pub(super) async fn answer(
-    request: &HttpRequest,
+    context: &Context,
     work: impl Future<Output = Result<HttpResponse, ApiError>>,
 ) -> HttpResponse {
     let result = AssertUnwindSafe(work)
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(ApiError::Panicked(panic_text(panic.as_ref()).to_owned())));
-    result.unwrap_or_else(|error| error.to_response(Context::of(request).request_id()))
+    result.unwrap_or_else(|error| error.to_response(context.request_id()))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -148,7 +153,34 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-fn add_headers(response: &mut ServiceResponse<actix_web::body::BoxBody>, context: &Context) {
+/// What every answer goes through on its way out.
+fn finish(
+    worker: &Worker,
+    context: &Context,
+    mut response: ServiceResponse,
+    stopwatch: Stopwatch,
+) -> ServiceResponse {
+    add_headers(&mut response, context);
+    let body_bytes = match response.response().body().size() {
+        BodySize::Sized(bytes) => bytes,
+        BodySize::None | BodySize::Stream => 0,
+    };
+    let finished = FinishedRequest {
+        route: context.route,
+        status: response.status().as_u16(),
+        format: context.format.get(),
+        duration: stopwatch.elapsed(),
+        body_bytes,
+        records: context.records.get(),
+    };
+    worker.counts.request_finished(finished);
+    if worker.state.access_log {
+        log(context, response.request(), &finished);
+    }
+    response
+}
+
+fn add_headers(response: &mut ServiceResponse, context: &Context) {
     let is_options = response.request().method() == Method::OPTIONS;
     if is_options && response.status() == StatusCode::OK {
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
@@ -163,35 +195,15 @@ fn add_headers(response: &mut ServiceResponse<actix_web::body::BoxBody>, context
     }
 }
 
-fn finish(
-    state: &ApiState,
-    context: &Context,
-    response: &ServiceResponse<actix_web::body::BoxBody>,
-    stopwatch: Stopwatch,
-) {
-    let body_bytes = match response.response().body().size() {
-        BodySize::Sized(bytes) => bytes,
-        BodySize::None | BodySize::Stream => 0,
-    };
-    let duration = stopwatch.elapsed();
-    let status = response.status().as_u16();
-    state.metrics.request_finished(FinishedRequest {
-        route: context.0.route,
-        status,
-        format: context.0.format.get(),
-        duration,
-        body_bytes,
-    });
-    if state.access_log {
-        tracing::info!(
-            request_id = context.request_id().as_str(),
-            client = %context.0.client.ip,
-            method = response.request().method().as_str(),
-            path = response.request().path(),
-            status,
-            body_bytes,
-            duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-            "request"
-        );
-    }
+fn log(context: &Context, request: &HttpRequest, finished: &FinishedRequest) {
+    tracing::info!(
+        request_id = context.request_id().as_str(),
+        client = %context.client.ip,
+        method = request.method().as_str(),
+        path = request.path(),
+        status = finished.status,
+        body_bytes = finished.body_bytes,
+        duration_us = u64::try_from(finished.duration.as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
 }

@@ -1,0 +1,132 @@
+//! The servers as processes: started on free ports of loopback, killed when dropped; and what the
+//! system says about them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use super::bare;
+use super::data::{self, Data};
+use super::target::Answer;
+
+/// Requests a second that the rate limit admits: it works, and refuses nothing.
+const RATE_LIMIT: &str = "100000000";
+
+/// The length of the kernel's clock tick that /proc counts in: `sysconf(_SC_CLK_TCK)` is 100 on
+/// every Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A server.
+pub(crate) struct Process {
+    child: Child,
+    addr: SocketAddr,
+    // Kept open: a server that cannot write what it says would end.
+    _stdout: BufReader<ChildStdout>,
+}
+
+/// CPU time that a process has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuTime {
+    /// By the scheduler's clock, to the nanosecond.
+    pub(crate) total: Duration,
+    /// By ticks: says how the total divides.
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+}
+
+impl Process {
+    /// The real server with the data, and every setting at its default but those that would refuse
+    /// or bypass: loopback is not exempt from the rate limit, whose cost therefore counts.
+    pub(crate) fn fingerpost(folder: &Path, data: &Data, workers: usize) -> anyhow::Result<Self> {
+        let (provider, addrs) = data::car_provider();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fingerpost"));
+        command
+            .env_clear()
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args(["--workers", &workers.to_string(), "--log", "warn"])
+            .args(["--rate-limit", RATE_LIMIT, "--rate-limit-burst", RATE_LIMIT])
+            .args(["--rate-limit-exempt", ""])
+            .arg("--data-dir")
+            .arg(folder.join("data"))
+            .arg("--import")
+            .args([&data.car, &data.ndjson])
+            .args(["--provider", &provider, "--addr"])
+            .args(addrs)
+            .stdin(Stdio::null());
+        Self::start(command, &[])
+    }
+
+    /// The reference: this program again, by another name.
+    pub(crate) fn bare(answer: &Answer, workers: usize) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env_clear().args([bare::ARGUMENT, &workers.to_string()]).stdin(Stdio::piped());
+        Self::start(command, answer.bytes())
+    }
+
+    fn start(mut command: Command, input: &[u8]) -> anyhow::Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start a server")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input)?;
+        }
+        let mut stdout = BufReader::new(child.stdout.take().context("its output is piped")?);
+        let mut line = String::new();
+        while stdout.read_line(&mut line)? > 0 {
+            if let Some(url) = line.trim_end().strip_prefix(bare::LABEL) {
+                let addr = url.strip_prefix("http://").unwrap_or(url).parse()?;
+                return Ok(Self { child, addr, _stdout: stdout });
+            }
+            line.clear();
+        }
+        bail!("a server ended before it listened: {}", child.wait()?)
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The CPU time of all its threads.
+    pub(crate) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
+        let stat = self.read("stat")?;
+        // The fields after the program's name, which may hold anything but ends with the last `)`.
+        let (_, fields) = stat.rsplit_once(')').context("a name in brackets")?;
+        let mut ticks = fields.split_ascii_whitespace().skip(11).map(str::parse::<u32>);
+        let mut next = || ticks.next().context("a field is missing")?.context("ticks are numbers");
+        Ok(CpuTime { total: self.scheduled()?, user: TICK * next()?, system: TICK * next()? })
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
+        let status = self.read("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_ascii_whitespace().next());
+        Ok(number.context("no VmRSS")?.parse::<u64>()? * 1024)
+    }
+
+    fn scheduled(&self) -> anyhow::Result<Duration> {
+        let mut total = Duration::ZERO;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            let nanoseconds = text.split_ascii_whitespace().next().context("no time")?.parse()?;
+            total += Duration::from_nanos(nanoseconds);
+        }
+        Ok(total)
+    }
+
+    fn read(&self, file: &str) -> anyhow::Result<String> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        std::fs::read_to_string(&path).with_context(|| path)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing it holds outlives the run.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
