@@ -49,11 +49,8 @@ fn main() {
         std::env::var("ENTRIES").map_or(5_000_000, |text| text.parse().expect("a number"));
     let folder = std::env::var_os("JOURNAL_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = tempfile::tempdir_in(folder).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let bench = Bench { entries, folder: folder.path().to_owned(), runtime };
     let report = bench.run();
     println!("{report}");
@@ -262,7 +259,8 @@ fn key(round: u64, group: u64, number: u64) -> ContentKey {
     multihash[..2].copy_from_slice(&[0x12, 0x20]);
     // Spread over all bytes; the index hashes the whole again.
     for (position, part) in [round, group, number, number.rotate_left(17)].iter().enumerate() {
-        let mixed = part.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed =
+            part.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number.wrapping_mul(0xff51_afd7_ed55_8ccd);
         multihash[2 + position * 8..10 + position * 8].copy_from_slice(&mixed.to_le_bytes());
     }
     ContentKey::from_multihash(&multihash).unwrap()
@@ -272,14 +270,38 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ratio = self.ingest_per_s / self.bare_file_per_s;
         writeln!(f, "journal, {} entries in {GROUPS} groups", self.entries)?;
-        writeln!(f, "  durable ingest          {:>12.0} entries/s ({} syncs)", self.ingest_per_s, self.ingest_syncs)?;
-        writeln!(f, "  a bare file             {:>12.0} entries/s (ours: {ratio:.2} of it)", self.bare_file_per_s)?;
-        writeln!(f, "  disk                    {:>12.1} bytes an entry", self.disk_bytes_per_entry)?;
-        writeln!(f, "  ready after a restart   {:>12.2} s (reading alone: {:.2} s)", self.restart_s, self.bare_read_s)?;
-        writeln!(f, "  write amplification     {:>12.2} while a tenth dies, {ROUNDS} times ({} compactions)", self.write_amplification, self.compactions)?;
+        writeln!(
+            f,
+            "  durable ingest          {:>12.0} entries/s ({} syncs)",
+            self.ingest_per_s, self.ingest_syncs
+        )?;
+        writeln!(
+            f,
+            "  a bare file             {:>12.0} entries/s (ours: {ratio:.2} of it)",
+            self.bare_file_per_s
+        )?;
+        writeln!(
+            f,
+            "  disk                    {:>12.1} bytes an entry",
+            self.disk_bytes_per_entry
+        )?;
+        writeln!(
+            f,
+            "  ready after a restart   {:>12.2} s (reading alone: {:.2} s)",
+            self.restart_s, self.bare_read_s
+        )?;
+        writeln!(
+            f,
+            "  write amplification     {:>12.2} while a tenth dies, {ROUNDS} times ({} compactions)",
+            self.write_amplification, self.compactions
+        )?;
         writeln!(f, "  garbage when settled    {:>11.1} %", self.garbage_share * 100.0)?;
         for (name, it) in [("idle", self.idle), ("beside all that", self.beside_compaction)] {
-            writeln!(f, "  lookup, {name:<15} p50 {:>8} ns  p99 {:>8} ns  max {:>10} ns", it.p50_ns, it.p99_ns, it.max_ns)?;
+            writeln!(
+                f,
+                "  lookup, {name:<15} p50 {:>8} ns  p99 {:>8} ns  max {:>10} ns",
+                it.p50_ns, it.p99_ns, it.max_ns
+            )?;
         }
         Ok(())
     }

@@ -31,7 +31,6 @@ use crate::config::Settings;
 use crate::ingest::ImportOptions;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::types::UnparsableAddrs;
 use error::AdminError;
 
 pub use export::write_line as write_export_line;
@@ -79,16 +78,7 @@ impl AdminState {
     /// The state of an admin listener.
     pub fn new(settings: &Settings, parts: AdminParts) -> Self {
         let AdminParts { store, metrics, clock, readiness, render_metrics, password } = parts;
-        let import_options = ImportOptions {
-            line_bytes_max: settings.line_bytes_max,
-            record_bytes_max: settings.record_bytes_max,
-            unparsable_addrs: if settings.keep_unparsable_addrs {
-                UnparsableAddrs::Keep
-            } else {
-                UnparsableAddrs::Drop
-            },
-            ..ImportOptions::new(clock.now_ms())
-        };
+        let import_options = ImportOptions::with_settings(settings, clock.now_ms());
         Self {
             store,
             metrics,

@@ -1,4 +1,5 @@
-//! The command line: `fingerpost serve`, `lookup` and `config`, one file each.
+//! The command line: `fingerpost serve`, `lookup`, `config` and those that bring data in and out,
+//! one file each.
 //!
 //! The commands are programs, not a library: here, and only here, errors are `anyhow`'s.
 //!
@@ -7,9 +8,16 @@
 //! later; `lookup` keeps 1 for "nobody has it", so all its errors are 2. A reader of standard
 //! output that goes away (`| head`) is no failure.
 
+mod admin_client;
 mod config;
+mod data;
+mod export;
+mod files;
+mod import;
 mod lookup;
+mod remove;
 mod serve;
+mod stats;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -17,9 +25,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::{ConfigError, load, with_settings};
+use crate::config::{ConfigError, Settings, load, with_settings};
 
 /// Exit code for a wrong command line or wrong settings.
 const EXIT_USAGE: u8 = 2;
@@ -32,6 +40,12 @@ const NAMES: &str = "\
 A setting has one name in three places: rate_limit in the file, FINGERPOST_RATE_LIMIT in the \
 environment, --rate-limit here. Flags win over the environment, and the environment over the file. \
 Lists are separated by commas; durations look like 15s, 5m or 48h.";
+
+/// What the commands that bring data in and out work on.
+const TARGET: &str = "\
+Without a URL the command works on the data directory, which no server may be using. With one, the \
+password of the server's admin API is taken from FINGERPOST_ADMIN_PASSWORD, or from the file \
+admin-password of the data directory if that is the server's.";
 
 /// Parses the command line, runs the command, and says how the process ends.
 pub fn run(
@@ -77,12 +91,39 @@ fn command() -> Command {
             lookup::LookupArgs::augment_args(Command::new("lookup"))
                 .about("Ask a Routing V1 server who has a CID"),
         )
+        .subcommands(data_commands())
         .subcommand(
             with_settings(config::ConfigArgs::augment_args(Command::new("config")))
                 .about("Print the effective settings and where each came from")
                 .after_help(short)
                 .after_long_help(NAMES),
         )
+}
+
+/// The commands that bring data in and out: of a data directory, or of a running server.
+fn data_commands() -> [Command; 4] {
+    let import = import::ImportArgs::augment_args(Command::new("import"))
+        .about("Bring files of provider records into a data directory or a running server");
+    let export = export::ExportArgs::augment_args(Command::new("export"))
+        .about("Write all provider records as NDJSON that imports again");
+    let remove = remove::RemoveArgs::augment_args(Command::new("remove"))
+        .about("Remove what a provider announced");
+    let stats = stats::StatsArgs::augment_args(Command::new("stats"))
+        .about("Say how much is held, and what it costs in memory and on disk");
+    [import, export, remove, stats].map(|command| {
+        with_settings(command)
+            .mut_args(|arg| if is_for_servers(&arg) { arg.hide(true) } else { arg })
+            .after_help(TARGET)
+    })
+}
+
+/// Whether an argument is a setting that says nothing to a command which serves nobody.
+fn is_for_servers(arg: &Arg) -> bool {
+    const TOLD: [&str; 4] = ["data_dir", "admin_password", "record_bytes_max", "line_bytes_max"];
+    let is_setting = Settings::augment_args(Command::new("settings"))
+        .get_arguments()
+        .any(|setting| setting.get_id() == arg.get_id());
+    is_setting && !TOLD.contains(&arg.get_id().as_str())
 }
 
 fn dispatch(
@@ -94,6 +135,22 @@ fn dispatch(
             serve::run(serve::ServeArgs::from_arg_matches(matches)?, load(matches, variables)?)
         }
         ("lookup", matches) => lookup::run(lookup::LookupArgs::from_arg_matches(matches)?),
+        ("import", matches) => {
+            let args = import::ImportArgs::from_arg_matches(matches)?;
+            import::run(args, &load(matches, variables)?.settings)
+        }
+        ("export", matches) => {
+            let args = export::ExportArgs::from_arg_matches(matches)?;
+            export::run(&args, &load(matches, variables)?.settings)
+        }
+        ("remove", matches) => {
+            let args = remove::RemoveArgs::from_arg_matches(matches)?;
+            remove::run(&args, &load(matches, variables)?.settings, &mut io::stdout().lock())
+        }
+        ("stats", matches) => {
+            let args = stats::StatsArgs::from_arg_matches(matches)?;
+            stats::run(&args, &load(matches, variables)?.settings, &mut io::stdout().lock())
+        }
         ("config", matches) => {
             let args = config::ConfigArgs::from_arg_matches(matches)?;
             config::run(&args, || load(matches, variables), &mut io::stdout().lock())
@@ -128,7 +185,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Settings;
 
     fn help(arguments: &[&str]) -> String {
         let arguments = ["fingerpost"].iter().chain(arguments);

@@ -25,7 +25,7 @@ pub use car::{CAR_RECORD_BYTES_MAX, CarFlags, CarRecordError, car_record};
 pub use error::{ImportError, ImportFailure};
 pub use file::{
     Compression, ImportKind, ImportOptions, ImportSource, LINE_BYTES_MAX_DEFAULT,
-    RECORD_BYTES_MAX_DEFAULT, import_file, import_source,
+    RECORD_BYTES_MAX_DEFAULT, ToldBy, import_file, import_source,
 };
 pub use progress::{Acknowledged, BarObserver, ImportObserver, ImportProgress, LineObserver};
 pub use summary::{

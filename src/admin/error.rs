@@ -80,10 +80,8 @@ impl AdminError {
         if status.is_server_error() {
             let causes = with_causes(&self);
             tracing::error!(status = status.as_u16(), error = causes, "an admin request failed");
-            if let Self::Import { failure, .. } = &self
-                && let ImportError::Store { source, .. } = &failure.error
-            {
-                detail = source.to_string();
+            if let Self::Import { failure, .. } = &self {
+                detail = told_of_ours(&failure.error);
             }
         } else {
             detail = with_causes(&self);
@@ -119,6 +117,20 @@ impl AdminError {
         }
         let problem = self.into_problem();
         response.body(serde_json::to_string(&problem).expect("its maps have texts as keys"))
+    }
+}
+
+/// What the client is told of an import that stopped for a reason of ours.
+fn told_of_ours(error: &ImportError) -> String {
+    match error {
+        ImportError::Store { source, .. } => source.to_string(),
+        // The body's reader says why in our own words.
+        ImportError::Read { .. } => with_causes(error),
+        ImportError::Open { .. }
+        | ImportError::Format { .. }
+        | ImportError::Truncated { .. }
+        | ImportError::NoCarRecord { .. }
+        | ImportError::Strict { .. } => error.to_string(),
     }
 }
 

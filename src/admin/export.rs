@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
-use super::error::AdminError;
+use super::error::{AdminError, with_causes};
 use crate::store::{ExportStream, Exported, StoreError};
 
 /// Exports at the same time. Each holds on to files that compaction would drop.
@@ -53,7 +53,9 @@ struct Body {
 impl Body {
     fn into_pieces(self) -> impl Stream<Item = Result<Bytes, StoreError>> {
         stream::try_unfold(self, |mut body| async {
-            let piece = body.next_piece().await?;
+            let piece = body.next_piece().await.inspect_err(|error| {
+                tracing::error!(error = with_causes(error), "an export was cut short");
+            })?;
             Ok(piece.map(|piece| (piece, body)))
         })
     }

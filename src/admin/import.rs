@@ -29,7 +29,7 @@ use super::error::{AdminError, with_causes};
 use super::wire::{ImportEvent, RejectedEntry};
 use crate::ingest::{
     Acknowledged, ImportCounts, ImportFailure, ImportObserver, ImportOptions, ImportSource,
-    REJECTIONS_SHOWN_MAX, Rejection, import_source,
+    REJECTIONS_SHOWN_MAX, Rejection, ToldBy, import_source,
 };
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -97,7 +97,14 @@ impl Running {
         let ImportRequest { kind, compression, options } = self.request;
         let name = "the body".into();
         let reader = Box::new(reader);
-        let source = ImportSource { name, kind, compression, size_bytes: None, reader };
+        let source = ImportSource {
+            name,
+            kind,
+            compression,
+            told_by: ToldBy::Headers,
+            size_bytes: None,
+            reader,
+        };
         let store = self.store;
         let mut sink = |announcements| runtime.block_on(store.apply(announcements));
         let result = import_source(source, &options, &mut sink, &mut self.reporter);

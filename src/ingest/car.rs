@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::batch::BATCH_ENTRIES_MAX;
 use super::error::ImportError;
-use super::import::{Extent, Import};
+use super::import::Import;
 use super::summary::{Place, RejectReason, with_sources};
 use crate::store::{Announcement, ContextId};
 use crate::types::{ContentKey, ProviderRecord};
@@ -52,6 +52,7 @@ fn import_blocks(
         }
         if keys.len() >= BATCH_ENTRIES_MAX {
             hand_on(std::mem::take(keys), record, import)?;
+            import.acknowledge(import.counts.blocks);
         }
         import.advance();
     }
@@ -92,14 +93,14 @@ fn hand_on(
     if keys.is_empty() {
         return Ok(());
     }
-    let extent = Extent { keys: keys.len() as u64, items_whole: import.counts.blocks };
+    let blocks = keys.len() as u64;
     let announcement = Announcement {
         keys,
         record: record.clone(),
         context: ContextId::default(),
         expires_at_ms: None,
     };
-    import.hand_on(vec![announcement], extent)
+    import.hand_on(vec![announcement], blocks)
 }
 
 impl CarError {

@@ -22,8 +22,10 @@ use super::progress::ImportObserver;
 use super::summary::ImportSummary;
 use super::{Sink, car, ndjson};
 use crate::clock::UnixMs;
+use crate::config::Settings;
 use crate::types::{ProviderRecord, UnparsableAddrs};
 
+use open::Declared;
 pub(super) use open::Position;
 
 /// The default of [`ImportOptions::line_bytes_max`]: a line with thousands of usual records.
@@ -53,6 +55,16 @@ pub enum Compression {
     Zstd,
 }
 
+/// What says what a source holds, for the advice when that is wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ToldBy {
+    /// The ending of its name.
+    #[default]
+    Name,
+    /// The headers of the request whose body it is.
+    Headers,
+}
+
 /// How to import.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
@@ -80,6 +92,8 @@ pub struct ImportSource {
     pub kind: ImportKind,
     /// What it is compressed with.
     pub compression: Compression,
+    /// What says so.
+    pub told_by: ToldBy,
     /// How long it is, compressed; `None` where that is unknown.
     pub size_bytes: Option<u64>,
     /// Its bytes.
@@ -97,6 +111,21 @@ impl ImportOptions {
             strict: false,
             verify: false,
             car_record: None,
+        }
+    }
+
+    /// What the settings say, at a time.
+    pub fn with_settings(settings: &Settings, now_ms: UnixMs) -> Self {
+        let unparsable_addrs = if settings.keep_unparsable_addrs {
+            UnparsableAddrs::Keep
+        } else {
+            UnparsableAddrs::Drop
+        };
+        Self {
+            line_bytes_max: settings.line_bytes_max,
+            record_bytes_max: settings.record_bytes_max,
+            unparsable_addrs,
+            ..Self::new(now_ms)
         }
     }
 }
@@ -149,11 +178,12 @@ pub fn import_source(
     sink: &mut Sink<'_>,
     observer: &mut dyn ImportObserver,
 ) -> Result<ImportSummary, Box<ImportFailure>> {
-    let ImportSource { name, kind, compression, size_bytes, reader } = source;
+    let ImportSource { name, kind, compression, told_by, size_bytes, reader } = source;
     observer.begin(&name, size_bytes);
     let mut import = Import::new(&name, options, sink, observer);
     import.size_bytes = size_bytes;
-    let result = open::content(&name, kind, compression, reader).and_then(|(content, position)| {
+    let declared = Declared { kind, compression, told_by };
+    let result = open::content(&name, declared, reader).and_then(|(content, position)| {
         import.position = position;
         match kind {
             ImportKind::Ndjson => ndjson::import(content, &mut import),

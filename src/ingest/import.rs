@@ -24,15 +24,6 @@ pub(super) struct Import<'a> {
     observer: &'a mut dyn ImportObserver,
 }
 
-/// How far into its source a batch reaches.
-#[derive(Clone, Copy)]
-pub(super) struct Extent {
-    /// Lines or blocks that the batch came from.
-    pub(super) keys: u64,
-    /// Lines or blocks, from the first one on, that are whole in this batch and those before it.
-    pub(super) items_whole: u64,
-}
-
 impl<'a> Import<'a> {
     pub(super) fn new(
         file: &Arc<str>,
@@ -73,11 +64,11 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Gives a batch to the store.
+    /// Gives a batch to the store. `keys` is how many lines or blocks it came from.
     pub(super) fn hand_on(
         &mut self,
         announcements: Vec<Announcement>,
-        extent: Extent,
+        keys: u64,
     ) -> Result<(), ImportError> {
         if announcements.is_empty() {
             return Ok(());
@@ -85,21 +76,22 @@ impl<'a> Import<'a> {
         let records: usize = announcements.iter().map(|announced| announced.keys.len()).sum();
         let applied = (self.sink)(announcements)
             .map_err(|source| ImportError::Store { file: Arc::clone(&self.file), source })?;
-        self.counts.keys += extent.keys;
+        self.counts.keys += keys;
         self.counts.records += records as u64;
         self.counts.entries_added += applied.entries_added;
         self.counts.entries_refreshed += applied.entries_refreshed;
         self.show_progress();
-        self.acknowledge(extent);
         Ok(())
     }
 
-    fn acknowledge(&mut self, extent: Extent) {
+    /// Says that the first `items` lines or blocks are done with. Not said at the end, where the
+    /// summary says it.
+    pub(super) fn acknowledge(&mut self, items: u64) {
         let is_car = self.counts.blocks > 0;
         self.observer.acknowledged(&Acknowledged {
             bytes: self.position.get(),
-            lines: if is_car { 0 } else { extent.items_whole },
-            blocks: if is_car { extent.items_whole } else { 0 },
+            lines: if is_car { 0 } else { items },
+            blocks: if is_car { items } else { 0 },
             keys: self.counts.keys,
             records: self.counts.records,
             rejected: self.counts.rejected_total(),

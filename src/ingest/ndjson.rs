@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use super::batch::Batch;
 use super::error::ImportError;
-use super::import::{Extent, Import};
+use super::import::Import;
 use super::summary::{Place, RejectReason, with_sources};
 use crate::types::ProviderRecord;
 use line::LineRecords;
@@ -29,7 +29,7 @@ pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(
     let mut gathered = Gathered::default();
     let read = import_lines(content, import, &mut gathered);
     // Whatever stopped the reading: what was read before it counts.
-    let handed_on = gathered.hand_on(import.counts.lines, import);
+    let handed_on = gathered.hand_on(import);
     read.and(handed_on)
 }
 
@@ -42,10 +42,8 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// `items_whole`: the lines of which nothing is left in the batch after this.
-    fn hand_on(&mut self, items_whole: u64, import: &mut Import<'_>) -> Result<(), ImportError> {
-        let extent = Extent { keys: std::mem::take(&mut self.keys), items_whole };
-        import.hand_on(self.batch.take(), extent)
+    fn hand_on(&mut self, import: &mut Import<'_>) -> Result<(), ImportError> {
+        import.hand_on(self.batch.take(), std::mem::take(&mut self.keys))
     }
 }
 
@@ -112,8 +110,9 @@ fn import_line(
             }
         }
         if gathered.batch.is_full() {
+            gathered.hand_on(import)?;
             let is_last = position == line.records.len();
-            gathered.hand_on(import.counts.lines - u64::from(!is_last), import)?;
+            import.acknowledge(import.counts.lines - u64::from(!is_last));
         }
     }
     Ok(())

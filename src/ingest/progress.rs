@@ -53,7 +53,7 @@ pub trait ImportObserver {
     /// Some more of it was read.
     fn progress(&mut self, _progress: &ImportProgress<'_>) {}
 
-    /// The store has taken a batch in.
+    /// The store has taken a batch in, and the file goes on.
     fn acknowledged(&mut self, _acknowledged: &Acknowledged) {}
 
     /// One of the first entries that were not taken in.

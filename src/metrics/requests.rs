@@ -254,30 +254,30 @@ impl Collector for Workers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         const NANOSECONDS: f64 = 1e9;
         let (sum, in_flight) = self.sum();
-        let help = "Requests to the public API, by route, status and format of the answer";
+        let help = "Requests to the public API, by route, status and format of the answer.";
         let mut family =
             encoder.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
         for (labels, count) in sorted(&sum.requests) {
             family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
         }
         let (name, help) =
-            ("http_request_duration", "Time from a request's head to the answer's first byte");
+            ("http_request_duration", "Time from a request's head to the answer's first byte.");
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         for (labels, histogram) in sorted(&sum.durations) {
             let family = family.encode_family(labels)?;
             histogram.encode(family, (DURATION_FIRST_NS, 1), NANOSECONDS)?;
         }
-        let (name, help, unit) = ("http_answer", "Size of answers' bodies", Some(&Unit::Bytes));
+        let (name, help, unit) = ("http_answer", "Size of answers' bodies.", Some(&Unit::Bytes));
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
         for (labels, histogram) in sorted(&sum.answer_bytes) {
             histogram.encode(family.encode_family(labels)?, (BYTES_FIRST, 2), 1.0)?;
         }
-        let help = "Requests to the public API that are being worked on";
+        let help = "Requests to the public API that are being worked on.";
         encoder
             .encode_descriptor("requests_in_flight", help, None, MetricType::Gauge)?
             .encode_gauge(&in_flight)?;
-        let help = "Provider records that went into answers";
+        let help = "Provider records that went into answers.";
         encoder
             .encode_descriptor("records_served", help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, _, u64>(&sum.records, None)

@@ -32,7 +32,8 @@ use super::{
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::index::{GroupSpec, Index, IndexError, Interned};
 use crate::journal::{
-    Entry, GroupDefinition, Journal, JournalError, JournalOptions, JournalStats, Opened, Receipt, RecoveryReport,
+    Entry, GroupDefinition, Journal, JournalError, JournalOptions, JournalStats, Opened, Receipt,
+    RecoveryReport,
 };
 use crate::types::{
     AnswerSchema, ContentKey, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,

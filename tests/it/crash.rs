@@ -77,8 +77,9 @@ impl Client {
         let provider = self.model.next.fetch_add(1, Ordering::Relaxed);
         self.model.set(provider, State::Unsettled);
         let record = format!(r#"{{"Schema":"peer","ID":"{}"}}"#, peer_id(provider));
-        let lines = (0..KEYS_OF_A_PROVIDER)
-            .map(|number| format!(r#"{{"CID":"{}","Providers":[{record}]}}"#, cid(provider, number)));
+        let lines = (0..KEYS_OF_A_PROVIDER).map(|number| {
+            format!(r#"{{"CID":"{}","Providers":[{record}]}}"#, cid(provider, number))
+        });
         let body = lines.collect::<Vec<_>>().join("\n");
         let request = self.http.post(format!("{}/admin/import", self.admin));
         let answer = request

@@ -55,7 +55,12 @@ fn announcement(peer: u32, keys: std::ops::Range<u32>, addr: &str) -> Announceme
     }
 }
 
-async fn announce(store: &DurableStore, peer: u32, keys: std::ops::Range<u32>, addr: &str) -> Applied {
+async fn announce(
+    store: &DurableStore,
+    peer: u32,
+    keys: std::ops::Range<u32>,
+    addr: &str,
+) -> Applied {
     store.apply(vec![announcement(peer, keys, addr)]).await.unwrap()
 }
 

@@ -6,6 +6,9 @@
     reason = "a test that fails says where, and clippy knows helpers of tests only in cfg(test)"
 )]
 
+mod admin;
+mod admin_commands;
+mod admin_import;
 mod cars;
 mod conditional;
 mod cors;
@@ -15,6 +18,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod limits;
+mod odd_store;
 mod operations;
 mod process;
 mod providers;

@@ -27,7 +27,9 @@ async fn a_server_is_healthy_at_once_and_ready_when_the_public_is_let_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_listener_is_not_for_pages_and_knows_its_paths() {
     let server = server().start().await;
-    let unknown = server.get_admin("/routing/v1/providers/x").await;
+    let unknown = server.admin(reqwest::Method::GET, "/routing/v1/providers/x");
+    let unknown = unknown.header("origin", format!("http://{}", server.admin_addr()));
+    let unknown = unknown.send().await.unwrap();
     assert_eq!(unknown.status(), 404);
     assert!(unknown.headers().get("access-control-allow-origin").is_none());
     server.shutdown().await;

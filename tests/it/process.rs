@@ -338,3 +338,34 @@ fn config_prints_where_each_setting_came_from() {
     let check = binary().args(["config", "--check", "--config"]).arg(again).output().unwrap();
     assert_eq!(check.status.code(), Some(0), "{}", stderr_of(&check));
 }
+
+#[test]
+fn a_password_is_made_at_the_first_start_and_the_commands_find_it() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/admin-password");
+    let mut passwords = Vec::new();
+    for _ in 0..2 {
+        let serving = Serving::start(serve(folder.path()));
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let stats = |data_dir: &str| {
+            let url = serving.url("admin: ");
+            let mut command = binary();
+            command.args(["stats", "--json", "--from", url, "--data-dir"]);
+            command.arg(folder.path().join(data_dir)).output().unwrap()
+        };
+        let known = stats("data");
+        assert_eq!(known.status.code(), Some(0), "{}", stderr_of(&known));
+        assert_eq!(stats("elsewhere").status.code(), Some(1));
+        passwords.push(std::fs::read_to_string(&path).unwrap());
+        serving.signal("TERM");
+        let (code, stderr) = serving.end();
+        assert_eq!(code, Some(0));
+        assert_eq!(stderr.contains("/data/admin-password"), passwords.len() == 1, "{stderr}");
+        assert!(!stderr.contains(passwords[0].trim()), "the password is never logged");
+    }
+    assert_eq!(passwords[0], passwords[1]);
+    assert_eq!(passwords[0].trim().len(), 32);
+}

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, DurableOptions, DurableStore, Found, Lookup, MemoryStore, Store,
+    Announcement, Applied, ContextId, DurableOptions, DurableStore, Found, Lookup, MemoryStore,
+    Store,
 };
-use tempfile::TempDir;
 use fingerpost::types::{
     AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, Selection, UnparsableAddrs,
 };
+use tempfile::TempDir;
 
 const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
 const QUIC: &str = "/ip4/192.0.2.1/udp/4001/quic-v1";

@@ -4,25 +4,21 @@
 //! error before anything is read. What a file gets wrong is reported, counted and passed over; only
 //! `--strict` makes it an error.
 
-use std::error::Error;
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::runtime::Handle;
 
 use super::ServeArgs;
+use crate::cli::files::{check_readable, observer, with_causes};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::ingest::{
-    BarObserver, CarFlags, ImportError, ImportObserver, ImportOptions, ImportSummary, LineObserver,
-    car_record, import_file,
-};
+use crate::ingest::{CarFlags, ImportError, ImportOptions, ImportSummary, car_record, import_file};
 use crate::metrics::Metrics;
 use crate::store::{Announcement, Store};
-use crate::types::{ContentKey, UnparsableAddrs};
+use crate::types::ContentKey;
 
 /// Files to read, and how.
 pub(super) struct Imports {
@@ -41,17 +37,10 @@ impl Imports {
             record_json,
         };
         let options = ImportOptions {
-            line_bytes_max: settings.line_bytes_max,
-            record_bytes_max: settings.record_bytes_max,
-            unparsable_addrs: if settings.keep_unparsable_addrs {
-                UnparsableAddrs::Keep
-            } else {
-                UnparsableAddrs::Drop
-            },
             strict: args.strict,
             verify: args.verify,
             car_record: car_record(&args.import, &flags)?,
-            ..ImportOptions::new(Clock::System.now_ms())
+            ..ImportOptions::with_settings(settings, Clock::System.now_ms())
         };
         args.import.iter().try_for_each(|path| check_readable(path))?;
         Ok(Self { files: args.import.clone(), options })
@@ -94,7 +83,8 @@ impl Imports {
             }
             runtime.block_on(store.apply(announcements))
         };
-        let mut observer = observer();
+        // A server that nobody watches tells its log what it reads.
+        let mut observer = observer(|line| tracing::info!("{line}"));
         match import_file(path, &self.options, &mut sink, &mut *observer) {
             Ok(summary) => report(metrics, &summary),
             Err(failure) => {
@@ -115,29 +105,6 @@ impl Imports {
 /// Identity keys carry their content: nobody would look one up, so they make no example.
 fn first_key(keys: &[ContentKey]) -> Option<ContentKey> {
     keys.iter().find(|key| !key.is_identity()).cloned()
-}
-
-fn check_readable(path: &Path) -> anyhow::Result<()> {
-    if path == Path::new("-") {
-        return Ok(());
-    }
-    let file = File::open(path).with_context(|| format!("cannot import {}", path.display()))?;
-    if file.metadata()?.is_dir() {
-        bail!("cannot import {}: it is a directory", path.display());
-    }
-    Ok(())
-}
-
-fn observer() -> Box<dyn ImportObserver> {
-    if io::stderr().is_terminal() {
-        return Box::new(BarObserver::on_stderr());
-    }
-    Box::new(LineObserver::new(Clock::System, |line: &str| tracing::info!("{line}")))
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Says what a file brought: on standard output, and in the log unless a person reads both.

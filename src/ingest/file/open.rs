@@ -7,7 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Compression, ImportKind, ImportSource};
+use super::{Compression, ImportKind, ImportSource, ToldBy};
 use crate::ingest::error::ImportError;
 
 /// Bytes that are read at a time.
@@ -33,14 +33,16 @@ impl ImportSource {
         if path.as_os_str() == "-" {
             let reader = Box::new(io::stdin());
             let name = "standard input".into();
-            return Ok(Self { name, kind, compression, size_bytes: None, reader });
+            let told_by = ToldBy::Name;
+            return Ok(Self { name, kind, compression, told_by, size_bytes: None, reader });
         }
         let name: Arc<str> = path.display().to_string().into();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
         let (metadata, file) =
             opened.map_err(|source| ImportError::Open { file: Arc::clone(&name), source })?;
         let size_bytes = metadata.is_file().then_some(metadata.len());
-        Ok(Self { name, kind, compression, size_bytes, reader: Box::new(file) })
+        let reader = Box::new(file);
+        Ok(Self { name, kind, compression, told_by: ToldBy::Name, size_bytes, reader })
     }
 
     /// NDJSON out of memory.
@@ -58,17 +60,25 @@ impl ImportSource {
             name: name.into(),
             kind,
             compression: Compression::None,
+            told_by: ToldBy::Name,
             size_bytes: Some(bytes.len() as u64),
             reader: Box::new(Cursor::new(bytes)),
         }
     }
 }
 
+/// What a source is said to hold.
+#[derive(Clone, Copy)]
+pub(super) struct Declared {
+    pub(super) kind: ImportKind,
+    pub(super) compression: Compression,
+    pub(super) told_by: ToldBy,
+}
+
 /// The uncompressed content, and where the reading of the compressed one stands.
 pub(super) fn content(
     name: &Arc<str>,
-    kind: ImportKind,
-    compression: Compression,
+    declared: Declared,
     reader: Box<dyn Read + Send>,
 ) -> Result<(Box<dyn BufRead>, Position), ImportError> {
     let position = Position::default();
@@ -78,10 +88,10 @@ pub(super) fn content(
 
     let raw = BufReader::with_capacity(BUFFER_BYTES, counting);
     let (head, raw) = look_ahead(raw).map_err(read)?;
-    check_compression(&head, compression).map_err(format)?;
-    let plain = decompress(raw, compression).map_err(read)?;
+    check_compression(&head, declared).map_err(format)?;
+    let plain = decompress(raw, declared.compression).map_err(read)?;
     let (head, plain) = look_ahead(plain).map_err(read)?;
-    check_kind(&head, kind).map_err(format)?;
+    check_kind(&head, declared).map_err(format)?;
     Ok((Box::new(plain), position))
 }
 
@@ -110,7 +120,8 @@ fn look_ahead<R: BufRead>(mut reader: R) -> io::Result<(Vec<u8>, impl BufRead + 
     Ok((head.clone(), Cursor::new(head).chain(reader)))
 }
 
-fn check_compression(head: &[u8], compression: Compression) -> Result<(), String> {
+fn check_compression(head: &[u8], declared: Declared) -> Result<(), String> {
+    let Declared { compression, told_by, .. } = declared;
     let found = if head.starts_with(GZIP_MAGIC) {
         Compression::Gzip
     } else if head.starts_with(ZSTD_MAGIC) {
@@ -124,10 +135,12 @@ fn check_compression(head: &[u8], compression: Compression) -> Result<(), String
         return Ok(());
     }
     match found {
-        Compression::Gzip => Err(undeclared("gzip", ".gz")),
-        Compression::Zstd => Err(undeclared("zstd", ".zst")),
-        Compression::None if compression == Compression::Gzip => Err(mislabelled("gzip", ".gz")),
-        Compression::None => Err(mislabelled("zstd", ".zst")),
+        Compression::Gzip => Err(undeclared("gzip", ".gz", told_by)),
+        Compression::Zstd => Err(undeclared("zstd", ".zst", told_by)),
+        Compression::None if compression == Compression::Gzip => {
+            Err(mislabelled("gzip", ".gz", told_by))
+        }
+        Compression::None => Err(mislabelled("zstd", ".zst", told_by)),
     }
 }
 
@@ -135,27 +148,46 @@ fn is_skippable_frame(head: &[u8]) -> bool {
     matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
-fn undeclared(tool: &str, ending: &str) -> String {
-    format!(
-        "it is compressed with {tool}, but its name does not end in `{ending}`: rename it, or \
-         decompress it first"
-    )
-}
-
-fn mislabelled(tool: &str, ending: &str) -> String {
-    format!("its name ends in `{ending}`, but it is not compressed with {tool}: rename it")
-}
-
-fn check_kind(head: &[u8], kind: ImportKind) -> Result<(), String> {
-    match kind {
-        ImportKind::Ndjson if looks_like_car(head) => Err("it is a CAR file, but its name does \
-             not end in `.car`: rename it (`.car.gz` or `.car.zst` if it is compressed)"
-            .to_owned()),
-        ImportKind::Car if looks_like_json(head) => Err("its name ends in `.car`, but it holds \
-             JSON: rename it to `.ndjson`"
-            .to_owned()),
-        ImportKind::Ndjson | ImportKind::Car => Ok(()),
+fn undeclared(tool: &str, ending: &str, told_by: ToldBy) -> String {
+    match told_by {
+        ToldBy::Name => format!(
+            "it is compressed with {tool}, but its name does not end in `{ending}`: rename it, or \
+             decompress it first"
+        ),
+        ToldBy::Headers => {
+            format!("it is compressed with {tool}: say so with `Content-Encoding: {tool}`")
+        }
     }
+}
+
+fn mislabelled(tool: &str, ending: &str, told_by: ToldBy) -> String {
+    match told_by {
+        ToldBy::Name => {
+            format!("its name ends in `{ending}`, but it is not compressed with {tool}: rename it")
+        }
+        ToldBy::Headers => {
+            format!("it is not compressed with {tool}, though Content-Encoding says so")
+        }
+    }
+}
+
+fn check_kind(head: &[u8], declared: Declared) -> Result<(), String> {
+    let advice = match (declared.kind, declared.told_by) {
+        (ImportKind::Ndjson, _) if !looks_like_car(head) => return Ok(()),
+        (ImportKind::Car, _) if !looks_like_json(head) => return Ok(()),
+        (ImportKind::Ndjson, ToldBy::Name) => {
+            "it is a CAR file, but its name does not end in `.car`: rename it (`.car.gz` or \
+             `.car.zst` if it is compressed)"
+        }
+        (ImportKind::Car, ToldBy::Name) => {
+            "its name ends in `.car`, but it holds JSON: rename it to `.ndjson`"
+        }
+        (ImportKind::Ndjson, ToldBy::Headers) => {
+            "it is a CAR: say so with `Content-Type: application/vnd.ipld.car`"
+        }
+        (ImportKind::Car, ToldBy::Headers) => "it holds JSON, though Content-Type says CAR",
+    };
+    Err(advice.to_owned())
 }
 
 /// A varint, then a CBOR map whose first key is one of the two that a CAR's header has.

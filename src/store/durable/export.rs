@@ -35,6 +35,7 @@ pub(super) fn stream(inner: Arc<Inner>) -> ExportStream {
     futures_util::stream::unfold(receiver, async |mut receiver| {
         receiver.recv().await.map(|batch| (batch, receiver))
     })
+    .fuse()
     .boxed()
 }
 

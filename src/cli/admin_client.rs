@@ -1,0 +1,159 @@
+//! Asking the admin API of a running server.
+//!
+//! The password comes from the settings, or from the data directory where that is the server's own.
+//! Redirects are not followed, so that the password goes nowhere else. What a server answers is
+//! untrusted: it is bounded, and made printable before it is shown. Connecting takes a bounded
+//! time; an answer may take as long as the work does, as long as the machine is there.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::admin::{ADMIN_USER, Problem, stored_password};
+use crate::config::Settings;
+use crate::upstream::printable;
+
+/// The time to connect, name resolution and TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the system asks a silent server's machine whether it is still there.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// The longest answer that is read as one piece of JSON.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// A client for one server.
+pub(super) struct AdminClient {
+    http: Client,
+    url: Url,
+    password: String,
+}
+
+/// An answer that says no.
+#[derive(Debug, Error)]
+#[error("the server answered {status}{}", if .detail.is_empty() { String::new() } else { format!(": {detail}") })]
+pub(super) struct Refused {
+    /// The status, with its name.
+    pub(super) status: reqwest::StatusCode,
+    /// What the server said, printable.
+    pub(super) detail: String,
+    /// All that it said, where it is an error of the admin API.
+    pub(super) problem: Option<Box<Problem>>,
+}
+
+impl AdminClient {
+    /// A client for the server at `url`.
+    pub(super) fn new(url: &Url, settings: &Settings) -> anyhow::Result<Self> {
+        let password = stored_password(settings)?.with_context(|| {
+            format!(
+                "no password for the admin API: give it in FINGERPOST_ADMIN_PASSWORD, or name the \
+                 server's data directory with --data-dir ({} has none)",
+                settings.data_dir.display()
+            )
+        })?;
+        let http = build_http(url).context("cannot set up the HTTP client")?;
+        Ok(Self { http, url: url.clone(), password })
+    }
+
+    /// The URL of a path under the server's.
+    pub(super) fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        // `parse_url` takes only URLs that have a path.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// A request, with the password.
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url).basic_auth(ADMIN_USER, Some(&self.password))
+    }
+
+    /// Sends a request; an answer that is no success is a [`Refused`].
+    pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let response =
+            request.send().await.with_context(|| format!("cannot ask {}", self.url.as_str()))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refused(response).await.into())
+    }
+
+    /// Sends a request and reads its answer's JSON.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> anyhow::Result<T> {
+        let mut response = self.send(request).await?;
+        let body = read(&mut response).await.context("the answer cannot be read")?;
+        serde_json::from_slice(&body).context("the answer is not that of an admin API")
+    }
+}
+
+/// Reads the URL of an admin listener.
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+    let url =
+        Url::parse(text).map_err(|error| format!("{error}; write `http://127.0.0.1:8191`"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("not an http or https URL; write `http://127.0.0.1:8191`".to_owned());
+    }
+    Ok(url)
+}
+
+fn build_http(url: &Url) -> reqwest::Result<Client> {
+    // reqwest takes the process's provider; an error means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = || {
+        let builder = Client::builder()
+            .user_agent(concat!("fingerpost/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(TCP_KEEPALIVE);
+        if is_loopback(url) { builder.no_proxy() } else { builder }
+    };
+    builder().build().or_else(|error| {
+        // A system without root certificates can still speak http: no certificate is trusted then.
+        if url.scheme() == "https" { Err(error) } else { builder().tls_certs_only([]).build() }
+    })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+async fn refused(mut response: Response) -> Refused {
+    let status = response.status();
+    // What cannot be read on says no more than the status does.
+    let body = read(&mut response).await.unwrap_or_default();
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => {
+            let detail = printable(&problem.detail).into_owned();
+            Refused { status, detail, problem: Some(Box::new(problem)) }
+        }
+        Err(_) => {
+            let text = String::from_utf8_lossy(&body);
+            let first_line = text.lines().next().unwrap_or_default();
+            let detail = printable(first_line).chars().take(240).collect();
+            Refused { status, detail, problem: None }
+        }
+    }
+}
+
+/// The body, as far as it may go.
+async fn read(response: &mut Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(body)
+}

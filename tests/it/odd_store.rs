@@ -1,0 +1,106 @@
+//! A store for tests: one in memory that can be held, made to fail, and told what to export.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fingerpost::clock::{Clock, ManualClock};
+use fingerpost::store::{
+    Announcement, Applied, ContextId, ExportStream, Exported, Found, Lookup, MemoryStore, Removed,
+    Store, StoreError, StoreStats, Swept,
+};
+use fingerpost::types::{AnswerSchema, PeerId};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use tokio::sync::Semaphore;
+
+use super::harness::NOW_MS;
+
+pub(crate) struct OddStore {
+    memory: MemoryStore,
+    /// One permit lets one batch in.
+    pub(crate) batches: Semaphore,
+    failure: fn() -> StoreError,
+    fails_after: usize,
+    applied: AtomicUsize,
+    exported: Vec<Vec<Exported>>,
+    export_fails: bool,
+}
+
+impl OddStore {
+    /// Takes everything.
+    pub(crate) fn new() -> Self {
+        Self {
+            memory: MemoryStore::new(
+                Clock::Manual(ManualClock::new(NOW_MS)),
+                AnswerSchema::Announced,
+            ),
+            batches: Semaphore::new(Semaphore::MAX_PERMITS),
+            failure: || StoreError::Full { what: "test" },
+            fails_after: usize::MAX,
+            applied: AtomicUsize::new(0),
+            exported: Vec::new(),
+            export_fails: false,
+        }
+    }
+
+    /// Takes nothing until permits are added to `batches`.
+    pub(crate) fn held() -> Self {
+        Self { batches: Semaphore::new(0), ..Self::new() }
+    }
+
+    /// Fails once it has taken so many batches.
+    pub(crate) fn failing(fails_after: usize, failure: fn() -> StoreError) -> Self {
+        Self { fails_after, failure, ..Self::new() }
+    }
+
+    /// Exports these batches, and fails after them if told so.
+    pub(crate) fn exporting(exported: Vec<Vec<Exported>>, export_fails: bool) -> Self {
+        Self { exported, export_fails, ..Self::new() }
+    }
+
+    pub(crate) fn shared(self) -> Arc<Self> {
+        Arc::new(self)
+    }
+}
+
+impl Store for OddStore {
+    fn find<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
+        self.memory.find(lookup)
+    }
+
+    fn apply(
+        &self,
+        announcements: Vec<Announcement>,
+    ) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        async move {
+            self.batches.acquire().await.expect("it is never closed").forget();
+            if self.applied.fetch_add(1, Ordering::Relaxed) >= self.fails_after {
+                return Err((self.failure)());
+            }
+            self.memory.apply(announcements).await
+        }
+        .boxed()
+    }
+
+    fn remove<'a>(
+        &'a self,
+        provider: &'a PeerId,
+        context: Option<&'a ContextId>,
+    ) -> BoxFuture<'a, Result<Removed, StoreError>> {
+        self.memory.remove(provider, context)
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<Swept, StoreError>> {
+        self.memory.sweep()
+    }
+
+    fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>> {
+        self.memory.stats()
+    }
+
+    fn export(&self) -> ExportStream {
+        let batches = self.exported.clone().into_iter().map(Ok);
+        let failure = || Err(StoreError::Io { source: std::io::Error::other("secret path") });
+        stream::iter(batches.chain(self.export_fails.then(failure))).boxed()
+    }
+}
