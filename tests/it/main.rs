@@ -12,6 +12,7 @@ mod cors;
 mod faults;
 mod harness;
 mod hostile;
+mod journal;
 mod limits;
 mod operations;
 mod process;

@@ -127,7 +127,7 @@ fn what_waits_for_a_sync_shares_the_next_one() {
         }
         drop(release);
         for task in tasks {
-            task.await.unwrap().unwrap();
+            drop(task.await.unwrap().unwrap());
         }
     });
     // One for what came first, one for all that came while it was written.
@@ -145,7 +145,7 @@ fn a_full_queue_makes_appends_wait() {
         let appends = (0..30).map(|serial| journal.append(vec![keys_entry(serial, 0..40)]));
         let tasks: Vec<_> = appends.map(tokio::spawn).collect();
         for task in tasks {
-            task.await.unwrap().unwrap();
+            drop(task.await.unwrap().unwrap());
         }
     });
     // Each append takes more than a third of the queue: no frame can hold more than two.

@@ -94,7 +94,7 @@ fn groups_that_expire_are_garbage() {
 fn superseded_keys_are_found_by_asking_and_dropped() {
     let disk = MemoryDisk::default();
     let journal = filled(&disk, 60);
-    let half = |_: u64, multihash: &[u8]| multihash[2] % 2 == 0;
+    let half = |_: u64, multihash: &[u8]| multihash[2].is_multiple_of(2);
     let after = settle(&journal, &half);
     assert!(after.compactions > 0, "{after:?}");
     assert_eq!(after.groups, 60);

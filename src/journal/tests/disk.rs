@@ -183,7 +183,10 @@ fn rename(names: &mut BTreeMap<PathBuf, Inode>, operation: &Operation) {
                 names.insert(to.clone(), inode);
             }
         }
-        _ => unreachable!("only names change here"),
+        Operation::Write(..)
+        | Operation::SetLength(..)
+        | Operation::Sync(_)
+        | Operation::SyncDirectory => unreachable!("only names change here"),
     }
 }
 
@@ -207,7 +210,11 @@ fn change(content: &mut Vec<u8>, operation: &Operation, keep: &mut impl FnMut() 
                 done = end - offset;
             }
         }
-        _ => unreachable!("only contents change here"),
+        Operation::Create(..)
+        | Operation::Sync(_)
+        | Operation::Rename(..)
+        | Operation::Remove(_)
+        | Operation::SyncDirectory => unreachable!("only contents change here"),
     }
 }
 

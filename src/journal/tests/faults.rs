@@ -81,7 +81,7 @@ fn any_operation_may_fail_and_nothing_acknowledged_is_lost() {
             append(&journal, vec![keys_entry(100, 0..1)]).unwrap();
             acknowledged.push((100, 0));
             attempted.push((100, 0));
-            let ended = |serial: u64| serial % 3 == 0;
+            let ended = |serial: u64| serial.is_multiple_of(3);
             let operations = disk.operations();
             for crash in [Crash::KeepAll, Crash::KeepSynced, Crash::Torn(number as u64)] {
                 let opened = Journal::open(options_on(&disk.image(operations, crash)));
