@@ -87,10 +87,10 @@ impl JournalError {
     /// The error for an operation that the operating system refused.
     pub(super) fn io(action: &'static str, path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
-            _ => Self::Io { action, path, source: Arc::new(error) },
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Self::NoSpace { path };
         }
+        Self::Io { action, path, source: Arc::new(error) }
     }
 
     /// The error for damage.

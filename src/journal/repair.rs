@@ -225,6 +225,10 @@ impl<'a> Repair<'a> {
         bytes.truncate(known.and_then(|known| usize::try_from(known).ok()).unwrap_or(bytes.len()));
         let mut salvaged = salvage(&header, &bytes);
         let mut counted = bytes.len() as u64;
+        // Whether there is nobody who can say where the segment ends.
+        let is_open_ended = next.is_none_or(|next| {
+            next.damage.is_some() || next.segment.header.first != header.last.saturating_add(1)
+        });
         if let (None, Some(torn_at), None) = (next, salvaged.torn_at, candidate.damage) {
             // The last frame was never acknowledged; opening the journal cuts it.
             salvaged.blocks.retain(|block| block.offset < torn_at);
@@ -238,7 +242,7 @@ impl<'a> Repair<'a> {
         if let Some(missing) = known.map(|known| known.saturating_sub(length)).filter(|it| *it > 0)
         {
             salvaged.lost.push(lose(length, missing, "the end of the file is missing"));
-        } else if next.is_some() && known.is_none() && !salvaged.has_seal {
+        } else if !is_open_ended && known.is_none() && !salvaged.has_seal {
             salvaged.lost.push(lose(length, 0, "the seal at the end of the file is missing"));
         }
         salvaged.blocks.iter().for_each(|block| self.note(block));

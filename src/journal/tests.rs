@@ -2,8 +2,12 @@
 //! small segments, and what it holds after it is opened again.
 
 mod basics;
+mod compaction;
+mod corruption;
 mod crash;
 mod disk;
+mod faults;
+mod model;
 
 use std::collections::BTreeSet;
 use std::future::Future;

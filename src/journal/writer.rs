@@ -36,10 +36,13 @@ pub(super) enum Command {
     Close,
 }
 
+/// Where the outcome of an append goes.
+pub(super) type Answer = oneshot::Sender<Result<Receipt, JournalError>>;
+
 /// Entries that are acknowledged together.
 pub(super) struct Request {
     pub(super) parts: Vec<Part>,
-    pub(super) done: oneshot::Sender<Result<Receipt, JournalError>>,
+    pub(super) done: Answer,
     /// The request's share of the queue.
     pub(super) share: OwnedSemaphorePermit,
 }
@@ -83,7 +86,7 @@ pub(super) struct Writer {
 struct Batch {
     parts: Vec<Part>,
     bytes: usize,
-    complete: Vec<(Receipt, oneshot::Sender<Result<Receipt, JournalError>>, OwnedSemaphorePermit)>,
+    complete: Vec<(Receipt, Answer, OwnedSemaphorePermit)>,
 }
 
 /// What a frame changes in the ledger.

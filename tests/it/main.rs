@@ -17,6 +17,7 @@ mod durability;
 mod faults;
 mod harness;
 mod hostile;
+mod journal;
 mod limits;
 mod odd_store;
 mod operations;

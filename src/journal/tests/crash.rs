@@ -140,8 +140,8 @@ fn a_crash_at_any_operation_keeps_what_was_acknowledged_and_only_that() {
 fn sectors_that_are_missing_or_out_of_order_are_cut_and_harm_nothing_else() {
     let recording = Recording::make();
     for at in 0..=recording.disk.operations() {
-        for seed in 0..4 {
-            recording.check(at, Crash::Torn(seed * 10_000 + at as u64));
+        for seed in 0..2 {
+            recording.check(at, Crash::Torn(seed * 100_000 + at as u64));
         }
     }
 }

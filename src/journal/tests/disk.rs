@@ -33,6 +33,8 @@ type Fault = Box<dyn FnMut(&Operation) -> Option<io::ErrorKind> + Send>;
 
 #[derive(Default)]
 struct State {
+    /// What was there before the first operation, by name; the first files.
+    base: Vec<(PathBuf, Vec<u8>)>,
     log: Vec<Operation>,
     names: BTreeMap<PathBuf, Inode>,
     files: Vec<Vec<u8>>,
@@ -79,9 +81,11 @@ impl MemoryDisk {
         self.0.lock().log.len()
     }
 
-    pub(super) fn syncs(&self) -> usize {
-        let is_sync = |operation: &&Operation| matches!(operation, Operation::Sync(_));
-        self.0.lock().log.iter().filter(is_sync).count()
+    /// Flips a bit, unnoticed.
+    pub(super) fn damage(&self, path: &Path, at: usize) {
+        let mut state = self.0.lock();
+        let inode = state.names[path];
+        state.files[inode][at] ^= 1;
     }
 
     /// The names and contents of all files.
@@ -94,10 +98,11 @@ impl MemoryDisk {
 
     pub(super) fn with_files(files: Vec<(PathBuf, Vec<u8>)>) -> Self {
         let mut state = State::default();
-        for (path, content) in files {
-            state.names.insert(path, state.files.len());
-            state.files.push(content);
+        for (path, content) in &files {
+            state.names.insert(path.clone(), state.files.len());
+            state.files.push(content.clone());
         }
+        state.base = files;
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -105,6 +110,10 @@ impl MemoryDisk {
     pub(super) fn image(&self, operations: usize, crash: Crash) -> Self {
         let state = self.0.lock();
         let mut image = Image::default();
+        for (inode, (path, content)) in state.base.iter().enumerate() {
+            image.names.insert(path.clone(), inode);
+            image.files.insert(inode, content.clone());
+        }
         state.log[..operations].iter().for_each(|operation| image.apply(operation));
         let mut chance = match crash {
             Crash::Torn(seed) => Some(StdRng::seed_from_u64(seed)),
@@ -174,7 +183,10 @@ fn rename(names: &mut BTreeMap<PathBuf, Inode>, operation: &Operation) {
                 names.insert(to.clone(), inode);
             }
         }
-        _ => unreachable!("only names change here"),
+        Operation::Write(..)
+        | Operation::SetLength(..)
+        | Operation::Sync(_)
+        | Operation::SyncDirectory => unreachable!("only names change here"),
     }
 }
 
@@ -198,7 +210,11 @@ fn change(content: &mut Vec<u8>, operation: &Operation, keep: &mut impl FnMut() 
                 done = end - offset;
             }
         }
-        _ => unreachable!("only contents change here"),
+        Operation::Create(..)
+        | Operation::Sync(_)
+        | Operation::Rename(..)
+        | Operation::Remove(_)
+        | Operation::SyncDirectory => unreachable!("only contents change here"),
     }
 }
 

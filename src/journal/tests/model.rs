@@ -1,0 +1,200 @@
+//! Any sequence of appends, ends, supersessions, compactions, expiries and starts leaves what a simple
+//! model says.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::disk::MemoryDisk;
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append { lane: usize, from: u64, count: u64 },
+    End { lane: usize },
+    Supersede { lane: usize, from: u64, count: u64 },
+    Compact,
+    Open { is_closed: bool },
+    Pass { ms: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..6_usize, 0..300_u64, 0..60_u64)
+            .prop_map(|(lane, from, count)| Step::Append { lane, from, count }),
+        2 => (0..6_usize).prop_map(|lane| Step::End { lane }),
+        1 => (0..6_usize, 0..300_u64, 0..200_u64)
+            .prop_map(|(lane, from, count)| Step::Supersede { lane, from, count }),
+        3 => Just(Step::Compact),
+        1 => any::<bool>().prop_map(|is_closed| Step::Open { is_closed }),
+        1 => (0..200_u64).prop_map(|ms| Step::Pass { ms }),
+    ]
+}
+
+/// Lanes 4 and 5 expire.
+fn lane_group(serial: u64, lane: usize, now_ms: u64) -> Arc<GroupDefinition> {
+    let mut definition = (*group(serial)).clone();
+    definition.expires_at_ms = (lane >= 4).then_some(now_ms + 150);
+    Arc::new(definition)
+}
+
+struct Model {
+    disk: MemoryDisk,
+    clock: ManualClock,
+    opened: Option<Opened>,
+    lanes: Vec<Arc<GroupDefinition>>,
+    next_serial: u64,
+    held: Held,
+    superseded: Held,
+    expiries: Vec<(u64, u64)>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let disk = MemoryDisk::default();
+        let clock = ManualClock::new(1_000);
+        let lanes = (0..6).map(|lane| lane_group(lane as u64 + 1, lane, 1_000)).collect();
+        let (held, superseded) = (Held::new(), Held::new());
+        let mut model = Self {
+            disk,
+            clock,
+            opened: None,
+            lanes,
+            next_serial: 7,
+            held,
+            superseded,
+            expiries: Vec::new(),
+        };
+        model.open();
+        model
+    }
+
+    fn now_ms(&self) -> u64 {
+        Clock::Manual(self.clock.clone()).now_ms()
+    }
+
+    fn open(&mut self) {
+        let mut options = options_on(&self.disk);
+        options.clock = Clock::Manual(self.clock.clone());
+        self.opened = Some(Journal::open(options).unwrap());
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.opened.as_ref().unwrap().journal
+    }
+
+    fn renew(&mut self, lane: usize) {
+        self.lanes[lane] = lane_group(self.next_serial, lane, self.now_ms());
+        self.next_serial += 1;
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Append { lane, from, count } => {
+                let group = Arc::clone(&self.lanes[lane]);
+                if let Some(at_ms) = group.expires_at_ms {
+                    self.expiries.push((at_ms, group.serial));
+                }
+                self.held.extend(expected((from..from + count).map(|it| (group.serial, it))));
+                for it in expected((from..from + count).map(|it| (group.serial, it))) {
+                    self.superseded.remove(&it);
+                }
+                append(self.journal(), vec![Entry::Keys { group, keys: keys(from..from + count) }])
+                    .unwrap();
+            }
+            Step::End { lane } => {
+                let serial = self.lanes[lane].serial;
+                append(self.journal(), vec![Entry::End { serial }]).unwrap();
+                self.held.retain(|(held, _)| *held != serial);
+                self.renew(lane);
+            }
+            Step::Supersede { lane, from, count } => {
+                let serial = self.lanes[lane].serial;
+                let gone = expected((from..from + count).map(|it| (serial, it)));
+                self.superseded.extend(gone.intersection(&self.held).cloned());
+            }
+            Step::Compact => {
+                let superseded = self.superseded.clone();
+                let is_held = move |serial: u64, multihash: &[u8]| {
+                    !superseded.contains(&(serial, multihash.to_vec()))
+                };
+                self.journal().compact_once(&is_held).unwrap();
+            }
+            Step::Open { is_closed } => {
+                let before = self.journal().stats();
+                let opened = self.opened.take().unwrap();
+                if is_closed {
+                    opened.journal.close().unwrap();
+                } else {
+                    let operations = self.disk.operations();
+                    drop(opened);
+                    self.disk = self.disk.image(operations, super::disk::Crash::KeepSynced);
+                }
+                self.open();
+                self.check(&before);
+            }
+            Step::Pass { ms } => {
+                self.clock.advance(ms);
+                let now_ms = self.now_ms();
+                let expired: BTreeSet<u64> = self
+                    .expiries
+                    .iter()
+                    .filter(|(at, _)| *at <= now_ms)
+                    .map(|(_, it)| *it)
+                    .collect();
+                self.held.retain(|(serial, _)| !expired.contains(serial));
+                for lane in 4..6 {
+                    if self.lanes[lane].expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+                        self.renew(lane);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(&self, before: &crate::journal::JournalStats) {
+        let opened = self.opened.as_ref().unwrap();
+        let found = held(opened);
+        let must: Held = self.held.difference(&self.superseded).cloned().collect();
+        assert_eq!(must.difference(&found).next(), None, "lost");
+        assert_eq!(found.difference(&self.held).next(), None, "revived");
+        let after = opened.journal.stats();
+        assert_eq!((after.groups, after.entries), (before.groups, before.entries));
+        assert!(opened.next_serial() <= self.next_serial);
+        let snapshot = Mutex::new(Held::new());
+        opened
+            .journal
+            .snapshot()
+            .visit(|group, keys| {
+                assert!(
+                    self.lanes.iter().any(|lane| lane.serial == group.serial)
+                        || group.serial < self.next_serial
+                );
+                snapshot.lock().extend(keys.iter().map(|it| (group.serial, it.to_vec())));
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(snapshot.into_inner(), found);
+    }
+
+    /// Compacts until there is nothing to do.
+    fn settle(&mut self) {
+        while self.journal().compact_once(&|_, _| true).unwrap() {}
+        let stats = self.journal().stats();
+        assert!(stats.garbage_bytes * 100 <= stats.bytes * 25, "{stats:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn a_journal_holds_what_its_model_holds(steps in proptest::collection::vec(step(), 1..80)) {
+        let mut model = Model::new();
+        for step in &steps {
+            model.take(step);
+        }
+        model.take(&Step::Open { is_closed: true });
+        model.settle();
+        model.take(&Step::Open { is_closed: false });
+    }
+}
