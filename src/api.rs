@@ -28,7 +28,7 @@ use ipnet::IpNet;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WorkerCounts};
 use crate::resolve::Resolver;
 use answer::AnswerPolicy;
 use rate_limit::{RateLimiter, RateLimits};
@@ -83,7 +83,14 @@ impl ApiState {
     }
 }
 
-/// The actix application of the public API.
+/// What one worker works with. Requests hold it by a count of the worker's own: one count for all
+/// workers would be a cache line that they fight for.
+struct Worker {
+    state: web::Data<ApiState>,
+    counts: Arc<WorkerCounts>,
+}
+
+/// The actix application of the public API: one for each worker.
 pub fn app(
     state: web::Data<ApiState>,
 ) -> App<
@@ -95,13 +102,12 @@ pub fn app(
         InitError = (),
     >,
 > {
-    // Counted by each worker for itself: one count for all would be a cache line that they fight for.
-    let of_worker = Rc::new(state.clone());
+    let worker = Rc::new(Worker { counts: state.metrics.worker(), state: state.clone() });
     App::new()
         .app_data(state)
         .configure(routes::configure)
         .wrap(cors::middleware())
-        .wrap(from_fn(move |request, next| edge::serve(of_worker.clone(), request, next)))
+        .wrap(from_fn(move |request, next| edge::serve(worker.clone(), request, next)))
 }
 
 fn limiter(settings: &Settings) -> Option<RateLimiter> {

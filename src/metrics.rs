@@ -3,115 +3,23 @@
 //! Labels are route templates, statuses and formats: never a CID, a peer or an address, so that
 //! the number of series is bounded whatever clients send.
 
-use std::fmt;
-use std::time::Duration;
+mod requests;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-/// The templates of the public API's paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Route {
-    /// `/routing/v1/providers/{cid}`.
-    Providers,
-    /// `/routing/v1/peers/{peer-id}`.
-    Peers,
-    /// `/routing/v1/ipns/{name}`.
-    Ipns,
-    /// `/routing/v1/providers`, where signed announcements go.
-    Announce,
-    /// `/routing/v1/dht/closest/peers/{key}`.
-    ClosestPeers,
-    /// Anything else.
-    Unknown,
-}
-
-/// The format of an answer's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BodyFormat {
-    /// `application/json`.
-    Json,
-    /// `application/x-ndjson`.
-    Ndjson,
-    /// Plain text, or no body.
-    Other,
-}
-
-impl Route {
-    /// The template, as it stands in labels.
-    pub fn template(self) -> &'static str {
-        match self {
-            Self::Providers => "/routing/v1/providers/{cid}",
-            Self::Peers => "/routing/v1/peers/{peer-id}",
-            Self::Ipns => "/routing/v1/ipns/{name}",
-            Self::Announce => "/routing/v1/providers",
-            Self::ClosestPeers => "/routing/v1/dht/closest/peers/{key}",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl EncodeLabelValue for Route {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        self.template().encode(encoder)
-    }
-}
-
-impl EncodeLabelValue for BodyFormat {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        let name = match self {
-            Self::Json => "json",
-            Self::Ndjson => "ndjson",
-            Self::Other => "other",
-        };
-        name.encode(encoder)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    route: Route,
-    status: u16,
-    format: BodyFormat,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RouteLabels {
-    route: Route,
-}
+use requests::Workers;
+pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, WorkerCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: String,
-}
-
-/// One finished request.
-#[derive(Clone, Copy, Debug)]
-pub struct FinishedRequest {
-    /// Where it went.
-    pub route: Route,
-    /// The answer's status.
-    pub status: u16,
-    /// The answer's format.
-    pub format: BodyFormat,
-    /// How long the answer took to make.
-    pub duration: Duration,
-    /// The answer's size, without headers.
-    pub body_bytes: u64,
-}
-
-/// A request that is being worked on.
-pub struct InFlight<'a>(&'a Gauge);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 /// What one file brought in.
@@ -145,11 +53,7 @@ pub struct Gauges {
 /// All metrics of one server.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    durations: Family<RouteLabels, Histogram>,
-    answer_bytes: Family<RouteLabels, Histogram>,
-    records_served: Counter,
-    in_flight: Gauge,
+    workers: Arc<Workers>,
     rate_limited: Counter,
     rate_limit_clients: Gauge,
     index_entries: Gauge,
@@ -181,11 +85,7 @@ impl Metrics {
         );
         let mut metrics = Self {
             registry,
-            requests: Family::default(),
-            durations: Family::new_with_constructor(duration_histogram),
-            answer_bytes: Family::new_with_constructor(bytes_histogram),
-            records_served: Counter::default(),
-            in_flight: Gauge::default(),
+            workers: Arc::default(),
             rate_limited: Counter::default(),
             rate_limit_clients: Gauge::default(),
             index_entries: Gauge::default(),
@@ -205,24 +105,9 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a request that has its answer.
-    pub fn request_finished(&self, request: FinishedRequest) {
-        let FinishedRequest { route, status, format, duration, body_bytes } = request;
-        self.requests.get_or_create(&RequestLabels { route, status, format }).inc();
-        self.durations.get_or_create(&RouteLabels { route }).observe(duration.as_secs_f64());
-        self.answer_bytes.get_or_create(&RouteLabels { route }).observe(body_bytes as f64);
-    }
-
-    /// Counts a request as in flight until what this returns is dropped, also when its client goes
-    /// away first.
-    pub fn request_started(&self) -> InFlight<'_> {
-        self.in_flight.inc();
-        InFlight(&self.in_flight)
-    }
-
-    /// Counts records that went into answers.
-    pub fn records_served(&self, records: u64) {
-        self.records_served.inc_by(records);
+    /// Where one more worker counts its requests.
+    pub fn worker(&self) -> Arc<WorkerCounts> {
+        self.workers.add()
     }
 
     /// Counts a request that was refused because its client asks too often.
@@ -261,33 +146,7 @@ impl Metrics {
     }
 
     fn register_requests(&mut self) {
-        self.registry.register(
-            "http_requests",
-            "Requests to the public API, by route, status and format of the answer",
-            self.requests.clone(),
-        );
-        self.registry.register_with_unit(
-            "http_request_duration",
-            "Time from a request's head to the answer's first byte",
-            Unit::Seconds,
-            self.durations.clone(),
-        );
-        self.registry.register_with_unit(
-            "http_answer",
-            "Size of answers' bodies",
-            Unit::Bytes,
-            self.answer_bytes.clone(),
-        );
-        self.registry.register(
-            "requests_in_flight",
-            "Requests to the public API that are being worked on",
-            self.in_flight.clone(),
-        );
-        self.registry.register(
-            "records_served",
-            "Provider records that went into answers",
-            self.records_served.clone(),
-        );
+        self.registry.register_collector(Box::new(self.workers.clone()));
         self.registry.register(
             "rate_limited",
             "Requests refused because their client asks too often",
@@ -340,14 +199,4 @@ impl Metrics {
             self.import_rejected.clone(),
         );
     }
-}
-
-/// 50 us to 26 s, by doubling.
-fn duration_histogram() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_05, 2.0, 20))
-}
-
-/// 64 B to 4 MiB, by fours.
-fn bytes_histogram() -> Histogram {
-    Histogram::new(exponential_buckets(64.0, 4.0, 9))
 }

@@ -13,13 +13,13 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use futures_util::FutureExt;
 
 use super::client_address::{ClientAddress, client_address};
 use super::error::ApiError;
 use super::request_id::RequestId;
-use super::{ApiState, cors, providers, routes};
+use super::{ApiState, Worker, cors, providers, routes};
 use crate::clock::Stopwatch;
 use crate::metrics::{BodyFormat, FinishedRequest, Route};
 
@@ -32,6 +32,7 @@ pub(super) struct Context {
     client: ClientAddress,
     route: Route,
     format: Cell<BodyFormat>,
+    records: Cell<u64>,
 }
 
 impl Context {
@@ -52,29 +53,35 @@ impl Context {
     pub(super) fn set_format(&self, format: BodyFormat) {
         self.format.set(format);
     }
+
+    /// Tells the metrics how many provider records the answer has.
+    pub(super) fn set_records(&self, records: u64) {
+        self.records.set(records);
+    }
 }
 
 /// The middleware.
 pub(super) async fn serve(
-    state: Rc<web::Data<ApiState>>,
+    worker: Rc<Worker>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let stopwatch = Stopwatch::start();
-    let _in_flight = state.metrics.request_started();
-    let context = context(&request, &state);
-    if let Err(error) = admit(&request, &state, context.client) {
+    let _in_flight = worker.counts.request_started();
+    let state = &worker.state;
+    let context = context(&request, state);
+    if let Err(error) = admit(&request, state, context.client) {
         let response = error.to_response(context.request_id());
-        return Ok(finish(&state, &context, request.into_response(response), stopwatch));
+        return Ok(finish(&worker, &context, request.into_response(response), stopwatch));
     }
     if let Some(cid) = routes::looked_up(&request) {
-        let response = providers::get(request.request(), &state, &context, cid).await;
-        return Ok(finish(&state, &context, request.into_response(response), stopwatch));
+        let response = providers::get(request.request(), state, &context, cid).await;
+        return Ok(finish(&worker, &context, request.into_response(response), stopwatch));
     }
     let context = Rc::new(context);
     request.extensions_mut().insert(context.clone());
     let response = next.call(request).await?.map_into_boxed_body();
-    Ok(finish(&state, &context, response, stopwatch))
+    Ok(finish(&worker, &context, response, stopwatch))
 }
 
 fn context(request: &ServiceRequest, state: &ApiState) -> Context {
@@ -84,6 +91,7 @@ fn context(request: &ServiceRequest, state: &ApiState) -> Context {
         client: client(request, state),
         route: routes::of(request.path()),
         format: Cell::new(BodyFormat::Other),
+        records: Cell::new(0),
     }
 }
 
@@ -147,7 +155,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 /// What every answer goes through on its way out.
 fn finish(
-    state: &ApiState,
+    worker: &Worker,
     context: &Context,
     mut response: ServiceResponse,
     stopwatch: Stopwatch,
@@ -163,9 +171,10 @@ fn finish(
         format: context.format.get(),
         duration: stopwatch.elapsed(),
         body_bytes,
+        records: context.records.get(),
     };
-    state.metrics.request_finished(finished);
-    if state.access_log {
+    worker.counts.request_finished(finished);
+    if worker.state.access_log {
         log(context, response.request(), &finished);
     }
     response

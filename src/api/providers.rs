@@ -37,7 +37,7 @@ async fn find(
     let lookup =
         Lookup { key: &key, filter: &filter, records_max: state.policy.records_max(format) };
     let found = state.resolver.providers(lookup).await?;
-    state.metrics.records_served(found.records.len() as u64);
+    context.set_records(found.records.len() as u64);
     let now_ms = state.clock.now_ms();
     Ok(state.policy.respond(request, &found, format, ListName::Providers, now_ms))
 }
