@@ -19,6 +19,9 @@ use crate::types::{Filter, ReadyRecord, Selection};
 /// any number of contexts, and an answer has to end.
 pub(super) const JOINED_MAX: usize = 64;
 
+/// The most hits that there is room for before the first is found: those of a full JSON answer.
+const HITS_EXPECTED_MAX: usize = 100;
+
 /// What an index has on a key.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
@@ -44,7 +47,6 @@ pub(super) struct Candidate {
 }
 
 /// One way round the circle, or a part of it.
-#[derive(Default)]
 pub(super) struct Round {
     hits: Vec<(usize, Candidate)>,
     /// Where the next answer begins, if this one does not have all that match.
@@ -104,11 +106,13 @@ impl Round {
         wanted: Wanted<'_>,
         mut record_at: impl FnMut(usize) -> Option<Arc<ReadyRecord>>,
     ) -> Self {
-        let mut round = Self::default();
+        let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
+        // Filters may let few of very many pass.
+        let hits = Vec::with_capacity(length.min(records_max).min(HITS_EXPECTED_MAX));
+        let mut round = Self { hits, next: None };
         if length == 0 {
             return round;
         }
-        let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
         // What is sure to fit is read from the beginning, which spares putting it in order.
         let start = if length <= records_max { 0 } else { start as usize % length };
         for position in (start..length).chain(0..start).take(steps_max) {
