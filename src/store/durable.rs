@@ -229,6 +229,7 @@ impl Inner {
                 bytes: journal.bytes,
                 garbage_bytes: journal.garbage_bytes,
                 segments: journal.segments as u64,
+                is_failing: journal.write_error.is_some() || !journal.is_running,
             }),
         }
     }
