@@ -15,7 +15,7 @@ use super::{Index, IndexError, Reference, shift};
 use crate::clock::UnixMs;
 
 /// As many keys of a shard are collected at least: 1M in all, 16 MB.
-const COLLECTED_MIN: usize = 256;
+const COLLECTED_MIN: usize = 1 << 20 >> SHARD_BITS;
 
 /// A restart under way. Keys are found when they are merged, the last of them when it is finished.
 #[derive(Debug)]
@@ -109,14 +109,12 @@ impl Restore<'_> {
             return Ok(());
         };
         let mut known = Vec::new();
-        let mut shard = self.index.shard(*first).write();
-        let bytes = shard.table.bytes();
-        let len = shard.table.len();
-        shard.table.merge(collected, &mut known);
-        let added = (shard.table.len() - len) as i64;
-        let wanted = COLLECTED_MIN.max(shard.table.len() / 8);
-        shift(&self.index.counters.table_bytes, shard.table.bytes() as i64 - bytes as i64);
-        drop(shard);
+        let shard = self.index.shard(*first).upgradable_read();
+        let merged = shard.table.merged(collected, &mut known);
+        let added = (merged.len() - shard.table.len()) as i64;
+        let wanted = COLLECTED_MIN.max(merged.len() / 8);
+        let changed_at_ms = shard.changed_at_ms;
+        self.index.swap_table(shard, merged, changed_at_ms);
         shift(&self.index.counters.keys, added);
         shift(&self.index.counters.entries, added);
         collected.clear();
