@@ -36,11 +36,8 @@ fn main() {
         std::env::var("ENTRIES").map_or(2_000_000, |text| text.parse().expect("a number"));
     let folder = std::env::var_os("SCALE_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = tempfile::tempdir_in(folder).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(life(entries, folder.path()));
 }
 
@@ -145,7 +142,9 @@ async fn copy(from: &DurableStore, to: &DurableStore) {
     while let Some(batch) = export.next().await {
         let announcements = batch.unwrap().into_iter().map(|entry| Announcement {
             keys: vec![entry.key],
-            record: ProviderRecord::parse(&entry.record_json, UnparsableAddrs::Keep).unwrap().record,
+            record: ProviderRecord::parse(&entry.record_json, UnparsableAddrs::Keep)
+                .unwrap()
+                .record,
             context: entry.context,
             expires_at_ms: entry.expires_at_ms,
         });
