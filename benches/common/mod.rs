@@ -82,6 +82,10 @@ impl Fingerpost {
         Self { index: Index::new(), specs, filter: Filter::default() }
     }
 
+    pub(crate) fn specs(&self) -> &[GroupSpec] {
+        &self.specs
+    }
+
     pub(crate) fn find(&self, key: &ContentKey) -> bool {
         let cap = std::num::NonZeroUsize::new(100);
         !self.index.find(key, &self.filter, cap, 1).records.is_empty()

@@ -109,13 +109,12 @@ impl Index {
         let shard = self.shard(fingerprint).upgradable_read();
         if !shard.table.has_room() {
             let grown = shard.table.grown();
-            let changed_at_ms = shard.changed_at_ms;
-            self.swap_table(shard, grown, changed_at_ms);
+            self.swap_table(shard, grown, 0);
         }
     }
 
     /// Puts a table in the place of the one that it was made from, and notes when that changed
-    /// answers. Lookups wait for the exchange
+    /// answers; 0: never. Lookups wait for the exchange
     /// only, neither for the copy before it nor for the memory that is given up.
     pub(super) fn swap_table(
         &self,

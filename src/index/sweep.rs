@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLockUpgradableReadGuard;
 use smallvec::SmallVec;
 
 use super::crowd::Crowd;
