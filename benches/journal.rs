@@ -257,13 +257,13 @@ fn peer_id(number: u64) -> String {
 }
 
 fn key(round: u64, group: u64, number: u64) -> ContentKey {
-    let mut multihash = [0; MULTIHASH_BYTES as usize];
-    multihash[..2].copy_from_slice(&[0x12, 0x20]);
+    let mut multihash = Vec::with_capacity(MULTIHASH_BYTES as usize);
+    multihash.extend_from_slice(&[0x12, 0x20]);
     // Spread over all bytes; the index hashes the whole again.
-    for (position, part) in [round, group, number, number.rotate_left(17)].iter().enumerate() {
+    for part in [round, group, number, number.rotate_left(17)] {
         let mixed =
             part.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number.wrapping_mul(0xff51_afd7_ed55_8ccd);
-        multihash[2 + position * 8..10 + position * 8].copy_from_slice(&mixed.to_le_bytes());
+        multihash.extend_from_slice(&mixed.to_le_bytes());
     }
     ContentKey::from_multihash(&multihash).unwrap()
 }

@@ -168,7 +168,7 @@ async fn everything(store: &DurableStore) -> Vec<u128> {
 
 /// Every second key is of one provider.
 fn owner(number: u64) -> u64 {
-    if number % 2 == 0 { 0 } else { 1 + number / 2 % OTHERS }
+    if number.is_multiple_of(2) { 0 } else { 1 + number / 2 % OTHERS }
 }
 
 fn record(provider: u64) -> ProviderRecord {

@@ -67,7 +67,7 @@ struct Client {
 
 /// A key of a provider. Every tenth one it shares with nine others.
 fn cid(provider: u32, number: u32) -> String {
-    let owner = if number % 10 == 0 { u32::MAX - provider / 10 } else { provider };
+    let owner = if number.is_multiple_of(10) { u32::MAX - provider / 10 } else { provider };
     let digest = [owner.to_be_bytes(), number.to_be_bytes()].concat().repeat(4);
     multibase::encode(multibase::Base::Base32Lower, [&[1, 0x55, 0x12, 32][..], &digest].concat())
 }
