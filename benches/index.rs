@@ -1,6 +1,11 @@
 //! The index in this process against a DashMap and a bare hash table of the same entries, in the
-//! same run, side by side: lookups, additions, removals, and the longest lookup while entries are
-//! being added.
+//! same run, side by side: lookups, additions, removals, a restart, and the longest lookup while
+//! entries are being added.
+//!
+//! Lookups are measured twice. *Alone*: each waits for the one before it, as a lookup in a server
+//! does, where the work of a request stands between two of them; the clock's own time is taken off.
+//! *In a row*: the processor overlaps as many as its window holds, several of the bare table's, whose
+//! hash is a load, and hardly two of those that compute a keyed hash first.
 //!
 //! `cargo bench --bench index`. `SIZES=1M,10M,50M` chooses sizes; at 50M the three together take
 //! about 18 GB, `SUBJECTS=fingerpost,hashbrown` leaves the DashMap out. Prints a table for people,
@@ -15,14 +20,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use common::{BATCH, Bare, Dash, Fingerpost, Numbers, Sample, Subject, numbers_in};
+use common::{
+    BATCH, Bare, Dash, Fingerpost, Numbers, Sample, Subject, digest, group_of, multihash_bytes,
+    numbers_in,
+};
 use fingerpost::types::ContentKey;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 /// Lookups a turn, and turns; the median of the turns counts.
-const SAMPLE: usize = 1_000_000;
-const TURNS: usize = 5;
+const SAMPLE: usize = 500_000;
+const TURNS: usize = 9;
 
 /// What is looked up.
 const WORKLOADS: [&str; 4] = ["hit, uniform", "hit, Zipf", "miss, uniform", "miss, Zipf"];
@@ -50,7 +58,9 @@ fn measure(entries: u64) -> Value {
     let put = |subject: &dyn Subject| per_entry(entries, || subject.put(0..entries));
     rows.push(("put, from nothing".to_owned(), each(&subjects, put)));
     for (number, name) in WORKLOADS.iter().enumerate() {
-        rows.push((format!("get: {name}"), gets(&subjects, entries, number)));
+        let (alone, in_a_row) = gets(&subjects, entries, number);
+        rows.push((format!("get, alone: {name}"), alone));
+        rows.push((format!("get, in a row: {name}"), in_a_row));
     }
     let half = entries / 2;
     let remove = |subject: &dyn Subject| per_entry(half, || subject.remove_half(entries));
@@ -61,13 +71,16 @@ fn measure(entries: u64) -> Value {
     drop(subjects);
     show(entries, &names, &rows);
     let longest = while_adding(entries);
+    let restart = restart(entries);
+    print(&format!("restart with {entries} entries, 2 threads: {restart:.2} s\n"));
     let mut of_size = Map::new();
     for (at, name) in names.iter().enumerate() {
         let values = rows.iter().filter_map(|(row, values)| Some((row.clone(), values.get(at)?)));
         let values: Map<_, _> = values.map(|(row, value)| (row, json!(value))).collect();
         of_size.insert((*name).to_owned(), values.into());
     }
-    json!({ "entries": entries, "ns_an_entry": of_size, "lookup_while_adding_us": longest })
+    json!({ "entries": entries, "ns_an_entry": of_size, "lookup_while_adding_us": longest,
+        "restart_s": restart })
 }
 
 fn each(subjects: &[Box<dyn Subject>], measure: impl Fn(&dyn Subject) -> f64) -> Vec<f64> {
@@ -81,27 +94,83 @@ fn per_entry(entries: u64, work: impl FnOnce()) -> f64 {
     start.elapsed().as_nanos() as f64 / entries as f64
 }
 
-/// Lookups of one kind, the subjects in turn.
-fn gets(subjects: &[Box<dyn Subject>], entries: u64, workload: usize) -> Vec<f64> {
+/// Lookups of one kind, the subjects in turn: nanoseconds alone, and in a row.
+fn gets(subjects: &[Box<dyn Subject>], entries: u64, workload: usize) -> (Vec<f64>, Vec<f64>) {
     let mut numbers = Numbers::new(workload as u64);
     let is_zipf = workload % 2 == 1;
-    let mut times = vec![Vec::new(); subjects.len()];
+    let is_hit = workload < 2;
+    let mut times = vec![(Vec::new(), Vec::new()); subjects.len()];
     for _ in 0..TURNS {
-        let sample = Sample::new((0..SAMPLE).map(|_| {
-            let first = if workload < 2 { 0 } else { entries * 2 };
-            first + if is_zipf { numbers.zipf(entries) } else { numbers.uniform(entries) }
-        }));
-        for (subject, times) in subjects.iter().zip(&mut times) {
-            let mut found = 0;
-            times.push(per_entry(sample.len() as u64, || found = black_box(subject.get(&sample))));
-            assert_eq!(found, if workload < 2 { SAMPLE } else { 0 }, "{}", subject.name());
+        let mut sample = || {
+            Sample::new((0..SAMPLE).map(|_| {
+                let number = if is_zipf { numbers.zipf(entries) } else { numbers.uniform(entries) };
+                if is_hit { number } else { number + entries * 2 }
+            }))
+        };
+        for (subject, (alone, in_a_row)) in subjects.iter().zip(&mut times) {
+            for (times, is_alone) in [(&mut *in_a_row, false), (alone, true)] {
+                // Each time other keys, which no cache has from the time before.
+                let sample = sample();
+                let clock = if is_alone { clock_ns() } else { 0.0 };
+                let mut found = 0;
+                let look = || found = black_box(subject.get(&sample, &mut || pause(is_alone)));
+                times.push(per_entry(sample.len() as u64, look) - clock);
+                assert_eq!(found, if is_hit { SAMPLE } else { 0 }, "{}", subject.name());
+            }
         }
     }
     let median = |times: &mut Vec<f64>| {
         times.sort_by(f64::total_cmp);
         times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
     };
-    times.iter_mut().map(median).collect()
+    times.iter_mut().map(|(alone, in_a_row)| (median(alone), median(in_a_row))).unzip()
+}
+
+/// Asks for the time, which is not done before all that comes before it is.
+fn pause(is_wanted: bool) {
+    if is_wanted {
+        black_box(Instant::now());
+    }
+}
+
+/// How long that takes.
+fn clock_ns() -> f64 {
+    let mut clock = Vec::new();
+    for _ in 0..9 {
+        clock.push(per_entry(100_000, || (0..100_000).for_each(|_| pause(true))));
+    }
+    clock.sort_by(f64::total_cmp);
+    clock.get(4).copied().unwrap_or_default()
+}
+
+/// Seconds that a restart takes: all keys, from two threads.
+fn restart(entries: u64) -> f64 {
+    let subject = Fingerpost::new();
+    let start = Instant::now();
+    let restore = subject.index.restore(1);
+    restore.reserve(entries);
+    let groups: Vec<_> = (1..)
+        .zip(subject.specs())
+        .map(|(serial, spec)| restore.group(spec, serial).expect("there is room"))
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (restore, groups) = (&restore, &groups);
+            scope.spawn(move || {
+                for batch in (thread..entries.div_ceil(BATCH)).step_by(2) {
+                    let numbers = batch * BATCH..(batch * BATCH + BATCH).min(entries);
+                    let group = groups.get(group_of(numbers.start) as usize).expect("a group");
+                    let keys: Vec<_> =
+                        numbers.map(|number| multihash_bytes(&digest(number))).collect();
+                    let taken = restore.keys(group, keys.iter().map(|key| &key[..]));
+                    taken.expect("there is room");
+                }
+            });
+        }
+    });
+    restore.finish().expect("there is room");
+    assert_eq!(subject.index.stats().entries, entries);
+    start.elapsed().as_secs_f64()
 }
 
 /// How long lookups take while another thread adds entries: one at a time, each timed.

@@ -23,7 +23,7 @@ pub(crate) const GROUPS: u64 = 1_000;
 pub(crate) const BATCH: u64 = 1_000;
 
 const SHA2_256: u64 = 0x12;
-const SHARDS: usize = 4_096;
+const SHARDS: usize = 256;
 
 /// The step of SplitMix64.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -36,8 +36,8 @@ pub(crate) trait Subject: Send + Sync {
     /// Adds the entries of keys, a batch at a time, as the subject does best.
     fn put(&self, numbers: std::ops::Range<u64>);
 
-    /// Looks keys up; says how many were found.
-    fn get(&self, sample: &Sample) -> usize;
+    /// Looks keys up and does something after each; says how many were found.
+    fn get(&self, sample: &Sample, after: &mut dyn FnMut()) -> usize;
 
     /// Makes every entry of the even groups unfindable, of keys below `entries`.
     fn remove_half(&self, entries: u64);
@@ -105,8 +105,8 @@ impl Subject for Fingerpost {
         }
     }
 
-    fn get(&self, sample: &Sample) -> usize {
-        sample.keys.iter().filter(|key| self.find(key)).count()
+    fn get(&self, sample: &Sample, after: &mut dyn FnMut()) -> usize {
+        count(&sample.keys, |key| self.find(key), after)
     }
 
     fn remove_half(&self, _entries: u64) {
@@ -139,9 +139,9 @@ impl Subject for Dash {
         }
     }
 
-    fn get(&self, sample: &Sample) -> usize {
-        let found = sample.multihashes.iter().filter_map(|key| self.0.get(key));
-        found.filter(|groups| !groups.is_empty()).count()
+    fn get(&self, sample: &Sample, after: &mut dyn FnMut()) -> usize {
+        let find = |key: &_| self.0.get(key).is_some_and(|groups| !groups.is_empty());
+        count(&sample.multihashes, find, after)
     }
 
     fn remove_half(&self, entries: u64) {
@@ -156,7 +156,7 @@ impl Subject for Dash {
 }
 
 /// A bare hash table of 36-byte entries: a 32-byte digest and a group, in as many shards as the
-/// index has, each behind a lock. The digest's own bytes are its hash, which is as fast as it can
+/// index has, each behind a lock on a cache line of its own. The digest's own bytes are its hash, which is as fast as it can
 /// be and lets whoever chooses digests choose slots.
 pub(crate) struct Bare(Box<[BareShard]>);
 
@@ -194,8 +194,8 @@ impl Subject for Bare {
         }
     }
 
-    fn get(&self, sample: &Sample) -> usize {
-        sample.digests.iter().filter(|digest| self.find(digest)).count()
+    fn get(&self, sample: &Sample, after: &mut dyn FnMut()) -> usize {
+        count(&sample.digests, |digest| self.find(digest), after)
     }
 
     fn remove_half(&self, entries: u64) {
@@ -284,17 +284,32 @@ pub(crate) fn digest(number: u64) -> [u8; 32] {
     digest
 }
 
+/// How many of the keys are found.
+fn count<T>(keys: &[T], find: impl Fn(&T) -> bool, after: &mut dyn FnMut()) -> usize {
+    let found = keys.iter().filter(|key| {
+        let is_found = find(key);
+        after();
+        is_found
+    });
+    found.count()
+}
+
 fn batches(numbers: std::ops::Range<u64>) -> impl Iterator<Item = std::ops::Range<u64>> {
     let std::ops::Range { start, end } = numbers;
     (start..end).step_by(BATCH as usize).map(move |start| start..(start + BATCH).min(end))
 }
 
-fn key(digest: &[u8; 32]) -> ContentKey {
+/// The bytes of a key's multihash.
+pub(crate) fn multihash_bytes(digest: &[u8; 32]) -> [u8; 34] {
     let mut bytes = [0; 34];
     let (prefix, rest) = bytes.split_at_mut(2);
     prefix.copy_from_slice(&[SHA2_256 as u8, 32]);
     rest.copy_from_slice(digest);
-    ContentKey::from_multihash(&bytes).expect("a multihash")
+    bytes
+}
+
+fn key(digest: &[u8; 32]) -> ContentKey {
+    ContentKey::from_multihash(&multihash_bytes(digest)).expect("a multihash")
 }
 
 fn multihash(digest: &[u8; 32]) -> Multihash<64> {
