@@ -20,6 +20,10 @@ docs:
 deny:
     .ci/run deny
 
+# kill -9 again and again; CRASH_ROUNDS says how often.
+crash:
+    .ci/run crash
+
 # The running server against its OpenAPI document and the other cases of interop/.
 interop:
     .ci/run interop

@@ -16,6 +16,7 @@ mod files;
 mod import;
 mod lookup;
 mod remove;
+mod repair;
 mod serve;
 mod stats;
 
@@ -101,7 +102,7 @@ fn command() -> Command {
 }
 
 /// The commands that bring data in and out: of a data directory, or of a running server.
-fn data_commands() -> [Command; 4] {
+fn data_commands() -> [Command; 5] {
     let import = import::ImportArgs::augment_args(Command::new("import"))
         .about("Bring files of provider records into a data directory or a running server");
     let export = export::ExportArgs::augment_args(Command::new("export"))
@@ -110,7 +111,9 @@ fn data_commands() -> [Command; 4] {
         .about("Remove what a provider announced");
     let stats = stats::StatsArgs::augment_args(Command::new("stats"))
         .about("Say how much is held, and what it costs in memory and on disk");
-    [import, export, remove, stats].map(|command| {
+    let repair = Command::new("repair")
+        .about("Keep what is whole of a damaged data directory, and say what is lost");
+    [import, export, remove, stats, repair].map(|command| {
         with_settings(command)
             .mut_args(|arg| if is_for_servers(&arg) { arg.hide(true) } else { arg })
             .after_help(TARGET)
@@ -150,6 +153,9 @@ fn dispatch(
         ("stats", matches) => {
             let args = stats::StatsArgs::from_arg_matches(matches)?;
             stats::run(&args, &load(matches, variables)?.settings, &mut io::stdout().lock())
+        }
+        ("repair", matches) => {
+            repair::run(&load(matches, variables)?.settings, &mut io::stdout().lock())
         }
         ("config", matches) => {
             let args = config::ConfigArgs::from_arg_matches(matches)?;

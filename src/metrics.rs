@@ -46,6 +46,12 @@ pub struct Gauges {
     pub index_groups: u64,
     /// Memory that the index takes up.
     pub index_bytes: u64,
+    /// Bytes of the journal's segments.
+    pub journal_bytes: u64,
+    /// Those of them that compaction would drop.
+    pub journal_garbage_bytes: u64,
+    /// 1 if the journal's last write failed, so that announcements are refused; 0 otherwise.
+    pub journal_failing: u64,
     /// Clients whose request rate is remembered.
     pub rate_limit_clients: u64,
 }
@@ -60,6 +66,9 @@ pub struct Metrics {
     index_keys: Gauge,
     index_groups: Gauge,
     index_bytes: Gauge,
+    journal_bytes: Gauge,
+    journal_garbage_bytes: Gauge,
+    journal_failing: Gauge,
     import_files: Counter,
     import_items: Counter,
     import_records: Counter,
@@ -92,6 +101,9 @@ impl Metrics {
             index_keys: Gauge::default(),
             index_groups: Gauge::default(),
             index_bytes: Gauge::default(),
+            journal_bytes: Gauge::default(),
+            journal_garbage_bytes: Gauge::default(),
+            journal_failing: Gauge::default(),
             import_files: Counter::default(),
             import_items: Counter::default(),
             import_records: Counter::default(),
@@ -101,6 +113,7 @@ impl Metrics {
         };
         metrics.register_requests();
         metrics.register_index();
+        metrics.register_journal();
         metrics.register_imports();
         metrics
     }
@@ -139,6 +152,9 @@ impl Metrics {
         set(&self.index_keys, gauges.index_keys);
         set(&self.index_groups, gauges.index_groups);
         set(&self.index_bytes, gauges.index_bytes);
+        set(&self.journal_bytes, gauges.journal_bytes);
+        set(&self.journal_garbage_bytes, gauges.journal_garbage_bytes);
+        set(&self.journal_failing, gauges.journal_failing);
         set(&self.rate_limit_clients, gauges.rate_limit_clients);
         let mut rendered = String::new();
         text::encode(&mut rendered, &self.registry).expect("writing to a string cannot fail");
@@ -172,6 +188,26 @@ impl Metrics {
             "Memory that the index takes up",
             Unit::Bytes,
             self.index_bytes.clone(),
+        );
+    }
+
+    fn register_journal(&mut self) {
+        self.registry.register_with_unit(
+            "journal",
+            "Size of the journal on disk",
+            Unit::Bytes,
+            self.journal_bytes.clone(),
+        );
+        self.registry.register_with_unit(
+            "journal_garbage",
+            "Part of the journal that compaction would drop",
+            Unit::Bytes,
+            self.journal_garbage_bytes.clone(),
+        );
+        self.registry.register(
+            "journal_failing",
+            "1 if the disk refuses writes, so that announcements are refused; 0 otherwise",
+            self.journal_failing.clone(),
         );
     }
 

@@ -314,11 +314,15 @@ fn render_metrics(
         async move {
             // Gauges of a store that does not answer read as zero.
             let stats = store.stats().await.unwrap_or_default();
+            let journal = stats.journal.unwrap_or_default();
             metrics.render(Gauges {
                 index_entries: stats.entries,
                 index_keys: stats.keys,
                 index_groups: stats.groups,
                 index_bytes: stats.bytes,
+                journal_bytes: journal.bytes,
+                journal_garbage_bytes: journal.garbage_bytes,
+                journal_failing: u64::from(journal.is_failing),
                 rate_limit_clients: state.clients_tracked(),
             })
         }

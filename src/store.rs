@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::clock::UnixMs;
 use crate::types::{ContentKey, Filter, PeerId, ProviderRecord, ReadyRecord, Selection};
 
+pub use crate::journal::repair;
 pub use context::{ContextId, ContextIdError};
 pub use durable::{DurableOptions, DurableStore, OpenError, Recovery};
 pub use memory::MemoryStore;
@@ -156,6 +157,8 @@ pub struct JournalFigures {
     pub garbage_bytes: u64,
     /// Segments.
     pub segments: u64,
+    /// Whether the last write failed: announcements are refused until one succeeds.
+    pub is_failing: bool,
 }
 
 /// Why a store did not do what it was asked.

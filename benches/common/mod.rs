@@ -82,6 +82,10 @@ impl Fingerpost {
         Self { index: Index::new(), specs, filter: Filter::default() }
     }
 
+    pub(crate) fn specs(&self) -> &[GroupSpec] {
+        &self.specs
+    }
+
     pub(crate) fn find(&self, key: &ContentKey) -> bool {
         let cap = std::num::NonZeroUsize::new(100);
         !self.index.find(key, &self.filter, cap, 1).records.is_empty()
@@ -165,6 +169,11 @@ impl Bare {
         Self((0..SHARDS).map(|_| BareShard::default()).collect())
     }
 
+    pub(crate) fn find(&self, digest: &[u8; 32]) -> bool {
+        let shard = self.shard(digest).read();
+        shard.find(word(digest, 0), |(other, _)| other == digest).is_some()
+    }
+
     fn shard(&self, digest: &[u8; 32]) -> &RwLock<HashTable<([u8; 32], u32)>> {
         let shard = word(digest, 8) as usize % SHARDS;
         &self.0.get(shard).expect("a shard").0
@@ -186,11 +195,7 @@ impl Subject for Bare {
     }
 
     fn get(&self, sample: &Sample) -> usize {
-        let find = |digest: &&[u8; 32]| {
-            let shard = self.shard(digest).read();
-            shard.find(word(digest, 0), |(other, _)| other == *digest).is_some()
-        };
-        sample.digests.iter().filter(find).count()
+        sample.digests.iter().filter(|digest| self.find(digest)).count()
     }
 
     fn remove_half(&self, entries: u64) {

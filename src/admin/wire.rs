@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn shares_and_averages_are_rounded_and_never_divide_by_nothing() {
-        let journal = JournalFigures { bytes: 3_000, garbage_bytes: 1_000, segments: 2 };
+        let journal =
+            JournalFigures { bytes: 3_000, garbage_bytes: 1_000, segments: 2, is_failing: false };
         let stats = StoreStats { entries: 3, bytes: 100, ..StoreStats::default() };
         let full = Stats::new(StoreStats { journal: Some(journal), ..stats }, None);
         assert!((full.bytes_per_entry - 33.3).abs() < 1e-9);

@@ -114,7 +114,12 @@ mod tests {
 
     #[test]
     fn figures_are_readable() {
-        let journal = JournalFigures { bytes: 3 << 30, garbage_bytes: 1 << 29, segments: 4 };
+        let journal = JournalFigures {
+            bytes: 3 << 30,
+            garbage_bytes: 1 << 29,
+            segments: 4,
+            is_failing: false,
+        };
         let stats = StoreStats {
             entries: 1_234_567,
             keys: 1_000_000,

@@ -137,6 +137,16 @@ impl Group {
         self.refs.fetch_add(1, Memory::Relaxed);
     }
 
+    /// Counts so many more references, as [`Group::retain`] does.
+    pub(super) fn retain_more(&self, references: u64) {
+        self.refs.fetch_add(references, Memory::Relaxed);
+    }
+
+    /// Gives references back that were counted in vain, none of them the last.
+    pub(super) fn give_back(&self, references: u64) {
+        self.refs.fetch_sub(references, Memory::AcqRel);
+    }
+
     /// Whether the two are the same announcement, but for addresses and expiry.
     pub(super) fn is_of_lineage_of(&self, other: &Self) -> bool {
         self.record.identity() == other.record.identity() && self.context == other.context

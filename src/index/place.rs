@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use parking_lot::RwLockUpgradableReadGuard;
 use smallvec::{SmallVec, smallvec};
 
 use super::fingerprint::Fingerprint;
 use super::group::Group;
 use super::lineage::Placing;
 use super::sets::{FEW_MAX, KeySet};
+use super::table::Table;
 use super::{Index, IndexError, Outcome, Reference, ShardState, shift};
 use crate::clock::UnixMs;
 
@@ -24,6 +26,11 @@ impl Index {
     ) -> Result<Outcome, IndexError> {
         loop {
             let mut shard = self.shard(fingerprint).write();
+            if !shard.table.has_room() {
+                drop(shard);
+                self.grow(fingerprint);
+                continue;
+            }
             let reference = shard.table.get(fingerprint).map(Reference::read);
             let set = match reference {
                 None => {
@@ -97,6 +104,32 @@ impl Index {
         shift(&self.counters.crowd_groups, grown);
     }
 
+    /// Makes room in the table of a fingerprint's shard.
+    fn grow(&self, fingerprint: Fingerprint) {
+        let shard = self.shard(fingerprint).upgradable_read();
+        if !shard.table.has_room() {
+            let grown = shard.table.grown();
+            self.swap_table(shard, grown, 0);
+        }
+    }
+
+    /// Puts a table in the place of the one that it was made from, and notes when that changed
+    /// answers; 0: never. Lookups wait for the exchange
+    /// only, neither for the copy before it nor for the memory that is given up.
+    pub(super) fn swap_table(
+        &self,
+        shard: RwLockUpgradableReadGuard<'_, ShardState>,
+        table: Table,
+        changed_at_ms: UnixMs,
+    ) {
+        shift(&self.counters.table_bytes, table.bytes() as i64 - shard.table.bytes() as i64);
+        let mut shard = RwLockUpgradableReadGuard::upgrade(shard);
+        let old = std::mem::replace(&mut shard.table, table);
+        shard.changed_at_ms = shard.changed_at_ms.max(changed_at_ms);
+        drop(shard);
+        drop(old);
+    }
+
     fn add_to(
         &self,
         shard: &mut ShardState,
@@ -142,9 +175,7 @@ impl Index {
         now_ms: UnixMs,
     ) -> Result<(), IndexError> {
         let new = self.refer_to(groups, now_ms)?;
-        let bytes = shard.table.bytes();
         shard.table.set(fingerprint, new.write());
-        shift(&self.counters.table_bytes, shard.table.bytes() as i64 - bytes as i64);
         if let Some(old) = old {
             shard.changed_at_ms = shard.changed_at_ms.max(now_ms);
             self.release(Reference::read(old));

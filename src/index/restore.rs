@@ -1,13 +1,15 @@
 //! Bulk loading, for a restart: many keys of groups that had their serials before.
 //!
-//! Fingerprints are collected for each shard and merged into its table, sorted, when they are an
-//! eighth of what the table has: that costs a copy of the table for each eighth instead of a probe
-//! and a shift for each key, and no more memory than that eighth. Keys that the table has already
-//! are placed one by one, as announcements are; the order in which groups come does not matter.
+//! Fingerprints are collected for each shard and put into its table sorted, so that the table is
+//! gone through once for many keys instead of probed for each. When there is no room, they are merged
+//! into a copy of it; who knows how many entries there will be ([`Restore::reserve`]) spares those.
+//! Collected are an eighth of the slots of a table or a fifth of its entries. Keys that the table has
+//! already are placed one by one, as announcements are; the order in which groups come does not
+//! matter.
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLockWriteGuard};
 
 use super::fingerprint::{Fingerprint, SHARD_BITS};
 use super::group::{Group, GroupSpec};
@@ -15,7 +17,10 @@ use super::{Index, IndexError, Reference, shift};
 use crate::clock::UnixMs;
 
 /// As many keys of a shard are collected at least: 1M in all, 16 MB.
-const COLLECTED_MIN: usize = 256;
+const COLLECTED_MIN: usize = 1 << 20 >> SHARD_BITS;
+
+/// How many references to a group are counted at once.
+const COUNTED_AT_ONCE: u64 = 1024;
 
 /// A restart under way. Keys are found when they are merged, the last of them when it is finished.
 #[derive(Debug)]
@@ -47,6 +52,20 @@ impl Index {
 }
 
 impl Restore<'_> {
+    /// Makes room for so many entries in all. Nothing depends on the number but time: more are taken
+    /// in as well, and room that was not needed is given back in the end.
+    pub fn reserve(&self, entries: u64) {
+        let shards = &self.index.shards;
+        let mean = entries as usize / shards.len();
+        // Four standard deviations more than the mean.
+        let wanted = mean + 4 * mean.isqrt();
+        for shard in shards {
+            let state = shard.0.upgradable_read();
+            let resized = state.table.resized(wanted);
+            self.index.swap_table(state, resized, 0);
+        }
+    }
+
     /// Makes a group with the serial that it had, once for each serial.
     ///
     /// # Errors
@@ -69,6 +88,7 @@ impl Restore<'_> {
         multihashes: impl Iterator<Item = &'k [u8]>,
     ) -> Result<u64, IndexError> {
         let mut keys = 0;
+        let mut counted = 0;
         let mut merged = Ok(());
         for multihash in multihashes {
             let fingerprint = self.index.fingerprinter.of_multihash(multihash);
@@ -76,13 +96,23 @@ impl Restore<'_> {
             let shard = shard.expect("there is one for each value of the shard bits");
             let mut collected = shard.lock();
             if collected.len() == collected.capacity() {
-                merged = merged.and(self.merge(&mut collected));
+                let full = self.replace(&mut collected, fingerprint);
+                // Other threads go on collecting meanwhile.
+                drop(collected);
+                merged = merged.and(self.merge(full));
+                collected = shard.lock();
             }
-            // Counted before the number is written into a table.
-            group.0.retain();
+            // Counted before the number is written into a table; many at once, because other threads
+            // count, too.
+            if counted == 0 {
+                counted = COUNTED_AT_ONCE;
+                group.0.retain_more(counted);
+            }
+            counted -= 1;
             collected.push((fingerprint, group.0.id));
             keys += 1;
         }
+        group.0.give_back(counted);
         merged.map(|()| keys)
     }
 
@@ -92,35 +122,48 @@ impl Restore<'_> {
     ///
     /// [`IndexError::Full`]; some of the keys may have been taken in then.
     pub fn finish(self) -> Result<(), IndexError> {
-        let merged = self.shards.iter().map(|shard| self.merge(&mut shard.lock()));
+        let merged = self.shards.iter().map(|shard| self.merge(std::mem::take(&mut shard.lock())));
         let merged = merged.fold(Ok(()), Result::and);
+        for shard in &self.index.shards {
+            let state = shard.0.upgradable_read();
+            if state.table.is_sparse() {
+                let resized = state.table.resized(0);
+                self.index.swap_table(state, resized, 0);
+            }
+        }
         for group in self.groups.into_inner() {
             self.index.groups.release(&group);
         }
         merged
     }
 
-    /// Merges what was collected for a shard into its table, and makes room for as much as it is
-    /// worth while to collect next.
-    fn merge(&self, collected: &mut Collected) -> Result<(), IndexError> {
+    /// Takes what was collected for a shard, and makes room for as much as it is worth while to
+    /// collect next.
+    fn replace(&self, collected: &mut Collected, of: Fingerprint) -> Collected {
+        let shard = self.index.shard(of).read();
+        let known = (shard.table.len() + collected.len()) / 5;
+        let wanted = COLLECTED_MIN.max(known).max(shard.table.slot_count() / 8);
+        std::mem::replace(collected, Vec::with_capacity(wanted))
+    }
+
+    /// Puts what was collected for a shard into its table.
+    fn merge(&self, mut collected: Collected) -> Result<(), IndexError> {
         collected.sort_unstable();
-        let Some((first, _)) = collected.first() else {
-            collected.reserve_exact(COLLECTED_MIN);
-            return Ok(());
-        };
+        let Some((first, _)) = collected.first() else { return Ok(()) };
         let mut known = Vec::new();
         let mut shard = self.index.shard(*first).write();
-        let bytes = shard.table.bytes();
-        let len = shard.table.len();
-        shard.table.merge(collected, &mut known);
-        let added = (shard.table.len() - len) as i64;
-        let wanted = COLLECTED_MIN.max(shard.table.len() / 8);
-        shift(&self.index.counters.table_bytes, shard.table.bytes() as i64 - bytes as i64);
-        drop(shard);
+        let done = shard.table.insert_sorted(&collected, &mut known);
+        let rest = collected.get(done..).unwrap_or_default();
+        if !rest.is_empty() {
+            let shard = RwLockWriteGuard::downgrade_to_upgradable(shard);
+            let merged = shard.table.merged(rest, &mut known);
+            self.index.swap_table(shard, merged, 0);
+        } else {
+            drop(shard);
+        }
+        let added = (collected.len() - known.len()) as i64;
         shift(&self.index.counters.keys, added);
         shift(&self.index.counters.entries, added);
-        collected.clear();
-        collected.reserve_exact(wanted);
         known.into_iter().try_for_each(|(fingerprint, id)| self.place(fingerprint, id))
     }
 

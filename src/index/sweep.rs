@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLockUpgradableReadGuard;
 use smallvec::SmallVec;
 
 use super::crowd::Crowd;
@@ -102,12 +101,8 @@ impl Index {
         if changes.is_empty() {
             return;
         }
-        let mut state = RwLockUpgradableReadGuard::upgrade(state);
-        let bytes = state.table.bytes();
-        state.table.rewrite(&changes);
-        shift(&self.counters.table_bytes, state.table.bytes() as i64 - bytes as i64);
-        state.changed_at_ms = state.changed_at_ms.max(now_ms);
-        drop(state);
+        let rewritten = state.table.rewritten(&changes);
+        self.swap_table(state, rewritten, now_ms);
         let freed = released.into_iter().map(|reference| self.release(reference));
         progress.freed.groups += freed.sum::<u64>();
     }
@@ -162,7 +157,7 @@ impl Index {
         if crowd.len() > FEW_MAX {
             return;
         }
-        let mut state = self.shard(fingerprint).write();
+        let state = self.shard(fingerprint).upgradable_read();
         if state.table.get(fingerprint) != Some(reference.write()) {
             return;
         }
@@ -177,11 +172,8 @@ impl Index {
             }
         };
         shift(&self.counters.crowd_groups, -(groups.len() as i64));
-        let bytes = state.table.bytes();
-        state.table.rewrite(&[(fingerprint, change)]);
-        shift(&self.counters.table_bytes, state.table.bytes() as i64 - bytes as i64);
-        state.changed_at_ms = state.changed_at_ms.max(now_ms);
-        drop(state);
+        let rewritten = state.table.rewritten(&[(fingerprint, change)]);
+        self.swap_table(state, rewritten, now_ms);
         self.release(reference);
     }
 

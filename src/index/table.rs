@@ -18,8 +18,8 @@
 //! bytes an entry, 3.2 slots a probe at the fullest. Tables of all shards see the same growth, so
 //! each has sizes of its own (`stagger`): together they take 22 to 23 bytes an entry, at every size.
 //!
-//! A table of more than a kilobyte is a memory mapping of its own (`slots`). It grows and shrinks
-//! by copying one shard into another mapping; the old one goes back to the system at once.
+//! A table grows and shrinks by being copied into new memory (`slots`), which lookups need not wait
+//! for; the old memory goes back to the system at once. So there are two copies of one shard at most.
 
 use super::fingerprint::{Fingerprint, SHARD_BITS};
 use super::slots::{SLOTS_A_PAGE, SLOTS_ON_HEAP_MAX, Slot, Slots};
@@ -37,6 +37,8 @@ pub(super) struct Table {
     slots: Slots,
     buckets: u32,
     len: u32,
+    /// Whether the last slot is taken, so that a run cannot become longer.
+    is_tail_taken: bool,
     /// How much greater than those of the first shard the table's sizes are: a part of the step from
     /// one size to the next, in 2^-[`SHARD_BITS`].
     stagger: u32,
@@ -45,7 +47,7 @@ pub(super) struct Table {
 /// A fingerprint and its reference.
 pub(super) type Entry = (Fingerprint, u32);
 
-/// What becomes of an entry in [`Table::rewrite`].
+/// What becomes of an entry in [`Table::rewritten`].
 pub(super) type Change = (Fingerprint, Option<u32>);
 
 impl Table {
@@ -53,32 +55,85 @@ impl Table {
     pub(super) fn new(shard: usize) -> Self {
         // Neighbours grow far from each other.
         let stagger = (shard as u32).reverse_bits() >> (u32::BITS - SHARD_BITS);
-        Self { slots: Slots::default(), buckets: 0, len: 0, stagger }
+        Self { slots: Slots::default(), buckets: 0, len: 0, is_tail_taken: false, stagger }
     }
 
     /// The reference of a fingerprint.
     pub(super) fn get(&self, fingerprint: Fingerprint) -> Option<u32> {
-        let slot = self.slots.get(self.probe(fingerprint))?;
+        let slots = &*self.slots;
+        let slot = slots.get(probe(slots, self.buckets, fingerprint))?;
         slot.is_of(fingerprint).then(|| slot.reference())
     }
 
-    /// Sets the reference of a fingerprint, which need not be there.
+    /// Whether another entry can be added.
+    pub(super) fn has_room(&self) -> bool {
+        self.len < len_max(self.buckets) && !self.is_tail_taken
+    }
+
+    /// Sets the reference of a fingerprint, which need not be there if there is room.
     pub(super) fn set(&mut self, fingerprint: Fingerprint, reference: u32) {
-        let position = self.probe(fingerprint);
         let slot = Slot::new(fingerprint, reference);
-        match self.slots.get_mut(position) {
+        let slots = &mut *self.slots;
+        let position = probe(slots, self.buckets, fingerprint);
+        let (_, rest) = slots.split_at_mut(position);
+        match rest.first_mut() {
             Some(known) if known.is_of(fingerprint) => *known = slot,
-            _ => self.insert(position, slot),
+            _ => {
+                let steps = rest.iter().position(Slot::is_free);
+                let steps = steps.expect("the caller saw that there is room");
+                rest.copy_within(..steps, 1);
+                self.is_tail_taken = steps + 1 == rest.len();
+                self.len += 1;
+                if let Some(first) = rest.first_mut() {
+                    *first = slot;
+                }
+            }
         }
     }
 
-    /// Adds many entries at once, which are in the order of their fingerprints. Those whose
+    /// The same table with room for more.
+    pub(super) fn grown(&self) -> Self {
+        self.resized(self.len() + 1)
+    }
+
+    /// The same table as small as it can be with room for so many entries.
+    pub(super) fn resized(&self, entries: usize) -> Self {
+        self.laid_out(self.taken(), entries.max(self.len()))
+    }
+
+    /// Whether a table for the same entries would be smaller by more than a step of growth.
+    pub(super) fn is_sparse(&self) -> bool {
+        let needed = slots_for(self.len(), self.stagger);
+        self.slots.len() > needed + needed / 4 + SLOTS_A_PAGE
+    }
+
+    /// Adds entries that are in the order of their fingerprints, as many as there is room for, and
+    /// says how many. Those whose fingerprint is there already are put into `known` instead.
+    pub(super) fn insert_sorted(&mut self, entries: &[Entry], known: &mut Vec<Entry>) -> usize {
+        let mut done = 0;
+        for (fingerprint, reference) in entries {
+            if !self.has_room() {
+                break;
+            }
+            done += 1;
+            if self.get(*fingerprint).is_some() {
+                known.push((*fingerprint, *reference));
+            } else {
+                self.set(*fingerprint, *reference);
+            }
+        }
+        done
+    }
+
+    /// The same table and more entries, which are in the order of their fingerprints. Those whose
     /// fingerprint is there already are put into `known` instead.
-    pub(super) fn merge(&mut self, entries: &[Entry], known: &mut Vec<Entry>) {
+    pub(super) fn merged(&self, entries: &[Entry], known: &mut Vec<Entry>) -> Self {
         let mut last = None;
         let mut new = Vec::with_capacity(entries.len());
+        let mut there = self.taken().map(|slot| slot.fingerprint()).peekable();
         for (fingerprint, reference) in entries {
-            if last == Some(*fingerprint) || self.get(*fingerprint).is_some() {
+            while there.next_if(|there| there < fingerprint).is_some() {}
+            if last == Some(*fingerprint) || there.peek() == Some(fingerprint) {
                 known.push((*fingerprint, *reference));
             } else {
                 new.push(Slot::new(*fingerprint, *reference));
@@ -86,35 +141,29 @@ impl Table {
             last = Some(*fingerprint);
         }
         let len = self.len() + new.len();
-        let taken = self.slots.iter().filter(|slot| !slot.is_free()).copied();
-        *self =
-            self.laid_out(Merged { one: taken.peekable(), other: new.into_iter().peekable() }, len);
+        let new = new.iter().copied().peekable();
+        self.laid_out(Merged { one: self.taken().peekable(), other: new }, len)
     }
 
-    /// Takes out or changes many entries at once. `changes` are in the order of their fingerprints.
-    pub(super) fn rewrite(&mut self, changes: &[Change]) {
+    /// The same table with entries taken out or changed. `changes` are in the order of their
+    /// fingerprints, which are there.
+    pub(super) fn rewritten(&self, changes: &[Change]) -> Self {
+        let removed = changes.iter().filter(|(_, reference)| reference.is_none()).count();
         let mut changes = changes.iter().peekable();
-        let before = self.len;
-        for slot in self.slots.iter_mut().filter(|slot| !slot.is_free()) {
-            let Some((fingerprint, reference)) = changes.peek() else { break };
-            if !slot.is_of(*fingerprint) {
-                continue;
+        let kept = self.taken().filter_map(move |slot| {
+            match changes.next_if(|(fingerprint, _)| slot.is_of(*fingerprint)) {
+                None => Some(slot),
+                Some((fingerprint, reference)) => {
+                    reference.map(|reference| Slot::new(*fingerprint, reference))
+                }
             }
-            *slot = reference.map_or(Slot::FREE, |reference| Slot::new(*fingerprint, reference));
-            self.len -= u32::from(reference.is_none());
-            changes.next();
-        }
-        debug_assert!(changes.next().is_none(), "changes are in order, of entries that are there");
-        if self.len < before {
-            let taken = self.slots.iter().filter(|slot| !slot.is_free()).copied();
-            *self = self.laid_out(taken, self.len());
-        }
+        });
+        self.laid_out(kept, self.len() - removed)
     }
 
     /// The entries, in the order of their fingerprints.
     pub(super) fn iter(&self) -> impl Iterator<Item = Entry> {
-        let taken = self.slots.iter().filter(|slot| !slot.is_free());
-        taken.map(|slot| (slot.fingerprint(), slot.reference()))
+        self.taken().map(|slot| (slot.fingerprint(), slot.reference()))
     }
 
     /// How many entries there are.
@@ -132,62 +181,47 @@ impl Table {
         self.slots.len() * size_of::<Slot>()
     }
 
-    /// Where the fingerprint is, or where it belongs.
-    fn probe(&self, fingerprint: Fingerprint) -> usize {
-        let home = home(fingerprint, self.buckets);
-        let rest = self.slots.get(home..).unwrap_or_default();
-        let steps = rest.iter().position(|slot| slot.is_at_or_after(fingerprint));
-        home + steps.unwrap_or(rest.len())
+    fn taken(&self) -> impl Iterator<Item = Slot> + Clone {
+        self.slots.iter().filter(|slot| !slot.is_free()).copied()
     }
 
-    fn insert(&mut self, position: usize, slot: Slot) {
-        let has_room = self.len < len_max(self.buckets);
-        let rest = self.slots.get_mut(position..).unwrap_or_default();
-        match rest.iter().position(Slot::is_free) {
-            Some(steps) if has_room => {
-                rest.copy_within(..steps, 1);
-                if let Some(first) = rest.first_mut() {
-                    *first = slot;
-                }
-                self.len += 1;
-            }
-            // Full, or the run reaches the end of the tail.
-            _ => {
-                let taken = self.slots.iter().filter(|slot| !slot.is_free()).copied();
-                let both =
-                    Merged { one: taken.peekable(), other: std::iter::once(slot).peekable() };
-                *self = self.laid_out(both, self.len() + 1);
-            }
-        }
-    }
-
-    /// The table of the same shard with these entries, which are in order.
-    fn laid_out(&self, entries: impl Iterator<Item = Slot> + Clone, len: usize) -> Self {
-        let slot_count = slots_for(len, self.stagger);
+    /// The table of the same shard with these entries, which are in order, and room for so many.
+    fn laid_out(&self, entries: impl Iterator<Item = Slot> + Clone, room: usize) -> Self {
+        let slot_count = slots_for(room, self.stagger);
         let buckets = buckets_of(slot_count);
         let mut slots = Slots::new(slot_count);
-        if !lay_out(entries.clone(), buckets, &mut slots) {
-            let end = entries
-                .clone()
-                .fold(0, |next, slot| home(slot.fingerprint(), buckets).max(next) + 1);
+        let (mut end, mut len) = lay_out(entries.clone(), buckets, &mut slots);
+        // The last slot stays free, so that there is room for a run to grow.
+        if end + 1 > slot_count && slot_count > 0 {
             slots = Slots::new(whole_pages(end + TAIL_SLOTS_MAX));
-            let is_done = lay_out(entries, buckets, &mut slots);
-            debug_assert!(is_done);
+            (end, len) = lay_out(entries, buckets, &mut slots);
         }
-        Self { slots, buckets, len: len as u32, stagger: self.stagger }
+        debug_assert!(end < slots.len() || len == 0);
+        Self { slots, buckets, len, is_tail_taken: false, stagger: self.stagger }
     }
 }
 
-/// Writes entries where they belong, and says whether there was room.
-fn lay_out(entries: impl Iterator<Item = Slot>, buckets: u32, slots: &mut [Slot]) -> bool {
-    let mut next = 0;
+/// Where the fingerprint is, or where it belongs.
+fn probe(slots: &[Slot], buckets: u32, fingerprint: Fingerprint) -> usize {
+    let home = home(fingerprint, buckets);
+    let rest = slots.get(home..).unwrap_or_default();
+    let steps = rest.iter().position(|slot| slot.is_at_or_after(fingerprint));
+    home + steps.unwrap_or(rest.len())
+}
+
+/// Writes entries where they belong, as far as there are slots. Says where they end, and how many
+/// there are.
+fn lay_out(entries: impl Iterator<Item = Slot>, buckets: u32, slots: &mut [Slot]) -> (usize, u32) {
+    let (mut next, mut count) = (0, 0);
     for slot in entries {
         next = home(slot.fingerprint(), buckets).max(next);
-        let Some(place) = slots.get_mut(next) else { return false };
-        *place = slot;
+        if let Some(place) = slots.get_mut(next) {
+            *place = slot;
+        }
         next += 1;
+        count += 1;
     }
-    true
+    (next, count)
 }
 
 /// The number of slots for so many entries: the first of the shard's sizes that has room.
@@ -256,6 +290,15 @@ mod tests {
     use super::*;
 
     impl Table {
+        fn put(&mut self, fingerprint: Fingerprint, reference: u32) {
+            if !self.has_room() {
+                *self = self.grown();
+                self.assert_laid_out();
+            }
+            assert!(self.has_room());
+            self.set(fingerprint, reference);
+        }
+
         fn assert_laid_out(&self) {
             let taken: Vec<usize> =
                 (0..self.slots.len()).filter(|at| !self.slots[*at].is_free()).collect();
@@ -280,10 +323,10 @@ mod tests {
 
     #[test]
     fn at_every_size_tables_take_less_than_23_bytes_an_entry_together_and_25_each() {
-        let mut tables: Vec<_> = (0..16).map(Table::new).collect();
-        for number in 0..30_000 {
+        let mut tables: Vec<_> = (0..8).map(Table::new).collect();
+        for number in 0..9_000 {
             for table in &mut tables {
-                table.set(spread(number), number as u32);
+                table.put(spread(number), number as u32);
                 let bytes = table.slots.len() * size_of::<Slot>();
                 assert!(bytes <= table.len() * 25 + 4096, "{bytes} for {}", table.len);
             }
@@ -295,9 +338,9 @@ mod tests {
         }
         let table = &tables[3];
         table.assert_laid_out();
-        for number in 0..30_000 {
+        for number in 0..9_000 {
             assert_eq!(table.get(spread(number)), Some(number as u32));
-            assert_eq!(table.get(spread(number + 30_000)), None);
+            assert_eq!(table.get(spread(number + 9_000)), None);
         }
     }
 
@@ -305,18 +348,18 @@ mod tests {
     fn it_gives_memory_back() {
         let mut table = Table::new(5);
         for number in 0..20_000 {
-            table.set(spread(number), 1);
+            table.put(spread(number), 1);
         }
         let kept = 1_000;
         let mut gone: Vec<_> = (kept..20_000).map(|number| (spread(number), None)).collect();
         gone.sort();
-        table.rewrite(&gone);
+        table = table.rewritten(&gone);
         table.assert_laid_out();
         assert!(table.bytes() < kept as usize * 25 + 4096);
         assert!((0..kept).all(|number| table.get(spread(number)) == Some(1)));
         let mut rest: Vec<_> = (0..kept).map(|number| (spread(number), None)).collect();
         rest.sort();
-        table.rewrite(&rest);
+        table = table.rewritten(&rest);
         assert!(table.bytes() == 0 && table.iter().next().is_none());
     }
 
@@ -324,11 +367,11 @@ mod tests {
     fn the_last_bucket_may_overflow_and_the_greatest_fingerprint_be_an_entry() {
         let mut table = Table::new(0);
         for low in 0..500 {
-            table.set(Fingerprint::new(u64::MAX, u32::MAX - low), low);
+            table.put(Fingerprint::new(u64::MAX, u32::MAX - low), low);
         }
         table.assert_laid_out();
         assert_eq!(table.get(GREATEST), Some(0));
-        table.rewrite(&[(GREATEST, None)]);
+        table = table.rewritten(&[(GREATEST, None)]);
         assert_eq!(table.get(GREATEST), None);
         assert_eq!(table.iter().count(), 499);
     }
@@ -343,7 +386,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_holds_what_a_map_holds(
-            steps in prop::collection::vec((any_fingerprint(), 0u32..100, 0u8..10), 0..400),
+            steps in prop::collection::vec((any_fingerprint(), 0u32..100, 0u8..10), 0..200),
         ) {
             let mut table = Table::new(77);
             let mut map = BTreeMap::new();
@@ -352,7 +395,7 @@ mod tests {
                 prop_assert_eq!(table.get(fingerprint), map.get(&fingerprint).copied());
                 match step {
                     0..6 => {
-                        table.set(fingerprint, value);
+                        table.put(fingerprint, value);
                         map.insert(fingerprint, value);
                     }
                     6..8 => collected.push((fingerprint, value)),
@@ -371,7 +414,7 @@ mod tests {
     fn merge(table: &mut Table, map: &mut Map, mut new: Vec<Entry>) -> Result<(), TestCaseError> {
         new.sort();
         let mut known = Vec::new();
-        table.merge(&new, &mut known);
+        *table = table.merged(&new, &mut known);
         let mut expected = Vec::new();
         for (fingerprint, value) in new {
             match map.entry(fingerprint) {
@@ -389,7 +432,7 @@ mod tests {
             .filter(|(_, kept)| **kept % 3 == value % 3)
             .map(|(fingerprint, kept)| (*fingerprint, (kept % 2 == 0).then_some(kept + 1)))
             .collect();
-        table.rewrite(&changes);
+        *table = table.rewritten(&changes);
         for (fingerprint, change) in changes {
             match change {
                 Some(value) => map.insert(fingerprint, value),

@@ -14,7 +14,7 @@
 
 mod export;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ struct Inner {
     clock: Clock,
     schema: AnswerSchema,
     /// Groups that ended and whose end the journal does not have yet.
-    unwritten_ends: Mutex<Vec<u64>>,
+    unwritten_ends: Mutex<BTreeSet<u64>>,
 }
 
 /// What opening a store found.
@@ -124,7 +124,7 @@ impl DurableStore {
         journal.start_compaction(Box::new(move |serial, multihash| {
             held_in.holds(multihash, serial, held_at.now_ms())
         }))?;
-        let unwritten_ends = Mutex::new(Vec::new());
+        let unwritten_ends = Mutex::new(BTreeSet::new());
         let inner = Arc::new(Inner { index, journal, clock, schema, unwritten_ends });
         let recovery = Recovery {
             entries: stats.entries,
@@ -199,21 +199,26 @@ impl Inner {
     }
 
     /// Writes entries, and the ends of groups that the journal does not know to have ended.
+    ///
+    /// An end stays among the unwritten ones until some write of it has succeeded. So whoever ended
+    /// a group is told only when the journal has it, also if another task writes it meanwhile; at
+    /// worst an end is written twice.
     async fn write(&self, mut entries: Vec<Entry>) -> Result<Option<Receipt>, StoreError> {
-        let ends = {
+        let ends: Vec<u64> = {
             let mut unwritten = self.unwritten_ends.lock();
             unwritten.extend(self.index.take_ended());
-            std::mem::take(&mut *unwritten)
+            unwritten.iter().copied().collect()
         };
         entries.extend(ends.iter().map(|serial| Entry::End { serial: *serial }));
         if entries.is_empty() {
             return Ok(None);
         }
-        let written = self.journal.append(entries).await;
-        if written.is_err() {
-            self.unwritten_ends.lock().extend(ends);
+        let receipt = self.journal.append(entries).await?;
+        let mut unwritten = self.unwritten_ends.lock();
+        for serial in &ends {
+            unwritten.remove(serial);
         }
-        Ok(Some(written?))
+        Ok(Some(receipt))
     }
 
     fn stats(&self) -> StoreStats {
@@ -229,6 +234,7 @@ impl Inner {
                 bytes: journal.bytes,
                 garbage_bytes: journal.garbage_bytes,
                 segments: journal.segments as u64,
+                is_failing: journal.write_error.is_some() || !journal.is_running,
             }),
         }
     }

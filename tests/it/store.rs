@@ -33,6 +33,9 @@ macro_rules! battery {
                 a_context_used_again_revives_nothing
                 announcements_expire
                 a_refresh_is_no_second_record
+                addresses_that_change_back_are_served_again
+                a_shorter_announcement_stands_before_a_longer_one_until_it_lapses
+                the_rule_is_the_same_among_very_many
                 one_provider_under_two_contexts_is_one_record
                 the_filter_comes_before_the_cap
                 more_than_the_cap_take_turns
@@ -115,15 +118,18 @@ fn context(name: &str) -> ContextId {
 
 impl Subject {
     async fn announce(&self, keys: std::ops::Range<u32>, offer: Offer) -> Applied {
+        self.store.apply(vec![self.announcement(keys, &offer)]).await.unwrap()
+    }
+
+    fn announcement(&self, keys: std::ops::Range<u32>, offer: &Offer) -> Announcement {
         let addrs = serde_json::to_string(offer.addrs).unwrap();
         let json = format!(r#"{{"Schema":"peer","ID":"{}","Addrs":{addrs}}}"#, peer(offer.peer));
-        let announcement = Announcement {
+        Announcement {
             keys: keys.map(key).collect(),
             record: ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record,
             context: context(offer.context),
             expires_at_ms: offer.ttl_ms.map(|ttl_ms| self.now_ms() + ttl_ms),
-        };
-        self.store.apply(vec![announcement]).await.unwrap()
+        }
     }
 
     async fn find(&self, number: u32, query: &str, records_max: usize) -> Found {
@@ -239,6 +245,80 @@ async fn a_refresh_is_no_second_record(subject: Subject) {
     assert!(subject.providers(0).await.is_empty());
     let again = subject.announce(0..1, offer(1)).await;
     assert_eq!(again, Applied { entries_added: 1, entries_refreshed: 0 });
+}
+
+/// The only record's JSON.
+async fn only_record(subject: &Subject, number: u32) -> String {
+    let found = subject.find(number, "", 0).await;
+    assert_eq!(found.records.len(), 1);
+    found.records[0].0.json().to_owned()
+}
+
+async fn addresses_that_change_back_are_served_again(subject: Subject) {
+    let (tcp, quic) = (offer(1), Offer { addrs: &[QUIC], ..offer(1) });
+    subject.announce(0..10, tcp.clone()).await;
+    for (at_ms, (offer, keys)) in
+        [(&quic, 0..6), (&tcp, 0..3), (&quic, 0..2), (&tcp, 0..1)].into_iter().enumerate()
+    {
+        subject.clock.set(START_MS + at_ms as u64);
+        let count = u64::from(keys.end);
+        let applied = subject.announce(keys, offer.clone()).await;
+        assert_eq!(applied, Applied { entries_added: 0, entries_refreshed: count });
+    }
+    for (number, addr) in [(0, TCP), (1, QUIC), (2, TCP), (3, QUIC), (5, QUIC), (6, TCP)] {
+        let json = only_record(&subject, number).await;
+        assert!(json.contains(addr), "{number}: {json}");
+        assert_eq!(json.matches("/ip4").count(), 1, "{number}: {json}");
+    }
+    // One batch takes effect in its order, too.
+    subject.announce(0..10, quic.clone()).await;
+    let announcements = [&tcp, &quic, &tcp].map(|offer| subject.announcement(0..10, offer));
+    subject.store.apply(announcements.into()).await.unwrap();
+    assert!(only_record(&subject, 7).await.contains(TCP));
+    subject.remove(1, None).await;
+    assert!(subject.providers(7).await.is_empty());
+}
+
+async fn a_shorter_announcement_stands_before_a_longer_one_until_it_lapses(subject: Subject) {
+    subject.announce(0..2, Offer { ttl_ms: Some(1_000), ..offer(1) }).await;
+    subject.announce(0..1, Offer { ttl_ms: Some(100), addrs: &[QUIC], ..offer(1) }).await;
+    assert!(only_record(&subject, 0).await.contains(QUIC));
+    assert!(!only_record(&subject, 0).await.contains(TCP));
+    subject.clock.advance(100);
+    subject.store.sweep().await.unwrap();
+    assert!(only_record(&subject, 0).await.contains(TCP));
+    assert!(subject.find(0, "", 0).await.modified_at_ms >= Some(START_MS + 100));
+    subject.clock.advance(900);
+    assert!(subject.providers(0).await.is_empty());
+}
+
+async fn the_rule_is_the_same_among_very_many(subject: Subject) {
+    for number in 10..150 {
+        subject.announce(0..1, offer(number)).await;
+    }
+    let record_of = async |number: u32| {
+        let found = subject.find(0, "", 0).await;
+        assert_eq!(providers(&found).len(), found.records.len());
+        let mut records = found.records.into_iter().map(|(record, _)| record);
+        records.find(|record| record.peer() == Some(&peer(number))).unwrap().json().to_owned()
+    };
+    subject.announce(0..1, Offer { ttl_ms: Some(1_000), ..offer(1) }).await;
+    subject.announce(0..1, Offer { ttl_ms: Some(100), addrs: &[QUIC], ..offer(1) }).await;
+    assert!(!record_of(1).await.contains(TCP));
+    subject.clock.advance(100);
+    assert!(!record_of(1).await.contains(QUIC));
+    for (addrs, other) in [(QUIC, TCP), (TCP, QUIC), (QUIC, TCP)] {
+        subject
+            .announce(
+                0..1,
+                Offer { addrs: if addrs == TCP { &[TCP] } else { &[QUIC] }, ..offer(20) },
+            )
+            .await;
+        let json = record_of(20).await;
+        assert!(json.contains(addrs) && !json.contains(other), "{json}");
+    }
+    let stats = subject.store.stats().await.unwrap();
+    assert_eq!(stats.keys, 1);
 }
 
 async fn one_provider_under_two_contexts_is_one_record(subject: Subject) {

@@ -158,6 +158,7 @@ fn an_end_counts_for_keys_that_come_after_it() {
     let journal = Journal::open(options_on(&disk)).unwrap().journal;
     append(&journal, vec![Entry::End { serial: 1 }]).unwrap();
     append(&journal, vec![keys_entry(1, 0..9)]).unwrap();
+    append(&journal, vec![Entry::End { serial: 3 }, keys_entry(3, 0..9)]).unwrap();
     append(&journal, vec![keys_entry(2, 0..9), Entry::End { serial: 2 }, keys_entry(2, 9..12)])
         .unwrap();
     append(&journal, vec![keys_entry(2, 0..9)]).unwrap();

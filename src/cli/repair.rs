@@ -1,0 +1,17 @@
+//! `fingerpost repair`: keeps what is whole of a damaged data directory, and says what is lost.
+//!
+//! The damaged files stay beside the repaired ones, under another name. Exit code 0 if nothing was
+//! lost, 1 if something was.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::config::Settings;
+use crate::store;
+
+/// Repairs the data directory that the settings name.
+pub(super) fn run(settings: &Settings, stdout: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let report = store::repair(&settings.data_dir)?;
+    write!(stdout, "{report}")?;
+    Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
