@@ -40,15 +40,13 @@ pub(super) struct Wanted<'a> {
     pub(super) now_ms: UnixMs,
 }
 
-/// A record in the circle.
-pub(super) struct Candidate {
-    pub(super) record: Arc<ReadyRecord>,
-    pub(super) selection: Selection,
-}
-
 /// One way round the circle, or a part of it.
+#[derive(Default)]
 pub(super) struct Round {
-    hits: Vec<(usize, Candidate)>,
+    /// What matched, in the order in which it was met.
+    hits: Vec<(Arc<ReadyRecord>, Selection)>,
+    /// How many of them stand before the end of the circle; the others come from its beginning.
+    before_end: usize,
     /// Where the next answer begins, if this one does not have all that match.
     next: Option<usize>,
 }
@@ -91,8 +89,7 @@ impl Answer {
         let round = Round::go(start, records.len(), records.len(), wanted, |position| {
             records.get(position).cloned()
         });
-        let with_addrs = records.partition_point(|record| record.has_addrs());
-        round.finish(with_addrs, (cursor, start), changed_at_ms, wanted.now_ms)
+        round.finish((cursor, start), changed_at_ms, wanted.now_ms)
     }
 }
 
@@ -106,15 +103,15 @@ impl Round {
         wanted: Wanted<'_>,
         mut record_at: impl FnMut(usize) -> Option<Arc<ReadyRecord>>,
     ) -> Self {
-        let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
-        // Filters may let few of very many pass.
-        let hits = Vec::with_capacity(length.min(records_max).min(HITS_EXPECTED_MAX));
-        let mut round = Self { hits, next: None };
         if length == 0 {
-            return round;
+            return Self::default();
         }
+        let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
         // What is sure to fit is read from the beginning, which spares putting it in order.
         let start = if length <= records_max { 0 } else { start as usize % length };
+        // A filter may let few of very many pass.
+        let hits = Vec::with_capacity(length.min(records_max).min(HITS_EXPECTED_MAX));
+        let mut round = Self { hits, ..Self::default() };
         for position in (start..length).chain(0..start).take(steps_max) {
             let Some(record) = record_at(position) else { continue };
             let Some(selection) = wanted.filter.select(&record) else { continue };
@@ -122,7 +119,10 @@ impl Round {
                 round.next = Some(position);
                 return round;
             }
-            round.hits.push((position, Candidate { record, selection }));
+            round.hits.push((record, selection));
+            if position >= start {
+                round.before_end = round.hits.len();
+            }
         }
         if steps_max < length {
             round.next = Some((start + steps_max) % length);
@@ -139,23 +139,21 @@ impl Round {
     /// Puts the hits in order and moves the cursor on, unless another answer has moved it.
     pub(super) fn finish(
         mut self,
-        with_addrs: usize,
         (cursor, start): (&AtomicU32, u32),
         changed_at_ms: UnixMs,
         now_ms: UnixMs,
     ) -> Answer {
         let mut modified_at_ms = changed_at_ms;
         if let Some(next) = self.next {
-            self.hits.sort_by_key(|(position, _)| *position >= with_addrs);
+            self.hits.sort_by_key(|(record, _)| !record.has_addrs());
             let next = u32::try_from(next).unwrap_or_default();
             let _ = cursor.compare_exchange(start, next, Memory::Relaxed, Memory::Relaxed);
             // Each answer is another than the one before.
             modified_at_ms = modified_at_ms.max(now_ms);
         } else {
-            self.hits.sort_by_key(|(position, _)| *position);
+            self.hits.rotate_left(self.before_end);
         }
-        let records = self.hits.into_iter().map(|(_, hit)| (hit.record, hit.selection)).collect();
-        Answer::new(records, modified_at_ms)
+        Answer::new(self.hits, modified_at_ms)
     }
 }
 

@@ -145,18 +145,17 @@ impl Crowd {
                 dead += join.dead;
                 join.record
             });
-            (round, state.circle.with_addrs(), changed_at_ms, dead)
+            (round, changed_at_ms, dead)
         };
         let mut pruned = 0;
         let mut scanned = scan(steps_max);
         let is_short = !is_filtered && scanned.0.is_short(wanted);
-        if is_short || scanned.3 > DEAD_STEPS_MAX {
+        if is_short || scanned.2 > DEAD_STEPS_MAX {
             pruned = self.prune_all(wanted.now_ms, groups);
             scanned = scan(if is_short { usize::MAX } else { steps_max });
         }
-        let (round, with_addrs, changed_at_ms, _) = scanned;
-        let cursor = (&self.cursor, start);
-        (round.finish(with_addrs, cursor, changed_at_ms, wanted.now_ms), pruned)
+        let (round, changed_at_ms, _) = scanned;
+        (round.finish((&self.cursor, start), changed_at_ms, wanted.now_ms), pruned)
     }
 
     /// Takes dead groups out, looking at no more than about `steps`; lookups and announcements

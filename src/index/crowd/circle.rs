@@ -144,11 +144,6 @@ impl Circle {
         self.with_addrs.members.len() + self.without_addrs.members.len()
     }
 
-    /// At which position those without addresses begin.
-    pub(super) fn with_addrs(&self) -> usize {
-        self.with_addrs.members.len()
-    }
-
     /// The record at a position.
     pub(super) fn join_at(
         &self,
