@@ -54,6 +54,7 @@ use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
 use group::{Group, Groups};
 use sets::{KeySet, Sets};
 use slab::IDS_MAX;
+use sweep::SWEEP_STEPS_MAX;
 use table::Table;
 
 pub use announce::{Announced, Interned, Plan};
@@ -75,6 +76,7 @@ pub struct Index {
     counters: Counters,
     /// The shard that the next sweep begins with.
     next_swept: Mutex<usize>,
+    sweep_steps_max: usize,
 }
 
 /// What [`Index::sweep`] freed.
@@ -158,12 +160,23 @@ struct Counters {
 struct Bounds {
     fingerprint_bits: u32,
     ids_max: u32,
+    sweep_steps_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            fingerprint_bits: FINGERPRINT_BITS,
+            ids_max: IDS_MAX,
+            sweep_steps_max: SWEEP_STEPS_MAX,
+        }
+    }
 }
 
 impl Index {
     /// An empty index.
     pub fn new() -> Self {
-        Self::with_bounds(Bounds { fingerprint_bits: FINGERPRINT_BITS, ids_max: IDS_MAX })
+        Self::with_bounds(Bounds::default())
     }
 
     fn with_bounds(bounds: Bounds) -> Self {
@@ -175,6 +188,7 @@ impl Index {
             cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
             counters: Counters::default(),
             next_swept: Mutex::new(0),
+            sweep_steps_max: bounds.sweep_steps_max,
         }
     }
 

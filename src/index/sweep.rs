@@ -18,7 +18,7 @@ use super::{Freed, Index, Reference, Shard, shift};
 use crate::clock::UnixMs;
 
 /// How many slots, and groups of crowds, one call looks at before it stops behind a shard: 5 ms.
-const STEPS_MAX: usize = 1 << 17;
+pub(super) const SWEEP_STEPS_MAX: usize = 1 << 17;
 
 /// The most groups that one call ends because they expired: about 10 ms.
 const EXPIRED_MAX: usize = 8_192;
@@ -54,7 +54,7 @@ impl Index {
                 break;
             }
             *next = (*next + 1) % self.shards.len();
-            if progress.steps >= STEPS_MAX {
+            if progress.steps >= self.sweep_steps_max {
                 break;
             }
         }
@@ -67,7 +67,9 @@ impl Index {
         let crowds = std::mem::take(&mut progress.crowds);
         crowds.into_iter().all(|(fingerprint, reference, set)| {
             let KeySet::Crowd(crowd) = &*set else { return true };
-            let left = STEPS_MAX.saturating_sub(progress.steps);
+            // Some in any case: the table alone may have been as much as one call does.
+            let left = self.sweep_steps_max.saturating_sub(progress.steps);
+            let left = left.max(self.sweep_steps_max / 4);
             let pruned = crowd.prune(left, now_ms, &self.groups);
             progress.steps += crowd.len().min(left);
             shift(&self.counters.crowd_groups, -(pruned.entries as i64));

@@ -16,7 +16,9 @@
 //!
 //! A table grows by a fifth when more than thirteen sixteenths of the buckets are taken: 20 to 24
 //! bytes an entry, 3.2 slots a probe at the fullest. Tables of all shards see the same growth, so
-//! each has sizes of its own (`stagger`): together they take 22 to 23 bytes an entry, at every size.
+//! each has sizes of its own (`stagger`): together they take 22 bytes an entry, at every size. All of a
+//! process that has an index of 10M entries is resident in 22.4 bytes an entry, of 20M to 200M in 22.0
+//! to 21.6, peaks included; after half of 200M were swept it was 21.8 (`cargo bench --bench memory`).
 //!
 //! A table grows and shrinks by being copied into new memory (`slots`), which lookups need not wait
 //! for; the old memory goes back to the system at once. So there are two copies of one shard at most.

@@ -236,7 +236,7 @@ fn a_few_records_take_turns_those_with_addresses_first() {
 
 #[test]
 fn two_keys_with_one_fingerprint_are_one_key() {
-    let index = Index::with_bounds(Bounds { fingerprint_bits: 8, ids_max: IDS_MAX });
+    let index = Index::with_bounds(Bounds { fingerprint_bits: 8, ..Bounds::default() });
     for number in 0..600 {
         index.announce(&[key(number)], &spec(number % 7, b"", &[TCP]), 1).unwrap();
     }
@@ -256,7 +256,7 @@ fn two_keys_with_one_fingerprint_are_one_key() {
 
 #[test]
 fn without_numbers_left_it_is_full_and_what_was_there_stays() {
-    let index = Index::with_bounds(Bounds { fingerprint_bits: FINGERPRINT_BITS, ids_max: 3 });
+    let index = Index::with_bounds(Bounds { ids_max: 3, ..Bounds::default() });
     for number in 0..3 {
         index.announce(&keys(0..2), &spec(number, b"", &[]), 1).unwrap();
     }
@@ -271,7 +271,7 @@ fn without_numbers_left_it_is_full_and_what_was_there_stays() {
 
 #[test]
 fn without_room_for_another_set_dead_groups_stay_but_are_not_served() {
-    let index = Index::with_bounds(Bounds { fingerprint_bits: FINGERPRINT_BITS, ids_max: 40 });
+    let index = Index::with_bounds(Bounds { ids_max: 40, ..Bounds::default() });
     for number in 0..34 {
         index.announce(&keys(0..1), &spec(number, b"", &[]), 1).unwrap();
     }

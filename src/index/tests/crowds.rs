@@ -125,3 +125,28 @@ fn dead_groups_do_not_pile_up_on_a_key_that_is_announced_again_and_again() {
         assert!(index.stats().entries <= 64);
     }
 }
+
+#[test]
+fn a_crowd_that_is_too_much_for_one_sweep_is_gone_on_with_in_the_next() {
+    // In the second case the shard's table alone is as much as a sweep does.
+    for (groups, sweep_steps_max) in [(3_000, 500), (300, 4)] {
+        let index = Index::with_bounds(Bounds { sweep_steps_max, ..Bounds::default() });
+        for number in 0..groups {
+            index.announce(&keys(0..1), &spec(number, b"", &[TCP]), 1).unwrap();
+        }
+        for number in (0..groups).filter(|number| number % 3 > 0) {
+            index.remove(&peer(number), None, 2);
+        }
+        let mut sweeps = Vec::new();
+        while index.groups.has_ended() {
+            sweeps.push(index.sweep(3).entries);
+            assert!(sweeps.len() < 10_000);
+        }
+        assert!(sweeps.iter().all(|freed| *freed <= sweep_steps_max as u64), "{sweeps:?}");
+        assert_eq!(sweeps.iter().sum::<u64>(), u64::from(groups / 3 * 2));
+        assert_eq!(index.peers(&key(0), 3), (0..groups).step_by(3).map(peer).collect());
+        let stats = index.stats();
+        let left = u64::from(groups / 3);
+        assert_eq!((stats.entries, stats.groups), (left, left));
+    }
+}
