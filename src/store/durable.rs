@@ -349,6 +349,7 @@ fn restore(
     let index = Index::new();
     index.reserve_serials(opened.next_serial());
     let restore = index.restore(now_ms);
+    restore.reserve(opened.report.keys);
     let mut groups = HashMap::with_capacity(opened.groups.len());
     for definition in &opened.groups {
         let serial = definition.serial;
