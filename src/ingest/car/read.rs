@@ -26,7 +26,7 @@ const SECTION_BYTES_MAX: u64 = 32 << 20;
 /// The longest CID: version, codec, hash code and digest length, ten bytes each, and the digest.
 const CID_BYTES_MAX: u64 = 4 * VARINT_BYTES_MAX as u64 + DIGEST_BYTES_MAX as u64;
 
-const VARINT_BYTES_MAX: usize = 10;
+const VARINT_BYTES_MAX: usize = 9;
 
 const VERSION_KEY: &[u8] = b"\x67version";
 const PRAGMA_BYTES: u64 = 11;
