@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupSpec, Groups};
 use super::sets::KeySet;
 use super::{Index, IndexError, Outcome, Reference};
@@ -119,8 +120,9 @@ impl Index {
         if interned.is_new {
             return Plan { to_place: keys, ..plan };
         }
-        for key in keys {
-            match self.newest_like(&interned.group, &key, now_ms) {
+        let fingerprints = self.fingerprints(&keys);
+        for (key, fingerprint) in keys.into_iter().zip(fingerprints) {
+            match self.newest_like(&interned.group, fingerprint, now_ms) {
                 Some(newest) if newest.says_the_same_as(&interned.group) => plan.known += 1,
                 Some(newest) if newest.serial > interned.serial => plan.superseded.push(key),
                 Some(_) | None => plan.to_place.push(key),
@@ -141,8 +143,8 @@ impl Index {
         now_ms: UnixMs,
     ) -> Result<Announced, IndexError> {
         let mut announced = Announced::default();
-        for key in keys {
-            announced.count(self.place(self.fingerprinter.of(key), &interned.group, now_ms)?);
+        for fingerprint in self.fingerprints(keys) {
+            announced.count(self.place(fingerprint, &interned.group, now_ms)?);
         }
         Ok(announced)
     }
@@ -187,9 +189,30 @@ impl Index {
         Interned { serial: group.serial, is_new, groups: self.groups.clone(), group }
     }
 
+    /// The fingerprints of keys that are about to be probed for, one by one and in this order.
+    ///
+    /// A probe in a large table takes as long as memory does to answer. Here the slots are read
+    /// shard by shard before, without waiting for one to read the next, so that many reads are under
+    /// way at once and the probes find their slots in the processor's caches.
+    fn fingerprints(&self, keys: &[ContentKey]) -> Vec<Fingerprint> {
+        let fingerprints: Vec<_> = keys.iter().map(|key| self.fingerprinter.of(key)).collect();
+        let mut by_shard = fingerprints.clone();
+        by_shard.sort_unstable_by_key(Fingerprint::shard);
+        for of_shard in by_shard.chunk_by(|one, other| one.shard() == other.shard()) {
+            if let [first, _, ..] = of_shard {
+                self.shard(*first).read().table.touch(of_shard);
+            }
+        }
+        fingerprints
+    }
+
     /// The newest group that lives and that a key has of a group's lineage.
-    fn newest_like(&self, group: &Group, key: &ContentKey, now_ms: UnixMs) -> Option<Arc<Group>> {
-        let fingerprint = self.fingerprinter.of(key);
+    fn newest_like(
+        &self,
+        group: &Group,
+        fingerprint: Fingerprint,
+        now_ms: UnixMs,
+    ) -> Option<Arc<Group>> {
         let shard = self.shard(fingerprint).read();
         let is_like = |other: &Arc<Group>| other.is_of_lineage_of(group) && other.is_live(now_ms);
         match Reference::read(shard.table.get(fingerprint)?) {

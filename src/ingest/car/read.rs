@@ -23,7 +23,7 @@ const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// The longest section: sixteen times the largest block that goes over bitswap.
 const SECTION_BYTES_MAX: u64 = 32 << 20;
 
-/// The longest CID: version, codec, hash code and digest length, ten bytes each, and the digest.
+/// The longest CID: version, codec, hash code and digest length, nine bytes each, and the digest.
 const CID_BYTES_MAX: u64 = 4 * VARINT_BYTES_MAX as u64 + DIGEST_BYTES_MAX as u64;
 
 const VARINT_BYTES_MAX: usize = 9;
@@ -213,8 +213,9 @@ impl<R: BufRead> CarReader<R> {
         }
         match unsigned_varint::decode::u64(&bytes) {
             Ok((number, _)) => Ok(Some(number)),
-            Err(error) => {
-                Err(CarError::Format { offset, reason: format!("a length that is none: {error}") })
+            Err(_) => {
+                let reason = "a length that is no varint of at most 63 bits".to_owned();
+                Err(CarError::Format { offset, reason })
             }
         }
     }
