@@ -1,7 +1,7 @@
 //! Putting the parts together: the only place that does.
 //!
-//! [`Server::bind`] takes both addresses, so that a port in use is known before a long import, and
-//! starts the admin listener. [`Server::open`] lets the public in. [`Server::shutdown`] is the one
+//! [`Sockets::bind`] takes both addresses, so that a port in use is known before a long restart.
+//! [`Server::start`] starts the admin listener, [`Server::open`] lets the public in. [`Server::shutdown`] is the one
 //! way down: stop accepting, finish what is in flight within a bound.
 
 mod listener;
@@ -124,15 +124,34 @@ pub enum ServerError {
     },
 }
 
-impl Server {
-    /// Takes both addresses and starts the admin listener. Connections to the public address are
-    /// refused until [`Server::open`].
-    pub fn bind(settings: Settings, parts: Parts) -> Result<Self, ServerError> {
+/// Both addresses, taken. Connections are refused until the server listens.
+pub struct Sockets {
+    public: BoundSocket,
+    admin: BoundSocket,
+}
+
+impl Sockets {
+    /// Takes both addresses that the settings name.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Bind`].
+    pub fn bind(settings: &Settings) -> Result<Self, ServerError> {
         let bind = |addr, setting| {
             BoundSocket::bind(addr).map_err(|source| ServerError::Bind { addr, setting, source })
         };
-        let public = bind(settings.listen, "listen")?;
-        let admin_socket = bind(settings.admin_listen, "admin_listen")?;
+        Ok(Self {
+            public: bind(settings.listen, "listen")?,
+            admin: bind(settings.admin_listen, "admin_listen")?,
+        })
+    }
+}
+
+impl Server {
+    /// Starts the admin listener. Connections to the public address are refused until
+    /// [`Server::open`].
+    pub fn start(settings: Settings, parts: Parts, sockets: Sockets) -> Result<Self, ServerError> {
+        let Sockets { public, admin: admin_socket } = sockets;
         let admin_addr = admin_socket.addr();
         let Parts { store, resolver, metrics, clock } = parts;
         let password = AdminPassword::load_or_make(&settings)?;

@@ -1,9 +1,9 @@
 //! `fingerpost serve`: loads files into the index and serves the public API and the admin listener.
 //!
-//! Both addresses are taken before files are read, so that a port in use is known at once; the
-//! public is let in when everything is read. SIGTERM and SIGINT end the command with exit code 0,
-//! after what is in flight is finished, or at once while files are still being read or when a second
-//! signal comes. A reader of standard output that goes away does not end the server.
+//! Both addresses are taken before the data directory and files are read, so that a port in use is
+//! known at once; the public is let in when everything is read. SIGTERM and SIGINT end the command
+//! with exit code 0, after what is in flight is finished, or at once while something is still being
+//! read or when a second signal comes. A reader of standard output that goes away does not end the server.
 
 mod import;
 
@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::config::{Loaded, Settings};
-use crate::server::{Parts, Server};
+use crate::server::{Parts, Server, Sockets};
 use crate::store::Recovery;
 use crate::telemetry;
 use crate::types::ContentKey;
@@ -88,9 +88,18 @@ pub(crate) fn run(args: ServeArgs, loaded: Loaded) -> anyhow::Result<ExitCode> {
 
 async fn serve(settings: Settings, imports: Imports) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let (parts, recovery) = Parts::open(&settings, Clock::System)?;
+    let sockets = Sockets::bind(&settings)?;
+    let opened = settings.clone();
+    let opening = tokio::task::spawn_blocking(move || Parts::open(&opened, Clock::System));
+    let (parts, recovery) = tokio::select! {
+        opened = opening => opened.context("opening the data directory panicked")??,
+        signal = signals.next() => {
+            tracing::info!(signal, "interrupted while opening the data directory");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     report(&recovery);
-    let mut server = Server::bind(settings, parts)?;
+    let mut server = Server::start(settings, parts, sockets)?;
     tracing::info!(files = imports.count(), "importing");
     let example = tokio::select! {
         imported = imports.run(server.store().clone(), server.metrics().clone()) => imported?,

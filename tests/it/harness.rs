@@ -8,7 +8,7 @@ use std::time::Duration;
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::Settings;
 use fingerpost::resolve::Resolver;
-use fingerpost::server::{Parts, Server};
+use fingerpost::server::{Parts, Server, Sockets};
 use fingerpost::store::{Announcement, ContextId, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
@@ -87,7 +87,9 @@ impl Builder {
         if let Some(resolver) = self.resolver {
             parts.resolver = resolver;
         }
-        let mut server = Server::bind(settings, parts).expect("loopback has free ports");
+        let sockets = Sockets::bind(&settings).expect("loopback has free ports");
+        let mut server =
+            Server::start(settings, parts, sockets).expect("the admin listener starts");
         if !self.closed {
             server.open().expect("the listener opens");
         }
