@@ -10,15 +10,18 @@ mod conditional;
 mod cors;
 mod edge;
 mod error;
+mod lookup;
 mod providers;
 mod rate_limit;
 mod request_id;
 mod routes;
+mod stream;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -30,7 +33,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::metrics::{Metrics, WorkerCounts};
 use crate::resolve::Resolver;
-use answer::AnswerPolicy;
+use answer::{AnswerPolicy, ListName};
 use rate_limit::{RateLimiter, RateLimits};
 use request_id::RequestIds;
 
@@ -45,6 +48,7 @@ pub struct ApiState {
     request_ids: RequestIds,
     header_bytes_max: usize,
     body_bytes_max: u64,
+    lookup_timeout: Duration,
     access_log: bool,
 }
 
@@ -66,6 +70,7 @@ impl ApiState {
             request_ids: RequestIds::new(),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max as u64,
+            lookup_timeout: settings.lookup_timeout,
             access_log: settings.access_log,
         }
     }

@@ -15,7 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use requests::Workers;
-pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, WorkerCounts};
+pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, StreamEnd, WorkerCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {

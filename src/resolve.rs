@@ -5,17 +5,50 @@
 
 mod local;
 
+use std::num::NonZeroUsize;
+
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use thiserror::Error;
 
+pub use crate::store::Found;
 use crate::store::StoreError;
-pub use crate::store::{Found, Lookup};
+use crate::types::{ContentKey, Filter};
 pub use local::LocalResolver;
 
+/// What is looked up, and what of it is wanted.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Who or what is looked up.
+    pub subject: Subject,
+    /// What of each record is wanted.
+    pub filter: Filter,
+    /// The most records that are wanted; `None`: all.
+    pub records_max: Option<NonZeroUsize>,
+}
+
+/// What can be looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Who has this content?
+    Content(ContentKey),
+}
+
+/// Records as they become known, some at a time. What a client does not wait for is dropped, and
+/// the work behind it ends.
+pub type FoundStream = BoxStream<'static, Result<Found, ResolveError>>;
+
 /// Anything that answers a lookup.
+///
+/// Records are filtered, each comes once, and no more come than are wanted. Dropping what a method
+/// returned ends the work.
 pub trait Resolver: Send + Sync + 'static {
-    /// Finds the records of a key: filtered, each once, and no more than the cap.
-    fn providers<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>>;
+    /// Finds all records, for an answer in one piece.
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>>;
+
+    /// Finds records, each as early as it is known. An error before the first record is the answer;
+    /// after it, it says that more might have been found.
+    fn stream(&self, question: Question) -> FoundStream;
 }
 
 /// Why a lookup has no answer.

@@ -92,6 +92,18 @@ pub struct Found {
     pub modified_at_ms: Option<UnixMs>,
 }
 
+impl Found {
+    /// Adds what else was found.
+    pub fn append(&mut self, more: Self) {
+        if self.records.is_empty() {
+            self.records = more.records;
+        } else {
+            self.records.extend(more.records);
+        }
+        self.modified_at_ms = self.modified_at_ms.max(more.modified_at_ms);
+    }
+}
+
 /// That a provider has some content: what every source of records becomes.
 #[derive(Clone, Debug)]
 pub struct Announcement {

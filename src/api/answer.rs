@@ -15,10 +15,18 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept::Format;
 use super::conditional::{self, Validators};
+use super::stream::RecordsBody;
 use crate::clock::UnixMs;
 use crate::config::Settings;
 use crate::resolve::Found;
 use crate::types::{ReadyRecord, Selection};
+
+/// The most bytes of records that are written out before any is sent. Longer bodies are written
+/// while they are sent.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What ends a JSON answer.
+pub(super) const CLOSING: &[u8] = b"]}";
 
 /// What is the same for all answers of one server.
 #[derive(Clone, Debug)]
@@ -63,11 +71,11 @@ impl AnswerPolicy {
         }
     }
 
-    /// The whole answer.
+    /// The answer that has all that was found.
     pub(super) fn respond(
         &self,
         request: &HttpRequest,
-        found: &Found,
+        found: Found,
         format: Format,
         list: ListName,
         now_ms: UnixMs,
@@ -76,7 +84,7 @@ impl AnswerPolicy {
             return self.respond_empty(request, format, list);
         }
         let validators =
-            Validators { etag: etag(found, format), modified_at_ms: found.modified_at_ms };
+            Validators { etag: etag(&found, format), modified_at_ms: found.modified_at_ms };
         if conditional::is_not_modified(request.headers(), &validators) {
             let mut response = HttpResponse::build(StatusCode::NOT_MODIFIED);
             self.add_found_headers(&mut response, validators, now_ms);
@@ -85,7 +93,20 @@ impl AnswerPolicy {
         let mut response = HttpResponse::build(StatusCode::OK);
         response.insert_header((header::CONTENT_TYPE, content_type(format)));
         self.add_found_headers(&mut response, validators, now_ms);
-        response.body(body(found, format, list))
+        if records_bytes(&found) > BODY_BYTES_MAX {
+            return response.body(RecordsBody::whole(found, format, list));
+        }
+        response.body(body(&found, format, list))
+    }
+
+    /// The answer that goes on while more is found. It has no validators: nobody knows yet what it
+    /// will be.
+    pub(super) fn respond_growing(&self, body: RecordsBody) -> HttpResponse {
+        HttpResponse::build(StatusCode::OK)
+            .insert_header((header::CONTENT_TYPE, content_type(Format::Ndjson)))
+            .insert_header((header::CACHE_CONTROL, self.cache_found.clone()))
+            .insert_header((header::VARY, HeaderValue::from_static("Accept")))
+            .body(body)
     }
 
     fn respond_empty(&self, request: &HttpRequest, format: Format, list: ListName) -> HttpResponse {
@@ -127,7 +148,8 @@ impl AnswerPolicy {
 }
 
 impl ListName {
-    fn opening(self) -> &'static [u8] {
+    /// What a JSON answer begins with.
+    pub(super) fn opening(self) -> &'static [u8] {
         match self {
             Self::Providers => br#"{"Providers":["#,
         }
@@ -153,10 +175,14 @@ fn cache_control(max_age: Duration, revalidate: Duration, error: Duration) -> He
     HeaderValue::try_from(value).expect("numbers and ASCII text make a header value")
 }
 
+/// How much text the records become at most.
+fn records_bytes(found: &Found) -> usize {
+    found.records.iter().map(|(record, _)| record.len_bytes() + 1).sum()
+}
+
 fn body(found: &Found, format: Format, list: ListName) -> Vec<u8> {
-    const CLOSING: &[u8] = b"]}";
-    let records: usize = found.records.iter().map(|(record, _)| record.len_bytes() + 1).sum();
-    let mut body = Vec::with_capacity(records + list.opening().len() + CLOSING.len());
+    let bytes_max = records_bytes(found) + list.opening().len() + CLOSING.len();
+    let mut body = Vec::with_capacity(bytes_max);
     match format {
         Format::Json => {
             body.extend_from_slice(list.opening());

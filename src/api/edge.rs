@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use super::client_address::{ClientAddress, client_address};
 use super::error::ApiError;
 use super::request_id::RequestId;
-use super::{ApiState, Worker, cors, providers, routes};
+use super::{ApiState, Worker, cors, lookup, routes};
 use crate::clock::Stopwatch;
 use crate::metrics::{BodyFormat, FinishedRequest, Route};
 
@@ -74,8 +74,8 @@ pub(super) async fn serve(
         let response = error.to_response(context.request_id());
         return Ok(finish(&worker, &context, request.into_response(response), stopwatch));
     }
-    if let Some(cid) = routes::looked_up(&request) {
-        let response = providers::get(request.request(), state, &context, cid).await;
+    if let Some(asked) = routes::looked_up(&request) {
+        let response = lookup::get(request.request(), &worker, &context, asked).await;
         return Ok(finish(&worker, &context, request.into_response(response), stopwatch));
     }
     let context = Rc::new(context);

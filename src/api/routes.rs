@@ -12,6 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::cors;
 use super::edge::Context;
 use super::error::ApiError;
+use super::lookup::Asked;
 use crate::metrics::Route;
 
 const PROVIDERS: &str = "/routing/v1/providers/{cid}";
@@ -40,13 +41,17 @@ pub(super) fn of(path: &str) -> Route {
     }
 }
 
-/// The CID of a GET or HEAD of [`PROVIDERS`], as it stands in the path.
-pub(super) fn looked_up(request: &ServiceRequest) -> Option<&str> {
+/// The lookup that a request is, if it is one.
+pub(super) fn looked_up(request: &ServiceRequest) -> Option<Asked<'_>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return None;
     }
     let path = request.match_info().as_str();
-    (of(path) == Route::Providers).then(|| path.rsplit_once('/')).flatten().map(|(_, cid)| cid)
+    let (_, id) = path.rsplit_once('/')?;
+    match of(path) {
+        Route::Providers => Some(Asked::Providers(id)),
+        Route::Peers | Route::Ipns | Route::Announce | Route::ClosestPeers | Route::Unknown => None,
+    }
 }
 
 /// Adds every other route to an actix application.

@@ -73,6 +73,7 @@ fn ranges(settings: &Settings) -> Vec<Violation> {
 
 fn durations(settings: &Settings) -> Vec<Violation> {
     let positive = [
+        ("lookup_timeout", settings.lookup_timeout),
         ("client_timeout", settings.client_timeout),
         ("write_timeout", settings.write_timeout),
         ("import_idle_timeout", settings.import_idle_timeout),

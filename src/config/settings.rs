@@ -109,6 +109,13 @@ pub struct Settings {
         hide_short_help = true)]
     pub ndjson_records_max: usize,
 
+    /// How long a lookup may take, streamed answers included
+    ///
+    /// An NDJSON answer ends then with what was found; an answer that has not begun is 504.
+    #[arg(long, value_name = "DURATION", default_value = "25s", help_heading = ANSWERS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub lookup_timeout: Duration,
+
     /// How long an answer with records is fresh (max-age)
     ///
     /// Whole seconds, as all times of this group.

@@ -64,10 +64,24 @@ pub struct FinishedRequest {
     pub records: u64,
 }
 
+/// How an answer ended that was sent while it grew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamEnd {
+    /// All was found and sent.
+    Whole,
+    /// The client went away, or the server stopped.
+    ClientGone,
+    /// The time for a lookup was over.
+    Deadline,
+    /// What was still looked for could not be found out.
+    Failed,
+}
+
 /// What one worker has counted.
 #[derive(Debug, Default)]
 pub struct WorkerCounts {
     in_flight: AtomicI64,
+    streams_open: AtomicI64,
     counts: Mutex<Counts>,
 }
 
@@ -78,12 +92,25 @@ pub struct InFlight<'a>(&'a AtomicI64);
 #[derive(Debug, Default)]
 pub(super) struct Workers(Mutex<Vec<Arc<WorkerCounts>>>);
 
+/// What goes on now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Now {
+    in_flight: i64,
+    streams_open: i64,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Counts {
     requests: HashMap<RequestLabels, u64>,
     durations: HashMap<RouteLabels, Histogram<DURATION_BUCKETS>>,
     answer_bytes: HashMap<RouteLabels, Histogram<BYTES_BUCKETS>>,
     records: u64,
+    streams: HashMap<StreamLabels, u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+struct StreamLabels {
+    end: StreamEnd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
@@ -146,6 +173,18 @@ impl EncodeLabelValue for BodyFormat {
     }
 }
 
+impl EncodeLabelValue for StreamEnd {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Whole => "whole",
+            Self::ClientGone => "client_gone",
+            Self::Deadline => "deadline",
+            Self::Failed => "failed",
+        };
+        name.encode(encoder)
+    }
+}
+
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -158,6 +197,19 @@ impl WorkerCounts {
     pub fn request_started(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(&self.in_flight)
+    }
+
+    /// Counts an answer that is sent while it grows as open.
+    pub fn stream_opened(&self) {
+        self.streams_open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts such an answer as no longer open, and how it ended.
+    pub fn stream_ended(&self, end: StreamEnd, records: u64) {
+        self.streams_open.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = self.counts.lock();
+        *counts.streams.entry(StreamLabels { end }).or_default() += 1;
+        counts.records += records;
     }
 
     /// Counts a request that has its answer.
@@ -182,14 +234,16 @@ impl Workers {
         counts
     }
 
-    fn sum(&self) -> (Counts, i64) {
+    fn sum(&self) -> (Counts, Now) {
         let workers = self.0.lock();
         let mut sum = Counts::default();
+        let mut now = Now::default();
         for worker in workers.iter() {
             sum.add(&worker.counts.lock());
+            now.in_flight += worker.in_flight.load(Ordering::Relaxed);
+            now.streams_open += worker.streams_open.load(Ordering::Relaxed);
         }
-        let in_flight = workers.iter().map(|worker| worker.in_flight.load(Ordering::Relaxed)).sum();
-        (sum, in_flight)
+        (sum, now)
     }
 }
 
@@ -203,6 +257,9 @@ impl Counts {
         }
         for (labels, histogram) in &other.answer_bytes {
             self.answer_bytes.entry(*labels).or_default().add(histogram);
+        }
+        for (labels, count) in &other.streams {
+            *self.streams.entry(*labels).or_default() += count;
         }
         self.records += other.records;
     }
@@ -253,7 +310,7 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
 impl Collector for Workers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         const NANOSECONDS: f64 = 1e9;
-        let (sum, in_flight) = self.sum();
+        let (sum, now) = self.sum();
         let help = "Requests to the public API, by route, status and format of the answer.";
         let mut family =
             encoder.encode_descriptor("http_requests", help, None, MetricType::Counter)?;
@@ -276,7 +333,17 @@ impl Collector for Workers {
         let help = "Requests to the public API that are being worked on.";
         encoder
             .encode_descriptor("requests_in_flight", help, None, MetricType::Gauge)?
-            .encode_gauge(&in_flight)?;
+            .encode_gauge(&now.in_flight)?;
+        let help = "Answers that are being sent while they grow.";
+        encoder
+            .encode_descriptor("streams_open", help, None, MetricType::Gauge)?
+            .encode_gauge(&now.streams_open)?;
+        let help = "Answers that were sent while they grew, by what ended them.";
+        let mut family =
+            encoder.encode_descriptor("streams_ended", help, None, MetricType::Counter)?;
+        for (labels, count) in sorted(&sum.streams) {
+            family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+        }
         let help = "Provider records that went into answers.";
         encoder
             .encode_descriptor("records_served", help, None, MetricType::Counter)?
@@ -342,11 +409,14 @@ mod tests {
                 RequestLabels { route: Route::Providers, status, format: BodyFormat::Json };
             sum.requests.get(&labels).copied()
         };
-        assert_eq!((of_status(200), of_status(404), sum.records, now), (Some(2), Some(1), 6, 1));
+        assert_eq!(
+            (of_status(200), of_status(404), sum.records, now.in_flight),
+            (Some(2), Some(1), 6, 1)
+        );
         let durations = sum.durations.get(&RouteLabels { route: Route::Providers }).unwrap();
         assert_eq!((durations.count, durations.sum, durations.buckets[1]), (3, 240_000, 3));
         drop(in_flight);
         drop(one);
-        assert_eq!(workers.sum().1, 0);
+        assert_eq!(workers.sum().1, Now::default());
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{Found, Lookup, ResolveError, Resolver};
-use crate::store::Store;
+use super::{Found, FoundStream, Question, ResolveError, Resolver, Subject};
+use crate::store::{Lookup, Store};
 
 /// The resolver that asks a [`Store`].
 pub struct LocalResolver {
@@ -21,7 +21,23 @@ impl LocalResolver {
 }
 
 impl Resolver for LocalResolver {
-    fn providers<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>> {
-        self.store.find(lookup).map(|found| found.map_err(ResolveError::from)).boxed()
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        find(&*self.store, question).boxed()
     }
+
+    /// All at once: the store has all that it knows at hand.
+    fn stream(&self, question: Question) -> FoundStream {
+        let store = self.store.clone();
+        stream::once(async move { find(&*store, &question).await }).boxed()
+    }
+}
+
+async fn find(store: &dyn Store, question: &Question) -> Result<Found, ResolveError> {
+    let Question { subject, filter, records_max } = question;
+    let found = match subject {
+        Subject::Content(key) => {
+            store.find(Lookup { key, filter, records_max: *records_max }).await
+        }
+    };
+    Ok(found?)
 }

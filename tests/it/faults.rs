@@ -1,9 +1,11 @@
 //! What clients see when something behind the API fails.
 
-use fingerpost::resolve::{Found, Lookup, ResolveError, Resolver};
+use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver};
 use fingerpost::store::StoreError;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+
+use reqwest::Method;
 
 use super::harness::{CID, server};
 
@@ -11,16 +13,25 @@ use super::harness::{CID, server};
 struct Failing(fn() -> ResolveError);
 
 impl Resolver for Failing {
-    fn providers<'a>(&'a self, _: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>> {
+    fn find<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
         async { Err((self.0)()) }.boxed()
+    }
+
+    fn stream(&self, _: Question) -> FoundStream {
+        let error = (self.0)();
+        stream::once(async { Err(error) }).boxed()
     }
 }
 
 struct Panicking;
 
 impl Resolver for Panicking {
-    fn providers<'a>(&'a self, _: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>> {
+    fn find<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
         async { panic!("secret detail") }.boxed()
+    }
+
+    fn stream(&self, _: Question) -> FoundStream {
+        stream::once(async { panic!("secret detail") }).boxed()
     }
 }
 
@@ -39,15 +50,18 @@ async fn a_failure_is_told_without_its_details_and_never_cached() {
     ];
     for (failure, status, text) in cases {
         let server = server().resolver(Failing(failure)).start().await;
-        let response = server.providers(CID).await;
-        assert_eq!(response.status(), status);
-        assert_eq!(response.headers()["cache-control"], "no-store");
-        assert_eq!(response.headers()["access-control-allow-origin"], "*");
-        let retry_after =
-            response.headers().get("retry-after").map(|value| value.to_str().unwrap());
-        assert_eq!(retry_after, (status == 503).then_some("1"));
-        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-        assert_eq!(response.text().await.unwrap(), format!("{text}{id}\n"));
+        let path = format!("/routing/v1/providers/{CID}");
+        for format in ["application/json", "application/x-ndjson"] {
+            let response = server.ask(Method::GET, &path, &[("accept", format)]).await;
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()["cache-control"], "no-store");
+            assert_eq!(response.headers()["access-control-allow-origin"], "*");
+            let retry_after =
+                response.headers().get("retry-after").map(|value| value.to_str().unwrap());
+            assert_eq!(retry_after, (status == 503).then_some("1"));
+            let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+            assert_eq!(response.text().await.unwrap(), format!("{text}{id}\n"));
+        }
         server.shutdown().await;
     }
 }
@@ -55,8 +69,9 @@ async fn a_failure_is_told_without_its_details_and_never_cached() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_a_500_and_the_server_goes_on() {
     let server = server().resolver(Panicking).start().await;
-    for _ in 0..3 {
-        let response = server.providers(CID).await;
+    let path = format!("/routing/v1/providers/{CID}");
+    for format in ["application/json", "application/x-ndjson", "application/json"] {
+        let response = server.ask(Method::GET, &path, &[("accept", format)]).await;
         assert_eq!(response.status(), 500);
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
         let text = response.text().await.unwrap();

@@ -25,3 +25,4 @@ mod process;
 mod providers;
 mod statuses;
 mod store;
+mod streaming;

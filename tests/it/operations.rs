@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fingerpost::resolve::{Found, Lookup, ResolveError, Resolver};
-use futures_util::FutureExt;
+use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver};
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 
 use super::harness::{CID, peer_record, server};
 
@@ -97,11 +97,20 @@ async fn metrics_are_open_metrics_text_with_a_sentence_for_each() {
 struct Slow(Duration);
 
 impl Resolver for Slow {
-    fn providers<'a>(&'a self, _: Lookup<'a>) -> BoxFuture<'a, Result<Found, ResolveError>> {
+    fn find<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
         async {
             tokio::time::sleep(self.0).await;
             Ok(Found::default())
         }
+        .boxed()
+    }
+
+    fn stream(&self, _: Question) -> FoundStream {
+        let duration = self.0;
+        stream::once(async move {
+            tokio::time::sleep(duration).await;
+            Ok(Found::default())
+        })
         .boxed()
     }
 }

@@ -1,0 +1,215 @@
+//! Bodies that are written while they are sent.
+//!
+//! Records wait as what the index holds anyway, not as text, and become text [`CHUNK_BYTES`] at a
+//! time when the connection takes them: a slow reader holds no lock and no more than a chunk and
+//! what the connection buffers. Records that are known at once share a chunk; the first of them never
+//! waits for the next to become known.
+//!
+//! A body that still grows ends with its source, at the deadline, or when its client goes: whichever
+//! comes first drops the source and with it the work behind it. What cannot be found out any more
+//! does not break an answer that has begun; the metric of how streams end says so.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::web::Bytes;
+use futures_util::StreamExt;
+use tokio::time::Sleep;
+
+use super::accept::Format;
+use super::answer::{CLOSING, ListName};
+use crate::metrics::{StreamEnd, WorkerCounts};
+use crate::resolve::{Found, FoundStream};
+use crate::types::{ReadyRecord, Selection};
+
+/// Bytes of a chunk, and one record more at most.
+const CHUNK_BYTES: usize = 16 << 10;
+
+/// When a lookup ends at the latest. Ready then.
+pub(super) struct Deadline(Pin<Box<Sleep>>);
+
+/// A body of records.
+pub(super) struct RecordsBody {
+    written: Written,
+    records: std::vec::IntoIter<(Arc<ReadyRecord>, Selection)>,
+    growing: Option<Growing>,
+}
+
+/// How records are joined.
+enum Written {
+    /// A line each.
+    Lines,
+    /// In a list, in an object.
+    List { name: ListName, begun: Begun },
+}
+
+/// How far a list is written.
+#[derive(PartialEq)]
+enum Begun {
+    No,
+    Listed,
+    Closed,
+}
+
+/// Where more records come from.
+struct Growing {
+    source: FoundStream,
+    deadline: Deadline,
+    open: OpenStream,
+}
+
+/// Counts a stream as open, until it is dropped, and how it ended.
+struct OpenStream {
+    counts: Arc<WorkerCounts>,
+    records: u64,
+    end: StreamEnd,
+}
+
+impl Deadline {
+    pub(super) fn after(duration: Duration) -> Self {
+        Self(Box::pin(tokio::time::sleep(duration)))
+    }
+}
+
+impl Future for Deadline {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl RecordsBody {
+    /// A body of what was found, which is all.
+    pub(super) fn whole(found: Found, format: Format, list: ListName) -> Self {
+        let written = match format {
+            Format::Json => Written::List { name: list, begun: Begun::No },
+            Format::Ndjson => Written::Lines,
+        };
+        Self { written, records: found.records.into_iter(), growing: None }
+    }
+
+    /// A body of lines: what was found so far, and what else comes from `source` until `deadline`.
+    pub(super) fn growing(
+        found: Found,
+        source: FoundStream,
+        deadline: Deadline,
+        counts: Arc<WorkerCounts>,
+    ) -> Self {
+        counts.stream_opened();
+        let records = found.records.len() as u64;
+        let open = OpenStream { counts, records, end: StreamEnd::ClientGone };
+        let growing = Growing { source, deadline, open };
+        Self { written: Written::Lines, records: found.records.into_iter(), growing: Some(growing) }
+    }
+
+    /// Waits for more records; `None`: there will be none.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Option<()>> {
+        let Some(growing) = &mut self.growing else { return Poll::Ready(None) };
+        let end = match growing.source.poll_next_unpin(context) {
+            Poll::Pending => {
+                if Pin::new(&mut growing.deadline).poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                StreamEnd::Deadline
+            }
+            Poll::Ready(Some(Ok(found))) => {
+                growing.open.records += found.records.len() as u64;
+                self.records = found.records.into_iter();
+                return Poll::Ready(Some(()));
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, "a lookup failed after its first records were sent");
+                StreamEnd::Failed
+            }
+            Poll::Ready(None) => StreamEnd::Whole,
+        };
+        growing.open.end = end;
+        self.growing = None;
+        Poll::Ready(None)
+    }
+
+    /// Ends a body that has gone on past its deadline because its reader is slow.
+    fn end_when_late(&mut self, context: &mut Context<'_>) {
+        if let Some(growing) = &mut self.growing
+            && Pin::new(&mut growing.deadline).poll(context).is_ready()
+        {
+            growing.open.end = StreamEnd::Deadline;
+            self.growing = None;
+            self.records = Vec::new().into_iter();
+        }
+    }
+}
+
+impl MessageBody for RecordsBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let mut chunk = Vec::new();
+        self.end_when_late(context);
+        while chunk.len() < CHUNK_BYTES {
+            if let Some((record, selection)) = self.records.next() {
+                self.written.write(&record, &selection, &mut chunk);
+                continue;
+            }
+            match self.poll_more(context) {
+                Poll::Ready(Some(())) => {}
+                Poll::Ready(None) => {
+                    self.written.close(&mut chunk);
+                    break;
+                }
+                Poll::Pending if chunk.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        if chunk.is_empty() {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some(Ok(chunk.into())))
+    }
+}
+
+impl Written {
+    fn write(&mut self, record: &ReadyRecord, selection: &Selection, chunk: &mut Vec<u8>) {
+        if let Self::List { name, begun } = self {
+            match begun {
+                Begun::No => chunk.extend_from_slice(name.opening()),
+                Begun::Listed | Begun::Closed => chunk.push(b','),
+            }
+            *begun = Begun::Listed;
+        }
+        record.write_to(selection, chunk);
+        if matches!(self, Self::Lines) {
+            chunk.push(b'\n');
+        }
+    }
+
+    fn close(&mut self, chunk: &mut Vec<u8>) {
+        if let Self::List { name, begun } = self
+            && *begun != Begun::Closed
+        {
+            if *begun == Begun::No {
+                chunk.extend_from_slice(name.opening());
+            }
+            chunk.extend_from_slice(CLOSING);
+            *begun = Begun::Closed;
+        }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.counts.stream_ended(self.end, self.records);
+    }
+}
