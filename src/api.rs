@@ -6,6 +6,7 @@
 mod accept;
 mod answer;
 mod client_address;
+mod closest;
 mod conditional;
 mod cors;
 mod edge;

@@ -37,16 +37,39 @@ pub(crate) enum Case {
     Zipf,
     /// Keys that nobody has.
     Absent,
+    /// As [`Case::One`], as NDJSON.
+    OneLines,
+    /// As [`Case::Hundred`], as NDJSON.
+    HundredLines,
 }
 
 impl Case {
     /// The status and the number of providers that every answer must have.
     pub(crate) fn promised(self) -> (u16, usize) {
         match self {
-            Self::One | Self::Zipf => (200, 1),
-            Self::Hundred => (200, PROVIDERS as usize),
+            Self::One | Self::Zipf | Self::OneLines => (200, 1),
+            Self::Hundred | Self::HundredLines => (200, PROVIDERS as usize),
             Self::Absent => (404, 0),
         }
+    }
+
+    /// The case with the same records as JSON, which an NDJSON case is compared with; others are
+    /// compared with the bare handler.
+    pub(crate) fn as_json(self) -> Option<Self> {
+        match self {
+            Self::OneLines => Some(Self::One),
+            Self::HundredLines => Some(Self::Hundred),
+            Self::One | Self::Hundred | Self::Zipf | Self::Absent => None,
+        }
+    }
+
+    /// What it is compared with.
+    pub(crate) fn reference(self) -> &'static str {
+        if self.as_json().is_some() { "json" } else { "bare" }
+    }
+
+    fn accept(self) -> &'static str {
+        if self.as_json().is_some() { "application/x-ndjson" } else { "application/json" }
     }
 }
 
@@ -57,6 +80,8 @@ impl fmt::Display for Case {
             Self::Hundred => "hundred",
             Self::Zipf => "zipf",
             Self::Absent => "absent",
+            Self::OneLines => "one-lines",
+            Self::HundredLines => "hundred-lines",
         })
     }
 }
@@ -70,6 +95,8 @@ impl FromStr for Case {
             "hundred" => Self::Hundred,
             "zipf" => Self::Zipf,
             "absent" => Self::Absent,
+            "one-lines" => Self::OneLines,
+            "hundred-lines" => Self::HundredLines,
             _ => bail!("no such case: {text}"),
         })
     }
@@ -96,15 +123,15 @@ impl Data {
     pub(crate) fn requests(&self, case: Case, count: usize) -> Requests {
         let mut random = StdRng::seed_from_u64(1);
         let mut requests = Requests::default();
-        let count = if matches!(case, Case::One | Case::Hundred) { 1 } else { count };
+        let count = if matches!(case, Case::Zipf | Case::Absent) { count } else { 1 };
         for number in 0..count as u64 {
             let key = match case {
-                Case::One => ONE,
-                Case::Hundred => HUNDRED,
+                Case::One | Case::OneLines => ONE,
+                Case::Hundred | Case::HundredLines => HUNDRED,
                 Case::Absent => ABSENT_FROM + number,
                 Case::Zipf => zipf(self.entries, &mut random),
             };
-            requests.push(key);
+            requests.push(key, case.accept());
         }
         requests
     }
@@ -195,11 +222,11 @@ impl Requests {
         self.bytes.get(start.unwrap_or_default()..end).unwrap_or_default()
     }
 
-    fn push(&mut self, number: u64) {
+    fn push(&mut self, number: u64, accept: &str) {
         let cid = key(number).to_cid_text();
         let request = format!(
             "GET /routing/v1/providers/{cid} HTTP/1.1\r\nHost: 127.0.0.1:8190\r\n\
-             User-Agent: load\r\nAccept: application/json\r\nAccept-Encoding: gzip\r\n\r\n"
+             User-Agent: load\r\nAccept: {accept}\r\nAccept-Encoding: gzip\r\n\r\n"
         );
         self.bytes.extend_from_slice(request.as_bytes());
         self.ends.push(self.bytes.len());

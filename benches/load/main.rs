@@ -46,10 +46,25 @@ fn main() -> anyhow::Result<()> {
     for case in plan.cases.iter().copied() {
         let answer = Answer::of(server.addr(), &data.requests(case, 1))?;
         answer.check(case)?;
-        let bare = Process::bare(&answer, plan.workers)?;
         let requests = data.requests(case, data::REQUESTS);
-        let target = |process| Target { process, requests: &requests, expected: answer.expected() };
-        let targets = [target(&server), target(&bare)];
+        let target = |process, requests, answer: &Answer| Target {
+            process,
+            requests,
+            expected: answer.expected(),
+        };
+        let bare;
+        let json_requests;
+        let reference = match case.as_json() {
+            Some(json) => {
+                json_requests = data.requests(json, data::REQUESTS);
+                target(&server, &json_requests, &Answer::of(server.addr(), &json_requests)?)
+            }
+            None => {
+                bare = Process::bare(&answer, plan.workers)?;
+                target(&bare, &requests, &answer)
+            }
+        };
+        let targets = [target(&server, &requests, &answer), reference];
         for connections in plan.connections.iter().copied() {
             rows.extend(measure(&plan, case, connections, &targets, &mut stderr)?);
         }
@@ -81,18 +96,22 @@ fn measure(
     Ok(rows)
 }
 
-fn take_turns(plan: &Plan, cell: Cell, [server, bare]: &[Target<'_>; 2]) -> anyhow::Result<Row> {
-    let mut row = Row { cell, server: Measured::default(), bare: Measured::default() };
+fn take_turns(
+    plan: &Plan,
+    cell: Cell,
+    [server, reference]: &[Target<'_>; 2],
+) -> anyhow::Result<Row> {
+    let mut row = Row { cell, server: Measured::default(), reference: Measured::default() };
     let mut to_server = server.connect(cell, WARM_UP)?;
-    let mut to_bare = bare.connect(cell, WARM_UP)?;
+    let mut to_reference = reference.connect(cell, WARM_UP)?;
     for round in 0..plan.rounds {
         let run = Run { load: cell.load, duration: plan.round, seed: u64::from(round) };
         // Who begins changes, so that a trend of the machine's load favours nobody.
         if round % 2 == 0 {
             row.server.add(server.run(&mut to_server, &run)?)?;
-            row.bare.add(bare.run(&mut to_bare, &run)?)?;
+            row.reference.add(reference.run(&mut to_reference, &run)?)?;
         } else {
-            row.bare.add(bare.run(&mut to_bare, &run)?)?;
+            row.reference.add(reference.run(&mut to_reference, &run)?)?;
             row.server.add(server.run(&mut to_server, &run)?)?;
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! | variable | default | meaning |
 //! |---|---|---|
-//! | `CASES` | `one,hundred,zipf,absent` | answers with one and with 100 providers, random keys of a large index, 404s |
+//! | `CASES` | `one,hundred,zipf,absent,one-lines,hundred-lines` | answers with one and with 100 providers, random keys of a large index, 404s; the first two as NDJSON, compared with JSON |
 //! | `CONNECTIONS` | `1,64,1024` | keep-alive connections |
 //! | `LOOPS` | `closed,open` | `closed` alone leaves the open loop out |
 //! | `ROUNDS` | `15` | turns of each server in each measurement |
@@ -54,7 +54,7 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let loops: Vec<String> = list("LOOPS", "closed,open")?;
         let plan = Self {
-            cases: list("CASES", "one,hundred,zipf,absent")?,
+            cases: list("CASES", "one,hundred,zipf,absent,one-lines,hundred-lines")?,
             connections: list("CONNECTIONS", "1,64,1024")?,
             open_loop: loops.iter().any(|name| name == "open"),
             rounds: value("ROUNDS", 15)?,
@@ -72,7 +72,8 @@ impl Plan {
 
     /// Whether a case has an open loop with that many connections.
     pub(crate) fn has_open_loop(&self, case: Case, connections: usize) -> bool {
-        self.open_loop && (case == Case::One || connections == OPEN_LOOP_CONNECTIONS)
+        let is_wanted = case == Case::One || connections == OPEN_LOOP_CONNECTIONS;
+        self.open_loop && case.as_json().is_none() && is_wanted
     }
 
     /// How many files the load generator, and each server, needs to have open.

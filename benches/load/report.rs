@@ -36,7 +36,8 @@ pub(crate) struct Measured {
 pub(crate) struct Row {
     pub(crate) cell: Cell,
     pub(crate) server: Measured,
-    pub(crate) bare: Measured,
+    /// The same for what the case is compared with.
+    pub(crate) reference: Measured,
 }
 
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
@@ -102,14 +103,14 @@ impl Measured {
 impl Row {
     /// What the slower of the two reached.
     pub(crate) fn requests_per_second_min(&self) -> f64 {
-        self.server.requests_per_second().min(self.bare.requests_per_second())
+        self.server.requests_per_second().min(self.reference.requests_per_second())
     }
 
     /// CPU time a request, server to reference: the median over pairs of turns, which stand next
     /// to each other in time.
     fn cpu_ratio(&self) -> f64 {
-        let pairs = self.server.turns.iter().zip(&self.bare.turns);
-        median(pairs.map(|(server, bare)| server / bare.max(f64::MIN_POSITIVE)).collect())
+        let pairs = self.server.turns.iter().zip(&self.reference.turns);
+        median(pairs.map(|(one, other)| one / other.max(f64::MIN_POSITIVE)).collect())
     }
 }
 
@@ -119,7 +120,7 @@ pub(crate) fn write(out: &mut impl Write, plan: &Plan, rows: &[Row]) -> std::io:
     writeln!(
         out,
         "{} worker(s); {} entries; {} turns of {:?} each; CPU time of the server's process, all \
-         threads; ratio: fingerpost to bare, median over pairs of turns",
+         threads; ratio: fingerpost to the line below it, median over pairs of turns",
         plan.workers, plan.entries, plan.rounds, plan.round
     )?;
     writeln!(out, "{}", json(plan, rows))
@@ -136,7 +137,7 @@ fn table(rows: &[Row]) -> Table {
     for row in rows {
         let ratio = format!("{:.2}", row.cpu_ratio());
         table.add_row(line(row.cell, "fingerpost", &row.server, &ratio));
-        table.add_row(line(row.cell, "bare", &row.bare, ""));
+        table.add_row(line(row.cell, row.cell.case.reference(), &row.reference, ""));
     }
     for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -180,7 +181,7 @@ fn json(plan: &Plan, rows: &[Row]) -> serde_json::Value {
                 "open_loop_per_second": per_second,
                 "cpu_ratio": rounded(row.cpu_ratio()),
                 "fingerpost": row.server.to_json(),
-                "bare": row.bare.to_json(),
+                (row.cell.case.reference()): row.reference.to_json(),
             })
         })
         .collect();

@@ -9,10 +9,10 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::cors;
 use super::edge::Context;
 use super::error::ApiError;
 use super::lookup::Asked;
+use super::{closest, cors};
 use crate::metrics::Route;
 
 const PROVIDERS: &str = "/routing/v1/providers/{cid}";
@@ -65,7 +65,13 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .service(not_offered(&ANNOUNCE, "announcing providers"))
         .service(not_offered(&[PEERS], "looking up peers"))
         .service(not_offered(&[IPNS], "IPNS"))
-        .service(not_offered(&[CLOSEST_PEERS], "looking up the closest peers"))
+        .service(
+            web::resource(CLOSEST_PEERS)
+                .route(options())
+                .route(web::get().to(closest::get))
+                .route(web::head().to(closest::get))
+                .default_service(web::to(method_not_supported)),
+        )
         .default_service(web::to(unknown_path));
 }
 

@@ -63,6 +63,29 @@ async fn parts_of_the_api_that_are_not_offered_are_501() {
     server.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_closest_peers_is_read_before_it_is_said_that_there_is_no_dht() {
+    let server = server().start().await;
+    let path = "/routing/v1/dht/closest/peers";
+    for key in [CID, PEER, "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"] {
+        for method in [Method::GET, Method::HEAD] {
+            let response = server.ask(method, &format!("{path}/{key}"), &[]).await;
+            assert_eq!(response.status(), 501, "{key}");
+        }
+    }
+    for key in ["hello", "12D3KooW", "%ff", &CID[..20]] {
+        let response = server.get(&format!("{path}/{key}")).await;
+        assert_eq!(response.status(), 422, "{key}");
+        assert!(response.text().await.unwrap().starts_with("key: "), "{key}");
+    }
+    let response = server.ask(Method::PUT, &format!("{path}/{CID}"), &[]).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["allow"]),
+        (501, &"GET, HEAD, OPTIONS".parse().unwrap())
+    );
+    server.shutdown().await;
+}
+
 #[rstest]
 #[case::text("hello", "cid: ")]
 #[case::one_letter("x", "cid: ")]
