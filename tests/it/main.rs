@@ -11,6 +11,7 @@ mod admin_commands;
 mod admin_import;
 mod cars;
 mod conditional;
+mod conformance;
 mod cors;
 mod crash;
 mod durability;
