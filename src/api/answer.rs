@@ -13,6 +13,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use arrayvec::ArrayString;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::Worker;
 use super::accept::Format;
 use super::conditional::{self, Validators};
 use super::stream::RecordsBody;
@@ -36,6 +37,13 @@ pub(crate) struct AnswerPolicy {
     ndjson_records_max: Option<NonZeroUsize>,
     cache_found: HeaderValue,
     cache_empty: HeaderValue,
+}
+
+/// What the body of an answer looks like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    pub(super) format: Format,
+    pub(super) list: ListName,
 }
 
 /// The name of the list in a JSON answer.
@@ -71,18 +79,18 @@ impl AnswerPolicy {
         }
     }
 
-    /// The answer that has all that was found.
+    /// The answer that has all that was found. A long one is counted as open while it is sent.
     pub(super) fn respond(
         &self,
         request: &HttpRequest,
         found: Found,
-        format: Format,
-        list: ListName,
-        now_ms: UnixMs,
+        form: Form,
+        worker: &Worker,
     ) -> HttpResponse {
         if found.records.is_empty() {
-            return self.respond_empty(request, format, list);
+            return self.respond_empty(request, form);
         }
+        let (format, now_ms) = (form.format, worker.state.clock.now_ms());
         let validators =
             Validators { etag: etag(&found, format), modified_at_ms: found.modified_at_ms };
         if conditional::is_not_modified(request.headers(), &validators) {
@@ -94,9 +102,9 @@ impl AnswerPolicy {
         response.insert_header((header::CONTENT_TYPE, content_type(format)));
         self.add_found_headers(&mut response, validators, now_ms);
         if records_bytes(&found) > BODY_BYTES_MAX {
-            return response.body(RecordsBody::whole(found, format, list));
+            return response.body(RecordsBody::whole(found, form, worker.counts.clone()));
         }
-        response.body(body(&found, format, list))
+        response.body(body(&found, form))
     }
 
     /// The answer that goes on while more is found. It has no validators: nobody knows yet what it
@@ -109,8 +117,8 @@ impl AnswerPolicy {
             .body(body)
     }
 
-    fn respond_empty(&self, request: &HttpRequest, format: Format, list: ListName) -> HttpResponse {
-        let nothing = Found::default();
+    fn respond_empty(&self, request: &HttpRequest, form: Form) -> HttpResponse {
+        let (nothing, format) = (Found::default(), form.format);
         let mut response = HttpResponse::build(self.empty_status);
         if self.empty_status.is_success() {
             let validators = Validators { etag: etag(&nothing, format), modified_at_ms: None };
@@ -127,7 +135,7 @@ impl AnswerPolicy {
             return response;
         }
         response.headers_mut().insert(header::CONTENT_TYPE, content_type(format));
-        response.set_body(actix_web::body::BoxBody::new(body(&nothing, format, list)))
+        response.set_body(actix_web::body::BoxBody::new(body(&nothing, form)))
     }
 
     fn add_found_headers(
@@ -180,7 +188,7 @@ fn records_bytes(found: &Found) -> usize {
     found.records.iter().map(|(record, _)| record.len_bytes() + 1).sum()
 }
 
-fn body(found: &Found, format: Format, list: ListName) -> Vec<u8> {
+fn body(found: &Found, Form { format, list }: Form) -> Vec<u8> {
     let bytes_max = records_bytes(found) + list.opening().len() + CLOSING.len();
     let mut body = Vec::with_capacity(bytes_max);
     match format {

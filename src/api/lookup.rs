@@ -13,7 +13,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{FutureExt, StreamExt};
 
 use super::accept::{self, Format};
-use super::answer::ListName;
+use super::answer::{Form, ListName};
 use super::edge::{self, Context};
 use super::error::ApiError;
 use super::stream::{Deadline, RecordsBody};
@@ -73,8 +73,8 @@ async fn find(
     }
     let found = within(state.lookup_timeout, state.resolver.find(&question)).await?;
     context.set_records(found.records.len() as u64);
-    let now_ms = state.clock.now_ms();
-    Ok(state.policy.respond(request, found, format, asked.list(), now_ms))
+    let form = Form { format, list: asked.list() };
+    Ok(state.policy.respond(request, found, form, worker))
 }
 
 /// Answers with NDJSON.
@@ -109,8 +109,8 @@ async fn stream(
     };
     let Some(source) = rest else {
         context.set_records(found.records.len() as u64);
-        let now_ms = state.clock.now_ms();
-        return Ok(state.policy.respond(request, found, Format::Ndjson, list, now_ms));
+        let form = Form { format: Format::Ndjson, list };
+        return Ok(state.policy.respond(request, found, form, worker));
     };
     let deadline = deadline.unwrap_or_else(|| Deadline::after(state.lookup_timeout));
     let body = RecordsBody::growing(found, source, deadline, worker.counts.clone());

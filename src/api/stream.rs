@@ -7,7 +7,7 @@
 //!
 //! A body that still grows ends with its source, at the deadline, or when its client goes: whichever
 //! comes first drops the source and with it the work behind it. What cannot be found out any more
-//! does not break an answer that has begun; the metric of how streams end says so.
+//! does not break an answer that has begun; the metric of how bodies end says so.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use futures_util::StreamExt;
 use tokio::time::Sleep;
 
 use super::accept::Format;
-use super::answer::{CLOSING, ListName};
+use super::answer::{CLOSING, Form, ListName};
 use crate::metrics::{StreamEnd, WorkerCounts};
 use crate::resolve::{Found, FoundStream};
 use crate::types::{ReadyRecord, Selection};
@@ -37,6 +37,7 @@ pub(super) struct RecordsBody {
     written: Written,
     records: std::vec::IntoIter<(Arc<ReadyRecord>, Selection)>,
     growing: Option<Growing>,
+    open: OpenStream,
 }
 
 /// How records are joined.
@@ -59,12 +60,12 @@ enum Begun {
 struct Growing {
     source: FoundStream,
     deadline: Deadline,
-    open: OpenStream,
 }
 
-/// Counts a stream as open, until it is dropped, and how it ended.
+/// Counts a body as open until it is dropped, and how it ended.
 struct OpenStream {
     counts: Arc<WorkerCounts>,
+    /// Records that nobody else counts.
     records: u64,
     end: StreamEnd,
 }
@@ -85,12 +86,13 @@ impl Future for Deadline {
 
 impl RecordsBody {
     /// A body of what was found, which is all.
-    pub(super) fn whole(found: Found, format: Format, list: ListName) -> Self {
-        let written = match format {
-            Format::Json => Written::List { name: list, begun: Begun::No },
+    pub(super) fn whole(found: Found, form: Form, counts: Arc<WorkerCounts>) -> Self {
+        let written = match form.format {
+            Format::Json => Written::List { name: form.list, begun: Begun::No },
             Format::Ndjson => Written::Lines,
         };
-        Self { written, records: found.records.into_iter(), growing: None }
+        let open = OpenStream::new(counts);
+        Self { written, records: found.records.into_iter(), growing: None, open }
     }
 
     /// A body of lines: what was found so far, and what else comes from `source` until `deadline`.
@@ -100,16 +102,20 @@ impl RecordsBody {
         deadline: Deadline,
         counts: Arc<WorkerCounts>,
     ) -> Self {
-        counts.stream_opened();
-        let records = found.records.len() as u64;
-        let open = OpenStream { counts, records, end: StreamEnd::ClientGone };
-        let growing = Growing { source, deadline, open };
-        Self { written: Written::Lines, records: found.records.into_iter(), growing: Some(growing) }
+        let mut open = OpenStream::new(counts);
+        open.records = found.records.len() as u64;
+        let growing = Some(Growing { source, deadline });
+        Self { written: Written::Lines, records: found.records.into_iter(), growing, open }
     }
 
     /// Waits for more records; `None`: there will be none.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Option<()>> {
-        let Some(growing) = &mut self.growing else { return Poll::Ready(None) };
+        let Some(growing) = &mut self.growing else {
+            if self.open.end == StreamEnd::ClientGone {
+                self.open.end = StreamEnd::Whole;
+            }
+            return Poll::Ready(None);
+        };
         let end = match growing.source.poll_next_unpin(context) {
             Poll::Pending => {
                 if Pin::new(&mut growing.deadline).poll(context).is_pending() {
@@ -118,7 +124,7 @@ impl RecordsBody {
                 StreamEnd::Deadline
             }
             Poll::Ready(Some(Ok(found))) => {
-                growing.open.records += found.records.len() as u64;
+                self.open.records += found.records.len() as u64;
                 self.records = found.records.into_iter();
                 return Poll::Ready(Some(()));
             }
@@ -128,8 +134,7 @@ impl RecordsBody {
             }
             Poll::Ready(None) => StreamEnd::Whole,
         };
-        growing.open.end = end;
-        self.growing = None;
+        self.end(end);
         Poll::Ready(None)
     }
 
@@ -138,10 +143,14 @@ impl RecordsBody {
         if let Some(growing) = &mut self.growing
             && Pin::new(&mut growing.deadline).poll(context).is_ready()
         {
-            growing.open.end = StreamEnd::Deadline;
-            self.growing = None;
+            self.end(StreamEnd::Deadline);
             self.records = Vec::new().into_iter();
         }
+    }
+
+    fn end(&mut self, end: StreamEnd) {
+        self.growing = None;
+        self.open.end = end;
     }
 }
 
@@ -205,6 +214,13 @@ impl Written {
             chunk.extend_from_slice(CLOSING);
             *begun = Begun::Closed;
         }
+    }
+}
+
+impl OpenStream {
+    fn new(counts: Arc<WorkerCounts>) -> Self {
+        counts.stream_opened();
+        Self { counts, records: 0, end: StreamEnd::ClientGone }
     }
 }
 
