@@ -107,7 +107,7 @@ fn import_into(
 ) -> anyhow::Result<ExitCode> {
     let store = {
         let _within = runtime.enter();
-        data::open(settings)?
+        data::open_or_create(settings)?
     };
     import_all(files, options.strict, |path| import_local(path, options, &*store, runtime))
 }

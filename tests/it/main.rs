@@ -13,6 +13,7 @@ mod cars;
 mod conditional;
 mod cors;
 mod crash;
+mod data_directory;
 mod durability;
 mod faults;
 mod harness;
