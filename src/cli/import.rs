@@ -121,7 +121,12 @@ fn import_local(
     let mut sink = |announcements| runtime.block_on(store.apply(announcements));
     match import_file(path, options, &mut sink, &mut *observer(say_on_stderr)) {
         Ok(summary) => Ok(Imported::Whole(summary)),
-        Err(failure) if matches!(failure.error, ImportError::Store { .. }) => Err(failure.into()),
+        Err(failure) if matches!(failure.error, ImportError::Store { .. }) => {
+            if let Some(summary) = &failure.summary {
+                say_imported(summary)?;
+            }
+            Err(failure.into())
+        }
         Err(failure) => {
             Ok(Imported::Stopped { error: with_causes(&*failure), summary: failure.summary })
         }
@@ -157,11 +162,15 @@ fn import_all(
             }
         };
         if let Some(summary) = summary {
-            writeln!(io::stdout(), "imported {summary}")?;
+            say_imported(&summary)?;
         }
         if is_strict && code != ExitCode::SUCCESS {
             break;
         }
     }
     Ok(code)
+}
+
+fn say_imported(summary: &ImportSummary) -> io::Result<()> {
+    writeln!(io::stdout(), "imported {summary}")
 }

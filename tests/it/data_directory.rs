@@ -2,7 +2,8 @@
 //! becomes of it when the disk is full or damaged.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use super::harness::PEER;
 use super::process::{Serving, binary, file, line, serve, stderr_of};
@@ -160,4 +161,75 @@ fn fingerpost_cid(number: u8) -> String {
         multibase::Base::Base32Lower,
         [&[1, 0x55, 0x12, 32][..], &[number; 32]].concat(),
     )
+}
+
+/// Runs a command under a limit on the size of the files that it writes, which stands in for a disk
+/// that is full: the system refuses the write, and sends no signal where that is ignored.
+fn with_small_files(folder: &Path, blocks: u32, arguments: &[&str]) -> Output {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut shell = Command::new("sh");
+    shell.env_clear().args(["-c", &script, env!("CARGO_BIN_EXE_fingerpost")]).args(arguments);
+    shell.arg("--data-dir").arg(folder.join("data")).output().unwrap()
+}
+
+#[test]
+fn an_import_that_finds_no_room_says_what_is_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (0..20_000).map(numbered_line).collect();
+    let path = file(folder.path(), "a.ndjson", lines.as_bytes());
+    // Blocks are of 512 or 1,024 bytes: room for one batch or three, and never for all five.
+    let output = with_small_files(folder.path(), 400, &["import", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let (stdout, stderr) = (stdout_of(&output), stderr_of(&output));
+    assert!(stderr.contains("a.ndjson: the import stopped\n"), "{stderr}");
+    let stats = stdout_of(&command(folder.path(), &["stats"]));
+    let entries = stats.lines().find_map(|line| line.strip_prefix("entries\t")).unwrap();
+    let done: usize = entries.replace(',', "").parse().unwrap();
+    assert!(done > 0 && done < 20_000 && done % 4_096 == 0, "{done}");
+    let expected = format!("a.ndjson: {entries} lines, {entries} keys, {entries} records (");
+    assert!(stdout.contains(&expected), "{entries} are in: {stdout}");
+    // Going on after what is done with loses nothing.
+    let rest: String = (done..20_000).map(numbered_line).collect();
+    let path = file(folder.path(), "rest.ndjson", rest.as_bytes());
+    let resumed = command(folder.path(), &["import", path.to_str().unwrap()]);
+    assert_eq!(resumed.status.code(), Some(0), "{}", stderr_of(&resumed));
+    let exported = command(folder.path(), &["export"]);
+    assert_eq!(stdout_of(&exported).lines().count(), 20_000);
+}
+
+fn numbered_line(number: usize) -> String {
+    let digest = [&[1, 0x55, 0x12, 32][..], &[0; 24], &(number as u64).to_be_bytes()].concat();
+    line(&multibase::encode(multibase::Base::Base32Lower, digest)) + "\n"
+}
+
+#[test]
+fn a_named_pipe_is_read_once_and_from_its_first_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let serving = Serving::start(serve(folder.path()));
+    let url = serving.url("admin: ").to_owned();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (here, local) = (folder.path().join("data"), elsewhere.path().join("data"));
+    let to_server = ["--to", &url, "--data-dir", here.to_str().unwrap()];
+    for target in [&to_server[..], &["--data-dir", local.to_str().unwrap()]] {
+        let mut import = binary().arg("import").arg(&pipe).args(target).spawn().unwrap();
+        let (path, lines) = (pipe.clone(), (0..2_000).map(numbered_line).collect::<String>());
+        let writer = std::thread::spawn(move || std::fs::write(path, lines));
+        // A command that had closed the pipe would wait for another writer without end.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while import.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // It has ended already unless the test fails.
+        let _ = import.kill();
+        let output = import.wait_with_output().unwrap();
+        let stdout = stdout_of(&output);
+        assert!(
+            stdout.contains("pipe: 2,000 lines, 2,000 keys"),
+            "{stdout} {}",
+            stderr_of(&output)
+        );
+        writer.join().unwrap().unwrap();
+    }
 }
