@@ -2,7 +2,7 @@
 //! becomes of it when the disk is full or damaged.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::harness::PEER;
@@ -165,11 +165,12 @@ fn fingerpost_cid(number: u8) -> String {
 
 /// Runs a command under a limit on the size of the files that it writes, which stands in for a disk
 /// that is full: the system refuses the write, and sends no signal where that is ignored.
-fn with_small_files(folder: &Path, blocks: u32, arguments: &[&str]) -> Output {
+fn with_small_files(blocks: u32, command: &Command) -> Command {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
     let mut shell = Command::new("sh");
-    shell.env_clear().args(["-c", &script, env!("CARGO_BIN_EXE_fingerpost")]).args(arguments);
-    shell.arg("--data-dir").arg(folder.join("data")).output().unwrap()
+    shell.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell.args(["-c", &script]).arg(command.get_program()).args(command.get_args());
+    shell
 }
 
 #[test]
@@ -178,7 +179,9 @@ fn an_import_that_finds_no_room_says_what_is_in() {
     let lines: String = (0..20_000).map(numbered_line).collect();
     let path = file(folder.path(), "a.ndjson", lines.as_bytes());
     // Blocks are of 512 or 1,024 bytes: room for one batch or three, and never for all five.
-    let output = with_small_files(folder.path(), 400, &["import", path.to_str().unwrap()]);
+    let mut import = binary();
+    import.arg("import").arg(path).arg("--data-dir").arg(folder.path().join("data"));
+    let output = with_small_files(400, &import).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let (stdout, stderr) = (stdout_of(&output), stderr_of(&output));
     assert!(stderr.contains("a.ndjson: the import stopped\n"), "{stderr}");
@@ -232,4 +235,39 @@ fn a_named_pipe_is_read_once_and_from_its_first_byte() {
         );
         writer.join().unwrap().unwrap();
     }
+}
+
+#[test]
+fn a_removal_that_the_disk_refuses_holds_until_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    // The ends of so many groups do not fit into a block or two, a new segment does.
+    let lines: String = (0..200).map(|number| in_context(number) + "\n").collect();
+    let path = file(folder.path(), "a.ndjson", lines.as_bytes());
+    assert_eq!(command(folder.path(), &["import", path.to_str().unwrap()]).status.code(), Some(0));
+    let mut limited = with_small_files(1, &serve(folder.path()));
+    limited.env("FINGERPOST_ADMIN_PASSWORD", "pass");
+    let serving = Serving::start(limited);
+    assert_eq!(serving.status_of(&fingerpost_cid(7)), 200);
+    for _ in 0..2 {
+        let mut remove = binary();
+        remove.env("FINGERPOST_ADMIN_PASSWORD", "pass");
+        remove.args(["remove", "--provider", PEER, "--to", serving.url("admin: ")]);
+        let output = remove.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stdout_of(&output));
+        let expected =
+            format!("provider {PEER} is gone from answers already, and for good as soon");
+        assert!(stderr_of(&output).contains(&expected), "{}", stderr_of(&output));
+        assert_eq!(serving.status_of(&fingerpost_cid(7)), 404);
+    }
+    serving.kill();
+    let serving = Serving::start(serve(folder.path()));
+    assert_eq!(serving.status_of(&fingerpost_cid(7)), 200, "the disk never had it");
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+fn in_context(number: u8) -> String {
+    let context = multibase::encode(multibase::Base::Base64Url, [number]);
+    let line = line(&fingerpost_cid(number));
+    line.replacen('{', &format!(r#"{{"Context":"{context}","#), 1)
 }
