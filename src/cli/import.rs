@@ -85,7 +85,7 @@ pub(super) fn run(args: ImportArgs, settings: &Settings) -> anyhow::Result<ExitC
         .context("cannot start threads")?;
     let result = match &args.to {
         Some(url) => {
-            let client = AdminClient::new(url, settings)?;
+            let client = AdminClient::new("--to", url, settings)?;
             import_all(&args.files, options.strict, |path| {
                 let upload = remote::Upload { path, flags: &flags, options: &options };
                 runtime.block_on(remote::import(&client, &upload, &mut *observer(say_on_stderr)))
