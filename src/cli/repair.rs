@@ -1,7 +1,7 @@
 //! `fingerpost repair`: keeps what is whole of a damaged data directory, and says what is lost.
 //!
 //! The damaged files stay beside the repaired ones, under another name. Exit code 0 if nothing was
-//! lost, 1 if something was.
+//! damaged, 1 if something was, or if the repair failed.
 
 use std::io::Write;
 use std::process::ExitCode;
