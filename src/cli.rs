@@ -42,6 +42,14 @@ A setting has one name in three places: rate_limit in the file, FINGERPOST_RATE_
 environment, --rate-limit here. Flags win over the environment, and the environment over the file. \
 Lists are separated by commas; durations look like 15s, 5m or 48h.";
 
+/// How `fingerpost repair` ends.
+const REPAIRED: &str = "\
+It works on the data directory, which no server may be using. Damaged files stay beside the repaired \
+ones, under another name.
+
+Exit code 0: nothing was damaged. 1: what could be kept is kept and the rest is lost, or the repair \
+failed, which standard error tells. 2: wrong command line or settings.";
+
 /// What the commands that bring data in and out work on.
 const TARGET: &str = "\
 Without a URL the command works on the data directory, which no server may be using. With one, the \
@@ -84,7 +92,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(
             with_settings(serve::ServeArgs::augment_args(Command::new("serve")))
-                .about("Serve the Routing V1 API from files")
+                .about("Serve the Routing V1 API from the data directory, and import files into it")
                 .after_help(short.clone())
                 .after_long_help(NAMES),
         )
@@ -113,20 +121,26 @@ fn data_commands() -> [Command; 5] {
         .about("Say how much is held, and what it costs in memory and on disk");
     let repair = Command::new("repair")
         .about("Keep what is whole of a damaged data directory, and say what is lost");
-    [import, export, remove, stats, repair].map(|command| {
-        with_settings(command)
-            .mut_args(|arg| if is_for_servers(&arg) { arg.hide(true) } else { arg })
-            .after_help(TARGET)
-    })
+    let access = ["data_dir", "admin_password"];
+    let imported = ["data_dir", "admin_password", "record_bytes_max", "line_bytes_max"];
+    [
+        telling(import, &imported).after_help(TARGET),
+        telling(export, &access).after_help(TARGET),
+        telling(remove, &access).after_help(TARGET),
+        telling(stats, &access).after_help(TARGET),
+        telling(repair, &["data_dir"]).after_help(REPAIRED),
+    ]
 }
 
-/// Whether an argument is a setting that says nothing to a command which serves nobody.
-fn is_for_servers(arg: &Arg) -> bool {
-    const TOLD: [&str; 4] = ["data_dir", "admin_password", "record_bytes_max", "line_bytes_max"];
-    let is_setting = Settings::augment_args(Command::new("settings"))
-        .get_arguments()
-        .any(|setting| setting.get_id() == arg.get_id());
-    is_setting && !TOLD.contains(&arg.get_id().as_str())
+/// A command that takes all settings, so that one file is good for all commands, and whose help tells
+/// of those that mean something to it.
+fn telling(command: Command, told: &[&str]) -> Command {
+    let settings = Settings::augment_args(Command::new("settings"));
+    let is_idle = |arg: &Arg| {
+        let is_setting = settings.get_arguments().any(|setting| setting.get_id() == arg.get_id());
+        is_setting && !told.contains(&arg.get_id().as_str())
+    };
+    with_settings(command).mut_args(|arg| if is_idle(&arg) { arg.hide(true) } else { arg })
 }
 
 fn dispatch(
@@ -220,6 +234,30 @@ mod tests {
         let (short, long) = (help(&["serve", "-h"]), help(&["serve", "--help"]));
         assert!(short.contains("--rate-limit ") && !short.contains("--write-timeout"), "{short}");
         assert!(short.lines().count() * 2 < long.lines().count(), "{short}");
+    }
+
+    #[test]
+    fn the_help_of_a_command_lists_the_settings_that_mean_something_to_it() {
+        let access = ["admin-password", "data-dir"];
+        let imported = ["admin-password", "data-dir", "line-bytes-max", "record-bytes-max"];
+        let settings = Settings::augment_args(Command::new("settings"));
+        for (command, told) in [
+            ("import", &imported[..]),
+            ("export", &access),
+            ("remove", &access),
+            ("stats", &access),
+            ("repair", &["data-dir"]),
+        ] {
+            let text = help(&[command, "--help"]);
+            let flags = settings.get_arguments().filter_map(|arg| arg.get_long());
+            let mut found: Vec<&str> =
+                flags.filter(|flag| text.contains(&format!("--{flag} "))).collect();
+            found.sort_unstable();
+            assert_eq!(found, told, "{command}: {text}");
+            let is_repair = command == "repair";
+            assert_eq!(text.contains("Without a URL"), !is_repair, "{text}");
+            assert_eq!(text.contains("Exit code 0: nothing was damaged."), is_repair, "{text}");
+        }
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub(super) enum AdminError {
     Context { text: String, source: ContextIdError },
     #[error("{what} has nothing here")]
     NothingOf { what: String },
+    /// The store gave up groups that the disk does not know to be gone.
+    #[error(
+        "{source}; {what} is gone from answers already, and for good as soon as the disk takes \
+         writes again: a restart before would bring it back"
+    )]
+    Unwritten { what: String, source: StoreError },
     #[error("{0}")]
     Query(String),
     #[error("{header} {value:?} is not understood; {understood}")]
@@ -67,7 +73,7 @@ impl AdminError {
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Import { failure, .. } => import_status(&failure.error),
-            Self::Store(error) => store_status(error),
+            Self::Store(error) | Self::Unwritten { source: error, .. } => store_status(error),
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

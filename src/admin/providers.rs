@@ -1,7 +1,8 @@
 //! `DELETE /admin/providers/{id}` and `.../contexts/{context}`: removing what a provider announced.
 //!
 //! A peer ID is taken in either form, a context ID as multibase text. Gone from answers when the
-//! call returns. Where there was nothing to remove the answer is 404: most likely a typo.
+//! call returns. Where there was nothing to remove the answer is 404: most likely a typo. If the disk
+//! refuses the removal the answer is an error, though it holds: the store writes it later.
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
@@ -9,7 +10,7 @@ use actix_web::{HttpResponse, web};
 use super::AdminState;
 use super::error::AdminError;
 use super::wire::RemovedGroups;
-use crate::store::ContextId;
+use crate::store::{ContextId, StoreError};
 use crate::types::PeerId;
 
 /// Answers `DELETE /admin/providers/{id}`.
@@ -41,22 +42,35 @@ async fn remove(
             .map_err(|source| AdminError::Context { text: text.to_owned(), source })
     });
     let context = context.transpose()?;
-    let removed = state.store.remove(&provider, context.as_ref()).await?;
+    let removed = state.store.remove(&provider, context.as_ref()).await;
+    let removed = removed.map_err(|error| not_written(error, &provider, context.as_ref()))?;
     let removed = RemovedGroups {
         provider: provider.as_str().to_owned(),
-        context: context.map(|context| context.to_text()),
+        context: context.as_ref().map(ContextId::to_text),
         groups: removed.groups,
     };
-    match (removed.groups, removed.context) {
-        (0, None) => Err(AdminError::NothingOf { what: format!("provider {provider}") }),
-        (0, Some(context)) => {
-            let what = format!("context {context} of provider {provider}");
-            Err(AdminError::NothingOf { what })
+    if removed.groups == 0 {
+        return Err(AdminError::NothingOf { what: whose(&provider, context.as_ref()) });
+    }
+    let context = removed.context.as_deref();
+    tracing::info!(%provider, context, groups = removed.groups, "removed");
+    Ok(removed)
+}
+
+/// A removal that the disk refused holds in memory all the same, and is written later.
+fn not_written(error: StoreError, provider: &PeerId, context: Option<&ContextId>) -> AdminError {
+    match error {
+        StoreError::NoSpace { .. } | StoreError::Io { .. } => {
+            AdminError::Unwritten { what: whose(provider, context), source: error }
         }
-        (_, context) => {
-            tracing::info!(%provider, context, groups = removed.groups, "removed");
-            Ok(RemovedGroups { context, ..removed })
-        }
+        StoreError::Full { .. } | StoreError::Unavailable { .. } => error.into(),
+    }
+}
+
+fn whose(provider: &PeerId, context: Option<&ContextId>) -> String {
+    match context {
+        Some(context) => format!("context {} of provider {provider}", context.to_text()),
+        None => format!("provider {provider}"),
     }
 }
 

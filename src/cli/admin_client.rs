@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
@@ -27,37 +27,45 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 /// The longest answer that is read as one piece of JSON.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
+/// The most of an unknown answer that is shown.
+const DETAIL_CHARS_MAX: usize = 240;
+
+/// Where the password comes from.
+const GIVE_PASSWORD: &str =
+    "give it in FINGERPOST_ADMIN_PASSWORD, or name the server's data directory with --data-dir";
+
 /// A client for one server.
 pub(super) struct AdminClient {
     http: Client,
+    /// The flag that gave the URL.
+    flag: &'static str,
     url: Url,
     password: String,
 }
 
 /// An answer that says no.
 #[derive(Debug, Error)]
-#[error("the server answered {status}{}", if .detail.is_empty() { String::new() } else { format!(": {detail}") })]
+#[error("the server answered {status}{}", parts(&[.detail, .hint]))]
 pub(super) struct Refused {
     /// The status, with its name.
-    pub(super) status: reqwest::StatusCode,
+    pub(super) status: StatusCode,
     /// What the server said, printable.
     pub(super) detail: String,
     /// All that it said, where it is an error of the admin API.
     pub(super) problem: Option<Box<Problem>>,
+    /// What most likely helps; may be empty.
+    hint: String,
 }
 
 impl AdminClient {
-    /// A client for the server at `url`.
-    pub(super) fn new(url: &Url, settings: &Settings) -> anyhow::Result<Self> {
+    /// A client for the server at `url`, which the user gave with `flag`.
+    pub(super) fn new(flag: &'static str, url: &Url, settings: &Settings) -> anyhow::Result<Self> {
         let password = stored_password(settings)?.with_context(|| {
-            format!(
-                "no password for the admin API: give it in FINGERPOST_ADMIN_PASSWORD, or name the \
-                 server's data directory with --data-dir ({} has none)",
-                settings.data_dir.display()
-            )
+            let data_dir = settings.data_dir.display();
+            format!("no password for the admin API: {GIVE_PASSWORD} ({data_dir} has none)")
         })?;
         let http = build_http(url).context("cannot set up the HTTP client")?;
-        Ok(Self { http, url: url.clone(), password })
+        Ok(Self { http, flag, url: url.clone(), password })
     }
 
     /// The URL of a path under the server's.
@@ -77,12 +85,46 @@ impl AdminClient {
 
     /// Sends a request; an answer that is no success is a [`Refused`].
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response =
-            request.send().await.with_context(|| format!("cannot ask {}", self.url.as_str()))?;
+        let response = request.send().await.map_err(|error| self.unheard(error))?;
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(refused(response).await.into())
+        Err(self.refused(response).await.into())
+    }
+
+    fn unheard(&self, error: reqwest::Error) -> anyhow::Error {
+        let Self { flag, url, .. } = self;
+        let cannot_ask = if error.is_connect() {
+            let wanted = self.wanted();
+            format!("cannot ask {url} ({flag}): is the server running? {wanted}")
+        } else {
+            format!("cannot ask {url} ({flag})")
+        };
+        anyhow::Error::new(error).context(cannot_ask)
+    }
+
+    fn wanted(&self) -> String {
+        format!("{} wants the address of its admin listener (setting admin_listen)", self.flag)
+    }
+
+    async fn refused(&self, mut response: Response) -> Refused {
+        let status = response.status();
+        // What cannot be read on says no more than the status does.
+        let body = read(&mut response).await.unwrap_or_default();
+        let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
+            let text = String::from_utf8_lossy(&body);
+            let first_line = text.lines().next().unwrap_or_default();
+            let detail = printable(first_line).chars().take(DETAIL_CHARS_MAX).collect();
+            // The admin API tells its errors as problems: something else listens there.
+            return Refused { status, detail, problem: None, hint: self.wanted() };
+        };
+        let detail = printable(&problem.detail).into_owned();
+        let hint = if status == StatusCode::UNAUTHORIZED {
+            format!("the password is not this server's: {GIVE_PASSWORD}")
+        } else {
+            String::new()
+        };
+        Refused { status, detail, problem: Some(Box::new(problem)), hint }
     }
 
     /// Sends a request and reads its answer's JSON.
@@ -128,22 +170,11 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-async fn refused(mut response: Response) -> Refused {
-    let status = response.status();
-    // What cannot be read on says no more than the status does.
-    let body = read(&mut response).await.unwrap_or_default();
-    match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => {
-            let detail = printable(&problem.detail).into_owned();
-            Refused { status, detail, problem: Some(Box::new(problem)) }
-        }
-        Err(_) => {
-            let text = String::from_utf8_lossy(&body);
-            let first_line = text.lines().next().unwrap_or_default();
-            let detail = printable(first_line).chars().take(240).collect();
-            Refused { status, detail, problem: None }
-        }
-    }
+/// What there is to say, each part after a colon or a semicolon.
+fn parts(parts: &[&str]) -> String {
+    let said = parts.iter().filter(|part| !part.is_empty());
+    let marks = [": "].into_iter().chain(std::iter::repeat("; "));
+    marks.zip(said).map(|(mark, part)| format!("{mark}{part}")).collect()
 }
 
 /// The body, as far as it may go.

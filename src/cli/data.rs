@@ -1,21 +1,129 @@
-//! The store of a data directory, for commands that work without a server.
+//! The data directory: made for `serve` and `import`, found for everyone else, and its store for
+//! commands that work without a server.
+//!
+//! Only the two commands that fill a data directory may make one. To the others a directory without
+//! a journal is a mistyped name, and an error.
 
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::{Context, bail};
+
+use super::files::say_on_stderr;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::server;
 use crate::store::Store;
 
-/// Opens the store that the settings name; an error if a server holds it. Called within a runtime.
+/// What every data directory has: docs/journal-format.md names it.
+const JOURNAL: &str = "journal";
+
+/// Makes the data directory, private to its owner, unless it is there. One that is there is taken as
+/// it is, and `warn` told if users beside its owner and group are let in.
+pub(super) fn create(path: &Path, warn: impl FnOnce(&str)) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| {
+        format!("cannot create the data directory {} (setting data_dir)", path.display())
+    })?;
+    let metadata = fs::metadata(path).with_context(|| cannot_read(path))?;
+    if metadata.permissions().mode() & 0o007 != 0 {
+        let path = path.display();
+        warn(&format!(
+            "the data directory {path} is open to all users of this machine: chmod 700 {path}"
+        ));
+    }
+    Ok(())
+}
+
+/// An error unless there is a data directory.
+pub(super) fn require(path: &Path) -> anyhow::Result<()> {
+    match fs::metadata(path.join(JOURNAL)) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Err(error) if !is_absence(&error) => Err(error).with_context(|| cannot_read(path)),
+        Ok(_) | Err(_) => {
+            bail!("there is no data directory at {} (setting data_dir)", path.display())
+        }
+    }
+}
+
+/// Opens the store of a data directory that is there; an error if a server holds it. Called within
+/// a runtime.
 pub(super) fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
+    require(&settings.data_dir)?;
+    open_store(settings)
+}
+
+/// Like [`open`], and makes the data directory if there is none.
+pub(super) fn open_or_create(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
+    create(&settings.data_dir, |warning| say_on_stderr(&format!("warning: {warning}")))?;
+    open_store(settings)
+}
+
+fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
     let (store, recovery) = server::open_store(settings, Clock::System)?;
     if let Some(tail) = recovery.journal.torn_tail {
-        super::files::say_on_stderr(&format!(
+        say_on_stderr(&format!(
             "cut {} bytes that a crash left half written at the end of {}",
             tail.bytes,
             tail.path.display()
         ));
     }
     Ok(Arc::new(store))
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read the data directory {} (setting data_dir)", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_data_directory_is_made_private_and_an_open_one_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("above/data");
+        let mut warnings = Vec::new();
+        for (allowed, warned) in [(0o700, 0), (0o750, 0), (0o755, 1), (0o701, 2)] {
+            create(&path, |warning| warnings.push(warning.to_owned())).unwrap();
+            if allowed == 0o700 {
+                assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o700, 0o700));
+            }
+            fs::set_permissions(&path, PermissionsExt::from_mode(allowed)).unwrap();
+            create(&path, |warning| warnings.push(warning.to_owned())).unwrap();
+            assert_eq!(mode(&path), allowed, "what is there is left as it is");
+            assert_eq!(warnings.len(), warned, "{allowed:o}: {warnings:?}");
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+        }
+        assert!(warnings[0].contains("above/data is open to all users"), "{warnings:?}");
+    }
+
+    #[test]
+    fn only_a_directory_with_a_journal_is_a_data_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = |path: &Path| require(path).unwrap_err().to_string();
+        let path = folder.path().join("data");
+        let expected =
+            format!("there is no data directory at {} (setting data_dir)", path.display());
+        assert_eq!(missing(&path), expected);
+        fs::create_dir(&path).unwrap();
+        assert_eq!(missing(&path), expected, "an empty one is a mistyped one");
+        fs::write(path.join("journal"), "a file").unwrap();
+        assert_eq!(missing(&path), expected);
+        assert!(missing(&path.join("journal")).starts_with("there is no data directory at "));
+        fs::remove_file(path.join("journal")).unwrap();
+        fs::create_dir(path.join("journal")).unwrap();
+        require(&path).unwrap();
+    }
 }

@@ -52,7 +52,7 @@ pub(super) fn run(args: &ExportArgs, settings: &Settings) -> anyhow::Result<Exit
         .context("cannot start threads")?;
     runtime.block_on(async {
         let pieces = match &args.from {
-            Some(url) => from_server(&AdminClient::new(url, settings)?).await?,
+            Some(url) => from_server(&AdminClient::new("--from", url, settings)?).await?,
             None => from_data_dir(settings)?,
         };
         match &args.to {

@@ -1,7 +1,7 @@
 //! What the commands that read files share: looking before reading, showing progress, naming causes.
 
 use std::error::Error;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
@@ -10,14 +10,19 @@ use anyhow::{Context, bail};
 use crate::clock::Clock;
 use crate::ingest::{BarObserver, ImportObserver, LineObserver};
 
-/// Finds out what can be found out before a long import begins.
+/// Finds out what can be found out before a long import begins. Only regular files are opened: a
+/// pipe that is opened and closed has lost its writer.
 pub(super) fn check_readable(path: &Path) -> anyhow::Result<()> {
     if path == Path::new("-") {
         return Ok(());
     }
-    let file = File::open(path).with_context(|| format!("cannot import {}", path.display()))?;
-    if file.metadata()?.is_dir() {
+    let cannot_import = || format!("cannot import {}", path.display());
+    let metadata = fs::metadata(path).with_context(cannot_import)?;
+    if metadata.is_dir() {
         bail!("cannot import {}: it is a directory", path.display());
+    }
+    if metadata.is_file() {
+        File::open(path).with_context(cannot_import)?;
     }
     Ok(())
 }

@@ -85,7 +85,7 @@ pub(super) fn run(args: ImportArgs, settings: &Settings) -> anyhow::Result<ExitC
         .context("cannot start threads")?;
     let result = match &args.to {
         Some(url) => {
-            let client = AdminClient::new(url, settings)?;
+            let client = AdminClient::new("--to", url, settings)?;
             import_all(&args.files, options.strict, |path| {
                 let upload = remote::Upload { path, flags: &flags, options: &options };
                 runtime.block_on(remote::import(&client, &upload, &mut *observer(say_on_stderr)))
@@ -107,7 +107,7 @@ fn import_into(
 ) -> anyhow::Result<ExitCode> {
     let store = {
         let _within = runtime.enter();
-        data::open(settings)?
+        data::open_or_create(settings)?
     };
     import_all(files, options.strict, |path| import_local(path, options, &*store, runtime))
 }
@@ -121,7 +121,12 @@ fn import_local(
     let mut sink = |announcements| runtime.block_on(store.apply(announcements));
     match import_file(path, options, &mut sink, &mut *observer(say_on_stderr)) {
         Ok(summary) => Ok(Imported::Whole(summary)),
-        Err(failure) if matches!(failure.error, ImportError::Store { .. }) => Err(failure.into()),
+        Err(failure) if matches!(failure.error, ImportError::Store { .. }) => {
+            if let Some(summary) = &failure.summary {
+                say_imported(summary)?;
+            }
+            Err(failure.into())
+        }
         Err(failure) => {
             Ok(Imported::Stopped { error: with_causes(&*failure), summary: failure.summary })
         }
@@ -157,11 +162,15 @@ fn import_all(
             }
         };
         if let Some(summary) = summary {
-            writeln!(io::stdout(), "imported {summary}")?;
+            say_imported(&summary)?;
         }
         if is_strict && code != ExitCode::SUCCESS {
             break;
         }
     }
     Ok(code)
+}
+
+fn say_imported(summary: &ImportSummary) -> io::Result<()> {
+    writeln!(io::stdout(), "imported {summary}")
 }

@@ -46,7 +46,7 @@ pub(super) fn run(
         .context("cannot start threads")?;
     let groups = runtime.block_on(async {
         match &args.to {
-            Some(url) => at_server(args, &AdminClient::new(url, settings)?).await,
+            Some(url) => at_server(args, &AdminClient::new("--to", url, settings)?).await,
             None => {
                 let store = data::open(settings)?;
                 Ok(store.remove(&args.provider, args.context.as_ref()).await?.groups)

@@ -1,16 +1,18 @@
 //! `fingerpost repair`: keeps what is whole of a damaged data directory, and says what is lost.
 //!
 //! The damaged files stay beside the repaired ones, under another name. Exit code 0 if nothing was
-//! lost, 1 if something was.
+//! damaged, 1 if something was, or if the repair failed.
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::data;
 use crate::config::Settings;
 use crate::store;
 
 /// Repairs the data directory that the settings name.
 pub(super) fn run(settings: &Settings, stdout: &mut impl Write) -> anyhow::Result<ExitCode> {
+    data::require(&settings.data_dir)?;
     let report = store::repair(&settings.data_dir)?;
     write!(stdout, "{report}")?;
     Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -7,10 +7,9 @@
 
 mod import;
 
-use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::data;
 use crate::clock::Clock;
 use crate::config::{Loaded, Settings};
 use crate::server::{Parts, Server, Sockets};
@@ -74,7 +74,7 @@ pub(crate) fn run(args: ServeArgs, loaded: Loaded) -> anyhow::Result<ExitCode> {
     tracing::info!(settings = given.join(", "), import = ?args.import, "starting");
     let settings = loaded.settings;
     let imports = Imports::prepare(&args, &settings)?;
-    create_data_dir(&settings.data_dir)?;
+    data::create(&settings.data_dir, |warning| tracing::warn!("{warning}"))?;
     allow_open_files(&settings);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -167,16 +167,6 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
         ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, addr.port())
-}
-
-/// Creates the data directory, private to its owner, unless it is there.
-fn create_data_dir(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-
-    let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.with_context(|| {
-        format!("cannot create the data directory {} (setting data_dir)", path.display())
-    })
 }
 
 /// Lets the process have as many files open as `connections_max` needs, as far as it may.

@@ -46,7 +46,7 @@ pub(super) fn run(
     let stats = runtime.block_on(async {
         match &args.from {
             Some(url) => {
-                let client = AdminClient::new(url, settings)?;
+                let client = AdminClient::new("--from", url, settings)?;
                 client.json(client.request(Method::GET, client.url(&["admin", "stats"]))).await
             }
             None => Ok(Stats::new(data::open(settings)?.stats().await?, None)),

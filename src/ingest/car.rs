@@ -27,18 +27,52 @@ pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(
     let Some(record) = &import.options.car_record else {
         return Err(ImportError::NoCarRecord { file: Arc::clone(&import.file) });
     };
-    let mut keys = Vec::new();
-    let read = import_blocks(content, record, import, &mut keys);
-    // Whatever stopped the reading: the whole blocks before it count.
-    let handed_on = hand_on(keys, record, import);
-    read.and(handed_on)
+    let mut gathered = Gathered::default();
+    let read = import_blocks(content, record, import, &mut gathered);
+    if let Err(ImportError::Store { .. }) = read {
+        return read;
+    }
+    // Whatever else stopped the reading: the whole blocks before it count. A store that refuses
+    // them is the graver reason.
+    gathered.hand_on(record, import)?;
+    import.note_done(gathered.blocks);
+    read
+}
+
+/// What was read and is not yet with the store.
+#[derive(Default)]
+struct Gathered {
+    keys: Vec<ContentKey>,
+    /// Blocks of the file that are in it, with the store, or rejected.
+    blocks: u64,
+}
+
+impl Gathered {
+    fn hand_on(
+        &mut self,
+        record: &ProviderRecord,
+        import: &mut Import<'_>,
+    ) -> Result<(), ImportError> {
+        let keys = std::mem::take(&mut self.keys);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let blocks = keys.len() as u64;
+        let announcement = Announcement {
+            keys,
+            record: record.clone(),
+            context: ContextId::default(),
+            expires_at_ms: None,
+        };
+        import.hand_on(vec![announcement], blocks)
+    }
 }
 
 fn import_blocks(
     content: impl BufRead,
     record: &ProviderRecord,
     import: &mut Import<'_>,
-    keys: &mut Vec<ContentKey>,
+    gathered: &mut Gathered,
 ) -> Result<(), ImportError> {
     let file = Arc::clone(&import.file);
     let mut reader = CarReader::open(content).map_err(|error| error.in_file(&file))?;
@@ -48,11 +82,12 @@ fn import_blocks(
     {
         import.counts.blocks += 1;
         if let Some(key) = accept(block, data.as_deref(), import)? {
-            keys.push(key);
+            gathered.keys.push(key);
         }
-        if keys.len() >= BATCH_ENTRIES_MAX {
-            hand_on(std::mem::take(keys), record, import)?;
-            import.acknowledge(import.counts.blocks);
+        gathered.blocks = import.counts.blocks;
+        if gathered.keys.len() >= BATCH_ENTRIES_MAX {
+            gathered.hand_on(record, import)?;
+            import.acknowledge(gathered.blocks);
         }
         import.advance();
     }
@@ -83,24 +118,6 @@ fn accept(
         }
     }
     Ok(Some(key))
-}
-
-fn hand_on(
-    keys: Vec<ContentKey>,
-    record: &ProviderRecord,
-    import: &mut Import<'_>,
-) -> Result<(), ImportError> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let blocks = keys.len() as u64;
-    let announcement = Announcement {
-        keys,
-        record: record.clone(),
-        context: ContextId::default(),
-        expires_at_ms: None,
-    };
-    import.hand_on(vec![announcement], blocks)
 }
 
 impl CarError {

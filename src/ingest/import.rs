@@ -20,6 +20,8 @@ pub(super) struct Import<'a> {
     pub(super) counts: ImportCounts,
     pub(super) size_bytes: Option<u64>,
     pub(super) position: super::file::Position,
+    /// Lines or blocks, from the first one on, that are done with: rejected, or whole with the store.
+    done: u64,
     sink: &'a mut Sink<'a>,
     observer: &'a mut dyn ImportObserver,
 }
@@ -37,13 +39,18 @@ impl<'a> Import<'a> {
             counts: ImportCounts::default(),
             size_bytes: None,
             position: super::file::Position::default(),
+            done: 0,
             sink,
             observer,
         }
     }
 
+    /// What came of it. What was read and is not done with is no longer counted as read, so that an
+    /// import that stopped can be resumed from there.
     pub(super) fn into_counts(self) -> ImportCounts {
-        self.counts
+        let Self { mut counts, done, .. } = self;
+        *if counts.blocks > 0 { &mut counts.blocks } else { &mut counts.lines } = done;
+        counts
     }
 
     /// Counts and reports an entry that is not taken in; an error if the import is strict.
@@ -84,9 +91,15 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Says that the first `items` lines or blocks are done with. Not said at the end, where the
-    /// summary says it.
+    /// Notes that the first `items` lines or blocks are done with.
+    pub(super) fn note_done(&mut self, items: u64) {
+        self.done = items;
+    }
+
+    /// Notes and says that the first `items` lines or blocks are done with. Not said at the end,
+    /// where the summary says it.
     pub(super) fn acknowledge(&mut self, items: u64) {
+        self.note_done(items);
         let is_car = self.counts.blocks > 0;
         self.observer.acknowledged(&Acknowledged {
             bytes: self.position.get(),

@@ -28,9 +28,14 @@ use lines::{Line, Lines};
 pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(), ImportError> {
     let mut gathered = Gathered::default();
     let read = import_lines(content, import, &mut gathered);
-    // Whatever stopped the reading: what was read before it counts.
-    let handed_on = gathered.hand_on(import);
-    read.and(handed_on)
+    if let Err(ImportError::Store { .. }) = read {
+        return read;
+    }
+    // Whatever else stopped the reading: what was read before it counts. A store that refuses that
+    // is the graver reason.
+    gathered.hand_on(import)?;
+    import.note_done(gathered.lines);
+    read
 }
 
 /// What was read and is not yet with the store.
@@ -39,6 +44,8 @@ struct Gathered {
     batch: Batch,
     /// How many lines it came from.
     keys: u64,
+    /// Lines of the file that are in it, with the store, or rejected.
+    lines: u64,
 }
 
 impl Gathered {
@@ -76,6 +83,7 @@ fn import_lines(
                 import_line(bytes, number, import, gathered)?;
             }
         }
+        gathered.lines = import.counts.lines;
         import.advance();
     }
 }
@@ -112,7 +120,7 @@ fn import_line(
         if gathered.batch.is_full() {
             gathered.hand_on(import)?;
             let is_last = position == line.records.len();
-            import.acknowledge(import.counts.lines - u64::from(!is_last));
+            import.acknowledge(if is_last { import.counts.lines } else { gathered.lines });
         }
     }
     Ok(())

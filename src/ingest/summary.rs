@@ -68,9 +68,10 @@ pub struct Rejection {
 /// What an import has taken in and left out so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportCounts {
-    /// Lines of NDJSON that were read, blank ones not counted.
+    /// Lines of NDJSON that were read, blank ones not counted. Where the import stopped: those, from
+    /// the first one on, that are done with, so that it can go on after them.
     pub lines: u64,
-    /// Blocks of a CAR that were read.
+    /// Blocks of a CAR that were read, or are done with.
     pub blocks: u64,
     /// Lines or blocks whose key the store has taken in.
     pub keys: u64,

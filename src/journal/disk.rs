@@ -6,12 +6,12 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
 /// A file system.
 pub(crate) trait Disk: Send + Sync {
-    /// Makes a directory and those above it; one that exists is fine.
+    /// Makes a directory and those above it, private to their owner; one that exists is fine.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
     /// The names of the files in a directory.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
@@ -56,7 +56,7 @@ pub(crate) struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn create_directory(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {

@@ -50,6 +50,7 @@ impl Maintenance {
 }
 
 async fn run(store: Arc<dyn Store>, state: Arc<ApiState>, cancelled: CancellationToken) {
+    let mut outage = Outage::default();
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -57,9 +58,52 @@ async fn run(store: Arc<dyn Store>, state: Arc<ApiState>, cancelled: Cancellatio
             () = cancelled.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = store.sweep().await {
-            tracing::warn!(%error, "the store could not free what is gone");
+        let swept = store.sweep().await;
+        match (outage.note(swept.is_err()), swept) {
+            (Some(Turn::Begins), Err(error)) => {
+                tracing::warn!(%error, "the store could not free what is gone; it goes on trying");
+            }
+            (Some(Turn::Ends), _) => tracing::info!("the store frees what is gone again"),
+            (Some(Turn::Begins), Ok(_)) | (None, _) => {}
         }
         state.sweep();
+    }
+}
+
+/// Whether the last attempt failed: a failure that lasts for hours is said once.
+#[derive(Default)]
+struct Outage {
+    is_on: bool,
+}
+
+/// What is worth a line of the log.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Begins,
+    Ends,
+}
+
+impl Outage {
+    fn note(&mut self, has_failed: bool) -> Option<Turn> {
+        let was_on = std::mem::replace(&mut self.is_on, has_failed);
+        match (was_on, has_failed) {
+            (false, true) => Some(Turn::Begins),
+            (true, false) => Some(Turn::Ends),
+            (false, false) | (true, true) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_said_when_it_begins_and_when_it_ends() {
+        let mut outage = Outage::default();
+        let failed = [false, true, true, true, false, false, true];
+        let said: Vec<_> = failed.into_iter().map(|failed| outage.note(failed)).collect();
+        let [begins, ends] = [Some(Turn::Begins), Some(Turn::Ends)];
+        assert_eq!(said, [None, begins, None, None, ends, None, Some(Turn::Begins)]);
     }
 }

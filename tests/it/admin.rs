@@ -1,7 +1,7 @@
 //! The admin API over HTTP: who is let in, removal, figures, exports. Imports are in
 //! `admin_import.rs`.
 
-use fingerpost::store::{Announcement, ContextId, Exported};
+use fingerpost::store::{Announcement, ContextId, Exported, StoreError};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::Method;
 use reqwest::header::ORIGIN;
@@ -131,6 +131,18 @@ async fn a_provider_or_one_of_its_contexts_is_removed() {
     let left = super::harness::records(server.providers(CID).await).await;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0]["ID"], peer_id(2));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_the_disk_refuses_says_that_it_holds() {
+    let full = || StoreError::NoSpace { source: std::io::Error::other("secret path") };
+    let server = server().store(OddStore::failing(1, full).shared()).start().await;
+    announce(&server, 1, b"ctx").await;
+    let path = format!("/admin/providers/{}/contexts/uY3R4", peer_id(1));
+    let answer = server.admin(Method::DELETE, &path).send().await.unwrap();
+    insta::assert_snapshot!("admin_removed_unwritten", written(answer).await);
+    assert_eq!(server.providers(CID).await.status(), 404);
     server.shutdown().await;
 }
 

@@ -144,18 +144,24 @@ async fn what_is_wrong_with_the_command_or_the_server_is_said() {
     let server = server().start().await;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.ndjson"), line(1)).unwrap();
+    let lines: String = (0..40_000).map(line).collect();
+    std::fs::write(folder.path().join("large.ndjson"), lines).unwrap();
     let wrong = "--admin-password=wrong";
-    let cases: [(&[&str], i32, &str); 9] = [
+    let give = "FINGERPOST_ADMIN_PASSWORD, or name the server's data directory with --data-dir";
+    let running = "(--to): is the server running? --to wants the address of its admin listener";
+    let public = format!("http://{}", server.addr());
+    let cases: [(&[&str], i32, &str); 14] = [
         (&["import", "--to", "URL"], 2, "<FILE>"),
         (&["import", "a.ndjson", "--to", "localhost:1"], 2, "http://127.0.0.1:8191"),
         (&["import", "none.ndjson", "--to", "URL"], 1, "cannot import none.ndjson"),
         (&["import", "a.ndjson", "--to", "URL", "--provider", PEER], 1, "`.car`"),
         (&["import", "a.ndjson", "--to", "URL", wrong], 1, "401 Unauthorized: Full auth"),
-        (
-            &["import", "a.ndjson", "--to", "http://127.0.0.1:1"],
-            1,
-            "cannot ask http://127.0.0.1:1/",
-        ),
+        (&["import", "a.ndjson", "--to", "URL", wrong], 1, give),
+        (&["import", "a.ndjson", "--to", "http://127.0.0.1:1"], 1, running),
+        (&["import", "a.ndjson", "--to", &public], 1, "; --to wants the address of its admin"),
+        (&["import", "large.ndjson", "--to", &public], 1, "--to wants the address of its admin"),
+        (&["stats", "--from", &public], 1, "; --from wants the address of its admin listener"),
+        (&["remove", "--provider", PEER, "--to", &public], 1, "; --to wants the address of"),
         (&["stats", "--from", "URL/nowhere"], 1, "404 Not Found: nothing is at this path"),
         (&["remove", "--provider", "x", "--to", "URL"], 2, "base58 peer ID"),
         (&["stats", "--from", "URL", "--admin-password="], 1, "no password for the admin API"),

@@ -112,6 +112,7 @@ async fn a_strict_import_stops_with_422_and_says_what_stays() {
     let problem: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(problem["detail"], "the body:2: not a JSON object (strict: stopped here)");
     assert_eq!(problem["imported"]["keys"], 1);
+    assert_eq!(problem["imported"]["lines"], 1, "the rejected line comes next");
     assert_eq!(server.providers(&cid(1)).await.status(), 200);
     assert_eq!(server.providers(&cid(2)).await.status(), 404);
     server.shutdown().await;
@@ -323,6 +324,10 @@ async fn a_store_that_refuses_is_told_with_its_status(
     assert!(first.starts_with(r#"{"acknowledged":"#), "{text}");
     let last: serde_json::Value = serde_json::from_str(last).unwrap();
     assert_eq!(last["error"]["imported"]["keys"], BATCH);
+    assert_eq!(
+        last["error"]["imported"]["lines"], BATCH,
+        "what is to be sent again is not counted"
+    );
     assert!(last["error"]["status"].as_u64().unwrap() >= 503, "{last}");
     assert!(!text.contains("secret"), "{text}");
     later.shutdown().await;

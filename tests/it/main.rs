@@ -14,6 +14,7 @@ mod conditional;
 mod conformance;
 mod cors;
 mod crash;
+mod data_directory;
 mod durability;
 mod faults;
 mod harness;

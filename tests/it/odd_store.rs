@@ -87,7 +87,14 @@ impl Store for OddStore {
         provider: &'a PeerId,
         context: Option<&'a ContextId>,
     ) -> BoxFuture<'a, Result<Removed, StoreError>> {
-        self.memory.remove(provider, context)
+        async move {
+            let removed = self.memory.remove(provider, context).await?;
+            if self.applied.load(Ordering::Relaxed) >= self.fails_after {
+                return Err((self.failure)());
+            }
+            Ok(removed)
+        }
+        .boxed()
     }
 
     fn sweep(&self) -> BoxFuture<'_, Result<Swept, StoreError>> {

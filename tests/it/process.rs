@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::{CID, PEER};
 
-fn binary() -> Command {
+pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fingerpost"));
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -57,12 +57,12 @@ impl Serving {
         self.printed.iter().find_map(|line| line.strip_prefix(label)).unwrap()
     }
 
-    fn status_of(&self, cid: &str) -> u16 {
+    pub(crate) fn status_of(&self, cid: &str) -> u16 {
         let url = format!("{}/routing/v1/providers/{cid}", self.url("public API: "));
         get(&url).0
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
@@ -74,7 +74,7 @@ impl Serving {
     }
 
     /// Exit code and what it wrote on standard error.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let mut stderr = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         (self.child.wait().unwrap().code(), stderr)
@@ -97,17 +97,17 @@ fn get(url: &str) -> (u16, String) {
     })
 }
 
-fn file(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
+pub(crate) fn file(folder: &Path, name: &str, content: &[u8]) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, content).unwrap();
     path
 }
 
-fn line(cid: &str) -> String {
+pub(crate) fn line(cid: &str) -> String {
     format!(r#"{{"CID":"{cid}","Providers":[{{"Schema":"peer","ID":"{PEER}"}}]}}"#)
 }
 
-fn stderr_of(output: &Output) -> String {
+pub(crate) fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -274,18 +274,6 @@ fn a_port_in_use_is_said_with_its_setting() {
 }
 
 #[test]
-fn the_data_directory_is_private_to_its_owner() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let folder = tempfile::tempdir().unwrap();
-    let serving = Serving::start(serve(folder.path()));
-    let mode = std::fs::metadata(folder.path().join("data")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
-    serving.signal("TERM");
-    assert_eq!(serving.end().0, Some(0));
-}
-
-#[test]
 fn lookup_tells_by_its_exit_code_whether_it_found_anyone() {
     let folder = tempfile::tempdir().unwrap();
     let ndjson = file(folder.path(), "one.ndjson", line(CID).as_bytes());
@@ -368,106 +356,4 @@ fn a_password_is_made_at_the_first_start_and_the_commands_find_it() {
     }
     assert_eq!(passwords[0], passwords[1]);
     assert_eq!(passwords[0].trim().len(), 32);
-}
-
-fn command(folder: &Path, arguments: &[&str]) -> Output {
-    binary().args(arguments).arg("--data-dir").arg(folder.join("data")).output().unwrap()
-}
-
-fn stdout_of(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-#[test]
-fn what_is_imported_into_a_data_directory_is_served_from_it_exported_and_removed() {
-    let folder = tempfile::tempdir().unwrap();
-    let imported = command(folder.path(), &["import", "examples/providers.ndjson"]);
-    assert_eq!(imported.status.code(), Some(0), "{}", stderr_of(&imported));
-    let first = command(folder.path(), &["export"]);
-    assert_eq!(first.status.code(), Some(0), "{}", stderr_of(&first));
-    // The same again, elsewhere, by way of a compressed file.
-    let other = tempfile::tempdir().unwrap();
-    let path = folder.path().join("all.ndjson.zst");
-    let saved = command(folder.path(), &["export", "--to", path.to_str().unwrap()]);
-    assert_eq!(saved.status.code(), Some(0), "{}", stderr_of(&saved));
-    let again = command(other.path(), &["import", path.to_str().unwrap()]);
-    assert_eq!(again.status.code(), Some(0), "{}", stderr_of(&again));
-    let second = command(other.path(), &["export"]);
-    let sorted = |output: &Output| {
-        let mut lines: Vec<String> = stdout_of(output).lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
-    assert_eq!(sorted(&first).len(), 51);
-    assert_eq!(sorted(&first), sorted(&second));
-    let served = Serving::start(serve(folder.path()));
-    let line: serde_json::Value = serde_json::from_str(&sorted(&first)[0]).unwrap();
-    assert_eq!(served.status_of(line["CID"].as_str().unwrap()), 200);
-    let held = command(folder.path(), &["stats"]);
-    assert_eq!(held.status.code(), Some(1));
-    assert!(
-        stderr_of(&held).contains("stop it, or choose another data directory"),
-        "{}",
-        stderr_of(&held)
-    );
-    served.signal("TERM");
-    assert_eq!(served.end().0, Some(0));
-    let records = sorted(&first);
-    let peer = records.iter().find_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        line["Providers"][0]["ID"].as_str().map(str::to_owned)
-    });
-    let peer = peer.unwrap();
-    let removed = command(folder.path(), &["remove", "--provider", &peer]);
-    assert_eq!(removed.status.code(), Some(0), "{}", stderr_of(&removed));
-    let left = command(folder.path(), &["export"]);
-    assert!(!stdout_of(&left).contains(&peer) && stdout_of(&left).lines().count() > 1);
-}
-
-#[test]
-fn a_damaged_data_directory_is_refused_and_repaired() {
-    let folder = tempfile::tempdir().unwrap();
-    for _ in 0..2 {
-        // Closing seals a segment, so that there are two.
-        command(folder.path(), &["import", "examples/providers.ndjson"]);
-        let lines = (0..50).map(|n| line(&fingerpost_cid(n))).collect::<Vec<_>>().join("\n");
-        let more = file(folder.path(), "more.ndjson", lines.as_bytes());
-        command(folder.path(), &["import", more.to_str().unwrap()]);
-    }
-    let whole = command(folder.path(), &["repair"]);
-    assert_eq!(whole.status.code(), Some(0), "{} {}", stdout_of(&whole), stderr_of(&whole));
-    let mut segments: Vec<_> = std::fs::read_dir(folder.path().join("data/journal"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    segments.sort();
-    let mut bytes = std::fs::read(&segments[0]).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 0x20;
-    std::fs::write(&segments[0], bytes).unwrap();
-    let refused = serve(folder.path()).output().unwrap();
-    let stderr = stderr_of(&refused);
-    assert_eq!(refused.status.code(), Some(1), "{stderr}");
-    assert!(
-        stderr.contains("is damaged at byte") && stderr.contains("fingerpost repair"),
-        "{stderr}"
-    );
-    let repaired = command(folder.path(), &["repair"]);
-    assert_eq!(repaired.status.code(), Some(1), "{}", stderr_of(&repaired));
-    assert!(
-        stdout_of(&repaired).contains(segments[0].to_str().unwrap()),
-        "{}",
-        stdout_of(&repaired)
-    );
-    let serving = Serving::start(serve(folder.path()));
-    serving.signal("TERM");
-    assert_eq!(serving.end().0, Some(0));
-}
-
-/// The `number`th of any number of different CIDs.
-fn fingerpost_cid(number: u8) -> String {
-    multibase::encode(
-        multibase::Base::Base32Lower,
-        [&[1, 0x55, 0x12, 32][..], &[number; 32]].concat(),
-    )
 }

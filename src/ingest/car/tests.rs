@@ -263,6 +263,31 @@ fn batches_are_bounded() {
 }
 
 #[test]
+fn a_car_that_stops_counts_the_blocks_after_which_it_can_go_on() {
+    let one = framed(&cid(b"").to_bytes());
+    let bytes = [framed(HEADER_V1), one.repeat(10_000)].concat();
+    let mut calls = 0;
+    let mut sink = |_| {
+        calls += 1;
+        match calls {
+            1 => Ok(crate::store::Applied::default()),
+            _ => Err(crate::store::StoreError::Full { what: "keys" }),
+        }
+    };
+    let source = ImportSource::car("f.car", bytes);
+    let failure = crate::ingest::import_source(source, &options(), &mut sink, &mut ()).unwrap_err();
+    let counts = failure.summary.unwrap().counts;
+    assert_eq!((counts.blocks, counts.keys, counts.lines), (4_096, 4_096, 0));
+
+    let good = framed(&[&cid(b"good").to_bytes()[..], b"good"].concat());
+    let bad = framed(&[&cid(b"good").to_bytes()[..], b"bad!"].concat());
+    let strict = ImportOptions { strict: true, ..verifying() };
+    let imported = import_car(&[&framed(HEADER_V1)[..], &good, &bad, &good].concat(), &strict);
+    let counts = &imported.summary().counts;
+    assert_eq!((counts.blocks, counts.keys, counts.rejected_total()), (1, 1, 1));
+}
+
+#[test]
 fn random_damage_never_panics() {
     let whole = car_v2();
     for position in 0..whole.len().min(400) {

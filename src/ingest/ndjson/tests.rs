@@ -339,7 +339,7 @@ fn a_strict_import_stops_at_the_first_rejection_and_keeps_what_came_before() {
     );
     assert_eq!(
         imported.summary().to_string(),
-        "f: 3 lines, 2 keys, 2 records (1 new, 1 known), 1 rejected (bad key: 1)"
+        "f: 2 lines, 2 keys, 2 records (1 new, 1 known), 1 rejected (bad key: 1)"
     );
 }
 
@@ -369,7 +369,46 @@ fn a_store_that_refuses_ends_the_import() {
     let failure = crate::ingest::import_source(source, &options(), &mut sink, &mut ()).unwrap_err();
     assert_eq!(calls, 2);
     assert!(matches!(failure.error, ImportError::Store { .. }));
-    assert_eq!(failure.summary.unwrap().counts.keys, 4_096);
+    let counts = failure.summary.unwrap().counts;
+    assert_eq!((counts.lines, counts.keys), (4_096, 4_096), "what was read ahead is not done with");
+}
+
+/// The lines that are done with when the store refuses the batch after `taken` ones.
+fn lines_done(text: &str, options: &ImportOptions, taken: usize) -> (ImportError, u64) {
+    let mut calls = 0;
+    let mut sink = |_| {
+        calls += 1;
+        if calls > taken {
+            return Err(crate::store::StoreError::Full { what: "keys" });
+        }
+        Ok(crate::store::Applied::default())
+    };
+    let source = ImportSource::ndjson("f", text.into());
+    let failure = crate::ingest::import_source(source, options, &mut sink, &mut ()).unwrap_err();
+    (failure.error, failure.summary.unwrap().counts.lines)
+}
+
+#[test]
+fn an_import_that_stops_counts_the_lines_after_which_it_can_go_on() {
+    let good = line(&peer_record(""));
+    let batch = format!("{good}\n").repeat(4_096);
+    // A line that is in two batches is done with when the second is with the store.
+    let record = peer_record("");
+    let wide = line(&vec![record; 4_097].join(","));
+    let strict = ImportOptions { strict: true, ..options() };
+    for (text, options, taken, done) in [
+        (good.clone(), options(), 0, 0),
+        (format!("{good}\n{{}}\n{good}"), options(), 0, 0),
+        (format!("{batch}{{}}\n{good}"), options(), 1, 4_096),
+        (wide.clone(), options(), 1, 0),
+        (format!("{good}\n{wide}\n{good}"), options(), 1, 1),
+        (format!("{good}\n{wide}\n{batch}{good}"), options(), 2, 2 + 4_094),
+        (format!("{batch}{good}\n{{}}\n"), strict, 1, 4_096),
+    ] {
+        let (error, lines) = lines_done(&text, &options, taken);
+        assert!(matches!(error, ImportError::Store { .. }), "{error}");
+        assert_eq!(lines, done, "after {taken} batches of {} bytes", text.len());
+    }
 }
 
 prop_compose! {
