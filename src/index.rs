@@ -31,6 +31,7 @@ mod crowd;
 mod fingerprint;
 mod group;
 mod lineage;
+mod peer;
 mod place;
 mod restore;
 mod sets;
@@ -47,7 +48,7 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::types::{ContentKey, Filter, PeerId};
+use crate::types::{ContentKey, Filter, PeerId, ReadyRecord};
 use answer::Wanted;
 use crowd::CROWD_GROUP_BYTES;
 use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
@@ -59,7 +60,7 @@ use table::Table;
 
 pub use announce::{Announced, Interned, Plan};
 pub use answer::Answer;
-pub use group::GroupSpec;
+pub use group::{GroupSpec, Statement};
 pub use restore::{Restore, RestoredGroup};
 
 /// How many cursors there are for keys with a few groups. Two keys with one cursor would take
@@ -273,6 +274,52 @@ impl Index {
                 }
             }
         }
+    }
+
+    /// A number for a change of addresses or of a record. It counts for the groups that there are, and
+    /// not for those that are made from now on.
+    pub fn stamp(&self) -> u64 {
+        self.groups.stamp()
+    }
+
+    /// What a provider said last of its addresses, as long as there are groups that it counts for.
+    pub fn statement(&self, peer: &PeerId) -> Option<Statement> {
+        self.groups.statement(peer)
+    }
+
+    /// Whether a change is in force: some group lives that it counts for, and none of its kind is newer.
+    pub fn is_in_force(&self, stamp: u64) -> bool {
+        self.groups.is_in_force(stamp)
+    }
+
+    /// Whether a provider has groups.
+    pub fn has_provider(&self, peer: &PeerId) -> bool {
+        self.groups.has_provider(peer)
+    }
+
+    /// Gives everything that a provider announced before the statement's stamp other addresses. Returns
+    /// how many groups that changed. Takes time by the groups of the provider, or by those made since
+    /// the last statement if that said the same; whatever the number of keys. A provider's changes come
+    /// in the order of their stamps.
+    pub fn restate(&self, peer: &PeerId, statement: Statement, now_ms: UnixMs) -> u64 {
+        self.groups.restate(peer, statement, now_ms)
+    }
+
+    /// Gives everything that the record's provider announced under a context before the stamp this
+    /// record. Returns how many groups that changed, which is what it takes time by.
+    pub fn set_record(
+        &self,
+        context: &Arc<[u8]>,
+        stamp: u64,
+        record: &Arc<ReadyRecord>,
+        now_ms: UnixMs,
+    ) -> u64 {
+        self.groups.set_record(context, stamp, record, now_ms)
+    }
+
+    /// Whether [`Index::set_record`] would change anything.
+    pub fn would_change(&self, context: &Arc<[u8]>, record: &ReadyRecord, now_ms: UnixMs) -> bool {
+        self.groups.would_change(context, record, now_ms)
     }
 
     /// How much the index holds.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A segment is a row of frames, one for each group commit; a frame is a row of blocks: a group's
-//! definition, keys of one group, a group's end (`format` and `block` draw the bytes,
-//! `docs/journal-format.md` explains them). A group is known by its serial, which is never given
+//! definition, keys of one group, a group's end, a change of many groups (`format`, `block` and `change`
+//! draw the bytes, `docs/journal-format.md` explains them). A group is known by its serial, which is never given
 //! twice; whether one group supersedes another follows from their serials and expiries, not from the
 //! order of blocks. So blocks are read, joined and moved in any order.
 //!
@@ -20,7 +20,8 @@
 //!
 //! # Invariants
 //!
-//! - When [`Journal::append`] is ready, the entries survive a crash.
+//! - When [`Journal::append`] is ready, the entries survive a crash. [`Journal::append_whole`] leaves all
+//!   of its entries or none, even when it fails.
 //! - What is read was verified. Damage is reported with file and offset, and never skipped.
 //! - Appends wait when the queue is full; nothing grows without bound.
 //!
@@ -32,6 +33,7 @@
 
 mod background;
 mod block;
+mod change;
 mod compaction;
 mod disk;
 mod error;
@@ -66,16 +68,18 @@ use crate::clock::Clock;
 use crate::types::ContentKey;
 use background::Compactor;
 use block::Block;
+use compaction::Uses;
 use disk::{Disk, LockOutcome, SystemDisk};
 use ledger::Ledger;
 use pace::{Pace, Stop};
 use queue::Queue;
 use recovery::{in_parallel, recover};
 use segment::{Segment, walk};
-use writer::{Command, Writer};
+use writer::{Command, Wholeness, Writer};
 
 pub use block::{GroupDefinition, KeyBlock};
-pub use compaction::IsHeld;
+pub use change::{AddrsChange, Change, RecordChange};
+pub use compaction::{IsHeld, IsNeeded};
 pub use error::JournalError;
 pub use inspect::{SegmentSummary, inspect_segment, segment_of};
 pub use recovery::{RecoveryReport, TornTail};
@@ -160,6 +164,8 @@ pub enum Entry {
         /// The group.
         serial: u64,
     },
+    /// A change of many groups.
+    Change(Change),
 }
 
 /// The figures of a journal.
@@ -167,8 +173,9 @@ pub enum Entry {
 pub struct JournalStats {
     /// Bytes of all segments.
     pub bytes: u64,
-    /// Those of them that compaction could free: exact for groups that ended or expired, estimated
-    /// for keys that other groups superseded.
+    /// Those of them that compaction could free: exact for groups that ended or expired and for changes
+    /// that newer ones superseded, estimated for keys that other groups superseded and for changes that
+    /// count for no group.
     pub garbage_bytes: u64,
     /// Segments.
     pub segments: usize,
@@ -246,6 +253,8 @@ impl Counters {
 pub struct Opened {
     /// The groups that live.
     pub groups: Vec<GroupDefinition>,
+    /// The newest change of each kind, for each provider or context; some may count for no group.
+    pub changes: Vec<Change>,
     /// The journal, ready for appends.
     pub journal: Journal,
     /// What was found.
@@ -324,8 +333,8 @@ impl Journal {
             _lock: lock,
         });
         let journal = Self::start(shared, recovered.last, &options)?;
-        let (groups, report) = (recovered.groups, recovered.report);
-        Ok(Opened { groups, journal, report, segments, live, next_serial })
+        let (groups, changes, report) = (recovered.groups, recovered.changes, recovered.report);
+        Ok(Opened { groups, changes, journal, report, segments, live, next_serial })
     }
 
     fn start(
@@ -352,8 +361,8 @@ impl Journal {
         })
     }
 
-    /// Appends entries; they are durable when the future is ready, all of them or, after an error,
-    /// perhaps some. It waits while the queue is full, and needs no particular executor. Dropping the
+    /// Appends entries; they are durable when the future is ready, all of them or, after an error or a
+    /// crash, perhaps some: they may be spread over frames. It waits while the queue is full, and needs no particular executor. Dropping the
     /// future leaves it open whether the entries are written.
     ///
     /// Hold the receipt until lookups see what was appended.
@@ -361,35 +370,56 @@ impl Journal {
         &self,
         entries: Vec<Entry>,
     ) -> impl Future<Output = Result<Receipt, JournalError>> + Send + 'static {
-        self.queue.append(entries)
+        self.queue.append(entries, Wholeness::AnyFrames)
+    }
+
+    /// Appends entries as [`Journal::append`] does, but all of them or none, whatever happens: they
+    /// stand in one frame, which is either whole or cut.
+    ///
+    /// The future also fails with [`JournalError::NotWhole`] if they take more than 8 MiB.
+    pub fn append_whole(
+        &self,
+        entries: Vec<Entry>,
+    ) -> impl Future<Output = Result<Receipt, JournalError>> + Send + 'static {
+        self.queue.append(entries, Wholeness::OneFrame)
     }
 
     /// Starts the thread that compacts in the background; later calls change nothing. `is_held` tells
-    /// by serial and multihash whether a group still has a key, or another superseded it: the index
-    /// must hold everything that was replayed by now.
+    /// by serial and multihash whether a group still has a key, or another superseded it, and
+    /// `is_needed` by stamp whether a change counts for some group: the index must hold everything that
+    /// was replayed by now.
     ///
     /// # Errors
     ///
     /// [`JournalError::Io`] if the thread cannot be started.
-    pub fn start_compaction(&self, is_held: Box<IsHeld>) -> Result<(), JournalError> {
+    pub fn start_compaction(
+        &self,
+        is_held: Box<IsHeld>,
+        is_needed: Box<IsNeeded>,
+    ) -> Result<(), JournalError> {
         let mut thread = self.compaction_thread.lock();
         if thread.is_none() {
             let stop = Stop::default();
             let bytes_per_second = self.compaction_bytes_per_second;
-            let started = self.compactor.clone().spawn(is_held, stop.clone(), bytes_per_second)?;
+            let compactor = self.compactor.clone();
+            let started = compactor.spawn((is_held, is_needed), stop.clone(), bytes_per_second)?;
             *thread = Some((started, stop));
         }
         Ok(())
     }
 
     /// Does one step of compaction here and now, without regard to pace; says whether there was one
-    /// to do.
+    /// to do. The newest changes all count as needed.
     ///
     /// # Errors
     ///
     /// Why it failed; what counts is as before.
     pub fn compact_once(&self, is_held: &IsHeld) -> Result<bool, JournalError> {
-        self.compactor.step(is_held, &mut Pace::unlimited())
+        self.compact_once_with(Uses { is_held, is_needed: &|_| true })
+    }
+
+    fn compact_once_with(&self, uses: Uses<'_>) -> Result<bool, JournalError> {
+        self.compactor.step(uses, &mut Pace::unlimited())
     }
 
     /// What the journal holds now, to be read while it goes on.

@@ -7,6 +7,7 @@
 mod context;
 mod durable;
 mod memory;
+mod update;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::types::{ContentKey, Filter, PeerId, ProviderRecord, ReadyRecord, Selection};
+use crate::types::{Addr, ContentKey, Filter, PeerId, ProviderRecord, ReadyRecord, Selection};
 
 pub use crate::journal::repair;
 pub use context::{ContextId, ContextIdError};
@@ -33,6 +34,32 @@ pub trait Store: Send + Sync + 'static {
     /// Takes announcements in. When this returns, lookups see them.
     fn apply(&self, announcements: Vec<Announcement>)
     -> BoxFuture<'_, Result<Applied, StoreError>>;
+
+    /// Takes statements in, all or nothing. When this returns, lookups see them.
+    ///
+    /// Of a provider's statements, the newest by its own clock says where it is reached, in everything
+    /// that it announced before, too. An older one never changes that, and what it announces has the
+    /// newest addresses. That holds for as long as something is there that was announced before the
+    /// newest statement or with it: whoever lets everything lapse starts anew.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; nothing is taken in then. One call takes 8 MiB of keys and records at most.
+    fn update(&self, updates: Vec<ProviderUpdate>) -> BoxFuture<'_, Result<Applied, StoreError>>;
+
+    /// Gives everything that the record's provider announced under a context until now this record.
+    /// Takes time by the groups, whatever the number of keys; does nothing if there are none. Its
+    /// addresses, if it has a list, count as said now. What is announced later is not touched.
+    fn set_record<'a>(
+        &'a self,
+        context: &'a ContextId,
+        record: ProviderRecord,
+    ) -> BoxFuture<'a, Result<Changed, StoreError>>;
+
+    /// What is known of a peer: one record of schema `peer`, with the addresses and the protocols of
+    /// what it announced, the freshest first, filtered; or nothing. There is a bound on how many groups
+    /// are looked at.
+    fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>>;
 
     /// Removes everything that a provider announced, or everything under one of its contexts.
     /// Gone from answers when this returns, however many keys it had.
@@ -118,7 +145,39 @@ pub struct Announcement {
     pub expires_at_ms: Option<UnixMs>,
 }
 
-/// What [`Store::apply`] did.
+/// What a provider says of itself at one moment, by its own clock.
+#[derive(Clone, Debug)]
+pub struct ProviderUpdate {
+    /// The provider. Announcements of others in the update count as theirs, said at that moment.
+    pub provider: PeerId,
+    /// The moment of the statement, in milliseconds since the Unix epoch. One that is not newer than
+    /// the newest that is known of this provider never changes addresses: its keys are taken in with
+    /// the newest addresses.
+    pub stated_at_ms: UnixMs,
+    /// Where it is reached from now on, in everything that it announced before, too; as many as a
+    /// record may have, what is more is left out.
+    pub addrs: Vec<Addr>,
+    /// What it announces. The addresses of these records are replaced by the provider's newest ones.
+    pub announcements: Vec<Announcement>,
+}
+
+/// One question to a store about a peer.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerLookup<'a> {
+    /// Who is looked up.
+    pub peer: &'a PeerId,
+    /// What of the record is wanted.
+    pub filter: &'a Filter,
+}
+
+/// What [`Store::set_record`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Groups that have another record now.
+    pub groups: u64,
+}
+
+/// What [`Store::apply`] or [`Store::update`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// (key, record) pairs that were not known before.

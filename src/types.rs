@@ -17,6 +17,6 @@ pub use key::{CID_TEXT_BYTES_MAX, ContentKey, DIGEST_BYTES_MAX, KeyError};
 pub use peer::{PeerId, PeerIdError};
 pub use ready::{AnswerSchema, ReadyRecord, Selection};
 pub use record::{
-    BitswapRecord, ExtraFields, GraphsyncRecord, ParsedRecord, PeerRecord, ProviderRecord,
-    RecordError, Schema, UnknownRecord, UnparsableAddrs,
+    ADDRS_MAX, BitswapRecord, ExtraFields, GraphsyncRecord, ParsedRecord, PeerRecord,
+    ProviderRecord, RecordError, Schema, UnknownRecord, UnparsableAddrs,
 };

@@ -54,8 +54,13 @@ pub struct Plan {
 
 impl Interned {
     /// The group's record.
-    pub fn record(&self) -> &Arc<ReadyRecord> {
-        &self.group.record
+    pub fn record(&self) -> Arc<ReadyRecord> {
+        self.group.record().clone()
+    }
+
+    /// What of it makes announcements replace each other: a record's identity, and the context.
+    pub fn lineage(&self) -> ([u8; 16], Arc<[u8]>) {
+        (self.group.identity(), self.group.context.clone())
     }
 
     /// The provider's name for the set of keys; empty without one.
@@ -99,9 +104,14 @@ impl Index {
     /// # Errors
     ///
     /// [`IndexError::Full`].
-    pub fn intern(&self, spec: &GroupSpec, now_ms: UnixMs) -> Result<Interned, IndexError> {
-        let (group, is_new) = self.groups.intern(spec, now_ms)?;
+    pub fn intern(&self, spec: &GroupSpec) -> Result<Interned, IndexError> {
+        let (group, is_new) = self.groups.intern(spec)?;
         Ok(self.interned(group, is_new))
+    }
+
+    /// The newest group of a specification, if there is one.
+    pub fn find_group(&self, spec: &GroupSpec) -> Option<Interned> {
+        self.groups.find(spec).map(|group| self.interned(group, false))
     }
 
     /// A new group of a specification, even if there is one. [`Index::intern`] finds it from now on.
@@ -109,8 +119,8 @@ impl Index {
     /// # Errors
     ///
     /// [`IndexError::Full`].
-    pub fn intern_anew(&self, spec: &GroupSpec, now_ms: UnixMs) -> Result<Interned, IndexError> {
-        let group = self.groups.intern_anew(spec, None, now_ms)?;
+    pub fn intern_anew(&self, spec: &GroupSpec) -> Result<Interned, IndexError> {
+        let group = self.groups.intern_anew(spec)?;
         Ok(self.interned(group, true))
     }
 
@@ -168,7 +178,7 @@ impl Index {
         if keys.is_empty() || spec.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
             return Ok(announced);
         }
-        let interned = self.intern(spec, now_ms)?;
+        let interned = self.intern(spec)?;
         let mut anew: Option<Interned> = None;
         for key in keys {
             let fingerprint = self.fingerprinter.of(key);
@@ -176,7 +186,7 @@ impl Index {
             announced.count(outcome);
             if outcome == Outcome::Behind {
                 if anew.is_none() {
-                    anew = Some(self.intern_anew(spec, now_ms)?);
+                    anew = Some(self.intern_anew(spec)?);
                 }
                 let anew = anew.as_ref().expect("it was made just now");
                 self.place(fingerprint, &anew.group, now_ms)?;

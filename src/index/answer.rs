@@ -4,13 +4,14 @@
 //! has them in the order of the circle. When more match than fit, an answer begins where the last
 //! one stopped, so that n matches are all served after ceil(n / cap) answers.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering as Memory};
 
 use smallvec::SmallVec;
 
-use super::group::Group;
+use super::group::{Current, Group};
 use super::sets::{FEW_MAX, Few};
 use crate::clock::UnixMs;
 use crate::types::{Filter, ReadyRecord, Selection};
@@ -49,6 +50,8 @@ pub(super) struct Round {
     before_end: usize,
     /// Where the next answer begins, if this one does not have all that match.
     next: Option<usize>,
+    /// The hits by their identity, once it may be that two positions have the same.
+    by_identity: Option<HashMap<[u8; 16], usize>>,
 }
 
 impl Answer {
@@ -62,12 +65,10 @@ impl Answer {
         if !group.is_live(wanted.now_ms) {
             return Self::default();
         }
-        let Some(selection) = wanted.filter.select(&group.record) else { return Self::default() };
+        let record = group.record();
+        let Some(selection) = wanted.filter.select(&record) else { return Self::default() };
         let modified_at_ms = group.changed_at_ms(wanted.now_ms).max(shard_changed_at_ms);
-        Self {
-            records: vec![(group.record.clone(), selection)],
-            modified_at_ms: Some(modified_at_ms),
-        }
+        Self { records: vec![(record.clone(), selection)], modified_at_ms: Some(modified_at_ms) }
     }
 
     /// The answer of a key with a few groups.
@@ -78,16 +79,16 @@ impl Answer {
         cursor: &AtomicU32,
     ) -> Self {
         let mut changed_at_ms = shard_changed_at_ms;
-        let mut records = SmallVec::<[Arc<ReadyRecord>; FEW_MAX]>::new();
-        for same in
-            few.groups.chunk_by(|one, other| one.record.identity() == other.record.identity())
-        {
-            records.extend(join(same, wanted.now_ms, &mut changed_at_ms));
+        let mut join = Join::<FEW_MAX>::default();
+        for lineage in few.groups.chunk_by(|one, other| one.is_of_lineage_of(other)) {
+            // `any` stops at the first that is served.
+            lineage.iter().any(|group| join.add(group, wanted.now_ms, &mut changed_at_ms));
         }
+        let mut records = join.records;
         records.sort_by_key(|record| !record.has_addrs());
         let start = cursor.load(Memory::Relaxed);
         let round = Round::go(start, records.len(), records.len(), wanted, |position| {
-            records.get(position).cloned()
+            records.get(position).map(|record| Join::of(record.clone()))
         });
         round.finish((cursor, start), changed_at_ms, wanted.now_ms)
     }
@@ -101,33 +102,93 @@ impl Round {
         length: usize,
         steps_max: usize,
         wanted: Wanted<'_>,
-        mut record_at: impl FnMut(usize) -> Option<Arc<ReadyRecord>>,
+        mut join_at: impl FnMut(usize) -> Option<Join<1>>,
     ) -> Self {
         if length == 0 {
             return Self::default();
         }
         let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
-        // What is sure to fit is read from the beginning, which spares putting it in order.
-        let start = if length <= records_max { 0 } else { start as usize % length };
+        if length <= records_max {
+            // What fits is read from the beginning, which spares putting it in order.
+            let round = Self::go_from(0, length, steps_max, wanted, &mut join_at);
+            if round.next.is_none() {
+                return round;
+            }
+        }
+        Self::go_from(start as usize % length, length, steps_max, wanted, &mut join_at)
+    }
+
+    fn go_from(
+        start: usize,
+        length: usize,
+        steps_max: usize,
+        wanted: Wanted<'_>,
+        join_at: &mut impl FnMut(usize) -> Option<Join<1>>,
+    ) -> Self {
+        let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
         // A filter may let few of very many pass.
         let hits = Vec::with_capacity(length.min(records_max).min(HITS_EXPECTED_MAX));
         let mut round = Self { hits, ..Self::default() };
         for position in (start..length).chain(0..start).take(steps_max) {
-            let Some(record) = record_at(position) else { continue };
-            let Some(selection) = wanted.filter.select(&record) else { continue };
-            if round.hits.len() == records_max {
-                round.next = Some(position);
-                return round;
-            }
-            round.hits.push((record, selection));
+            let Some(join) = join_at(position) else { continue };
+            let before = round.hits.len();
+            let has_taken_all = round.take(join, wanted, records_max);
             if position >= start {
                 round.before_end = round.hits.len();
+            }
+            if !has_taken_all {
+                // Where one position is more than an answer, the next one is for the others.
+                let next = if before == 0 { position + 1 } else { position };
+                round.next = Some(next % length);
+                return round;
             }
         }
         if steps_max < length {
             round.next = Some((start + steps_max) % length);
         }
         round
+    }
+
+    /// Takes what matches of a position, and says whether there was room for all of it.
+    fn take(&mut self, join: Join<1>, wanted: Wanted<'_>, records_max: usize) -> bool {
+        if join.has_renamed && self.by_identity.is_none() {
+            let known = self.hits.iter().enumerate();
+            self.by_identity = Some(known.map(|(at, (it, _))| (it.identity(), at)).collect());
+        }
+        let mut records = join.records;
+        if records.len() > records_max {
+            let first = rand::random_range(0..records.len());
+            records.rotate_left(first);
+        }
+        for record in records {
+            let Some(selection) = wanted.filter.select(&record) else { continue };
+            if self.unite(&record, wanted) {
+                continue;
+            }
+            if self.hits.len() == records_max {
+                return false;
+            }
+            if let Some(by_identity) = &mut self.by_identity {
+                by_identity.insert(record.identity(), self.hits.len());
+            }
+            self.hits.push((record, selection));
+        }
+        true
+    }
+
+    /// Unites a record with a hit that has become the same, if there is one.
+    fn unite(&mut self, record: &ReadyRecord, wanted: Wanted<'_>) -> bool {
+        let by_identity = self.by_identity.as_ref();
+        let at = by_identity.and_then(|by_identity| by_identity.get(&record.identity()));
+        let Some((known, selection)) = at.and_then(|at| self.hits.get_mut(*at)) else {
+            return false;
+        };
+        if let Some(united) = known.with_addrs_of(record)
+            && let Some(selected) = wanted.filter.select(&united)
+        {
+            (*known, *selection) = (Arc::new(united), selected);
+        }
+        true
     }
 
     /// Whether the round ended early without having as many as are wanted.
@@ -157,34 +218,29 @@ impl Round {
     }
 }
 
-/// The record of groups of one identity, which are in the order of groups on a key: the addresses
-/// of the newest of each lineage, united. Notes when one of them last changed the answer.
-pub(super) fn join(
-    groups: &[Arc<Group>],
-    now_ms: UnixMs,
-    changed_at_ms: &mut UnixMs,
-) -> Option<Arc<ReadyRecord>> {
-    let mut join = Join::default();
-    for lineage in groups.chunk_by(|one, other| one.is_of_lineage_of(other)) {
-        // `any` stops at the first that is served.
-        lineage.iter().any(|group| join.add(group, now_ms, changed_at_ms));
-        if join.is_full() {
-            break;
-        }
-    }
-    join.record
-}
-
-/// A record whose addresses are being united.
+/// Records whose addresses are being united: of the groups of one lineage or of several, one record
+/// for each identity.
+///
+/// Lineages of one identity come one after the other, so only the last record needs to be looked at,
+/// until one comes along whose record has become another.
 #[derive(Default)]
-pub(super) struct Join {
-    pub(super) record: Option<Arc<ReadyRecord>>,
+pub(super) struct Join<const N: usize> {
+    pub(super) records: SmallVec<[Arc<ReadyRecord>; N]>,
     /// Groups that were looked at and are dead.
     pub(super) dead: usize,
+    /// Whether the record of one of the groups changed.
+    pub(super) has_changed: bool,
+    /// Whether one of them has another identity since.
+    has_renamed: bool,
     joined: usize,
 }
 
-impl Join {
+impl<const N: usize> Join<N> {
+    /// Just this record.
+    fn of(record: Arc<ReadyRecord>) -> Self {
+        Self { records: SmallVec::from_iter([record]), joined: 1, ..Self::default() }
+    }
+
     /// Adds the addresses of a group if it lives, and says whether it does. Notes when it last
     /// changed the answer.
     pub(super) fn add(
@@ -193,16 +249,29 @@ impl Join {
         now_ms: UnixMs,
         changed_at_ms: &mut UnixMs,
     ) -> bool {
+        let record = group.record();
         *changed_at_ms = (*changed_at_ms).max(group.changed_at_ms(now_ms));
         if !group.is_live(now_ms) {
             self.dead += 1;
             return false;
         }
-        self.record = Some(match self.record.take() {
-            None => group.record.clone(),
-            Some(record) if Arc::ptr_eq(&record, &group.record) => record,
-            Some(record) => record.with_addrs_of(&group.record).map_or(record, Arc::new),
-        });
+        if matches!(record, Current::Changed(_)) {
+            self.has_changed = true;
+            self.has_renamed |= record.identity() != group.identity();
+        }
+        let looked_at = if self.has_renamed { usize::MAX } else { 1 };
+        let is_same = |known: &&mut Arc<ReadyRecord>| {
+            Arc::ptr_eq(known, &record) || known.identity() == record.identity()
+        };
+        match self.records.iter_mut().rev().take(looked_at).find(is_same) {
+            None => self.records.push(record.clone()),
+            Some(known) if Arc::ptr_eq(known, &record) => {}
+            Some(known) => {
+                if let Some(united) = known.with_addrs_of(&record) {
+                    *known = Arc::new(united);
+                }
+            }
+        }
         self.joined += 1;
         true
     }

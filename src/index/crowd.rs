@@ -69,6 +69,16 @@ pub(super) struct Pruned {
     pub(super) is_through: bool,
 }
 
+/// What going round a crowd found.
+struct Scan {
+    round: Round,
+    changed_at_ms: UnixMs,
+    /// Dead groups that were looked at.
+    dead: usize,
+    /// Members that stand in the wrong list, since records changed.
+    misplaced: Vec<u32>,
+}
+
 #[derive(Default)]
 struct State {
     circle: Circle,
@@ -135,27 +145,33 @@ impl Crowd {
             None => usize::MAX,
         };
         let start = self.cursor.load(Memory::Relaxed);
-        let scan = |steps_max| {
-            let state = self.state.read();
-            let mut changed_at_ms = state.changed_at_ms.max(shard_changed_at_ms);
-            let mut dead = 0;
-            let length = state.circle.length();
-            let round = Round::go(start, length, steps_max, wanted, |position| {
-                let join = state.circle.join_at(position, wanted.now_ms, &mut changed_at_ms)?;
-                dead += join.dead;
-                join.record
-            });
-            (round, changed_at_ms, dead)
-        };
         let mut pruned = 0;
-        let mut scanned = scan(steps_max);
-        let is_short = !is_filtered && scanned.0.is_short(wanted);
-        if is_short || scanned.2 > DEAD_STEPS_MAX {
-            pruned = self.prune_all(wanted.now_ms, groups);
-            scanned = scan(if is_short { usize::MAX } else { steps_max });
+        let mut scan = self.scan(start, steps_max, wanted);
+        if !scan.misplaced.is_empty() {
+            self.state.write().circle.put_right(&scan.misplaced);
+            scan = self.scan(start, steps_max, wanted);
         }
-        let (round, changed_at_ms, _) = scanned;
-        (round.finish((&self.cursor, start), changed_at_ms, wanted.now_ms), pruned)
+        let is_short = !is_filtered && scan.round.is_short(wanted);
+        if is_short || scan.dead > DEAD_STEPS_MAX {
+            pruned = self.prune_all(wanted.now_ms, groups);
+            scan = self.scan(start, if is_short { usize::MAX } else { steps_max }, wanted);
+        }
+        let changed_at_ms = scan.changed_at_ms.max(shard_changed_at_ms);
+        (scan.round.finish((&self.cursor, start), changed_at_ms, wanted.now_ms), pruned)
+    }
+
+    fn scan(&self, start: u32, steps_max: usize, wanted: Wanted<'_>) -> Scan {
+        let state = self.state.read();
+        let (mut dead, mut misplaced) = (0, Vec::new());
+        let mut changed_at_ms = state.changed_at_ms;
+        let length = state.circle.length();
+        let round = Round::go(start, length, steps_max, wanted, |position| {
+            let changed = &mut changed_at_ms;
+            let join = state.circle.join_at(position, wanted.now_ms, changed, &mut misplaced)?;
+            dead += join.dead;
+            Some(join)
+        });
+        Scan { round, changed_at_ms, dead, misplaced }
     }
 
     /// Takes dead groups out, looking at no more than about `steps`; lookups and announcements

@@ -19,6 +19,12 @@
 //! groups were placed, and what ends a group (its expiry, the removal of its context) ends all that
 //! it superseded; that is why a journal may be replayed in any order, without the groups that ended.
 //!
+//! # What changes
+//!
+//! A group keeps its lineage, which is that of the record that it was made with, for ever. The record
+//! that it *has* may change (`changes`): its provider says where it is reached from now on, or a
+//! context gets another record.
+//!
 //! # Invariants
 //!
 //! - What refers to a group counts in `refs`: an entry of a table that holds its number, a set that
@@ -34,13 +40,16 @@
 //! - Locks are taken in the order shard, crowd, sets, registry, and none is held across another
 //!   of its kind.
 
+mod changes;
+
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering as Memory};
+use std::sync::{Arc, OnceLock};
 
-use arc_swap::Guard;
+use arc_swap::{ArcSwap, Guard};
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
@@ -48,14 +57,17 @@ use super::IndexError;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
 use crate::types::{PeerId, ReadyRecord};
+use changes::Changes;
+
+pub use changes::Statement;
 
 /// The time of what does not happen.
 const NEVER: UnixMs = UnixMs::MAX;
 
 /// What a group takes up in the registry's maps and in the slab, roughly: 24 bytes in the table of
-/// what is registered, 60 in the set by provider, 36 in the set by expiry, 24 in the map by serial,
-/// 8 in the slab.
-const REGISTRATION_BYTES: usize = 152;
+/// what is registered, 60 in the set by provider, 40 in the set by age, 36 in the set by expiry, 24 in
+/// the map by serial, 8 in the slab.
+const REGISTRATION_BYTES: usize = 192;
 
 /// The serial of the first group.
 const FIRST_SERIAL: u64 = 1;
@@ -76,12 +88,24 @@ pub struct GroupSpec {
 pub(super) struct Group {
     pub(super) id: u32,
     pub(super) serial: u64,
-    pub(super) record: Arc<ReadyRecord>,
+    /// The record that it was made with; its identity is that of the lineage.
+    first: Arc<ReadyRecord>,
+    /// The record that it has since, if that changed: looking costs nothing as long as it did not.
+    changed: OnceLock<ArcSwap<ReadyRecord>>,
     pub(super) context: Arc<[u8]>,
     pub(super) expires_at_ms: UnixMs,
+    /// When it was last given a key or another record; 0 before it has a key.
     touched_at_ms: AtomicU64,
     died_at_ms: AtomicU64,
     refs: AtomicU64,
+}
+
+/// The record that a group has at the moment.
+pub(super) enum Current<'a> {
+    /// The one that it was made with.
+    First(&'a Arc<ReadyRecord>),
+    /// Another one since.
+    Changed(Guard<Arc<ReadyRecord>>),
 }
 
 /// All groups.
@@ -98,7 +122,9 @@ struct Registry {
     by_spec: HashTable<Arc<Group>>,
     /// Those that live.
     by_serial: HashMap<u64, u32>,
-    by_provider: BTreeSet<(PeerId, Arc<[u8]>, u32)>,
+    by_provider: BTreeSet<(PeerId, Arc<[u8]>, u64)>,
+    /// The same by provider and serial.
+    by_age: BTreeSet<(PeerId, u64)>,
     by_expiry: BTreeSet<(UnixMs, u32)>,
     /// The records of those that live, by digest, and how many groups have each.
     records: HashMap<[u8; 16], (Arc<ReadyRecord>, u64)>,
@@ -106,10 +132,46 @@ struct Registry {
     providers: u64,
     /// The serials of those that ended otherwise than by their expiry, until someone takes them.
     ended: Vec<u64>,
+    changes: Changes,
     bytes: usize,
 }
 
+impl Deref for Current<'_> {
+    type Target = Arc<ReadyRecord>;
+
+    fn deref(&self) -> &Arc<ReadyRecord> {
+        match self {
+            Self::First(record) => record,
+            Self::Changed(record) => record,
+        }
+    }
+}
+
 impl Group {
+    /// The record that the group has now. It is read before [`Group::changed_at_ms`], so that what
+    /// that says is not too early.
+    pub(super) fn record(&self) -> Current<'_> {
+        match self.changed.get() {
+            None => Current::First(&self.first),
+            Some(changed) => Current::Changed(changed.load()),
+        }
+    }
+
+    /// What the group is of, for ever: the identity of the record that it was made with.
+    pub(super) fn identity(&self) -> [u8; 16] {
+        self.first.identity()
+    }
+
+    /// The provider.
+    pub(super) fn peer(&self) -> Option<&PeerId> {
+        self.first.peer()
+    }
+
+    /// Whether the group has ever had a key.
+    pub(super) fn has_been_placed(&self) -> bool {
+        self.touched_at_ms.load(Memory::Relaxed) > 0
+    }
+
     /// Whether the group is part of answers.
     pub(super) fn is_live(&self, now_ms: UnixMs) -> bool {
         now_ms < self.expires_at_ms && self.died_at_ms.load(Memory::Acquire) == NEVER
@@ -125,8 +187,9 @@ impl Group {
         touched_at_ms.max(ended_at_ms)
     }
 
-    /// Notes that a key is about to point at the group.
+    /// Notes that a key is about to point at the group, or that it is about to have another record.
     pub(super) fn touch(&self, now_ms: UnixMs) {
+        let now_ms = now_ms.max(1);
         if self.touched_at_ms.load(Memory::Relaxed) < now_ms {
             self.touched_at_ms.fetch_max(now_ms, Memory::Relaxed);
         }
@@ -149,7 +212,7 @@ impl Group {
 
     /// Whether the two are the same announcement, but for addresses and expiry.
     pub(super) fn is_of_lineage_of(&self, other: &Self) -> bool {
-        self.record.identity() == other.record.identity() && self.context == other.context
+        self.identity() == other.identity() && self.context == other.context
     }
 
     /// Whether a key that has both keeps only this one.
@@ -159,17 +222,17 @@ impl Group {
             && self.is_of_lineage_of(other)
     }
 
-    /// Whether both were made by the same specification.
+    /// Whether both are found by the same specification.
     pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
         self.expires_at_ms == other.expires_at_ms
-            && self.record.digest() == other.record.digest()
+            && self.record().digest() == other.record().digest()
             && self.context == other.context
     }
 
     /// The order of groups on a key: lineages whose records are joined stand together, and of a
     /// lineage the newest comes first.
     pub(super) fn order_on_key(&self, other: &Self) -> Ordering {
-        let identities = self.record.identity().cmp(&other.record.identity());
+        let identities = self.identity().cmp(&other.identity());
         let lineages = identities.then_with(|| self.context.cmp(&other.context));
         lineages.then_with(|| other.serial.cmp(&self.serial))
     }
@@ -181,7 +244,7 @@ impl Group {
 
     fn is_of(&self, spec: &GroupSpec) -> bool {
         self.expires_at_ms == spec.expires_at_ms.unwrap_or(NEVER)
-            && self.record.digest() == spec.record.digest()
+            && self.record().digest() == spec.record.digest()
             && self.context == spec.context
     }
 
@@ -205,10 +268,12 @@ impl Groups {
             by_spec: HashTable::new(),
             by_serial: HashMap::new(),
             by_provider: BTreeSet::new(),
+            by_age: BTreeSet::new(),
             by_expiry: BTreeSet::new(),
             records: HashMap::new(),
             providers: 0,
             ended: Vec::new(),
+            changes: Changes::default(),
             bytes: 0,
         };
         Self { slab: Slab::new(), registry: Mutex::new(registry), hasher: RandomState::new() }
@@ -216,32 +281,44 @@ impl Groups {
 
     /// The newest group of a specification that lives, or else a new one; with one reference
     /// counted for the caller. Says whether it is new.
-    pub(super) fn intern(
-        &self,
-        spec: &GroupSpec,
-        now_ms: UnixMs,
-    ) -> Result<(Arc<Group>, bool), IndexError> {
-        let hash = self.hash(&spec.context, &spec.record, spec.expires_at_ms.unwrap_or(NEVER));
+    pub(super) fn intern(&self, spec: &GroupSpec) -> Result<(Arc<Group>, bool), IndexError> {
         let mut registry = self.registry.lock();
-        if let Some(group) = registry.by_spec.find(hash, |group| group.is_of(spec)) {
-            group.retain();
-            return Ok((group.clone(), false));
+        if let Some(group) = self.find_in(&registry, spec) {
+            return Ok((group, false));
         }
         let serial = registry.next_serial;
-        self.add(&mut registry, spec, serial, now_ms).map(|group| (group, true))
+        self.add(&mut registry, spec, serial, 0).map(|group| (group, true))
+    }
+
+    /// The newest group of a specification that lives, if there is one; with one reference counted
+    /// for the caller.
+    pub(super) fn find(&self, spec: &GroupSpec) -> Option<Arc<Group>> {
+        self.find_in(&self.registry.lock(), spec)
+    }
+
+    fn find_in(&self, registry: &Registry, spec: &GroupSpec) -> Option<Arc<Group>> {
+        let hash = self.hash(&spec.context, &spec.record, spec.expires_at_ms.unwrap_or(NEVER));
+        let group = registry.by_spec.find(hash, |group| group.is_of(spec))?;
+        group.retain();
+        Some(group.clone())
     }
 
     /// A new group of a specification, even if there is one, with a reference counted for the
-    /// caller. `serial`: the one it had when it was first made; `None`: the next.
-    pub(super) fn intern_anew(
+    /// caller.
+    pub(super) fn intern_anew(&self, spec: &GroupSpec) -> Result<Arc<Group>, IndexError> {
+        let mut registry = self.registry.lock();
+        let serial = registry.next_serial;
+        self.add(&mut registry, spec, serial, 0)
+    }
+
+    /// The group that had this serial before, as [`Groups::intern_anew`]; it counts as placed.
+    pub(super) fn restore(
         &self,
         spec: &GroupSpec,
-        serial: Option<u64>,
+        serial: u64,
         now_ms: UnixMs,
     ) -> Result<Arc<Group>, IndexError> {
-        let mut registry = self.registry.lock();
-        let serial = serial.unwrap_or(registry.next_serial);
-        self.add(&mut registry, spec, serial, now_ms)
+        self.add(&mut self.registry.lock(), spec, serial, now_ms.max(1))
     }
 
     /// Gives out no serial below `next` any more.
@@ -257,7 +334,10 @@ impl Groups {
 
     /// The group with a serial, if it has not ended.
     pub(super) fn with_serial(&self, serial: u64) -> Option<Arc<Group>> {
-        let registry = self.registry.lock();
+        self.with_serial_in(&self.registry.lock(), serial)
+    }
+
+    fn with_serial_in(&self, registry: &Registry, serial: u64) -> Option<Arc<Group>> {
         self.slab.get(*registry.by_serial.get(&serial)?).clone()
     }
 
@@ -279,15 +359,15 @@ impl Groups {
     pub(super) fn remove(&self, peer: &PeerId, context: Option<&[u8]>, now_ms: UnixMs) -> Vec<u64> {
         let mut registry = self.registry.lock();
         let first = (peer.clone(), Arc::from(context.unwrap_or_default()), 0);
-        let ids: Vec<u32> = registry
+        let serials: Vec<u64> = registry
             .by_provider
             .range(first..)
             .take_while(|(of, under, _)| of == peer && context.is_none_or(|want| **under == *want))
-            .map(|(_, _, id)| *id)
+            .map(|(_, _, serial)| *serial)
             .collect();
         let mut removed = Vec::new();
-        for id in ids {
-            let Some(group) = self.slab.get(id).clone() else { continue };
+        for serial in serials {
+            let Some(group) = self.with_serial_in(&registry, serial) else { continue };
             if group.is_live(now_ms) {
                 removed.push(group.serial);
             }
@@ -338,16 +418,17 @@ impl Groups {
         registry: &mut Registry,
         spec: &GroupSpec,
         serial: u64,
-        now_ms: UnixMs,
+        touched_at_ms: UnixMs,
     ) -> Result<Arc<Group>, IndexError> {
         let id = registry.ids.take().ok_or(IndexError::Full { what: "groups" })?;
         let group = Arc::new(Group {
             id,
             serial,
-            record: registry.share_record(&spec.record),
+            first: registry.share_record(&spec.record),
+            changed: OnceLock::new(),
             context: spec.context.clone(),
             expires_at_ms: spec.expires_at_ms.unwrap_or(NEVER),
-            touched_at_ms: AtomicU64::new(now_ms),
+            touched_at_ms: AtomicU64::new(touched_at_ms),
             died_at_ms: AtomicU64::new(NEVER),
             refs: AtomicU64::new(1),
         });
@@ -359,15 +440,29 @@ impl Groups {
         if group.expires_at_ms != NEVER {
             registry.by_expiry.insert((group.expires_at_ms, id));
         }
-        let hash = self.hash_of(&group);
-        match registry.by_spec.find_mut(hash, |other| other.says_the_same_as(&group)) {
-            Some(other) if other.serial > serial => {}
+        self.let_find(registry, &group);
+        Ok(group)
+    }
+
+    /// Lets its specification find a group, if it is the newest.
+    fn let_find(&self, registry: &mut Registry, group: &Arc<Group>) {
+        let hash = self.hash_of(group);
+        match registry.by_spec.find_mut(hash, |other| other.says_the_same_as(group)) {
+            Some(other) if other.serial > group.serial => {}
             Some(other) => *other = group.clone(),
             None => {
                 registry.by_spec.insert_unique(hash, group.clone(), |group| self.hash_of(group));
             }
         }
-        Ok(group)
+    }
+
+    /// Lets a specification no longer find a group.
+    fn let_go(&self, registry: &mut Registry, group: &Arc<Group>) {
+        let hash = self.hash_of(group);
+        let found = registry.by_spec.find_entry(hash, |other| Arc::ptr_eq(other, group));
+        if let Ok(entry) = found {
+            entry.remove();
+        }
     }
 
     /// Takes a group out of everything by which announcements and removals find it.
@@ -375,18 +470,18 @@ impl Groups {
         if registry.by_serial.remove(&group.serial).is_none() {
             return;
         }
-        let found =
-            registry.by_spec.find_entry(self.hash_of(group), |other| Arc::ptr_eq(other, group));
-        if let Ok(entry) = found {
-            entry.remove();
-        }
+        self.let_go(registry, group);
         group.died_at_ms.store(at_ms, Memory::Release);
         if at_ms < group.expires_at_ms {
             registry.ended.push(group.serial);
         }
         registry.remove_provider(group);
         registry.by_expiry.remove(&(group.expires_at_ms, group.id));
-        registry.unshare_record(&group.record);
+        registry.forget_changes(group, at_ms);
+        registry.unshare_record(&group.first);
+        if let Some(changed) = group.changed.get() {
+            registry.unshare_record(&changed.load());
+        }
     }
 
     /// Frees a group if nothing refers to it.
@@ -405,7 +500,7 @@ impl Groups {
     }
 
     fn hash_of(&self, group: &Group) -> u64 {
-        self.hash(&group.context, &group.record, group.expires_at_ms)
+        self.hash(&group.context, &group.record(), group.expires_at_ms)
     }
 
     fn hash(&self, context: &[u8], record: &ReadyRecord, expires_at_ms: UnixMs) -> u64 {
@@ -415,20 +510,23 @@ impl Groups {
 
 impl Registry {
     fn add_provider(&mut self, group: &Group) {
-        let Some(peer) = group.record.peer() else { return };
-        self.providers += u64::from(!self.has_provider(peer));
-        self.by_provider.insert((peer.clone(), group.context.clone(), group.id));
+        let Some(peer) = group.peer() else { return };
+        self.providers += u64::from(self.oldest_of(peer).is_none());
+        self.by_provider.insert((peer.clone(), group.context.clone(), group.serial));
+        self.by_age.insert((peer.clone(), group.serial));
     }
 
     fn remove_provider(&mut self, group: &Group) {
-        let Some(peer) = group.record.peer() else { return };
-        self.by_provider.remove(&(peer.clone(), group.context.clone(), group.id));
-        self.providers -= u64::from(!self.has_provider(peer));
+        let Some(peer) = group.peer() else { return };
+        self.by_provider.remove(&(peer.clone(), group.context.clone(), group.serial));
+        self.by_age.remove(&(peer.clone(), group.serial));
+        self.providers -= u64::from(self.oldest_of(peer).is_none());
     }
 
-    fn has_provider(&self, peer: &PeerId) -> bool {
-        let first = (peer.clone(), Arc::default(), 0);
-        self.by_provider.range(first..).next().is_some_and(|(of, _, _)| of == peer)
+    /// The serial of the oldest group of a provider that lives.
+    fn oldest_of(&self, peer: &PeerId) -> Option<u64> {
+        let of_peer = (peer.clone(), 0)..=(peer.clone(), u64::MAX);
+        self.by_age.range(of_peer).next().map(|(_, serial)| *serial)
     }
 
     /// The record with the same digest that other groups have already, or this one.

@@ -139,8 +139,8 @@ impl Lineages {
         }
     }
 
-    /// Unites the records of the newest that live; notes when one of them last changed the answer.
-    pub(super) fn join(&self, now_ms: UnixMs, changed_at_ms: &mut UnixMs) -> Join {
+    /// Unites the records of the newest that live, which are one unless records changed; notes when one of them last changed the answer.
+    pub(super) fn join(&self, now_ms: UnixMs, changed_at_ms: &mut UnixMs) -> Join<1> {
         let mut join = Join::default();
         match self {
             Self::None => {}
@@ -169,12 +169,12 @@ impl Lineages {
     pub(super) fn has_addrs(&self) -> bool {
         match self {
             Self::None => false,
-            Self::One(one) => one.record.has_addrs(),
+            Self::One(one) => one.record().has_addrs(),
             Self::Many(groups) => {
                 let mut last: Option<&Arc<[u8]>> = None;
                 groups.iter().take(JOINED_MAX).any(|((context, _), group)| {
                     let is_newest = last.replace(context) != Some(context);
-                    is_newest && group.record.has_addrs()
+                    is_newest && group.record().has_addrs()
                 })
             }
         }

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLockWriteGuard};
 
 use super::fingerprint::{Fingerprint, SHARD_BITS};
-use super::group::{Group, GroupSpec};
+use super::group::{Group, GroupSpec, Statement};
 use super::{Index, IndexError, Reference, shift};
 use crate::clock::UnixMs;
+use crate::types::{PeerId, ReadyRecord};
 
 /// As many keys of a shard are collected at least: 1M in all, 16 MB.
 const COLLECTED_MIN: usize = 1 << 20 >> SHARD_BITS;
@@ -72,9 +73,20 @@ impl Restore<'_> {
     ///
     /// [`IndexError::Full`].
     pub fn group(&self, spec: &GroupSpec, serial: u64) -> Result<RestoredGroup, IndexError> {
-        let group = self.index.groups.intern_anew(spec, Some(serial), self.now_ms)?;
+        let group = self.index.groups.restore(spec, serial, self.now_ms)?;
         self.groups.lock().push(group.clone());
         Ok(RestoredGroup(group))
+    }
+
+    /// Gives a provider's groups the addresses that it stated, once all groups are made; changes come
+    /// in the order of their stamps. One that counts for no group is forgotten.
+    pub fn statement(&self, peer: &PeerId, statement: Statement) {
+        self.index.groups.restate(peer, statement, self.now_ms);
+    }
+
+    /// Gives the groups of a context another record, once all groups are made.
+    pub fn record(&self, context: &Arc<[u8]>, stamp: u64, record: &Arc<ReadyRecord>) {
+        self.index.groups.set_record(context, stamp, record, self.now_ms);
     }
 
     /// Lets keys, by the bytes of their multihashes, have a group. Returns how many there were.

@@ -126,14 +126,14 @@ fn a_number_used_again_revives_nothing() {
         index.remove(&peer(round + 1), None, 7);
     }
     index.sweep_all(8);
-    let id = index.groups.intern(&spec(0, b"", &[]), 9).unwrap().0.id;
+    let id = index.groups.intern(&spec(0, b"", &[])).unwrap().0.id;
     assert!(id < 3, "no more than three were in use at once: {id}");
 }
 
 #[test]
 fn a_number_in_use_by_an_announcement_under_way_is_not_used_again() {
     let index = Index::new();
-    let (group, _) = index.groups.intern(&spec(1, b"", &[]), 1).unwrap();
+    let (group, _) = index.groups.intern(&spec(1, b"", &[])).unwrap();
     index.remove(&peer(1), None, 2);
     index.sweep(3);
     assert_eq!(index.stats().groups, 1);

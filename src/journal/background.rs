@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::compaction::{Choice, IsHeld, choose, rewrite};
+use super::compaction::{Choice, IsHeld, IsNeeded, Uses, choose, rewrite};
 use super::estimate::{estimate_superseded, is_due};
 use super::pace::{Pace, Stop};
 use super::queue::Roller;
@@ -30,17 +30,17 @@ pub(super) struct Compactor {
 
 impl Compactor {
     /// Rewrites some segments, if that is worth it; says whether it did.
-    pub(super) fn step(&self, is_held: &IsHeld, pace: &mut Pace<'_>) -> Result<bool, JournalError> {
+    pub(super) fn step(&self, uses: Uses<'_>, pace: &mut Pace<'_>) -> Result<bool, JournalError> {
         let shared = &self.shared;
         let _one_at_a_time = shared.compaction.lock();
-        self.estimate(is_held);
+        self.estimate(uses);
         let mut choice = self.choose();
         if choice == Choice::Roll {
             self.roller.roll()?;
             choice = self.choose();
         }
         let Choice::Rewrite(ids) = choice else { return Ok(false) };
-        let result = rewrite(shared, &ids, is_held, pace);
+        let result = rewrite(shared, &ids, uses, pace);
         *shared.compaction_error.lock() = result.as_ref().err().cloned();
         match result? {
             ControlFlow::Continue(()) => {
@@ -57,14 +57,14 @@ impl Compactor {
         choose(&ledger, self.shared.segment_bytes, self.garbage_bytes_min)
     }
 
-    fn estimate(&self, is_held: &IsHeld) {
+    fn estimate(&self, uses: Uses<'_>) {
         let appended = self.shared.counters.bytes_appended.load(Ordering::Relaxed);
         let estimated_at = &self.shared.counters.estimated_at_bytes;
         let bytes = self.shared.ledger.lock().totals().bytes;
         let last = estimated_at.load(Ordering::Relaxed);
         // The first time, nothing is known of what was appended by earlier processes.
         if last == u64::MAX || is_due(bytes, appended - last) {
-            estimate_superseded(&self.shared, is_held);
+            estimate_superseded(&self.shared, uses);
             estimated_at.store(appended, Ordering::Relaxed);
         }
     }
@@ -72,7 +72,7 @@ impl Compactor {
     /// Starts the thread.
     pub(super) fn spawn(
         self,
-        is_held: Box<IsHeld>,
+        (is_held, is_needed): (Box<IsHeld>, Box<IsNeeded>),
         stop: Stop,
         bytes_per_second: u64,
     ) -> Result<JoinHandle<()>, JournalError> {
@@ -81,7 +81,8 @@ impl Compactor {
             let mut idle = IDLE;
             while !stop.wait(idle) {
                 let mut pace = Pace::limited(&stop, bytes_per_second);
-                idle = match self.step(&is_held, &mut pace) {
+                let uses = Uses { is_held: &*is_held, is_needed: &*is_needed };
+                idle = match self.step(uses, &mut pace) {
                     Ok(true) => Duration::ZERO,
                     Ok(false) => IDLE,
                     Err(_) => AFTER_FAILURE,

@@ -1,5 +1,5 @@
-//! What the blocks of a segment say: a group's definition, keys of one group, a group's end, and the
-//! seal of a segment.
+//! What the blocks of a segment say: a group's definition, keys of one group, a group's end, a change
+//! of many groups (`change`), and the seal of a segment.
 //!
 //! ```text
 //! 1 definition   serial u64 | expiry u64 (ms since 1970, all ones: never) | context length u32
@@ -8,6 +8,7 @@
 //!                | prefix: hash code and digest length, as a multihash begins | digests
 //! 3 end          serial u64
 //! 4 seal         offset u64 of the frame that holds it
+//! 5, 6           changes
 //! ```
 //!
 //! Keys with another hash code or digest length go to another block. A block of empty digests holds
@@ -16,9 +17,8 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::format::{
-    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, RawBlock, take, take_u16, take_u32, take_u64,
-};
+use super::change::{AddrsChange, Change, RecordChange};
+use super::format::{BLOCK_HEADER_BYTES, RawBlock, take, take_u16, take_u32, take_u64};
 use crate::clock::UnixMs;
 use crate::types::DIGEST_BYTES_MAX;
 
@@ -26,6 +26,8 @@ pub(super) const KIND_DEFINITION: u8 = 1;
 pub(super) const KIND_KEYS: u8 = 2;
 pub(super) const KIND_END: u8 = 3;
 pub(super) const KIND_SEAL: u8 = 4;
+pub(super) const KIND_ADDRS: u8 = 5;
+pub(super) const KIND_RECORD: u8 = 6;
 
 /// What a block with a group's end takes.
 pub(super) const END_BLOCK_BYTES: u64 = 24;
@@ -53,11 +55,6 @@ impl GroupDefinition {
     /// The bytes of the definition's payload.
     pub(super) fn payload_bytes(&self) -> usize {
         24 + self.context.len() + self.record_json.len()
-    }
-
-    /// Whether a block can hold it.
-    pub(super) fn fits(&self) -> bool {
-        self.payload_bytes() <= BLOCK_PAYLOAD_BYTES_MAX
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -94,6 +91,7 @@ pub(super) enum Block<'a> {
     Definition(GroupDefinition),
     Keys(StoredKeys<'a>),
     End(u64),
+    Change(Change),
     Seal(u64),
 }
 
@@ -101,13 +99,18 @@ impl<'a> Block<'a> {
     pub(super) fn decode(raw: &RawBlock<'a>) -> Result<Self, &'static str> {
         let number = || take::<8>(&mut { raw.payload }).filter(|_| raw.payload.len() == 8);
         let number = || number().map(u64::from_le_bytes);
-        let block = match raw.kind {
-            KIND_DEFINITION => GroupDefinition::decode(raw.payload).map(Self::Definition),
-            KIND_KEYS => StoredKeys::decode(raw.payload).map(Self::Keys),
-            KIND_END => number().map(Self::End),
-            KIND_SEAL => number().map(Self::Seal),
-            _ => return Err("the block is of a kind that this version does not know"),
-        };
+        let block =
+            match raw.kind {
+                KIND_DEFINITION => GroupDefinition::decode(raw.payload).map(Self::Definition),
+                KIND_KEYS => StoredKeys::decode(raw.payload).map(Self::Keys),
+                KIND_END => number().map(Self::End),
+                KIND_SEAL => number().map(Self::Seal),
+                KIND_ADDRS => AddrsChange::decode(raw.payload)
+                    .map(|change| Self::Change(Change::Addrs(change))),
+                KIND_RECORD => RecordChange::decode(raw.payload)
+                    .map(|change| Self::Change(Change::Record(change))),
+                _ => return Err("the block is of a kind that this version does not know"),
+            };
         block.ok_or("the block's checksum matches, but its content makes no sense")
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! - What the ledger says about a group when its block is planned stays true: groups only die.
 //! - The ledger is locked for a moment at a time, never while a file is read or written.
+//! - A change is dropped if a newer one of its kind for the same groups is durable, or if it counts for
+//!   no group. One that is durable and not seen by lookups yet counts.
 //! - A key is dropped as superseded only if lookups see all that is durable in its segment:
 //!   otherwise one that was just appended would look like one that was superseded.
 
@@ -19,7 +21,7 @@ use std::sync::atomic::Ordering;
 
 use super::block::{Block, KIND_DEFINITION, KIND_END, KIND_KEYS, KeysEncoder, KeysPayload};
 use super::format::SegmentHeader;
-use super::ledger::{Account, AccountState, Ledger, Moved, SegmentId, Standing};
+use super::ledger::{Account, AccountState, Ledger, Moved, MovedChange, SegmentId, Standing};
 use super::output::Output;
 use super::pace::Pace;
 use super::segment::{Segment, walk};
@@ -27,6 +29,16 @@ use super::{JournalError, Shared};
 
 /// Tells whether a group still has a key, by serial and multihash.
 pub type IsHeld = dyn Fn(u64, &[u8]) -> bool + Send + Sync;
+
+/// Tells whether a change counts for some group, by its stamp.
+pub type IsNeeded = dyn Fn(u64) -> bool + Send + Sync;
+
+/// What compaction asks the index.
+#[derive(Clone, Copy)]
+pub(super) struct Uses<'a> {
+    pub(super) is_held: &'a IsHeld,
+    pub(super) is_needed: &'a IsNeeded,
+}
 
 /// Compaction begins when more than this share of all bytes, in percent, is garbage. A journal that
 /// settled has less than this and what its active segment took in since.
@@ -105,7 +117,14 @@ fn small_run(accounts: &[(SegmentId, &Account)], segment_bytes: u64) -> Option<V
     Some(run.iter().take(SMALL_NEIGHBOURS).map(|(id, _)| *id).collect())
 }
 
-/// A block that is to be kept.
+/// A change that may be kept.
+struct ChangePiece {
+    moved: MovedChange,
+    source: usize,
+    offset: u64,
+}
+
+/// A block of a group that is to be kept.
 struct Piece {
     serial: u64,
     kind: u8,
@@ -117,6 +136,8 @@ struct Piece {
 #[derive(Default)]
 struct Plan {
     pieces: Vec<Piece>,
+    /// The changes that no newer one superseded.
+    changes: Vec<ChangePiece>,
     moved: BTreeMap<u64, Moved>,
     /// Bytes that are garbage, but must stay.
     stubborn: u64,
@@ -126,7 +147,7 @@ struct Plan {
 pub(super) fn rewrite(
     shared: &Shared,
     ids: &[SegmentId],
-    is_held: &IsHeld,
+    uses: Uses<'_>,
     pace: &mut Pace<'_>,
 ) -> Result<ControlFlow<()>, JournalError> {
     let sources = shared.sources(ids);
@@ -135,7 +156,7 @@ pub(super) fn rewrite(
     };
     let header = merged_header(shared, &sources);
     let mut output = Output::create(&*shared.disk, &shared.directory, header)?;
-    let written = plan.write(&sources, is_held, &mut output, pace);
+    let written = plan.write_all(&sources, uses, &mut output, pace);
     let samples = std::mem::take(&mut output.samples);
     if !matches!(written, Ok(ControlFlow::Continue(()))) {
         output.discard();
@@ -221,6 +242,14 @@ impl Plan {
             Block::Definition(definition) => (definition.serial, KIND_DEFINITION),
             Block::Keys(keys) => (keys.serial, KIND_KEYS),
             Block::End(serial) => (*serial, KIND_END),
+            Block::Change(change) => {
+                let (key, stamp) = (change.key(), change.stamp());
+                if ledger.is_newest_change(&key, stamp) {
+                    let moved = MovedChange { key, stamp, to: None };
+                    self.changes.push(ChangePiece { moved, source, offset });
+                }
+                return;
+            }
             Block::Seal(_) => return,
         };
         let moved = self.moved.entry(serial).or_default();
@@ -239,7 +268,7 @@ impl Plan {
                 moved.has_end = is_first && standing == Standing::Ended(true) || moved.has_end;
                 is_first && moved.has_end
             }
-            Block::Seal(_) => false,
+            Block::Change(_) | Block::Seal(_) => false,
         };
         if is_kept {
             self.pieces.push(Piece { serial, kind, source, offset });
@@ -247,15 +276,40 @@ impl Plan {
         }
     }
 
-    /// Writes the pieces, keys of one group joined.
-    fn write(
+    fn write_all(
         &mut self,
         sources: &[(Arc<Segment>, u64)],
-        is_held: &IsHeld,
+        uses: Uses<'_>,
         output: &mut Output<'_>,
         pace: &mut Pace<'_>,
     ) -> Result<ControlFlow<()>, JournalError> {
+        // Looked at before the index is asked: what is seen by then, the index knows.
         let unseen: Vec<bool> = sources.iter().map(|(segment, _)| segment.has_unseen()).collect();
+        let mut memory = Vec::new();
+        for piece in &mut self.changes {
+            let is_seen = unseen.get(piece.source) == Some(&false);
+            let Some((segment, _)) = sources.get(piece.source) else { continue };
+            if is_seen && !(uses.is_needed)(piece.moved.stamp) {
+                continue;
+            }
+            let raw = segment.read_block_at(piece.offset, &mut memory)?;
+            let (offset, bytes) = output.put(raw.kind, raw.payload)?;
+            piece.moved.to = Some((offset, bytes));
+            if pace.spend(raw.bytes + bytes).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        self.write_groups(sources, (&unseen, uses.is_held), output, pace)
+    }
+
+    /// Writes the pieces, keys of one group joined.
+    fn write_groups(
+        &mut self,
+        sources: &[(Arc<Segment>, u64)],
+        (unseen, is_held): (&[bool], &IsHeld),
+        output: &mut Output<'_>,
+        pace: &mut Pace<'_>,
+    ) -> Result<ControlFlow<()>, JournalError> {
         let mut memory = Vec::new();
         let mut expanded = Vec::new();
         for group in self.pieces.chunk_by(|one, next| one.serial == next.serial) {
@@ -282,7 +336,9 @@ impl Plan {
                         moved.bytes += bytes;
                         bytes
                     }
-                    Ok(Block::End(_) | Block::Seal(_)) => output.put(raw.kind, raw.payload)?.1,
+                    Ok(Block::End(_) | Block::Change(_) | Block::Seal(_)) => {
+                        output.put(raw.kind, raw.payload)?.1
+                    }
                     Err(what) => return Err(segment.corrupt(piece.offset, what)),
                 };
                 if pace.spend(raw.bytes + written).is_break() {
@@ -336,6 +392,10 @@ fn install(
         for (serial, moved) in moved.by_ref().take(RELOCATED_AT_ONCE) {
             ledger.relocate(serial, from, to, &moved);
         }
+    }
+    for changes in plan.changes.chunks(RELOCATED_AT_ONCE) {
+        let mut ledger = shared.ledger.lock();
+        changes.iter().for_each(|change| ledger.relocate_change(to, &change.moved));
     }
     let mut ledger = shared.ledger.lock();
     if let Some(account) = ledger.account_mut(to) {

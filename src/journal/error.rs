@@ -62,10 +62,22 @@ pub enum JournalError {
         /// The process that holds it, if it can be read.
         process: Option<u32>,
     },
-    /// A definition is larger than a block may be.
-    #[error("a group's context and record take {bytes} bytes, at most {bytes_max} are kept")]
+    /// A definition or a change is larger than a block may be.
+    #[error(
+        "a group's context and record, or a provider's addresses, take {bytes} bytes, at most {bytes_max} are kept"
+    )]
     TooLarge {
         /// What they take.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// An append that is to be written whole or not at all does not fit into one frame.
+    #[error(
+        "{bytes} bytes are too many to be written whole or not at all, at most {bytes_max} are"
+    )]
+    NotWhole {
+        /// What the append takes.
         bytes: usize,
         /// What is allowed.
         bytes_max: usize,

@@ -1,9 +1,9 @@
-//! How many keys of a segment other groups superseded.
+//! How many keys of a segment other groups superseded, and which changes count for no group.
 //!
 //! The journal does not see when one group takes a key from another; the index does. So some blocks
 //! of every segment are looked at, some keys of each, and the index is asked whether their group
 //! still has them. What is read is not verified: a wrong estimate costs a compaction too many or too
-//! few, and nothing else depends on it.
+//! few, and nothing else depends on it. Changes are few beside keys; the index is asked about each.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::Shared;
 use super::block::peek_keys;
-use super::compaction::IsHeld;
+use super::compaction::{IsHeld, Uses};
 use super::format::BLOCK_HEADER_BYTES;
 use super::ledger::{AccountState, SegmentId};
 use super::segment::Segment;
@@ -31,7 +31,7 @@ pub(super) fn is_due(bytes: u64, appended_since: u64) -> bool {
 }
 
 /// Estimates the superseded bytes of every segment that is no longer appended to.
-pub(super) fn estimate_superseded(shared: &Shared, is_held: &IsHeld) {
+pub(super) fn estimate_superseded(shared: &Shared, uses: Uses<'_>) {
     type Sampled = (SegmentId, Arc<Segment>, Vec<u32>);
     let (sampled, live): (Vec<Sampled>, HashMap<u64, _>) = {
         let ledger = shared.ledger.lock();
@@ -39,19 +39,39 @@ pub(super) fn estimate_superseded(shared: &Shared, is_held: &IsHeld) {
         let sampled = finished.map(|(id, it)| (id, Arc::clone(&it.segment), it.samples.clone()));
         (sampled.collect(), ledger.live_definitions())
     };
+    let mut unneeded = unneeded_changes(shared, uses);
     for (id, segment, offsets) in sampled {
         if segment.has_unseen() {
             continue;
         }
         let mut counts = Counts::default();
         for offset in offsets {
-            counts.look(&segment, u64::from(offset), |serial| live.contains_key(&serial), is_held);
+            counts.look(
+                &segment,
+                u64::from(offset),
+                |serial| live.contains_key(&serial),
+                uses.is_held,
+            );
         }
         if let Some(account) = shared.ledger.lock().account_mut(id) {
             let live_bytes = account.length.saturating_sub(account.garbage);
-            account.superseded = (counts.share() * live_bytes as f64) as u64;
+            let unneeded = unneeded.remove(&id).unwrap_or(0);
+            let keys = (counts.share() * live_bytes.saturating_sub(unneeded) as f64) as u64;
+            account.superseded = keys + unneeded;
         }
     }
+}
+
+/// The bytes of changes that count for no group, by segment.
+fn unneeded_changes(shared: &Shared, uses: Uses<'_>) -> HashMap<SegmentId, u64> {
+    let changes = shared.ledger.lock().change_bytes();
+    let mut unneeded = HashMap::new();
+    for (segment, stamp, bytes) in changes {
+        if !(uses.is_needed)(stamp) {
+            *unneeded.entry(segment).or_default() += bytes;
+        }
+    }
+    unneeded
 }
 
 /// Keys of live groups that were looked at, each weighed with the size of its block.

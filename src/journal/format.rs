@@ -26,7 +26,10 @@ use rand::random;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The version that is written. `docs/journal-format.md` has the history.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
+
+/// The first version that is read.
+const VERSION_MIN: u32 = 1;
 
 /// Bytes of a segment's header.
 pub(super) const HEADER_BYTES: usize = 64;
@@ -41,6 +44,9 @@ pub(super) const BLOCK_PAYLOAD_BYTES_MAX: usize = 4 << 20;
 /// The longest sum of blocks of a frame: a frame is closed before it grows past
 /// [`FRAME_BYTES_FULL`], unless its last block takes it there.
 pub(super) const FRAME_BLOCKS_BYTES_MAX: usize = FRAME_BYTES_FULL + 2 * BLOCK_PAYLOAD_BYTES_MAX;
+/// The most that an append may take that has to stand in one frame: with what the frame holds already
+/// it is no longer than a frame may be.
+pub(super) const WHOLE_BYTES_MAX: usize = FRAME_BLOCKS_BYTES_MAX - FRAME_BYTES_FULL;
 /// A frame with this many bytes of blocks takes no more: at 1 GB/s it takes 4 ms to write, so that
 /// those who wait for it wait for little but the sync.
 pub(super) const FRAME_BYTES_FULL: usize = 4 << 20;
@@ -131,7 +137,7 @@ impl SegmentHeader {
             return Some(Err(HeaderError::Damaged("the file does not begin as a segment")));
         }
         let version = take_u32(fields)?;
-        if version != VERSION {
+        if !(VERSION_MIN..=VERSION).contains(&version) {
             return Some(Err(HeaderError::Version(version)));
         }
         let (generation, first, last) = (take_u32(fields)?, take_u32(fields)?, take_u32(fields)?);

@@ -25,6 +25,8 @@ pub struct SegmentSummary {
     pub keys: u64,
     /// Ends of groups.
     pub ends: u64,
+    /// Changes of many groups.
+    pub changes: u64,
     /// Whether it ends with a seal.
     pub is_sealed: bool,
 }
@@ -54,6 +56,7 @@ pub fn inspect_segment(bytes: &[u8]) -> Result<SegmentSummary, JournalError> {
                 summary.keys += keys.expand(&mut memory).iter().len() as u64;
             }
             Block::End(_) => summary.ends += 1,
+            Block::Change(_) => summary.changes += 1,
             Block::Seal(_) => {}
         }
         Ok(ControlFlow::Continue(()))
@@ -129,7 +132,16 @@ mod tests {
         };
         assert!(inspect_segment(&segment_of(&[(2, &keys(2, 2, 1, b"\x00\x01ab"))])).is_ok());
         assert!(inspect_segment(&segment_of(&[(1, &definition(1, 2, b"c{}"))])).is_ok());
-        let cases: [(u8, Vec<u8>); 14] = [
+        let change = |lengths: [u32; 3], rest: &[u8]| {
+            let lengths = lengths.map(u32::to_le_bytes).concat();
+            [&serial[..], &lengths, rest].concat()
+        };
+        assert!(inspect_segment(&segment_of(&[(6, &change([1, 1, 2], b"pc{}"))])).is_ok());
+        let cases: [(u8, Vec<u8>); 18] = [
+            (7, serial.to_vec()),
+            (6, change([1, 1, 3], b"pc{}")),
+            (6, change([1, u32::MAX, 2], b"pc{}")),
+            (5, change([0, 0, u32::MAX], b"")),
             (0, Vec::new()),
             (5, serial.to_vec()),
             (3, Vec::new()),
@@ -155,7 +167,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(
             blocks in proptest::collection::vec(
-                (0..6_u8, proptest::collection::vec(any::<u8>(), 0..80)), 0..6),
+                (0..8_u8, proptest::collection::vec(any::<u8>(), 0..80)), 0..6),
             cut in any::<prop::sample::Index>(),
         ) {
             let blocks: Vec<_> = blocks.iter().map(|(kind, it)| (*kind, it.as_slice())).collect();

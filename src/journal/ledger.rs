@@ -6,6 +6,8 @@
 //! - A group's definition stands in a segment before or with its first keys, and stays as long as
 //!   any segment holds keys of it, unless its end stands in a segment.
 //! - A group's end stays as long as any segment holds blocks of it.
+//! - A change is entered only when it is durable, and then the older ones of its kind for the same
+//!   groups are garbage.
 //! - A group is marked as ended only when its end is durable: whoever drops its keys relies on that.
 //! - Keys are counted as held before they are written, and taken back if writing fails, so that
 //!   nobody drops the definition from under keys that are on their way.
@@ -18,6 +20,7 @@ use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::block::END_BLOCK_BYTES;
+use super::change::ChangeKey;
 use super::segment::Segment;
 use crate::clock::UnixMs;
 
@@ -79,14 +82,24 @@ pub(super) enum Standing {
     Ended(bool),
 }
 
+/// The newest change of its kind for the same groups.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    stamp: u64,
+    place: Place,
+    bytes: u64,
+}
+
 /// One segment's account.
 pub(super) struct Account {
     pub(super) segment: Arc<Segment>,
     /// The length that counts, in bytes: durable and whole.
     pub(super) length: u64,
-    /// Bytes of groups that ended or expired, and of ends that are no longer needed.
+    /// Bytes of groups that ended or expired, of ends that are no longer needed, and of changes that
+    /// newer ones superseded.
     pub(super) garbage: u64,
-    /// Bytes of keys that other groups superseded, as last estimated.
+    /// Bytes of keys that other groups superseded and of changes that count for no group, as last
+    /// estimated.
     pub(super) superseded: u64,
     /// The garbage that the last compaction could not drop.
     pub(super) stubborn: u64,
@@ -154,6 +167,7 @@ pub(super) struct Totals {
 pub(super) struct Ledger {
     accounts: BTreeMap<SegmentId, Account>,
     groups: HashMap<u64, Group>,
+    changes: HashMap<ChangeKey, Newest>,
     expiries: BinaryHeap<Reverse<(UnixMs, u64)>>,
     ended: HashSet<u64>,
     ended_order: VecDeque<u64>,
@@ -471,6 +485,66 @@ impl Ledger {
                     self.add_garbage(end, END_BLOCK_BYTES);
                 }
             }
+        }
+    }
+}
+
+/// What became of a change that a compaction found in its sources.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MovedChange {
+    pub(super) key: ChangeKey,
+    pub(super) stamp: u64,
+    /// Its offset and bytes in the new segment, if it was kept.
+    pub(super) to: Option<(u32, u64)>,
+}
+
+impl Ledger {
+    /// Enters a change that is durable.
+    pub(super) fn change(&mut self, key: ChangeKey, stamp: u64, place: Place, bytes: u64) {
+        self.see_serials_below(stamp.saturating_add(1));
+        let new = Newest { stamp, place, bytes };
+        match self.changes.get_mut(&key) {
+            Some(known) if known.stamp >= stamp => self.add_garbage(place.segment, bytes),
+            Some(known) => {
+                let old = std::mem::replace(known, new);
+                self.add_garbage(old.place.segment, old.bytes);
+            }
+            None => {
+                self.changes.insert(key, new);
+            }
+        }
+    }
+
+    /// Whether no newer change is known of the same kind for the same groups, and this one is.
+    pub(super) fn is_newest_change(&self, key: &ChangeKey, stamp: u64) -> bool {
+        self.changes.get(key).is_some_and(|newest| newest.stamp == stamp)
+    }
+
+    /// Where the newest changes are.
+    pub(super) fn newest_changes(&self) -> HashMap<ChangeKey, Place> {
+        self.changes.iter().map(|(key, newest)| (*key, newest.place)).collect()
+    }
+
+    /// The newest changes: segment, stamp and bytes.
+    pub(super) fn change_bytes(&self) -> Vec<(SegmentId, u64, u64)> {
+        let changes = self.changes.values();
+        changes.map(|newest| (newest.place.segment, newest.stamp, newest.bytes)).collect()
+    }
+
+    /// Moves a change that was in the sources of a compaction.
+    pub(super) fn relocate_change(&mut self, to: SegmentId, it: &MovedChange) {
+        let newest = self.changes.get_mut(&it.key).filter(|newest| newest.stamp == it.stamp);
+        match (newest, it.to) {
+            (Some(newest), Some((offset, bytes))) => {
+                newest.place = Place { segment: to, offset };
+                newest.bytes = bytes;
+            }
+            (Some(_), None) => {
+                self.changes.remove(&it.key);
+            }
+            // Superseded meanwhile.
+            (None, Some((_, bytes))) => self.add_garbage(to, bytes),
+            (None, None) => {}
         }
     }
 }

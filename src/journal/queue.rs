@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::block::{KeysEncoder, KeysPayload};
-use super::format::BLOCK_PAYLOAD_BYTES_MAX;
+use super::format::{BLOCK_PAYLOAD_BYTES_MAX, WHOLE_BYTES_MAX};
 use super::segment::Receipt;
-use super::writer::{Command, Part, Request};
+use super::writer::{Command, Part, Request, Wholeness};
 use super::{Entry, JournalError};
 
 pub(super) struct Queue {
@@ -41,17 +41,21 @@ impl Queue {
     pub(super) fn append(
         &self,
         entries: Vec<Entry>,
+        wholeness: Wholeness,
     ) -> impl Future<Output = Result<Receipt, JournalError>> + Send + 'static {
         let (sender, room, bytes_max) =
             (self.sender.clone(), Arc::clone(&self.room), self.bytes_max);
         async move {
             let parts = encode_all(entries)?;
             let bytes: usize = parts.iter().map(Part::bytes).sum();
+            if wholeness == Wholeness::OneFrame && bytes > WHOLE_BYTES_MAX {
+                return Err(JournalError::NotWhole { bytes, bytes_max: WHOLE_BYTES_MAX });
+            }
             let share = u32::try_from(bytes.min(bytes_max)).unwrap_or(u32::MAX);
             let share = room.acquire_many_owned(share).await;
             let share = share.map_err(|_| JournalError::Closed)?;
             let (done, answer) = oneshot::channel();
-            let request = Command::Append(Request { parts, done, share });
+            let request = Command::Append(Request { parts, wholeness, done, share });
             sender.send(request).map_err(|_| JournalError::Closed)?;
             answer.await.map_err(|_| JournalError::Closed)?
         }
@@ -71,16 +75,23 @@ impl Roller {
     }
 }
 
+fn check_block(bytes: usize) -> Result<(), JournalError> {
+    let bytes_max = BLOCK_PAYLOAD_BYTES_MAX;
+    if bytes > bytes_max { Err(JournalError::TooLarge { bytes, bytes_max }) } else { Ok(()) }
+}
+
 fn encode_all(entries: Vec<Entry>) -> Result<Vec<Part>, JournalError> {
     let mut parts = Vec::with_capacity(entries.len());
     for entry in entries {
         match entry {
             Entry::End { serial } => parts.push(Part::End { serial }),
+            Entry::Change(change) => {
+                check_block(change.payload_bytes())?;
+                let (kind, key, stamp) = (change.kind(), change.key(), change.stamp());
+                parts.push(Part::Change { kind, key, stamp, payload: change.encode() });
+            }
             Entry::Keys { group, keys } => {
-                if !group.fits() {
-                    let (bytes, bytes_max) = (group.payload_bytes(), BLOCK_PAYLOAD_BYTES_MAX);
-                    return Err(JournalError::TooLarge { bytes, bytes_max });
-                }
+                check_block(group.payload_bytes())?;
                 let mut encoder = KeysEncoder::new(group.serial);
                 for key in &keys {
                     encoder.push(key.as_bytes(), key.digest().len());

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use super::JournalError;
 use super::block::{Block, GroupDefinition};
+use super::change::Change;
 use super::disk::Disk;
 use super::format::{HEADER_BYTES, Previous, UNFINISHED_SUFFIX, parse_file_name};
 use super::ledger::{AccountState, Ledger, Place};
@@ -60,6 +61,7 @@ pub struct TornTail {
 pub(super) struct Recovered {
     pub(super) ledger: Ledger,
     pub(super) groups: Vec<GroupDefinition>,
+    pub(super) changes: Vec<Change>,
     /// Greater than every generation that was found.
     pub(super) next_generation: u32,
     pub(super) last: Option<(u32, Previous)>,
@@ -83,7 +85,7 @@ pub(super) fn recover(
     if let (Some(segment), Some(content)) = (segments.last(), contents.last()) {
         report.torn_tail = cut_tail(segment, content.length)?;
     }
-    let (ledger, groups) = settle(&segments, contents, now_ms)?;
+    let Settled { ledger, groups, changes } = settle(&segments, contents, now_ms)?;
     let totals = ledger.totals();
     report.segments = segments.len();
     report.bytes = totals.bytes;
@@ -93,7 +95,7 @@ pub(super) fn recover(
         let header = &segment.header;
         (header.last, Previous { first: header.first, generation: header.generation, length })
     });
-    Ok(Recovered { ledger, groups, next_generation, last, report })
+    Ok(Recovered { ledger, groups, changes, next_generation, last, report })
 }
 
 /// Opens the segments that count, in order, and removes what does not.
@@ -204,6 +206,8 @@ struct Content {
     length: u64,
     definitions: Vec<(GroupDefinition, u32)>,
     ends: Vec<u64>,
+    /// Changes, with their offsets and bytes.
+    changes: Vec<(Change, u32, u64)>,
     held: HashMap<u64, Held>,
     /// Places of blocks of keys.
     keys_at: Vec<u64>,
@@ -238,6 +242,7 @@ fn read_segment(segment: &Segment, next: Option<&Segment>) -> Result<Content, Jo
         length: known.unwrap_or(length),
         definitions: Vec::new(),
         ends: Vec::new(),
+        changes: Vec::new(),
         held: HashMap::new(),
         keys_at: Vec::new(),
     };
@@ -272,17 +277,21 @@ impl Content {
         match block {
             Block::Definition(definition) => {
                 hold(definition.serial, bytes, 0);
-                let offset = u32::try_from(offset).expect("checked before the segment is read");
-                self.definitions.push((definition, offset));
+                self.definitions.push((definition, offset_in_segment(offset)));
             }
             Block::Keys(keys) => {
                 hold(keys.serial, bytes, u64::from(keys.count));
                 self.keys_at.push(offset);
             }
             Block::End(serial) => self.ends.push(serial),
+            Block::Change(change) => self.changes.push((change, offset_in_segment(offset), bytes)),
             Block::Seal(_) => {}
         }
     }
+}
+
+fn offset_in_segment(offset: u64) -> u32 {
+    u32::try_from(offset).expect("checked before the segment is read")
 }
 
 fn cut_tail(segment: &Segment, length: u64) -> Result<Option<TornTail>, JournalError> {
@@ -295,13 +304,23 @@ fn cut_tail(segment: &Segment, length: u64) -> Result<Option<TornTail>, JournalE
     Ok(Some(TornTail { path: segment.path.clone(), offset: length, bytes }))
 }
 
-/// Enters all contents into a ledger, and gives the definitions of the groups that are live.
+/// What all segments come to.
+struct Settled {
+    ledger: Ledger,
+    /// The groups that are live.
+    groups: Vec<GroupDefinition>,
+    /// The newest changes.
+    changes: Vec<Change>,
+}
+
+/// Enters all contents into a ledger.
 fn settle(
     segments: &[Arc<Segment>],
     contents: Vec<Content>,
     now_ms: UnixMs,
-) -> Result<(Ledger, Vec<GroupDefinition>), JournalError> {
+) -> Result<Settled, JournalError> {
     let mut ledger = Ledger::default();
+    let mut changes = Vec::new();
     let mut groups = Vec::new();
     let mut rest = Vec::new();
     for (segment, content) in segments.iter().zip(contents) {
@@ -314,6 +333,10 @@ fn settle(
             }
         }
         content.keys_at.iter().for_each(|offset| ledger.sample(id, *offset));
+        for (change, offset, bytes) in content.changes {
+            ledger.change(change.key(), change.stamp(), Place { segment: id, offset }, bytes);
+            changes.push(change);
+        }
         rest.push((segment, id, content.held, content.ends));
     }
     let ended: HashSet<u64> = rest.iter().flat_map(|(_, _, _, ends)| ends).copied().collect();
@@ -335,7 +358,8 @@ fn settle(
     }
     ledger.expire(now_ms);
     groups.retain(|definition| ledger.is_live(definition.serial));
-    Ok((ledger, groups))
+    changes.retain(|change| ledger.is_newest_change(&change.key(), change.stamp()));
+    Ok(Settled { ledger, groups, changes })
 }
 
 /// Runs `work` on every item, on as many threads, and gives the results in order; the first error

@@ -4,8 +4,8 @@
 //! stays beside it as `*.damaged`. Missing segments are replaced by empty ones. If keys are left whose
 //! group's definition is lost, nobody can say whose they are: they are ended.
 //!
-//! A lost block may have been a group's end, so something that was removed may be back; the report
-//! cannot know. Where a file is whole, nothing of it is changed.
+//! A lost block may have been a group's end, so something that was removed may be back, or a change, so
+//! older addresses may be; the report cannot know. Where a file is whole, nothing of it is changed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -75,8 +75,8 @@ impl fmt::Display for RepairReport {
             writeln!(f, "{groups} groups have lost their definition, and with it {keys} keys")?;
         }
         if !self.is_whole() {
-            let advice = "what was removed shortly before the damage may be back: announce and \
-                          remove again what matters";
+            let advice = "what was removed or changed shortly before the damage may be back as it \
+                          was: announce and remove again what matters";
             writeln!(f, "{advice}")?;
         }
         Ok(())
@@ -273,6 +273,7 @@ impl<'a> Repair<'a> {
                 self.known.insert(serial);
                 serial
             }
+            Ok(Block::Change(change)) => change.stamp(),
             Ok(Block::Seal(_)) | Err(_) => return,
         };
         self.next_serial = self.next_serial.max(serial.saturating_add(1));

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::JournalError;
 use super::block::{Block, GroupDefinition, KeyBlock};
+use super::change::{AddrsChange, Change, ChangeKey, RecordChange, addrs_key, record_key};
 use super::ledger::{Ledger, Place, SegmentId};
 use super::segment::{Segment, walk};
 
@@ -17,6 +18,7 @@ use super::segment::{Segment, walk};
 pub struct Snapshot {
     segments: Vec<(Arc<Segment>, u64)>,
     definitions: HashMap<u64, Place>,
+    changes: HashMap<ChangeKey, Place>,
     by_id: HashMap<SegmentId, Arc<Segment>>,
 }
 
@@ -31,7 +33,7 @@ impl Snapshot {
             ledger.account(place.segment).is_some_and(|it| u64::from(place.offset) < it.length)
         };
         definitions.retain(|_, place| is_durable(place));
-        Self { segments, definitions, by_id }
+        Self { segments, definitions, changes: ledger.newest_changes(), by_id }
     }
 
     /// How many groups there are.
@@ -66,6 +68,47 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+
+    /// What a provider, by its peer ID in base58, last said of its addresses.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub fn addrs_of(&self, provider: &str) -> Result<Option<AddrsChange>, JournalError> {
+        match self.change(&addrs_key(provider))? {
+            Some(Change::Addrs(change)) => Ok(Some(change)),
+            Some(Change::Record(_)) | None => Ok(None),
+        }
+    }
+
+    /// The record that a provider's context got last.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub fn record_of(
+        &self,
+        provider: &str,
+        context: &[u8],
+    ) -> Result<Option<RecordChange>, JournalError> {
+        match self.change(&record_key(provider, context))? {
+            Some(Change::Record(change)) => Ok(Some(change)),
+            Some(Change::Addrs(_)) | None => Ok(None),
+        }
+    }
+
+    fn change(&self, key: &ChangeKey) -> Result<Option<Change>, JournalError> {
+        let Some(place) = self.changes.get(key) else { return Ok(None) };
+        let segment = self.by_id.get(&place.segment);
+        let segment = segment.expect("a snapshot holds every segment that a place can be in");
+        let offset = u64::from(place.offset);
+        let mut memory = Vec::new();
+        let raw = segment.read_block_at(offset, &mut memory)?;
+        match Block::decode(&raw).ok().and_then(Change::of_block) {
+            Some(change) if change.key() == *key => Ok(Some(change)),
+            Some(_) | None => Err(segment.corrupt(offset, "the change that was here is gone")),
+        }
     }
 
     fn definition(&self, place: Place, serial: u64) -> Result<GroupDefinition, JournalError> {

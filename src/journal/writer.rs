@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::block::{
     END_BLOCK_BYTES, GroupDefinition, KIND_DEFINITION, KIND_END, KIND_KEYS, KIND_SEAL, KeysPayload,
 };
+use super::change::ChangeKey;
 use super::format::{
     BLOCK_HEADER_BYTES, FRAME_BYTES_FULL, FrameBuffer, HEADER_BYTES, Previous, SegmentHeader,
 };
@@ -39,18 +40,29 @@ pub(super) enum Command {
 /// Where the outcome of an append goes.
 pub(super) type Answer = oneshot::Sender<Result<Receipt, JournalError>>;
 
+/// Whether a crash may leave some of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wholeness {
+    /// It may: the append may be spread over frames.
+    AnyFrames,
+    /// It may not: it stands in one frame.
+    OneFrame,
+}
+
 /// Entries that are acknowledged together.
 pub(super) struct Request {
     pub(super) parts: Vec<Part>,
+    pub(super) wholeness: Wholeness,
     pub(super) done: Answer,
     /// The request's share of the queue.
     pub(super) share: OwnedSemaphorePermit,
 }
 
-/// What becomes at most two blocks: a group's definition, if it is not known, and some of its keys.
+/// What becomes one block, or two: a group's definition, if it is not known, and some of its keys.
 pub(super) enum Part {
     Keys { group: Arc<GroupDefinition>, payload: KeysPayload },
     End { serial: u64 },
+    Change { kind: u8, key: ChangeKey, stamp: u64, payload: Vec<u8> },
 }
 
 impl Part {
@@ -60,6 +72,7 @@ impl Part {
         match self {
             Self::Keys { group, payload } => group.payload_bytes() + payload.bytes.len() + OVERHEAD,
             Self::End { .. } => END_BLOCK_BYTES as usize,
+            Self::Change { payload, .. } => payload.len() + OVERHEAD,
         }
     }
 }
@@ -95,6 +108,8 @@ struct Effects {
     held: Vec<(u64, u64, u64)>,
     ended: Vec<(u64, bool)>,
     is_ended: HashSet<u64>,
+    /// Changes, with their offsets and bytes.
+    changed: Vec<(ChangeKey, u64, u32, u64)>,
 }
 
 impl Writer {
@@ -131,7 +146,17 @@ impl Writer {
 
     fn append_all(&mut self, requests: Vec<Request>) {
         let mut batch = Batch::default();
-        for Request { parts, done, share } in requests {
+        for Request { parts, wholeness, done, share } in requests {
+            if wholeness == Wholeness::OneFrame {
+                if batch.bytes >= FRAME_BYTES_FULL {
+                    // The result went to those who wait.
+                    let _ = self.commit(&mut batch);
+                }
+                batch.bytes += parts.iter().map(Part::bytes).sum::<usize>();
+                batch.parts.extend(parts);
+                batch.complete.push((Receipt::default(), done, share));
+                continue;
+            }
             let mut receipt = Receipt::default();
             let mut failure = None;
             let mut in_batch = false;
@@ -297,6 +322,11 @@ fn encode(ledger: &mut Ledger, id: SegmentId, frame: &mut FrameBuffer, parts: &[
                 encode_keys(ledger, id, frame, group, payload, &mut effects);
             }
             Part::End { serial } => encode_end(ledger, frame, *serial, &mut effects),
+            Part::Change { kind, key, stamp, payload } => {
+                let (offset, bytes) = frame.push(*kind, &[payload]);
+                let offset = u32::try_from(offset).expect("the options bound a segment's length");
+                effects.changed.push((*key, *stamp, offset, bytes));
+            }
         }
     }
     effects
@@ -355,6 +385,9 @@ impl Effects {
         }
         for (serial, is_written) in self.ended {
             ledger.end(serial, is_written.then_some(id));
+        }
+        for (key, stamp, offset, bytes) in self.changed {
+            ledger.change(key, stamp, Place { segment: id, offset }, bytes);
         }
     }
 

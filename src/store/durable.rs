@@ -5,6 +5,8 @@
 //! what was acknowledged is there after `kill -9` and after power loss, and what is served has been
 //! acknowledged or is about to be.
 //!
+//! Statements of providers are taken in likewise, in one frame (`changes`).
+//!
 //! Removing: the groups end in the index first, then in the journal, and the caller is told when
 //! the disk has it. If the disk refuses, the removal holds until a restart and is written as soon
 //! as the disk takes writes again ([`DurableStore::sweep`] tries every time).
@@ -12,6 +14,7 @@
 //! Failure: a journal that takes no writes makes `apply` and `remove` fail, and nothing else.
 //! Lookups never touch the disk.
 
+mod changes;
 mod export;
 
 use std::collections::{BTreeSet, HashMap};
@@ -26,11 +29,11 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::{
-    Announcement, Applied, ContextId, ExportStream, Found, JournalFigures, Lookup, Removed, Store,
-    StoreError, StoreStats, Swept,
+    Announcement, Applied, Changed, ContextId, ExportStream, Found, JournalFigures, Lookup,
+    PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
-use crate::index::{GroupSpec, Index, IndexError, Interned};
+use crate::index::{Answer, GroupSpec, Index, IndexError, Interned};
 use crate::journal::{
     Entry, GroupDefinition, Journal, JournalError, JournalOptions, JournalStats, Opened, Receipt,
     RecoveryReport,
@@ -38,6 +41,7 @@ use crate::journal::{
 use crate::types::{
     AnswerSchema, ContentKey, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
 };
+use changes::ProviderLocks;
 
 /// How a durable store is opened.
 #[derive(Clone, Debug)]
@@ -66,6 +70,7 @@ struct Inner {
     schema: AnswerSchema,
     /// Groups that ended and whose end the journal does not have yet.
     unwritten_ends: Mutex<BTreeSet<u64>>,
+    locks: ProviderLocks,
 }
 
 /// What opening a store found.
@@ -88,9 +93,9 @@ pub enum OpenError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The journal holds a record that this version cannot read.
-    #[error("the journal holds a record that cannot be read (group {serial})")]
+    #[error("the journal holds a record that cannot be read (group or change {serial})")]
     Record {
-        /// The group's serial.
+        /// The serial of the group, or the stamp of the change.
         serial: u64,
         /// What is wrong with it.
         source: RecordError,
@@ -121,11 +126,14 @@ impl DurableStore {
         let journal = opened.journal;
         let stats = index.stats();
         let (held_in, held_at) = (index.clone(), clock.clone());
-        journal.start_compaction(Box::new(move |serial, multihash| {
-            held_in.holds(multihash, serial, held_at.now_ms())
-        }))?;
+        let in_force = index.clone();
+        let is_held =
+            move |serial: u64, multihash: &[u8]| held_in.holds(multihash, serial, held_at.now_ms());
+        let is_needed = move |stamp| in_force.is_in_force(stamp);
+        journal.start_compaction(Box::new(is_held), Box::new(is_needed))?;
         let unwritten_ends = Mutex::new(BTreeSet::new());
-        let inner = Arc::new(Inner { index, journal, clock, schema, unwritten_ends });
+        let locks = ProviderLocks::new();
+        let inner = Arc::new(Inner { index, journal, clock, schema, unwritten_ends, locks });
         let recovery = Recovery {
             entries: stats.entries,
             groups: stats.groups,
@@ -166,7 +174,7 @@ impl Inner {
             let announced_json = record.to_json();
             let record = Arc::new(ReadyRecord::new(record, self.schema));
             let spec = GroupSpec { record, context: context.as_bytes().into(), expires_at_ms };
-            let group = self.index.intern(&spec, now_ms)?;
+            let group = self.index.intern(&spec)?;
             if pending.must_be_placed_before(&group) {
                 self.settle(std::mem::take(&mut pending), &mut applied).await?;
             }
@@ -174,7 +182,7 @@ impl Inner {
             applied.entries_refreshed += plan.known;
             pending.add(group, plan.to_place, &announced_json);
             if !plan.superseded.is_empty() {
-                let anew = self.index.intern_anew(&spec, now_ms)?;
+                let anew = self.index.intern_anew(&spec)?;
                 pending.add(anew, plan.superseded, &announced_json);
             }
         }
@@ -244,7 +252,7 @@ impl Pending {
     /// A group that was announced before says nothing new about keys on which a newer one of its
     /// lineage is about to be placed: that one goes first.
     fn must_be_placed_before(&self, group: &Interned) -> bool {
-        let newest = self.lineages.get(&lineage(group));
+        let newest = self.lineages.get(&group.lineage());
         newest.is_some_and(|newest| *newest > group.serial)
     }
 
@@ -258,15 +266,11 @@ impl Pending {
             record_json: announced_json.into(),
             expires_at_ms: group.expires_at_ms(),
         };
-        let newest = self.lineages.entry(lineage(&group)).or_default();
+        let newest = self.lineages.entry(group.lineage()).or_default();
         *newest = group.serial.max(*newest);
         self.entries.push(Entry::Keys { group: Arc::new(definition), keys: keys.clone() });
         self.placements.push(Placement { group, keys });
     }
-}
-
-fn lineage(group: &Interned) -> Lineage {
-    (group.record().identity(), group.context().clone())
 }
 
 impl Store for DurableStore {
@@ -285,6 +289,25 @@ impl Store for DurableStore {
         announcements: Vec<Announcement>,
     ) -> BoxFuture<'_, Result<Applied, StoreError>> {
         self.inner.apply(announcements).boxed()
+    }
+
+    fn update(&self, updates: Vec<ProviderUpdate>) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        in_the_background(self.inner.clone().update(updates)).boxed()
+    }
+
+    fn set_record<'a>(
+        &'a self,
+        context: &'a ContextId,
+        record: ProviderRecord,
+    ) -> BoxFuture<'a, Result<Changed, StoreError>> {
+        in_the_background(self.inner.clone().set_record(context.clone(), record)).boxed()
+    }
+
+    fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
+        let now_ms = self.inner.clock.now_ms();
+        let answer = self.inner.index.peer(lookup.peer, lookup.filter, now_ms);
+        let Answer { records, modified_at_ms } = answer;
+        std::future::ready(Ok(Found { records, modified_at_ms })).boxed()
     }
 
     fn remove<'a>(
@@ -321,6 +344,14 @@ impl Store for DurableStore {
     }
 }
 
+/// Lets work go on to its end even if nobody waits for it any more.
+async fn in_the_background<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let stopped = |_| StoreError::Unavailable { reason: "the process is stopping".to_owned() };
+    tokio::spawn(work).await.map_err(stopped)?
+}
+
 impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
         match error {
@@ -333,6 +364,7 @@ impl From<JournalError> for StoreError {
             JournalError::Version { .. }
             | JournalError::Locked { .. }
             | JournalError::TooLarge { .. }
+            | JournalError::NotWhole { .. }
             | JournalError::Option { .. }
             | JournalError::Closed => Self::Unavailable { reason: error.to_string() },
         }
@@ -362,6 +394,7 @@ fn restore(
         };
         groups.insert(serial, restore.group(&spec, serial).map_err(OpenError::Full)?);
     }
+    changes::restore_changes(&opened.changes, &restore, schema)?;
     let full = Mutex::new(None);
     opened.replay(threads, |serial, keys| {
         let Some(group) = groups.get(&serial) else { return };

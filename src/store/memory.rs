@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
+use parking_lot::Mutex;
 
+use super::update::Plan;
 use super::{
-    Announcement, Applied, ContextId, ExportStream, Found, Lookup, Removed, Store, StoreError,
-    StoreStats, Swept,
+    Announcement, Applied, Changed, ContextId, ExportStream, Found, Lookup, PeerLookup,
+    ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
 };
 use crate::clock::Clock;
 use crate::index::{GroupSpec, Index, IndexError};
-use crate::types::{AnswerSchema, PeerId, ReadyRecord};
+use crate::types::{AnswerSchema, PeerId, ProviderRecord, ReadyRecord};
 
 /// A store in this process's memory.
 #[derive(Debug)]
@@ -22,12 +24,14 @@ pub struct MemoryStore {
     index: Index,
     clock: Clock,
     schema: AnswerSchema,
+    /// Held while addresses or records change.
+    changing: Mutex<()>,
 }
 
 impl MemoryStore {
     /// An empty store, which tells the time by `clock` and renders records in `schema`.
     pub fn new(clock: Clock, schema: AnswerSchema) -> Self {
-        Self { index: Index::new(), clock, schema }
+        Self { index: Index::new(), clock, schema, changing: Mutex::new(()) }
     }
 
     fn apply_one(&self, announcement: Announcement) -> Result<Applied, StoreError> {
@@ -61,6 +65,44 @@ impl Store for MemoryStore {
                 applied.entries_refreshed += one.entries_refreshed;
             }
             Ok(applied)
+        }
+        .boxed()
+    }
+
+    fn update(&self, updates: Vec<ProviderUpdate>) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        async move {
+            let _one_at_a_time = self.changing.lock();
+            let now_ms = self.clock.now_ms();
+            let plan = Plan::draw(&self.index, self.schema, updates, now_ms)?;
+            Ok(plan.settle(&self.index, now_ms)?)
+        }
+        .boxed()
+    }
+
+    fn set_record<'a>(
+        &'a self,
+        context: &'a ContextId,
+        record: ProviderRecord,
+    ) -> BoxFuture<'a, Result<Changed, StoreError>> {
+        async move {
+            let _one_at_a_time = self.changing.lock();
+            let record = Arc::new(ReadyRecord::new(record, self.schema));
+            let context: Arc<[u8]> = context.as_bytes().into();
+            let now_ms = self.clock.now_ms();
+            if !self.index.would_change(&context, &record, now_ms) {
+                return Ok(Changed::default());
+            }
+            let stamp = self.index.stamp();
+            let groups = self.index.set_record(&context, stamp, &record, now_ms);
+            Ok(Changed { groups })
+        }
+        .boxed()
+    }
+
+    fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
+        async move {
+            let answer = self.index.peer(lookup.peer, lookup.filter, self.clock.now_ms());
+            Ok(Found { records: answer.records, modified_at_ms: answer.modified_at_ms })
         }
         .boxed()
     }

@@ -7,9 +7,11 @@ use std::collections::HashSet;
 
 use smallvec::SmallVec;
 
-use super::addr::ProtocolSet;
+use super::addr::{Addr, ProtocolSet};
 use super::peer::PeerId;
-use super::record::{AddrsLayout, ProviderRecord, Schema};
+use super::record::{
+    AddrsLayout, ExtraFields, PeerRecord, ProviderRecord, Schema, UnparsableAddrs,
+};
 
 /// The most addresses that a record has after uniting; positions of addresses have 16 bits.
 const ADDRS_UNITED_MAX: usize = 4096;
@@ -133,25 +135,77 @@ impl ReadyRecord {
     /// them all, or as many as a record may have. `other` must have the same identity.
     pub fn with_addrs_of(&self, other: &Self) -> Option<Self> {
         debug_assert_eq!(self.identity, other.identity);
-        let (ours, theirs) = (self.addrs.as_ref()?, other.addrs.as_ref()?);
-        let known: HashSet<&str> = ours.items.iter().map(|item| self.item(item)).collect();
-        let new: Vec<_> =
-            theirs.items.iter().filter(|item| !known.contains(other.item(item))).collect();
+        let theirs = other.addrs.as_ref()?;
+        self.with_more_addrs(theirs.items.iter().map(|item| (other.item(item), item.2)))
+    }
+
+    /// The same record with these addresses instead of its own, as
+    /// [`ProviderRecord::with_addrs`] has them; `None` when that makes no difference.
+    pub fn with_addrs(&self, addrs: &[Addr]) -> Option<Self> {
+        // Its JSON is in the schema of answers already.
+        let record = ProviderRecord::parse(&self.json, UnparsableAddrs::Keep).ok()?.record;
+        let changed = Self::new(record.with_addrs(addrs), AnswerSchema::Announced);
+        (changed.digest != self.digest).then_some(changed)
+    }
+
+    /// One record of schema `peer` with the addresses and the protocols that several records name,
+    /// each once and in their order; as many addresses as [`ReadyRecord::with_addrs_of`] unites.
+    pub fn of_peer<'a>(peer: &PeerId, records: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let mut protocols: Vec<String> = Vec::new();
+        for name in records.clone().filter_map(Self::protocol_names).flatten() {
+            if !protocols.contains(name) {
+                protocols.push(name.clone());
+            }
+        }
+        let empty = PeerRecord {
+            id: peer.clone(),
+            addrs: Some(Vec::new()),
+            protocols: Some(protocols),
+            extra: ExtraFields::default(),
+        };
+        let empty = Self::new(ProviderRecord::Peer(empty), AnswerSchema::Announced);
+        let mut bytes = 0;
+        let addrs = records.flat_map(|record| {
+            let items = record.addrs.iter().flat_map(|addrs| addrs.items.iter());
+            items.map(|item| (record.item(item), item.2))
+        });
+        let bounded = addrs.take_while(|(item, _)| {
+            bytes += item.len();
+            bytes <= JSON_UNITED_BYTES_MAX
+        });
+        empty.with_more_addrs(bounded).unwrap_or(empty)
+    }
+
+    /// Whether the record has a list of addresses, be it empty.
+    pub fn has_addr_list(&self) -> bool {
+        self.addrs.is_some()
+    }
+
+    /// The same record with these addresses, as they stand in JSON, after its own; `None` when it
+    /// has them all, or as many as a record may have.
+    fn with_more_addrs<'a>(
+        &self,
+        more: impl Iterator<Item = (&'a str, ProtocolSet)>,
+    ) -> Option<Self> {
+        let ours = self.addrs.as_ref()?;
+        let mut known: HashSet<&str> = ours.items.iter().map(|item| self.item(item)).collect();
+        let new: Vec<_> = more.filter(|(item, _)| known.insert(item)).collect();
         let room = ADDRS_UNITED_MAX.saturating_sub(ours.items.len());
         if new.is_empty() || room == 0 || self.json.len() > JSON_UNITED_BYTES_MAX {
             return None;
         }
         let (head, tail) = self.json.split_at(ours.end as usize);
-        let mut json = String::with_capacity(self.json.len() + other.json.len());
+        let new_bytes: usize = new.iter().map(|(item, _)| item.len() + 1).sum();
+        let mut json = String::with_capacity(self.json.len() + new_bytes);
         json.push_str(head);
         let mut items = ours.items.to_vec();
-        for item in new.into_iter().take(room) {
+        for (item, protocols) in new.into_iter().take(room) {
             if !items.is_empty() {
                 json.push(',');
             }
             let start = json.len() as u32;
-            json.push_str(other.item(item));
-            items.push((start, json.len() as u32, item.2));
+            json.push_str(item);
+            items.push((start, json.len() as u32, protocols));
         }
         let addrs = AddrsLayout { start: ours.start, end: json.len() as u32, items: items.into() };
         json.push_str(tail);
@@ -254,5 +308,49 @@ mod tests {
         let expected = ready(r#","Addrs":["/ip4/192.0.2.9/tcp/9/ws"],"x":1"#);
         assert_eq!(json, expected.json().as_bytes());
         assert!(all.with_addrs_of(&one).is_none());
+    }
+    #[test]
+    fn new_addresses_change_nothing_else_whatever_schema_is_served() {
+        let new = [Addr::parse("/ip4/192.0.2.7/tcp/7").unwrap()];
+        let fields = [
+            r#"{"Schema":"peer","Protocols":["a"],"b":[1, 2],"a":{"x":null},"ID":"PEER","Addrs":[]}"#,
+            r#"{"Protocol":"transport-bitswap","Schema":"bitswap","ID":"PEER","Addrs":["/ip4/1.2.3.4/tcp/1"],"more":1.50}"#,
+            r#"{"Schema":"graphsync-filecoinv1","Protocol":"g","ID":"PEER","Addrs":null,"PieceCID":"c","VerifiedDeal":true,"z":0}"#,
+            r#"{"Schema":"bitswap","ID":"PEER"}"#,
+        ];
+        for json in fields.map(|json| json.replace("PEER", PEER)) {
+            let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
+            for schema in [AnswerSchema::Announced, AnswerSchema::Peer] {
+                let before = ReadyRecord::new(record.clone(), schema);
+                let expected = ReadyRecord::new(record.clone().with_addrs(&new), schema);
+                let after = before.with_addrs(&new).unwrap();
+                assert_eq!((after.json(), after.digest()), (expected.json(), expected.digest()));
+                assert_eq!(after.identity(), expected.identity());
+                assert!(after.json().contains(r#""Addrs":["/ip4/192.0.2.7/tcp/7"]"#), "{json}");
+                assert!(after.with_addrs(&new).is_none(), "{json}");
+            }
+        }
+        let unknown = format!(r#"{{"Schema":"x","ID":"{PEER}","Addrs":["/ip4/1.2.3.4/tcp/1"]}}"#);
+        let unknown = ProviderRecord::parse(&unknown, UnparsableAddrs::Drop).unwrap().record;
+        assert_eq!(unknown.clone().with_addrs(&new), unknown);
+    }
+
+    #[test]
+    fn a_peer_has_what_all_its_records_name() {
+        let one = ready(
+            r#","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.1/tcp/1"],"Protocols":["a","b"]"#,
+        );
+        let other = ready(
+            r#","Addrs":["/ip4/192.0.2.2/tcp/2","/ip4/192.0.2.1/tcp/1"],"Protocols":["b","c"],"c":1"#,
+        );
+        let bare = ready("");
+        let peer = PeerId::parse(PEER).unwrap();
+        let united = ReadyRecord::of_peer(&peer, [&one, &bare, &other].into_iter());
+        let expected = format!(
+            r#"{{"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.2/tcp/2"],"Protocols":["a","b","c"]}}"#
+        );
+        assert_eq!(united.json(), expected);
+        let filter = crate::types::Filter::from_query("filter-protocols=c").unwrap();
+        assert_eq!(filter.select(&united), Some(Selection::Whole));
     }
 }

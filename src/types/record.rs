@@ -26,7 +26,7 @@ use fields::Fields;
 pub(super) use writer::{AddrsLayout, RecordWriter};
 
 /// The most addresses that one record may carry.
-const ADDRS_MAX: usize = 4096;
+pub const ADDRS_MAX: usize = 4096;
 
 /// Which schema a record is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,6 +154,22 @@ impl ProviderRecord {
             Self::Peer(record) => record.addrs.as_deref(),
             Self::Unknown(record) => record.addrs(),
         }
+    }
+
+    /// The same record with these addresses instead of its own. One of an unknown schema stays as
+    /// it is: nobody knows what its addresses mean. A missing list stays missing if there is nothing
+    /// to put into it.
+    pub fn with_addrs(mut self, addrs: &[Addr]) -> Self {
+        let list = match &mut self {
+            Self::Bitswap(record) => &mut record.addrs,
+            Self::Graphsync(record) => &mut record.addrs,
+            Self::Peer(record) => &mut record.addrs,
+            Self::Unknown(_) => return self,
+        };
+        if list.is_some() || !addrs.is_empty() {
+            *list = Some(addrs.to_vec());
+        }
+        self
     }
 
     /// The names of the transfer protocols: `Protocols`, or `Protocol` of the legacy schemas.

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, ExportStream, Exported, Found, Lookup, MemoryStore, Removed,
-    Store, StoreError, StoreStats, Swept,
+    Announcement, Applied, Changed, ContextId, ExportStream, Exported, Found, Lookup, MemoryStore,
+    PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
 };
-use fingerpost::types::{AnswerSchema, PeerId};
+use fingerpost::types::{AnswerSchema, PeerId, ProviderRecord};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::Semaphore;
@@ -80,6 +80,29 @@ impl Store for OddStore {
             self.memory.apply(announcements).await
         }
         .boxed()
+    }
+
+    fn update(&self, updates: Vec<ProviderUpdate>) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        async move {
+            self.batches.acquire().await.expect("it is never closed").forget();
+            if self.applied.fetch_add(1, Ordering::Relaxed) >= self.fails_after {
+                return Err((self.failure)());
+            }
+            self.memory.update(updates).await
+        }
+        .boxed()
+    }
+
+    fn set_record<'a>(
+        &'a self,
+        context: &'a ContextId,
+        record: ProviderRecord,
+    ) -> BoxFuture<'a, Result<Changed, StoreError>> {
+        self.memory.set_record(context, record)
+    }
+
+    fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
+        self.memory.peer(lookup)
     }
 
     fn remove<'a>(

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
     Announcement, Applied, ContextId, DurableOptions, DurableStore, Found, Lookup, MemoryStore,
-    Store,
+    PeerLookup, ProviderUpdate, Store,
 };
 use fingerpost::types::{
-    AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, Selection, UnparsableAddrs,
+    Addr, AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, Selection, UnparsableAddrs,
 };
 use tempfile::TempDir;
 
@@ -43,6 +43,17 @@ macro_rules! battery {
                 an_answer_is_never_younger_than_it_says
                 a_sweep_frees_what_is_gone
                 many_tasks_at_once_lose_nothing
+                new_addresses_are_everywhere_at_once
+                an_older_statement_changes_no_addresses
+                addresses_of_a_removed_provider_do_not_come_back
+                what_is_announced_after_a_statement_has_addresses_of_its_own
+                a_very_large_key_shows_new_addresses_too
+                an_update_is_taken_in_whole
+                a_record_changes_for_a_whole_context
+                the_newer_list_of_addresses_wins
+                records_that_become_the_same_are_served_as_one
+                a_peer_has_what_it_announced_freshest_first
+                tasks_that_update_at_once_end_with_the_newest_statement
             );
         }
     )*};
@@ -146,6 +157,48 @@ impl Subject {
     async fn remove(&self, number: u32, name: Option<&str>) -> u64 {
         let name = name.map(context);
         self.store.remove(&peer(number), name.as_ref()).await.unwrap().groups
+    }
+
+    /// A provider says where it is reached, and announces something.
+    async fn state(&self, number: u32, at_ms: u64, addrs: &[&str], offers: &[Offer]) -> Applied {
+        self.store.update(vec![self.statement(number, at_ms, addrs, offers)]).await.unwrap()
+    }
+
+    /// Each offer is of the ten keys from the position's tenfold on.
+    fn statement(
+        &self,
+        number: u32,
+        at_ms: u64,
+        addrs: &[&str],
+        offers: &[Offer],
+    ) -> ProviderUpdate {
+        let announcements = offers
+            .iter()
+            .zip(0u32..)
+            .map(|(offer, position)| self.announcement(position * 10..position * 10 + 10, offer));
+        ProviderUpdate {
+            provider: peer(number),
+            stated_at_ms: at_ms,
+            addrs: addrs.iter().map(|addr| Addr::parse(addr).unwrap()).collect(),
+            announcements: announcements.collect(),
+        }
+    }
+
+    async fn set_record(&self, number: u32, name: &str, fields: &str) -> u64 {
+        let json = format!(r#"{{"Schema":"peer","ID":"{}"{fields}}}"#, peer(number));
+        let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
+        self.store.set_record(&context(name), record).await.unwrap().groups
+    }
+
+    async fn peer(&self, number: u32, query: &str) -> Option<(String, u64)> {
+        let filter = Filter::from_query(query).unwrap();
+        let lookup = PeerLookup { peer: &peer(number), filter: &filter };
+        let found = self.store.peer(lookup).await.unwrap();
+        assert!(found.records.len() <= 1);
+        let (record, selection) = found.records.first()?;
+        let mut json = Vec::new();
+        record.write_to(selection, &mut json);
+        Some((String::from_utf8(json).unwrap(), found.modified_at_ms.unwrap()))
     }
 
     fn now_ms(&self) -> u64 {
@@ -445,5 +498,320 @@ async fn many_tasks_at_once_lose_nothing(subject: Subject) {
     }
     for number in 0..200 {
         assert_eq!(subject.providers(number).await, peers(0..8));
+    }
+}
+
+/// The addresses of a provider's only record of a key, as they stand in its JSON.
+async fn addrs_of(subject: &Subject, number: u32, of: u32) -> String {
+    let found = subject.find(number, "", 0).await;
+    let mut records = found.records.iter().filter(|(it, _)| it.peer() == Some(&peer(of)));
+    let (record, _) = records.next().unwrap();
+    assert!(records.next().is_none());
+    let value: serde_json::Value = serde_json::from_str(record.json()).unwrap();
+    value["Addrs"].to_string()
+}
+
+fn list(addrs: &[&str]) -> String {
+    serde_json::to_string(addrs).unwrap()
+}
+
+fn under(context: &'static str, peer: u32) -> Offer {
+    Offer { context, ..offer(peer) }
+}
+
+async fn new_addresses_are_everywhere_at_once(subject: Subject) {
+    subject.announce(0..50, under("a", 1)).await;
+    subject.announce(25..75, Offer { addrs: &[], ttl_ms: Some(10_000), ..under("b", 1) }).await;
+    subject.announce(0..75, offer(2)).await;
+    subject.clock.advance(5);
+    let applied = subject.state(1, 100, &[QUIC], &[under("a", 1)]).await;
+    assert_eq!(applied, Applied { entries_added: 0, entries_refreshed: 10 });
+    for number in [0, 30, 60] {
+        assert_eq!(addrs_of(&subject, number, 1).await, list(&[QUIC]));
+        assert_eq!(addrs_of(&subject, number, 2).await, list(&[TCP]));
+        assert!(subject.find(number, "", 0).await.modified_at_ms >= Some(START_MS + 5));
+    }
+    // Saying the same again moves nothing; saying something else moves all of it.
+    subject.clock.advance(5);
+    subject.state(1, 101, &[QUIC], &[]).await;
+    assert_eq!(subject.find(0, "", 0).await.modified_at_ms, Some(START_MS + 5));
+    let applied = subject.state(1, 102, &[TCP, QUIC], &[under("a", 1), under("c", 1)]).await;
+    assert_eq!(applied, Applied { entries_added: 10, entries_refreshed: 10 });
+    for number in [0, 12, 30, 60] {
+        assert_eq!(addrs_of(&subject, number, 1).await, list(&[TCP, QUIC]));
+    }
+    assert_eq!(providers(&subject.find(60, "filter-addrs=quic-v1", 0).await), peers([1]));
+    // What was announced with older addresses is found by the new ones.
+    let again = Offer { addrs: &[TCP, QUIC], ..under("a", 1) };
+    let before = subject.store.stats().await.unwrap();
+    let applied = subject.announce(0..50, again).await;
+    assert_eq!(applied, Applied { entries_added: 0, entries_refreshed: 50 });
+    assert!(subject.store.stats().await.unwrap().groups <= before.groups);
+    subject.state(1, 103, &[], &[]).await;
+    assert_eq!(addrs_of(&subject, 30, 1).await, list(&[]));
+}
+
+async fn an_older_statement_changes_no_addresses(subject: Subject) {
+    subject.state(1, 100, &[TCP], &[under("a", 1)]).await;
+    for at_ms in [99, 100, 0] {
+        let offers = [under("a", 1), under("b", 1)];
+        subject.state(1, at_ms, &[QUIC], &offers).await;
+        assert_eq!(addrs_of(&subject, 5, 1).await, list(&[TCP]), "{at_ms}");
+        assert_eq!(addrs_of(&subject, 15, 1).await, list(&[TCP]), "{at_ms}");
+    }
+    // The newest of one call counts, wherever it stands.
+    let quic = subject.statement(1, 300, &[QUIC], &[under("a", 1)]);
+    let tcp = subject.statement(1, 200, &[TCP], &[under("a", 1), under("b", 1), under("c", 1)]);
+    subject.store.update(vec![quic, tcp]).await.unwrap();
+    for number in [5, 15, 25] {
+        assert_eq!(addrs_of(&subject, number, 1).await, list(&[QUIC]));
+    }
+    assert_eq!(addrs_of(&subject, 5, 1).await, list(&[QUIC]));
+}
+
+async fn addresses_of_a_removed_provider_do_not_come_back(subject: Subject) {
+    subject.state(1, 100, &[QUIC], &[under("a", 1), under("b", 1)]).await;
+    subject.remove(1, Some("b")).await;
+    subject.state(1, 99, &[TCP], &[under("a", 1)]).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[QUIC]), "the other context remembers");
+    subject.remove(1, None).await;
+    assert!(subject.peer(1, "").await.is_none());
+    subject.announce(0..5, Offer { addrs: &[TCP], ..under("a", 1) }).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[TCP]));
+    assert!(subject.providers(7).await.is_empty());
+    subject.state(1, 50, &[TCP, QUIC], &[]).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[TCP, QUIC]), "everything begins anew");
+    // Someone of whom nothing is there is not remembered.
+    subject.state(2, 900, &[QUIC], &[]).await;
+    subject.state(2, 800, &[TCP], &[offer(2)]).await;
+    assert_eq!(addrs_of(&subject, 0, 2).await, list(&[TCP]));
+}
+
+async fn what_is_announced_after_a_statement_has_addresses_of_its_own(subject: Subject) {
+    subject.state(1, 100, &[QUIC], &[under("a", 1)]).await;
+    subject.announce(50..60, under("b", 1)).await;
+    assert_eq!(addrs_of(&subject, 50, 1).await, list(&[TCP]));
+    // The same again, but later: now it is about that, too.
+    subject.state(1, 101, &[QUIC], &[]).await;
+    assert_eq!(addrs_of(&subject, 50, 1).await, list(&[QUIC]));
+    // A record of somebody else is not the provider's to address.
+    subject.state(1, 102, &[QUIC], &[under("a", 2)]).await;
+    assert_eq!(addrs_of(&subject, 0, 2).await, list(&[TCP]));
+}
+
+async fn a_very_large_key_shows_new_addresses_too(subject: Subject) {
+    for number in 0..100 {
+        let addrs: &[_] = if number % 2 == 0 { &[TCP] } else { &[] };
+        subject.announce(0..1, Offer { addrs, ..offer(number) }).await;
+    }
+    for number in 0..100 {
+        let addrs: &[_] = if number % 2 == 0 { &[] } else { &[QUIC] };
+        subject.state(number, 1, addrs, &[]).await;
+    }
+    let whole = subject.find(0, "", 0).await;
+    assert_eq!(providers(&whole), peers(0..100));
+    let mut seen = BTreeSet::new();
+    for _ in 0..10 {
+        let found = subject.find(0, "", 10).await;
+        let has_addrs = found.records.iter().map(|(record, _)| !record.has_addrs());
+        assert!(has_addrs.is_sorted(), "those with addresses come first");
+        seen.extend(providers(&found));
+    }
+    assert_eq!(seen, peers(0..100));
+    let odd = subject.find(0, "filter-addrs=quic-v1", 0).await;
+    assert_eq!(providers(&odd), peers((0..100).filter(|number| number % 2 == 1)));
+    let order = |found: &Found| -> Vec<_> {
+        found.records.iter().map(|(record, _)| record.json().to_owned()).collect()
+    };
+    let first = order(&subject.find(0, "", 0).await);
+    assert_eq!(order(&subject.find(0, "", 0).await), first);
+    assert_eq!(order(&whole), first, "the order is the same before and after lookups");
+}
+
+async fn an_update_is_taken_in_whole(subject: Subject) {
+    let one =
+        subject.statement(1, 10, &[QUIC], &[under("a", 1), Offer { ttl_ms: Some(9), ..offer(1) }]);
+    let other = subject.statement(2, 10, &[TCP], &[offer(2)]);
+    let applied = subject.store.update(vec![one, other]).await.unwrap();
+    assert_eq!(applied, Applied { entries_added: 30, entries_refreshed: 0 });
+    assert_eq!(subject.providers(0).await, peers([1, 2]));
+    assert_eq!(subject.providers(10).await, peers([1]));
+    let nothing = subject.store.update(Vec::new()).await.unwrap();
+    assert_eq!(nothing, Applied::default());
+    let lapsed = subject.statement(3, 10, &[TCP], &[Offer { ttl_ms: Some(0), ..offer(3) }]);
+    assert_eq!(subject.store.update(vec![lapsed]).await.unwrap(), Applied::default());
+    assert!(subject.peer(3, "").await.is_none());
+    subject.clock.advance(9);
+    assert!(subject.providers(10).await.is_empty());
+}
+
+async fn a_record_changes_for_a_whole_context(subject: Subject) {
+    subject.announce(0..40, under("a", 1)).await;
+    subject.announce(20..60, under("b", 1)).await;
+    subject.announce(0..60, under("a", 2)).await;
+    subject.clock.advance(7);
+    let fields = format!(r#","Addrs":{},"Protocols":["x"]"#, list(&[QUIC]));
+    assert_eq!(subject.set_record(1, "a", &fields).await, 1);
+    assert_eq!(subject.set_record(1, "a", &fields).await, 0, "nothing is left to change");
+    assert_eq!(subject.set_record(1, "z", &fields).await, 0);
+    assert_eq!(subject.set_record(9, "a", &fields).await, 0);
+    let of_one = async |number: u32| -> BTreeSet<String> {
+        let found = subject.find(number, "", 0).await;
+        assert!(found.modified_at_ms >= Some(START_MS + if number < 40 { 7 } else { 0 }));
+        let records = found.records.iter().filter(|(it, _)| it.peer() == Some(&peer(1)));
+        records.map(|(record, _)| record.json().replace(peer(1).as_str(), "P")).collect()
+    };
+    let changed = format!(r#"{{"Schema":"peer","ID":"P"{fields}}}"#);
+    let first = format!(r#"{{"Schema":"peer","ID":"P","Addrs":{}}}"#, list(&[TCP]));
+    assert_eq!(of_one(0).await, [changed.clone()].into());
+    assert_eq!(of_one(30).await, [changed.clone(), first.clone()].into());
+    assert_eq!(of_one(50).await, [first.clone()].into());
+    assert_eq!(providers(&subject.find(0, "filter-protocols=x", 0).await), peers([1]));
+    // What is announced afterwards is what was said then.
+    subject.announce(70..80, under("a", 1)).await;
+    assert_eq!(of_one(75).await, [first].into());
+    assert_eq!(of_one(5).await, [changed].into());
+    assert_eq!(subject.remove(1, Some("a")).await, 2);
+    subject.announce(0..1, under("a", 1)).await;
+    assert!(!of_one(0).await.first().unwrap().contains("Protocols"), "nothing is left of it");
+}
+
+async fn the_newer_list_of_addresses_wins(subject: Subject) {
+    subject.announce(0..10, under("a", 1)).await;
+    subject.announce(10..20, under("b", 1)).await;
+    subject.state(1, 1, &[QUIC], &[]).await;
+    let own = format!(r#","Addrs":{},"Protocols":["x"]"#, list(&[TCP, QUIC]));
+    assert_eq!(subject.set_record(1, "a", &own).await, 1);
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[TCP, QUIC]));
+    assert_eq!(addrs_of(&subject, 10, 1).await, list(&[QUIC]));
+    // Older by its own clock, but the provider's addresses are those of its newest statement.
+    subject.state(1, 0, &[TCP], &[]).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[TCP, QUIC]));
+    subject.state(1, 2, &[QUIC], &[]).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[QUIC]), "the same as before, and newer");
+    assert!(only_record(&subject, 0).await.contains(r#""Protocols":["x"]"#));
+    // A record without a list says nothing of addresses.
+    assert_eq!(subject.set_record(1, "b", r#","Protocols":["y"]"#).await, 1);
+    assert_eq!(addrs_of(&subject, 10, 1).await, list(&[QUIC]));
+    subject.state(1, 3, &[TCP], &[]).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[TCP]));
+    assert_eq!(addrs_of(&subject, 10, 1).await, list(&[TCP]));
+}
+
+async fn records_that_become_the_same_are_served_as_one(subject: Subject) {
+    // On a key with a few groups, and on one with very many.
+    for others in [0, 60] {
+        let at = 100 + others;
+        for number in 0..others {
+            subject.announce(at..at + 1, offer(1_000 + number)).await;
+        }
+        let one = |number: u32, fields: &str| {
+            let json = format!(r#"{{"Schema":"peer","ID":"{}"{fields}}}"#, peer(number));
+            ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record
+        };
+        let announce = async |name: &str, fields: &str| {
+            let (keys, record) = (vec![key(at)], one(others, fields));
+            let context = context(name);
+            let announcement = Announcement { keys, record, context, expires_at_ms: None };
+            subject.store.apply(vec![announcement]).await.unwrap();
+        };
+        announce("a", r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"Protocols":["x"]"#).await;
+        announce("b", r#","Addrs":["/ip4/192.0.2.2/tcp/2"],"Protocols":["y"]"#).await;
+        announce("c", r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"Protocols":["x"]"#).await;
+        let of_it = async |records_max: usize| -> Vec<String> {
+            let found = subject.find(at, "", records_max).await;
+            let records = found.records.iter().filter(|(it, _)| it.peer() == Some(&peer(others)));
+            records.map(|(record, _)| record.json().to_owned()).collect()
+        };
+        assert_eq!(of_it(0).await.len(), 2);
+        let record = r#","Addrs":["/ip4/192.0.2.3/tcp/3"],"Protocols":["x"]"#;
+        assert_eq!(subject.set_record(others, "b", record).await, 1);
+        let found = of_it(0).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("tcp/1") && found[0].contains("tcp/3"), "{found:?}");
+        // And apart again: two of the same lineage differ now.
+        assert_eq!(subject.set_record(others, "c", r#","Protocols":["z"]"#).await, 1);
+        let found = of_it(0).await;
+        assert_eq!(found.len(), 2, "{found:?}");
+        // With a cap, everyone has a turn.
+        let mut seen = BTreeSet::new();
+        for _ in 0..200 {
+            let found = subject.find(at, "", 1).await;
+            assert_eq!(found.records.len(), 1);
+            seen.extend(found.records.iter().map(|(record, _)| record.json().to_owned()));
+        }
+        assert!(found.iter().any(|json| seen.contains(json)), "{seen:?}");
+        let protocols = |name: &str| seen.iter().any(|json| json.contains(name));
+        assert!(protocols(r#"["x"]"#) && protocols(r#"["z"]"#), "{seen:?}");
+    }
+}
+
+async fn a_peer_has_what_it_announced_freshest_first(subject: Subject) {
+    assert!(subject.peer(1, "").await.is_none());
+    subject.announce(0..5, under("a", 1)).await;
+    let (json, modified_at_ms) = subject.peer(1, "").await.unwrap();
+    let expected = |addrs: &[&str], protocols: &str| {
+        format!(
+            r#"{{"Schema":"peer","ID":"{}","Addrs":{},"Protocols":[{protocols}]}}"#,
+            peer(1),
+            list(addrs)
+        )
+    };
+    assert_eq!((json, modified_at_ms), (expected(&[TCP], ""), START_MS));
+    subject.clock.advance(10);
+    let fresh = Offer { addrs: &[QUIC, TCP], ttl_ms: Some(1_000), ..under("b", 1) };
+    subject.announce(0..5, fresh).await;
+    let (json, modified_at_ms) = subject.peer(1, "").await.unwrap();
+    assert_eq!((json, modified_at_ms), (expected(&[QUIC, TCP], ""), START_MS + 10));
+    assert_eq!(subject.peer(1, "filter-addrs=quic-v1").await.unwrap().0, expected(&[QUIC], ""));
+    assert!(subject.peer(1, "filter-addrs=webtransport").await.is_none());
+    assert!(subject.peer(1, "filter-protocols=x").await.is_none());
+    subject.set_record(1, "a", r#","Addrs":[],"Protocols":["x","y"]"#).await;
+    let (json, _) = subject.peer(1, "filter-protocols=x").await.unwrap();
+    assert_eq!(json, expected(&[QUIC, TCP], r#""x","y""#));
+    // A group that lapses takes its addresses with it, and that is a change.
+    subject.clock.advance(1_000);
+    for _ in 0..3 {
+        let (json, modified_at_ms) = subject.peer(1, "").await.unwrap();
+        assert_eq!(json, expected(&[], r#""x","y""#));
+        assert!(modified_at_ms >= START_MS + 1_010);
+        subject.store.sweep().await.unwrap();
+    }
+    // There is a bound on how many groups are looked at, and the newest come first.
+    for number in 0..300u32 {
+        let expires_at_ms = Some(subject.now_ms() + 10_000 + u64::from(number));
+        let addr = format!("/ip4/192.0.2.1/tcp/{}", 1 + number);
+        let json = format!(r#"{{"Schema":"peer","ID":"{}","Addrs":["{addr}"]}}"#, peer(1));
+        let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
+        let keys = vec![key(1_000 + number)];
+        let announcement = Announcement { keys, record, context: context("c"), expires_at_ms };
+        subject.store.apply(vec![announcement]).await.unwrap();
+    }
+    let (json, _) = subject.peer(1, "").await.unwrap();
+    let first = format!(r#""Addrs":["/ip4/192.0.2.1/tcp/300","/ip4/192.0.2.1/tcp/299","#);
+    assert!(json.contains(&first) && !json.contains("tcp/1\""), "{json}");
+    assert_eq!(json.matches("/ip4").count(), 256);
+    subject.remove(1, None).await;
+    assert!(subject.peer(1, "").await.is_none());
+}
+
+async fn tasks_that_update_at_once_end_with_the_newest_statement(subject: Subject) {
+    subject.announce(0..100, under("a", 1)).await;
+    let tasks: Vec<_> = (1..=40u64)
+        .map(|at_ms| {
+            let subject = subject.clone();
+            tokio::spawn(async move {
+                let addr = format!("/ip4/192.0.2.1/tcp/{at_ms}");
+                let offers = [Offer { ttl_ms: Some(at_ms * 1_000), ..under("b", 1) }];
+                subject.state(1, at_ms, &[&addr], &offers).await;
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for number in [0, 5, 99] {
+        let addrs = addrs_of(&subject, number, 1).await;
+        assert_eq!(addrs, list(&["/ip4/192.0.2.1/tcp/40"]));
     }
 }

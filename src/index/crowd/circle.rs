@@ -115,7 +115,7 @@ impl Circle {
             self.next_pruned = (number + usize::from(is_done), next);
             if gone.len() > known {
                 self.group_count -= gone.len() - known;
-                let identity = gone.last().map(|group| group.record.identity());
+                let identity = gone.last().map(|group| group.identity());
                 self.tidy(hasher, number as u32, identity.unwrap_or_default());
             }
         }
@@ -144,19 +144,31 @@ impl Circle {
         self.with_addrs.members.len() + self.without_addrs.members.len()
     }
 
-    /// The record at a position.
+    /// What is at a position. Notes the member's number if it stands in the wrong list, because
+    /// records changed.
     pub(super) fn join_at(
         &self,
         position: usize,
         now_ms: UnixMs,
         changed_at_ms: &mut UnixMs,
-    ) -> Option<Join> {
+        misplaced: &mut Vec<u32>,
+    ) -> Option<Join<1>> {
         let with_addrs = &self.with_addrs.members;
         let number = match with_addrs.get(position) {
             Some(number) => number,
             None => self.without_addrs.members.get(position - with_addrs.len())?,
         };
-        Some(self.members.get(*number as usize)?.groups.join(now_ms, changed_at_ms))
+        let member = self.members.get(*number as usize)?;
+        let join = member.groups.join(now_ms, changed_at_ms);
+        if join.has_changed && member.has_addrs != member.groups.has_addrs() {
+            misplaced.push(*number);
+        }
+        Some(join)
+    }
+
+    /// Puts members into the lists where they belong.
+    pub(super) fn put_right(&mut self, misplaced: &[u32]) {
+        misplaced.iter().for_each(|number| self.list(*number));
     }
 
     fn member(&self, hasher: &RandomState, group: &Group) -> Option<&Member> {
@@ -164,12 +176,12 @@ impl Circle {
     }
 
     fn number_of(&self, hasher: &RandomState, group: &Group) -> Option<u32> {
-        let identity = group.record.identity();
+        let identity = group.identity();
         let hash = hasher.hash_one(identity) as u32;
         let known = self.by_identity.find(spread(hash), |(other, number)| {
             let member = self.members.get(*number as usize);
             let first = member.and_then(|member| member.groups.iter().next());
-            *other == hash && first.is_some_and(|first| first.record.identity() == identity)
+            *other == hash && first.is_some_and(|first| first.identity() == identity)
         });
         known.map(|(_, number)| *number)
     }
@@ -180,7 +192,7 @@ impl Circle {
         if number as usize == self.members.len() {
             self.members.push(Member { position: GAP, ..Member::default() });
         }
-        let hash = hasher.hash_one(group.record.identity()) as u32;
+        let hash = hasher.hash_one(group.identity()) as u32;
         self.by_identity.insert_unique(spread(hash), (hash, number), |(hash, _)| spread(*hash));
         number
     }
@@ -206,6 +218,9 @@ impl Circle {
     /// Puts a member into the list where it belongs.
     fn list(&mut self, number: u32) {
         let Some(member) = self.members.get_mut(number as usize) else { return };
+        if member.groups.is_empty() {
+            return;
+        }
         let has_addrs = member.groups.has_addrs();
         if member.position != GAP && member.has_addrs == has_addrs {
             return;

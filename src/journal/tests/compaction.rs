@@ -219,7 +219,7 @@ fn the_thread_compacts_by_itself_and_ends_with_the_journal() {
         let _ = asked.send(());
         true
     };
-    journal.start_compaction(Box::new(is_held)).unwrap();
+    journal.start_compaction(Box::new(is_held), Box::new(|_| true)).unwrap();
     is_asked.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
     assert!(journal.stats().is_running);
     journal.close().unwrap();

@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use super::Inner;
+use super::changes::with_changes;
 use crate::journal::{GroupDefinition, KeyBlock, Snapshot};
 use crate::store::{ContextId, ExportStream, Exported, StoreError};
 use crate::types::ContentKey;
@@ -55,8 +56,14 @@ enum Stopped {
 impl Reader {
     fn read(&mut self, snapshot: Snapshot) -> Result<(), Stopped> {
         let mut stopped = Ok(());
+        let mut latest: Option<(u64, Arc<str>)> = None;
         let read = snapshot.visit(|group, keys| {
-            stopped = self.add(group, keys);
+            let known = latest.take().filter(|(serial, _)| *serial == group.serial);
+            let record = known.map_or_else(|| record_of(&snapshot, group), |(_, it)| Ok(it));
+            stopped = record.map_err(Stopped::Failed).and_then(|record_json| {
+                latest = Some((group.serial, record_json.clone()));
+                self.add(group, &record_json, keys)
+            });
             if stopped.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         read.map_err(|error| Stopped::Failed(error.into()))?;
@@ -64,8 +71,12 @@ impl Reader {
         self.send()
     }
 
-    fn add(&mut self, group: &GroupDefinition, keys: KeyBlock<'_>) -> Result<(), Stopped> {
-        let record_json: Arc<str> = (*group.record_json).into();
+    fn add(
+        &mut self,
+        group: &GroupDefinition,
+        record_json: &Arc<str>,
+        keys: KeyBlock<'_>,
+    ) -> Result<(), Stopped> {
         let context = ContextId::new(&group.context).unwrap_or_default();
         let now_ms = self.inner.clock.now_ms();
         for multihash in keys.iter() {
@@ -93,4 +104,11 @@ impl Reader {
         }
         self.sender.blocking_send(Ok(batch)).map_err(|_| Stopped::Abandoned)
     }
+}
+
+/// The record that a group had when the snapshot was taken.
+fn record_of(snapshot: &Snapshot, group: &GroupDefinition) -> Result<Arc<str>, StoreError> {
+    let addrs_of = |provider: &str| Ok(snapshot.addrs_of(provider)?);
+    let record_of = |provider: &str, context: &[u8]| Ok(snapshot.record_of(provider, context)?);
+    with_changes(group, addrs_of, record_of)
 }

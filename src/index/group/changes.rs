@@ -1,0 +1,366 @@
+//! Changes: other addresses for all groups of a provider, another record for all of a context.
+//!
+//! A change has a *stamp*, drawn from the serials, and counts for the groups with a smaller serial. Of
+//! the changes that count for a group, the newest record and the newest list of addresses are what it
+//! has:
+//!
+//! ```text
+//! record    = newest of  group's own (serial), its context's change (stamp)
+//! addresses = newest of  those of that record (serial or stamp), the provider's statement (stamp)
+//! ```
+//!
+//! So which record a group has follows from stamps and serials, not from the order in which changes
+//! are read, and what is announced after a change is not touched by it.
+//!
+//! # Invariants
+//!
+//! - A change is kept for as long as a group lives that it counts for, and not longer: what was
+//!   removed leaves nothing behind that could come back.
+//! - The registry is locked for [`CHANGED_AT_ONCE`] groups at a time. Whoever renders a group's record
+//!   reads what is in force at that moment, so two changes at once end with the newer one.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::{Group, Groups, Registry};
+use crate::clock::UnixMs;
+use crate::types::{Addr, PeerId, ReadyRecord};
+
+/// How many groups get another record before others have their turn at the registry: a millisecond.
+const CHANGED_AT_ONCE: usize = 128;
+
+/// How many times of ends there are, shared by the peers with one hash: 32 KiB.
+const END_STRIPES: usize = 4096;
+
+/// What a provider said of its addresses.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// Counts for groups with a smaller serial.
+    pub stamp: u64,
+    /// When the provider said it, by its own clock.
+    pub stated_at_ms: UnixMs,
+    /// Where it is reached.
+    pub addrs: Arc<[Addr]>,
+}
+
+/// Another record for the groups of a context.
+struct NewRecord {
+    stamp: u64,
+    record: Arc<ReadyRecord>,
+}
+
+/// A statement in force.
+struct Stated {
+    statement: Statement,
+    /// Whether a record of the provider changed since: it may have brought other addresses.
+    has_record_since: bool,
+}
+
+/// The changes in force.
+pub(super) struct Changes {
+    statements: HashMap<PeerId, Stated>,
+    records: HashMap<(PeerId, Arc<[u8]>), NewRecord>,
+    stamps: HashSet<u64>,
+    /// When a group last ended, of the peers with each hash.
+    ended_at_ms: Box<[UnixMs]>,
+}
+
+/// Records with the addresses of a statement, by its stamp and the record's digest.
+type Rendered = HashMap<(u64, [u8; 16]), Arc<ReadyRecord>>;
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            statements: HashMap::new(),
+            records: HashMap::new(),
+            stamps: HashSet::new(),
+            ended_at_ms: vec![0; END_STRIPES].into(),
+        }
+    }
+}
+
+impl Groups {
+    /// A number for a change, out of the serials.
+    pub(in crate::index) fn stamp(&self) -> u64 {
+        let mut registry = self.registry.lock();
+        let stamp = registry.next_serial;
+        registry.next_serial += 1;
+        stamp
+    }
+
+    /// The statement of a provider that is in force.
+    pub(in crate::index) fn statement(&self, peer: &PeerId) -> Option<Statement> {
+        let registry = self.registry.lock();
+        registry.changes.statements.get(peer).map(|stated| stated.statement.clone())
+    }
+
+    /// Whether a change is in force.
+    pub(in crate::index) fn is_in_force(&self, stamp: u64) -> bool {
+        self.registry.lock().changes.stamps.contains(&stamp)
+    }
+
+    /// Whether a provider has groups that have not ended.
+    pub(in crate::index) fn has_provider(&self, peer: &PeerId) -> bool {
+        self.registry.lock().oldest_of(peer).is_some()
+    }
+
+    /// Gives the groups of a provider other addresses. Returns how many that changed.
+    pub(in crate::index) fn restate(
+        &self,
+        peer: &PeerId,
+        statement: Statement,
+        now_ms: UnixMs,
+    ) -> u64 {
+        let stamp = statement.stamp;
+        let Some(mut next) = self.registry.lock().put_statement(peer, statement) else { return 0 };
+        let mut rendered = Rendered::new();
+        let mut changed = 0;
+        while next < stamp {
+            let mut registry = self.registry.lock();
+            let range = (peer.clone(), next)..(peer.clone(), stamp);
+            let serials: Vec<u64> =
+                registry.by_age.range(range).take(CHANGED_AT_ONCE).map(|(_, it)| *it).collect();
+            next = match serials.last() {
+                Some(last) if serials.len() == CHANGED_AT_ONCE => last + 1,
+                Some(_) | None => stamp,
+            };
+            changed += self.refresh_all(&mut registry, &serials, &mut rendered, now_ms);
+        }
+        changed
+    }
+
+    /// Gives the groups of a context another record. Returns how many that changed.
+    pub(in crate::index) fn set_record(
+        &self,
+        context: &Arc<[u8]>,
+        stamp: u64,
+        record: &Arc<ReadyRecord>,
+        now_ms: UnixMs,
+    ) -> u64 {
+        let Some(peer) = record.peer() else { return 0 };
+        if !self.registry.lock().put_record(peer, context, stamp, record) {
+            return 0;
+        }
+        let mut rendered = Rendered::new();
+        let (mut next, mut changed) = (0, 0);
+        while next < stamp {
+            let mut registry = self.registry.lock();
+            let place = |serial| (peer.clone(), context.clone(), serial);
+            let range = registry.by_provider.range(place(next)..place(stamp));
+            let serials: Vec<u64> = range.take(CHANGED_AT_ONCE).map(|(_, _, it)| *it).collect();
+            next = match serials.last() {
+                Some(last) if serials.len() == CHANGED_AT_ONCE => last + 1,
+                Some(_) | None => stamp,
+            };
+            changed += self.refresh_all(&mut registry, &serials, &mut rendered, now_ms);
+        }
+        changed
+    }
+
+    /// Whether a record would change something for its provider's groups of a context.
+    pub(in crate::index) fn would_change(
+        &self,
+        context: &Arc<[u8]>,
+        record: &ReadyRecord,
+        now_ms: UnixMs,
+    ) -> bool {
+        let Some(peer) = record.peer() else { return false };
+        let registry = self.registry.lock();
+        let place = |serial| (peer.clone(), context.clone(), serial);
+        let mut serials = registry.by_provider.range(place(0)..=place(u64::MAX));
+        serials.any(|(_, _, serial)| {
+            let group = self.with_serial_in(&registry, *serial);
+            let is_other = |group: Arc<Group>| {
+                group.is_live(now_ms) && group.record().digest() != record.digest()
+            };
+            group.is_some_and(is_other)
+        })
+    }
+
+    /// The newest groups of a provider, at most so many, and when one of its groups last ended, or
+    /// later.
+    pub(in crate::index) fn newest_of(
+        &self,
+        peer: &PeerId,
+        max: usize,
+    ) -> (Vec<Arc<Group>>, UnixMs) {
+        let registry = self.registry.lock();
+        let of_peer = (peer.clone(), 0)..=(peer.clone(), u64::MAX);
+        let serials = registry.by_age.range(of_peer).rev().take(max).map(|(_, serial)| *serial);
+        let groups = serials.filter_map(|serial| self.with_serial_in(&registry, serial)).collect();
+        let ended_at_ms = registry.changes.ended_at_ms.get(stripe_of(peer)).copied();
+        (groups, ended_at_ms.unwrap_or_default())
+    }
+
+    fn refresh_all(
+        &self,
+        registry: &mut Registry,
+        serials: &[u64],
+        rendered: &mut Rendered,
+        now_ms: UnixMs,
+    ) -> u64 {
+        let mut changed = 0;
+        for serial in serials {
+            let Some(group) = self.with_serial_in(registry, *serial) else { continue };
+            changed += u64::from(self.refresh(registry, &group, rendered, now_ms));
+        }
+        changed
+    }
+
+    /// Gives a group the record that it is to have, and says whether it had another.
+    fn refresh(
+        &self,
+        registry: &mut Registry,
+        group: &Arc<Group>,
+        rendered: &mut Rendered,
+        now_ms: UnixMs,
+    ) -> bool {
+        let record = registry.changes.record_of(group, rendered);
+        if record.digest() == group.record().digest() {
+            return false;
+        }
+        self.let_go(registry, group);
+        let record = registry.share_record(&record);
+        // Who sees the record sees when it came.
+        if group.has_been_placed() {
+            group.touch(now_ms);
+        }
+        match group.changed.get() {
+            Some(changed) => {
+                let old = changed.swap(record);
+                registry.unshare_record(&old);
+            }
+            None => drop(group.changed.set(ArcSwap::new(record))),
+        }
+        self.let_find(registry, group);
+        true
+    }
+}
+
+impl Changes {
+    /// The record that a group is to have.
+    fn record_of(&self, group: &Group, rendered: &mut Rendered) -> Arc<ReadyRecord> {
+        let Some(peer) = group.peer() else { return group.first.clone() };
+        let (mut record, mut said_at) = (&group.first, group.serial);
+        if let Some(new) = self.records.get(&(peer.clone(), group.context.clone()))
+            && new.stamp > group.serial
+        {
+            record = &new.record;
+            // Without a list it says nothing of addresses.
+            said_at = if record.has_addr_list() { new.stamp } else { said_at };
+        }
+        let stated = self.statements.get(peer).map(|stated| &stated.statement);
+        let Some(statement) = stated.filter(|statement| statement.stamp > said_at) else {
+            return record.clone();
+        };
+        let with_addrs = || {
+            let changed = record.with_addrs(&statement.addrs);
+            changed.map_or_else(|| record.clone(), Arc::new)
+        };
+        rendered.entry((statement.stamp, record.digest())).or_insert_with(with_addrs).clone()
+    }
+}
+
+impl Registry {
+    /// Puts a statement into force, if it is the newest and counts for some group. Returns from
+    /// which serial on groups may have other addresses than it says.
+    fn put_statement(&mut self, peer: &PeerId, statement: Statement) -> Option<u64> {
+        if self.oldest_of(peer)? > statement.stamp {
+            return None;
+        }
+        let stamp = statement.stamp;
+        let known = self.changes.statements.get(peer);
+        if known.is_some_and(|known| known.statement.stamp >= stamp) {
+            return None;
+        }
+        self.bytes += statement_bytes(&statement);
+        self.changes.stamps.insert(stamp);
+        let stated = Stated { statement: statement.clone(), has_record_since: false };
+        let Some(old) = self.changes.statements.insert(peer.clone(), stated) else {
+            return Some(0);
+        };
+        self.bytes -= statement_bytes(&old.statement);
+        self.changes.stamps.remove(&old.statement.stamp);
+        let is_same = old.statement.addrs == statement.addrs && !old.has_record_since;
+        Some(if is_same { old.statement.stamp } else { 0 })
+    }
+
+    /// Puts a record into force, if it is the newest and counts for some group.
+    fn put_record(
+        &mut self,
+        peer: &PeerId,
+        context: &Arc<[u8]>,
+        stamp: u64,
+        record: &Arc<ReadyRecord>,
+    ) -> bool {
+        let place = (peer.clone(), context.clone());
+        let is_newest = self.changes.records.get(&place).is_none_or(|known| known.stamp < stamp);
+        let counts = self.oldest_under(peer, context).is_some_and(|serial| serial < stamp);
+        if !is_newest || !counts {
+            return false;
+        }
+        let new = NewRecord { stamp, record: self.share_record(record) };
+        self.bytes += NEW_RECORD_BYTES;
+        self.changes.stamps.insert(stamp);
+        if let Some(old) = self.changes.records.insert(place, new) {
+            self.drop_record(&old);
+        }
+        if let Some(stated) = self.changes.statements.get_mut(peer) {
+            stated.has_record_since = true;
+        }
+        true
+    }
+
+    /// Gives up the changes that count for no group any more, now that this one has ended.
+    pub(super) fn forget_changes(&mut self, group: &Group, at_ms: UnixMs) {
+        let Some(peer) = group.peer() else { return };
+        if let Some(ended_at_ms) = self.changes.ended_at_ms.get_mut(stripe_of(peer)) {
+            *ended_at_ms = at_ms.max(*ended_at_ms);
+        }
+        let is_left = |oldest: Option<u64>, stamp| oldest.is_some_and(|serial| serial < stamp);
+        if let Some(stated) = self.changes.statements.get(peer)
+            && !is_left(self.oldest_of(peer), stated.statement.stamp)
+            && let Some(old) = self.changes.statements.remove(peer)
+        {
+            self.bytes -= statement_bytes(&old.statement);
+            self.changes.stamps.remove(&old.statement.stamp);
+        }
+        let place = (peer.clone(), group.context.clone());
+        if let Some(new) = self.changes.records.get(&place)
+            && !is_left(self.oldest_under(peer, &group.context), new.stamp)
+            && let Some(old) = self.changes.records.remove(&place)
+        {
+            self.drop_record(&old);
+        }
+    }
+
+    fn drop_record(&mut self, old: &NewRecord) {
+        self.bytes -= NEW_RECORD_BYTES;
+        self.changes.stamps.remove(&old.stamp);
+        self.unshare_record(&old.record);
+    }
+
+    /// The serial of the oldest group of a provider under a context.
+    fn oldest_under(&self, peer: &PeerId, context: &Arc<[u8]>) -> Option<u64> {
+        let place = |serial| (peer.clone(), context.clone(), serial);
+        let mut serials = self.by_provider.range(place(0)..=place(u64::MAX));
+        serials.next().map(|(_, _, serial)| *serial)
+    }
+}
+
+/// What a record in force takes up in the maps; its bytes count with the records.
+const NEW_RECORD_BYTES: usize = size_of::<((PeerId, Arc<[u8]>), NewRecord)>() + 48;
+
+fn statement_bytes(statement: &Statement) -> usize {
+    let text: usize = statement.addrs.iter().map(|addr| addr.as_str().len()).sum();
+    size_of::<(PeerId, Statement)>() + 32 + statement.addrs.len() * size_of::<Addr>() + text
+}
+
+fn stripe_of(peer: &PeerId) -> usize {
+    let mut hasher = DefaultHasher::new();
+    peer.hash(&mut hasher);
+    hasher.finish() as usize % END_STRIPES
+}

@@ -1,0 +1,169 @@
+//! Statements and records that change many groups: written as one frame, then seen.
+//!
+//! One change of a provider at a time, so that the newest statement is also the last one written;
+//! providers share a few hundred locks. The work is a task of its own: whoever asked for it may go
+//! away, and what is on the disk is seen nevertheless.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{Inner, OpenError};
+use crate::index::{Restore, Statement};
+use crate::journal::{AddrsChange, Change, Entry, GroupDefinition, RecordChange};
+use crate::store::update::{Placement, Plan};
+use crate::store::{Applied, Changed, ContextId, ProviderUpdate, StoreError};
+use crate::types::{
+    Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
+};
+
+/// How many locks providers share: enough that two of them rarely wait for each other.
+const LOCKS: usize = 512;
+
+/// The locks under which providers' addresses and records change.
+pub(super) struct ProviderLocks(Box<[Mutex<()>]>);
+
+impl ProviderLocks {
+    pub(super) fn new() -> Self {
+        Self((0..LOCKS).map(|_| Mutex::new(())).collect())
+    }
+
+    /// The locks of some providers, taken in one order by everybody.
+    async fn lock<'a>(&self, peers: impl Iterator<Item = &'a PeerId>) -> Vec<MutexGuard<'_, ()>> {
+        let number = |peer: &PeerId| {
+            let mut hasher = DefaultHasher::new();
+            peer.hash(&mut hasher);
+            hasher.finish() as usize % LOCKS
+        };
+        let mut numbers: Vec<_> = peers.map(number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut guards = Vec::with_capacity(numbers.len());
+        for lock in numbers.into_iter().filter_map(|number| self.0.get(number)) {
+            guards.push(lock.lock().await);
+        }
+        guards
+    }
+}
+
+impl Inner {
+    pub(super) async fn update(
+        self: Arc<Self>,
+        updates: Vec<ProviderUpdate>,
+    ) -> Result<Applied, StoreError> {
+        let _locks = self.locks.lock(updates.iter().map(|update| &update.provider)).await;
+        let plan = Plan::draw(&self.index, self.schema, updates, self.clock.now_ms())?;
+        // Held until lookups see it: compaction would take it for superseded before.
+        let mut _receipt = None;
+        if !plan.is_empty() {
+            _receipt = Some(self.journal.append_whole(entries_of(&plan)).await?);
+        }
+        Ok(plan.settle(&self.index, self.clock.now_ms())?)
+    }
+
+    pub(super) async fn set_record(
+        self: Arc<Self>,
+        context: ContextId,
+        record: ProviderRecord,
+    ) -> Result<Changed, StoreError> {
+        let Some(peer) = record.peer().cloned() else { return Ok(Changed::default()) };
+        let _locks = self.locks.lock([&peer].into_iter()).await;
+        let record_json = record.to_json().into();
+        let ready = Arc::new(ReadyRecord::new(record, self.schema));
+        let context: Arc<[u8]> = context.as_bytes().into();
+        if !self.index.would_change(&context, &ready, self.clock.now_ms()) {
+            return Ok(Changed::default());
+        }
+        let stamp = self.index.stamp();
+        let (provider, bytes) = (peer.as_str().into(), (*context).into());
+        let change = RecordChange { stamp, provider, context: bytes, record_json };
+        let entries = vec![Entry::Change(Change::Record(change))];
+        let _receipt = self.journal.append_whole(entries).await?;
+        let groups = self.index.set_record(&context, stamp, &ready, self.clock.now_ms());
+        Ok(Changed { groups })
+    }
+}
+
+/// What the journal has to know of a plan.
+fn entries_of(plan: &Plan) -> Vec<Entry> {
+    let statements = plan.statements.iter().map(|(peer, statement)| {
+        Entry::Change(Change::Addrs(AddrsChange {
+            stamp: statement.stamp,
+            provider: peer.as_str().into(),
+            stated_at_ms: statement.stated_at_ms,
+            addrs: statement.addrs.iter().map(|addr| addr.as_str().into()).collect(),
+        }))
+    });
+    let keys = plan.placements.iter().map(|Placement { group, keys, announced_json }| {
+        let definition = GroupDefinition {
+            serial: group.serial,
+            context: (**group.context()).into(),
+            record_json: announced_json.as_str().into(),
+            expires_at_ms: group.expires_at_ms(),
+        };
+        Entry::Keys { group: Arc::new(definition), keys: keys.clone() }
+    });
+    statements.chain(keys).collect()
+}
+
+/// Puts the changes of a journal into force, once all groups are made.
+pub(super) fn restore_changes(
+    changes: &[Change],
+    restore: &Restore<'_>,
+    schema: AnswerSchema,
+) -> Result<(), OpenError> {
+    let mut in_order: Vec<&Change> = changes.iter().collect();
+    in_order.sort_by_key(|change| change.stamp());
+    for change in in_order {
+        match change {
+            Change::Addrs(change) => {
+                let AddrsChange { stamp, provider, stated_at_ms, addrs } = change;
+                let (stamp, stated_at_ms) = (*stamp, *stated_at_ms);
+                // Only known peers are written; whoever made this up has nothing announced.
+                let Ok(peer) = PeerId::parse(provider) else { continue };
+                let addrs = read_addrs(addrs).into();
+                restore.statement(&peer, Statement { stamp, stated_at_ms, addrs });
+            }
+            Change::Record(RecordChange { stamp, context, record_json, .. }) => {
+                let parsed = ProviderRecord::parse(record_json, UnparsableAddrs::Keep)
+                    .map_err(|source| OpenError::Record { serial: *stamp, source })?;
+                let ready = Arc::new(ReadyRecord::new(parsed.record, schema));
+                restore.record(&(**context).into(), *stamp, &ready);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The record of a group with the changes that count for it, as it would be announced now.
+pub(super) fn with_changes(
+    group: &GroupDefinition,
+    addrs_of: impl FnOnce(&str) -> Result<Option<AddrsChange>, StoreError>,
+    record_of: impl FnOnce(&str, &[u8]) -> Result<Option<RecordChange>, StoreError>,
+) -> Result<Arc<str>, StoreError> {
+    let read =
+        |json: &str| ProviderRecord::parse(json, UnparsableAddrs::Keep).map(|parsed| parsed.record);
+    let unreadable = |error: RecordError| StoreError::Unavailable { reason: error.to_string() };
+    let mut record = read(&group.record_json).map_err(unreadable)?;
+    let Some(peer) = record.peer().cloned() else { return Ok((*group.record_json).into()) };
+    let mut said_at = group.serial;
+    let mut is_changed = false;
+    let new = record_of(peer.as_str(), &group.context)?;
+    if let Some(new) = new.filter(|new| new.stamp > group.serial) {
+        record = read(&new.record_json).map_err(unreadable)?;
+        said_at = if record.addrs().is_some() { new.stamp } else { said_at };
+        is_changed = true;
+    }
+    let stated = addrs_of(peer.as_str())?;
+    if let Some(stated) = stated.filter(|stated| stated.stamp > said_at) {
+        record = record.with_addrs(&read_addrs(&stated.addrs));
+        is_changed = true;
+    }
+    if is_changed { Ok(record.to_json().into()) } else { Ok((*group.record_json).into()) }
+}
+
+fn read_addrs(texts: &[Box<str>]) -> Vec<Addr> {
+    let read = |text: &str| Addr::parse(text).unwrap_or_else(|_| Addr::unparsable(text));
+    texts.iter().map(|text| read(text)).collect()
+}
