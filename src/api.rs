@@ -12,6 +12,7 @@ mod cors;
 mod edge;
 mod error;
 mod lookup;
+mod peers;
 mod providers;
 mod rate_limit;
 mod request_id;

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 pub use crate::store::Found;
 use crate::store::StoreError;
-use crate::types::{ContentKey, Filter};
+use crate::types::{ContentKey, Filter, PeerId};
 pub use local::LocalResolver;
 
 /// What is looked up, and what of it is wanted.
@@ -32,6 +32,8 @@ pub struct Question {
 pub enum Subject {
     /// Who has this content?
     Content(ContentKey),
+    /// How is this peer reached?
+    Peer(PeerId),
 }
 
 /// Records as they become known, some at a time. What a client does not wait for is dropped, and

@@ -50,6 +50,7 @@ pub(super) struct Form {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ListName {
     Providers,
+    Peers,
 }
 
 impl AnswerPolicy {
@@ -160,6 +161,7 @@ impl ListName {
     pub(super) fn opening(self) -> &'static [u8] {
         match self {
             Self::Providers => br#"{"Providers":["#,
+            Self::Peers => br#"{"Peers":["#,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::answer::{Form, ListName};
 use super::edge::{self, Context};
 use super::error::ApiError;
 use super::stream::{Deadline, RecordsBody};
-use super::{Worker, providers};
+use super::{Worker, peers, providers};
 use crate::metrics::BodyFormat;
 use crate::resolve::{Found, FoundStream, Question, ResolveError, Subject};
 use crate::types::Filter;
@@ -30,18 +30,22 @@ const OFFERED: &str = "application/json, application/x-ndjson";
 pub(super) enum Asked<'a> {
     /// Who has the CID of this text, as it stands in the path.
     Providers(&'a str),
+    /// How the peer of this text is reached, as it stands in the path.
+    Peers(&'a str),
 }
 
 impl Asked<'_> {
     fn subject(self) -> Result<Subject, ApiError> {
         match self {
             Self::Providers(cid) => providers::subject(cid),
+            Self::Peers(peer) => peers::subject(peer),
         }
     }
 
     fn list(self) -> ListName {
         match self {
             Self::Providers(_) => providers::LIST,
+            Self::Peers(_) => peers::LIST,
         }
     }
 }

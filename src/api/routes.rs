@@ -50,20 +50,17 @@ pub(super) fn looked_up(request: &ServiceRequest) -> Option<Asked<'_>> {
     let (_, id) = path.rsplit_once('/')?;
     match of(path) {
         Route::Providers => Some(Asked::Providers(id)),
-        Route::Peers | Route::Ipns | Route::Announce | Route::ClosestPeers | Route::Unknown => None,
+        Route::Peers => Some(Asked::Peers(id)),
+        Route::Ipns | Route::Announce | Route::ClosestPeers | Route::Unknown => None,
     }
 }
 
 /// Adds every other route to an actix application.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
-        .service(
-            web::resource(PROVIDERS)
-                .route(options())
-                .default_service(web::to(method_not_supported)),
-        )
+        .service(looked_up_elsewhere(PROVIDERS))
+        .service(looked_up_elsewhere(PEERS))
         .service(not_offered(&ANNOUNCE, "announcing providers"))
-        .service(not_offered(&[PEERS], "looking up peers"))
         .service(not_offered(&[IPNS], "IPNS"))
         .service(
             web::resource(CLOSEST_PEERS)
@@ -77,6 +74,11 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 
 fn options() -> actix_web::Route {
     web::route().method(Method::OPTIONS).to(async || cors::preflight())
+}
+
+/// What is left of a resource whose GET and HEAD are lookups.
+fn looked_up_elsewhere(path: &str) -> actix_web::Resource {
+    web::resource(path).route(options()).default_service(web::to(method_not_supported))
 }
 
 fn not_offered(paths: &[&'static str], what: &'static str) -> actix_web::Resource {

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
 use super::{Found, FoundStream, Question, ResolveError, Resolver, Subject};
-use crate::store::{Lookup, Store};
+use crate::store::{Lookup, PeerLookup, Store};
 
 /// The resolver that asks a [`Store`].
 pub struct LocalResolver {
@@ -38,6 +38,8 @@ async fn find(store: &dyn Store, question: &Question) -> Result<Found, ResolveEr
         Subject::Content(key) => {
             store.find(Lookup { key, filter, records_max: *records_max }).await
         }
+        // One record at most.
+        Subject::Peer(peer) => store.peer(PeerLookup { peer, filter }).await,
     };
     Ok(found?)
 }

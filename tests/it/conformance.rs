@@ -191,6 +191,10 @@ async fn keys_and_statuses_are_those_of_the_clauses() {
             get("R-15", of(CID), 501).method("POST").has("allow", "GET, HEAD, OPTIONS"),
             get("R-114", format!("/routing/v1/dht/closest/peers/{CID}"), 501),
             get("R-114", "/routing/v1/dht/closest/peers/x", 422).begins("key: "),
+            get("R-115", format!("/routing/v1/peers/{CID}"), 422).begins("peer-id: "),
+            get("R-116", format!("/routing/v1/peers/{}", peer_id(0)), 200)
+                .has("content-type", JSON),
+            get("R-117", format!("/routing/v1/peers/{}", peer_id(99)), 404).is(r#"{"Peers":[]}"#),
             get("R-17", of(CID), 406).with("accept", "text/html").has("content-type", TEXT),
             get("R-21", "/nowhere", 400).has("cache-control", "no-store"),
             get("R-22", of("hello"), 422).method("HEAD").is(""),

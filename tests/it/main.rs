@@ -23,6 +23,7 @@ mod journal;
 mod limits;
 mod odd_store;
 mod operations;
+mod peers;
 mod process;
 mod providers;
 mod statuses;

@@ -47,7 +47,6 @@ async fn an_unknown_method_of_a_known_path_is_501_and_names_the_known_ones() {
 async fn parts_of_the_api_that_are_not_offered_are_501() {
     let server = server().start().await;
     for (method, path) in [
-        (Method::GET, format!("/routing/v1/peers/{PEER}")),
         (Method::GET, "/routing/v1/ipns/k51x".to_owned()),
         (Method::PUT, "/routing/v1/ipns/k51x".to_owned()),
         (Method::GET, format!("/routing/v1/dht/closest/peers/{CID}")),
