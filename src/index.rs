@@ -33,6 +33,7 @@ mod group;
 mod lineage;
 mod peer;
 mod place;
+mod replaced;
 mod restore;
 mod sets;
 mod slab;
@@ -53,6 +54,7 @@ use answer::Wanted;
 use crowd::CROWD_GROUP_BYTES;
 use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
 use group::{Group, Groups};
+use replaced::Watches;
 use sets::{KeySet, Sets};
 use slab::IDS_MAX;
 use sweep::SWEEP_STEPS_MAX;
@@ -61,6 +63,7 @@ use table::Table;
 pub use announce::{Announced, Interned, Plan};
 pub use answer::Answer;
 pub use group::{GroupSpec, Statement};
+pub use replaced::ReplacedWatch;
 pub use restore::{Restore, RestoredGroup};
 
 /// How many cursors there are for keys with a few groups. Two keys with one cursor would take
@@ -74,6 +77,7 @@ pub struct Index {
     groups: Arc<Groups>,
     sets: Sets,
     cursors: Box<[AtomicU32]>,
+    watches: Watches,
     counters: Counters,
     /// The shard that the next sweep begins with.
     next_swept: Mutex<usize>,
@@ -187,6 +191,7 @@ impl Index {
             groups: Arc::new(Groups::new(bounds.ids_max)),
             sets: Sets::new(bounds.ids_max),
             cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
+            watches: Watches::default(),
             counters: Counters::default(),
             next_swept: Mutex::new(0),
             sweep_steps_max: bounds.sweep_steps_max,

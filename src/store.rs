@@ -76,7 +76,8 @@ pub trait Store: Send + Sync + 'static {
     fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>>;
 
     /// Everything that the store holds and that is alive, as of one moment between this call and
-    /// the first item. Changes made meanwhile neither show nor wait. An error is the last item.
+    /// the first item. Announcements made meanwhile neither show nor wait; what is removed meanwhile
+    /// may be left out. An error is the last item.
     fn export(&self) -> ExportStream;
 }
 

@@ -99,8 +99,15 @@ impl Crowd {
         Self { state: RwLock::new(state), cursor: AtomicU32::new(0), hasher }
     }
 
-    /// Adds a group, and takes out the ones that it supersedes.
-    pub(super) fn insert(&self, group: &Arc<Group>, now_ms: UnixMs, groups: &Groups) -> Joined {
+    /// Adds a group, and takes out the ones that it supersedes, which are told before anybody sees
+    /// that they are gone.
+    pub(super) fn insert(
+        &self,
+        group: &Arc<Group>,
+        now_ms: UnixMs,
+        groups: &Groups,
+        superseded: impl FnOnce(&[Arc<Group>]),
+    ) -> Joined {
         let mut state = self.state.write();
         if state.is_retired {
             return Joined { outcome: None, grown: 0 };
@@ -115,6 +122,7 @@ impl Crowd {
             group.touch(now_ms);
             group.retain();
         }
+        superseded(&placing.gone);
         let mut gone = placing.gone.into_vec();
         state.circle.prune(&self.hasher, INSERT_STEPS, now_ms, &mut gone);
         if placing.is_placed || !gone.is_empty() {

@@ -28,7 +28,7 @@ pub(super) const FINGERPRINT_BITS: u32 = 96;
 pub(super) const SHARD_BITS: u32 = 8;
 
 /// The fingerprint of a key. Ordered as a number: first by shard, then by place.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Fingerprint {
     high: u64,
     low: u32,

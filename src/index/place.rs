@@ -50,7 +50,9 @@ impl Index {
             match set.as_deref() {
                 Some(KeySet::Crowd(crowd)) => {
                     drop(shard);
-                    let joined = crowd.insert(group, now_ms, &self.groups);
+                    let joined = crowd.insert(group, now_ms, &self.groups, |superseded| {
+                        self.watches.note(fingerprint, superseded, now_ms);
+                    });
                     self.count_crowd(joined.grown);
                     match joined.outcome {
                         Some(outcome) => return Ok(outcome),
@@ -153,6 +155,7 @@ impl Index {
         if !placing.is_placed {
             return Ok(placing.outcome);
         }
+        self.watches.note(fingerprint, &placing.gone, now_ms);
         let before = known.len() as i64;
         known.retain(|other| {
             other.is_live(now_ms) && !placing.gone.iter().any(|gone| Arc::ptr_eq(gone, other))

@@ -70,6 +70,8 @@ struct Inner {
     schema: AnswerSchema,
     /// Groups that ended and whose end the journal does not have yet.
     unwritten_ends: Mutex<BTreeSet<u64>>,
+    /// Shared by those who write keys and then place them: alone, one sees index and journal agree.
+    placing: tokio::sync::RwLock<()>,
     locks: ProviderLocks,
 }
 
@@ -132,8 +134,10 @@ impl DurableStore {
         let is_needed = move |stamp| in_force.is_in_force(stamp);
         journal.start_compaction(Box::new(is_held), Box::new(is_needed))?;
         let unwritten_ends = Mutex::new(BTreeSet::new());
+        let placing = tokio::sync::RwLock::new(());
         let locks = ProviderLocks::new();
-        let inner = Arc::new(Inner { index, journal, clock, schema, unwritten_ends, locks });
+        let inner =
+            Arc::new(Inner { index, journal, clock, schema, unwritten_ends, placing, locks });
         let recovery = Recovery {
             entries: stats.entries,
             groups: stats.groups,
@@ -195,6 +199,7 @@ impl Inner {
         if pending.placements.is_empty() {
             return Ok(());
         }
+        let _placing = self.placing.read().await;
         // Held until lookups see the keys: compaction would take them for superseded before.
         let _receipt = self.write(pending.entries).await?;
         let now_ms = self.clock.now_ms();

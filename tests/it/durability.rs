@@ -224,6 +224,29 @@ async fn an_export_holds_everything_that_is_alive_once() {
 }
 
 #[tokio::test]
+async fn an_export_holds_what_is_announced_anew_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW_MS);
+    let store = open(folder.path(), &clock);
+    // More than waits in the channel, so that the reading has not ended when the rest happens.
+    announce(&store, 1, 0..60_000, TCP).await;
+    announce(&store, 1, 0..1_000, UDP).await;
+    for other in 2..80 {
+        announce(&store, other, 50_000..50_010, TCP).await;
+    }
+    let mut export = store.export();
+    let mut entries = export.next().await.unwrap().unwrap();
+    announce(&store, 1, 0..60_000, UDP).await;
+    announce(&store, 1, 59_000..60_000, TCP).await;
+    while let Some(batch) = export.next().await {
+        entries.extend(batch.unwrap());
+    }
+    let udp = entries.iter().filter(|entry| entry.record_json.contains(UDP)).count();
+    let keys: BTreeSet<_> = entries.iter().map(|entry| entry.key.clone()).collect();
+    assert_eq!((entries.len(), udp, keys.len()), (60_000 + 78 * 10, 1_000, 60_000));
+}
+
+#[tokio::test]
 async fn a_second_process_is_told_who_has_the_directory() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(NOW_MS);

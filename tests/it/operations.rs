@@ -57,7 +57,7 @@ async fn requests_are_counted_by_route_status_and_format() {
         ),
         (r#"fingerpost_http_requests_total{route="unknown",status="400",format="other"}"#, 1.0),
         (
-            r#"fingerpost_http_requests_total{route="/routing/v1/peers/{peer-id}",status="501",format="other"}"#,
+            r#"fingerpost_http_requests_total{route="/routing/v1/peers/{peer-id}",status="422",format="other"}"#,
             1.0,
         ),
         (

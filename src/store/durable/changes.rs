@@ -54,6 +54,7 @@ impl Inner {
     ) -> Result<Applied, StoreError> {
         let _locks = self.locks.lock(updates.iter().map(|update| &update.provider)).await;
         let plan = Plan::draw(&self.index, self.schema, updates, self.clock.now_ms())?;
+        let _placing = self.placing.read().await;
         // Held until lookups see it: compaction would take it for superseded before.
         let mut _receipt = None;
         if !plan.is_empty() {

@@ -1,7 +1,8 @@
 //! Reading everything out again: keys from the journal, as far as the index still holds them.
 //!
-//! The snapshot is of one moment; a thread of its own reads it, and waits when nobody takes what it
-//! has read. An entry that is removed or superseded meanwhile may be left out.
+//! The snapshot is of one moment, in which no keys are between journal and index; a thread of its own
+//! reads it, and waits when nobody takes what it has read. What is superseded meanwhile is noted by
+//! the index (`ReplacedWatch`) and comes as it was; what is removed meanwhile may be left out.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Inner;
 use super::changes::with_changes;
+use crate::index::ReplacedWatch;
 use crate::journal::{GroupDefinition, KeyBlock, Snapshot};
 use crate::store::{ContextId, ExportStream, Exported, StoreError};
 use crate::types::ContentKey;
@@ -25,9 +27,13 @@ type Batch = Result<Vec<Exported>, StoreError>;
 
 pub(super) fn stream(inner: Arc<Inner>) -> ExportStream {
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
-    let snapshot = inner.journal.snapshot();
+    let at_once = inner.placing.try_write().ok().map(|_alone| Moment::now(&inner));
     tokio::task::spawn_blocking(move || {
-        let mut reader = Reader { inner, sender, batch: Vec::new() };
+        let Moment { snapshot, replaced } = at_once.unwrap_or_else(|| {
+            let _alone = inner.placing.blocking_write();
+            Moment::now(&inner)
+        });
+        let mut reader = Reader { inner, replaced, sender, batch: Vec::new() };
         if let Err(Stopped::Failed(error)) = reader.read(snapshot) {
             // Whoever took the entries may be gone.
             let _ = reader.sender.blocking_send(Err(error));
@@ -40,8 +46,15 @@ pub(super) fn stream(inner: Arc<Inner>) -> ExportStream {
     .boxed()
 }
 
+/// What is read. Made while no keys are between the journal and the index.
+struct Moment {
+    snapshot: Snapshot,
+    replaced: ReplacedWatch,
+}
+
 struct Reader {
     inner: Arc<Inner>,
+    replaced: ReplacedWatch,
     sender: mpsc::Sender<Batch>,
     batch: Vec<Exported>,
 }
@@ -51,6 +64,12 @@ enum Stopped {
     /// Nobody takes the entries any more.
     Abandoned,
     Failed(StoreError),
+}
+
+impl Moment {
+    fn now(inner: &Inner) -> Self {
+        Self { replaced: inner.index.watch_replaced(), snapshot: inner.journal.snapshot() }
+    }
 }
 
 impl Reader {
@@ -68,6 +87,13 @@ impl Reader {
         });
         read.map_err(|error| Stopped::Failed(error.into()))?;
         stopped?;
+        if self.replaced.has_missed() {
+            let reason =
+                "more was announced anew while everything was read out than can be noted; \
+                          try again when less is announced"
+                    .to_owned();
+            return Err(Stopped::Failed(StoreError::Unavailable { reason }));
+        }
         self.send()
     }
 
@@ -80,7 +106,11 @@ impl Reader {
         let context = ContextId::new(&group.context).unwrap_or_default();
         let now_ms = self.inner.clock.now_ms();
         for multihash in keys.iter() {
-            if !self.inner.index.holds(multihash, group.serial, now_ms) {
+            let index = &self.inner.index;
+            // In this order: what is no longer held has been noted before.
+            if !index.holds(multihash, group.serial, now_ms)
+                && !index.was_replaced(&self.replaced, multihash, group.serial)
+            {
                 continue;
             }
             let Ok(key) = ContentKey::from_multihash(multihash) else { continue };
