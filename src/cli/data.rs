@@ -66,9 +66,11 @@ fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
     let (store, recovery) = server::open_store(settings, Clock::System)?;
     if let Some(tail) = recovery.journal.torn_tail {
         say_on_stderr(&format!(
-            "cut {} bytes that a crash left half written at the end of {}",
+            "cut {} bytes that are half written or damaged at the end of {}: what a crash \
+             interrupted, as a rule; {}",
             tail.bytes,
-            tail.path.display()
+            tail.path.display(),
+            tail.kept()
         ));
     }
     Ok(Arc::new(store))

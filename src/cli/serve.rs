@@ -131,7 +131,8 @@ fn report(recovery: &Recovery) {
             file = %tail.path.display(),
             offset = tail.offset,
             bytes = tail.bytes,
-            "cut what a crash left half written; it was never acknowledged"
+            kept = tail.kept(),
+            "cut what is half written or damaged at the end: what a crash interrupted, as a rule"
         );
     }
     tracing::info!(

@@ -8,8 +8,9 @@
 //! - A segment that another follows counts up to the length that the header of the next one says.
 //!   If it was rewritten since, it must end with a seal. Damage before that is corruption.
 //! - In the last segment, damage with a whole frame after it is corruption: frames are written one
-//!   after the other, each after the one before was synced. Damage without is a torn tail, which
-//!   nobody was told about; it is cut and reported.
+//!   after the other, each after the one before was synced. Damage without is a torn tail: what a
+//!   crash interrupted, which nobody was told about, or, if the disk lost what it said it had, the
+//!   last frame. It is put aside under `*.torn`, cut and reported.
 //! - A last file that is no longer than a header and does not hold one was never begun.
 
 use std::ops::ControlFlow;
@@ -55,6 +56,18 @@ pub struct TornTail {
     pub offset: u64,
     /// How many bytes were cut.
     pub bytes: u64,
+    /// Where they are kept; `None` if the disk did not take them.
+    pub kept_as: Option<PathBuf>,
+}
+
+impl TornTail {
+    /// Says where the bytes are now.
+    pub fn kept(&self) -> String {
+        match &self.kept_as {
+            Some(path) => format!("kept as {}", path.display()),
+            None => "not kept: the disk takes no copy".to_owned(),
+        }
+    }
 }
 
 /// A journal's files as they count: in order, without gaps, each with its length.
@@ -83,7 +96,7 @@ pub(super) fn recover(
     })?;
     let mut lengths = contents.iter().map(|content| content.length).collect::<Vec<_>>();
     if let (Some(segment), Some(content)) = (segments.last(), contents.last()) {
-        report.torn_tail = cut_tail(segment, content.length)?;
+        report.torn_tail = cut_tail(disk, segment, content.length)?;
     }
     let Settled { ledger, groups, changes } = settle(&segments, contents, now_ms)?;
     let totals = ledger.totals();
@@ -294,14 +307,46 @@ fn offset_in_segment(offset: u64) -> u32 {
     u32::try_from(offset).expect("checked before the segment is read")
 }
 
-fn cut_tail(segment: &Segment, length: u64) -> Result<Option<TornTail>, JournalError> {
+fn cut_tail(
+    disk: &dyn Disk,
+    segment: &Segment,
+    length: u64,
+) -> Result<Option<TornTail>, JournalError> {
     let bytes = segment.length()?.saturating_sub(length);
     if bytes == 0 {
         return Ok(None);
     }
+    let kept_as = keep_tail(disk, segment, length, bytes);
     let cut = segment.file.set_length(length).and_then(|()| segment.file.sync());
     cut.map_err(|error| JournalError::io("cut", &segment.path, error))?;
-    Ok(Some(TornTail { path: segment.path.clone(), offset: length, bytes }))
+    Ok(Some(TornTail { path: segment.path.clone(), offset: length, bytes, kept_as }))
+}
+
+/// Copies the tail into a file of its own. A disk that is full must not keep a journal closed, so it
+/// goes on without the copy if there can be none.
+fn keep_tail(disk: &dyn Disk, segment: &Segment, offset: u64, bytes: u64) -> Option<PathBuf> {
+    const COPIED_AT_A_TIME: u64 = 1 << 20;
+    let mut name = segment.path.clone().into_os_string();
+    name.push(".torn");
+    let path = PathBuf::from(name);
+    let copy = || {
+        let kept = disk.create(&path)?;
+        let mut done = 0;
+        while done < bytes {
+            let length = usize::try_from((bytes - done).min(COPIED_AT_A_TIME)).unwrap_or_default();
+            let mut buffer = vec![0; length];
+            segment.file.read_at(&mut buffer, offset + done)?;
+            kept.write_at(&buffer, done)?;
+            done += length as u64;
+        }
+        kept.sync()
+    };
+    if copy().is_err() {
+        // What there is of it would be taken for all.
+        let _ = disk.remove(&path);
+        return None;
+    }
+    Some(path)
 }
 
 /// What all segments come to.

@@ -160,12 +160,18 @@ fn a_torn_tail_is_reported_with_its_place() {
         (image.files().first().unwrap().1.len() > length).then_some(image)
     });
     let torn = torn.unwrap();
-    let left = torn.files().first().unwrap().1.len();
+    let written = torn.files().first().unwrap().1.clone();
+    let left = written.len();
     let opened = Journal::open(options_on(&torn)).unwrap();
     if held(&opened).len() == 50 {
         let tail = opened.report.torn_tail.clone().unwrap();
         assert_eq!((tail.offset, tail.bytes), (length as u64, (left - length) as u64));
-        assert_eq!(torn.files().first().unwrap().1.len(), length);
+        let kept = tail.kept_as.unwrap();
+        for (path, bytes) in torn.files() {
+            let expected = if path == kept { &written[length..] } else { &written[..length] };
+            assert!(bytes == expected, "{}", path.display());
+        }
+        assert_eq!(torn.files().len(), 2);
     } else {
         panic!("the seed kept the whole frame");
     }
