@@ -2,6 +2,7 @@
 //! small segments, and what it holds after it is opened again.
 
 mod basics;
+mod changes;
 mod compaction;
 mod corruption;
 mod crash;
@@ -9,14 +10,18 @@ mod disk;
 mod faults;
 mod model;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Entry, GroupDefinition, Journal, JournalError, JournalOptions, Opened, Receipt};
+use super::change::ChangeKey;
+use super::{
+    AddrsChange, Change, Entry, GroupDefinition, Journal, JournalError, JournalOptions, Opened,
+    Receipt, RecordChange,
+};
 use crate::clock::{Clock, ManualClock};
 use crate::types::ContentKey;
 
@@ -77,6 +82,39 @@ fn wait<F: Future>(future: F) -> F::Output {
 
 fn append(journal: &Journal, entries: Vec<Entry>) -> Result<(), JournalError> {
     wait(journal.append(entries)).map(|receipt: Receipt| drop(receipt))
+}
+
+fn append_whole(journal: &Journal, entries: Vec<Entry>) -> Result<(), JournalError> {
+    wait(journal.append_whole(entries)).map(|receipt: Receipt| drop(receipt))
+}
+
+/// Addresses of a provider, by number.
+fn stated(stamp: u64, provider: u64) -> Change {
+    Change::Addrs(AddrsChange {
+        stamp,
+        provider: format!("provider {provider}").into(),
+        stated_at_ms: stamp * 1_000,
+        addrs: (0..stamp % 4).map(|it| format!("/ip4/192.0.2.{it}/tcp/{stamp}").into()).collect(),
+    })
+}
+
+/// Another record for a provider's context, by number.
+fn recorded(stamp: u64, provider: u64) -> Change {
+    Change::Record(RecordChange {
+        stamp,
+        provider: format!("provider {provider}").into(),
+        context: vec![7; provider as usize].into(),
+        record_json: format!(r#"{{"Schema":"peer","ID":"{provider}","Stamp":{stamp}}}"#).into(),
+    })
+}
+
+/// The newest changes of a journal, by what they change.
+fn changes(opened: &Opened) -> BTreeMap<ChangeKey, Change> {
+    by_key(opened.changes.iter().cloned())
+}
+
+fn by_key(changes: impl IntoIterator<Item = Change>) -> BTreeMap<ChangeKey, Change> {
+    changes.into_iter().map(|change| (change.key(), change)).collect()
 }
 
 fn held(opened: &Opened) -> Held {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, DurableOptions, DurableStore, Lookup, OpenError, Store,
+    Announcement, Applied, ContextId, DurableOptions, DurableStore, Lookup, OpenError, PeerLookup,
+    ProviderUpdate, Store,
 };
 use fingerpost::types::{
-    AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, UnparsableAddrs,
+    Addr, AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, UnparsableAddrs,
 };
 use futures_util::StreamExt;
 
@@ -290,4 +291,172 @@ async fn tasks_that_announce_at_once_all_survive() {
     let store = open(folder.path(), &clock);
     assert_eq!(store.stats().await.unwrap().entries, 20 * 20 * 10);
     assert_eq!(answer(&store, 19_199).await.len(), 1);
+}
+
+fn under(context: &[u8], announcement: Announcement) -> Announcement {
+    Announcement { context: ContextId::new(context).unwrap(), ..announcement }
+}
+
+async fn state(
+    store: &DurableStore,
+    of: u32,
+    at_ms: u64,
+    addrs: &[&str],
+    announcements: Vec<Announcement>,
+) {
+    let update = ProviderUpdate {
+        provider: PeerId::parse(&peer_id(of)).unwrap(),
+        stated_at_ms: at_ms,
+        addrs: addrs.iter().map(|addr| Addr::parse(addr).unwrap()).collect(),
+        announcements,
+    };
+    store.update(vec![update]).await.unwrap();
+}
+
+async fn peer_json(store: &DurableStore, of: u32) -> Option<String> {
+    let (peer, filter) = (PeerId::parse(&peer_id(of)).unwrap(), Filter::default());
+    let found = store.peer(PeerLookup { peer: &peer, filter: &filter }).await.unwrap();
+    found.records.first().map(|(record, _)| record.json().to_owned())
+}
+
+fn changed_record(of: u32, addr: &str) -> ProviderRecord {
+    let json = format!(
+        r#"{{"Schema":"peer","ID":"{}","Addrs":["{addr}"],"Protocols":["x"]}}"#,
+        peer_id(of)
+    );
+    ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record
+}
+
+#[tokio::test]
+async fn changed_addresses_and_records_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW_MS);
+    let store = open_as(folder.path(), &clock, AnswerSchema::Peer);
+    let offers = |of: u32| {
+        vec![under(b"a", announcement(of, 0..10, TCP)), under(b"b", announcement(of, 10..20, TCP))]
+    };
+    store.apply([offers(1), offers(2), offers(3)].concat()).await.unwrap();
+    state(&store, 1, 100, &[UDP], Vec::new()).await;
+    state(&store, 1, 101, &[UDP], vec![under(b"c", announcement(1, 20..30, TCP))]).await;
+    let context = ContextId::new(b"b").unwrap();
+    let changed = store.set_record(&context, changed_record(2, UDP)).await.unwrap();
+    assert_eq!(changed.groups, 1);
+    // Newest last: the record's own addresses, then the statement's.
+    store.set_record(&context, changed_record(3, UDP)).await.unwrap();
+    state(&store, 3, 1, &[TCP, UDP], Vec::new()).await;
+    // Afterwards, and so not touched.
+    store.apply(vec![under(b"d", announcement(1, 30..40, TCP))]).await.unwrap();
+    let seen = async |store: &DurableStore| {
+        let mut all = Vec::new();
+        for number in (0..40).step_by(5) {
+            let mut answer = answer(store, number).await;
+            answer.sort();
+            all.push(answer);
+        }
+        for of in 1..4 {
+            all.push(peer_json(store, of).await.into_iter().collect());
+        }
+        all
+    };
+    let before = seen(&store).await;
+    assert!(before[0].iter().any(|json| json.contains(UDP) && json.contains(&peer_id(1))));
+    assert!(before[6].iter().all(|json| json.contains(TCP) && !json.contains(UDP)));
+    drop(store);
+    let store = open_as(folder.path(), &clock, AnswerSchema::Peer);
+    assert_eq!(seen(&store).await, before);
+    // An older statement is known to be older, and the same one to be the same.
+    for at_ms in [100, 101] {
+        state(&store, 1, at_ms, &[TCP], Vec::new()).await;
+        assert_eq!(seen(&store).await, before);
+    }
+    let stats = store.stats().await.unwrap();
+    let again = under(b"c", announcement(1, 20..30, UDP));
+    let applied = store.apply(vec![again]).await.unwrap();
+    assert_eq!((applied.entries_added, applied.entries_refreshed), (0, 10));
+    assert_eq!(store.stats().await.unwrap().groups, stats.groups);
+    drop(store);
+    let store = open_as(folder.path(), &clock, AnswerSchema::Peer);
+    assert_eq!(seen(&store).await, before);
+}
+
+#[tokio::test]
+async fn addresses_of_a_removed_provider_are_forgotten_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW_MS);
+    let store = open(folder.path(), &clock);
+    let peer = PeerId::parse(&peer_id(1)).unwrap();
+    state(&store, 1, 100, &[UDP], vec![announcement(1, 0..10, TCP)]).await;
+    store.set_record(&ContextId::default(), changed_record(1, UDP)).await.unwrap();
+    store.remove(&peer, None).await.unwrap();
+    announce(&store, 1, 0..5, TCP).await;
+    for _ in 0..2 {
+        let found = answer(&store, 0).await;
+        assert!(found[0].contains(TCP) && !found[0].contains("\"x\""), "{found:?}");
+        assert!(answer(&store, 7).await.is_empty());
+    }
+    drop(store);
+    let store = open(folder.path(), &clock);
+    let found = answer(&store, 0).await;
+    assert!(found[0].contains(TCP) && !found[0].contains("\"x\""), "{found:?}");
+    // Older than what was said before the removal, and the newest since.
+    state(&store, 1, 50, &[TCP, UDP], Vec::new()).await;
+    assert!(answer(&store, 0).await[0].contains(UDP));
+}
+
+#[tokio::test]
+async fn a_statement_again_and_again_leaves_little_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW_MS);
+    let store = open(folder.path(), &clock);
+    for at_ms in 1..500 {
+        let addr = if at_ms % 2 == 0 { TCP } else { UDP };
+        state(&store, 1, at_ms, &[addr], vec![announcement(1, 0..3, TCP)]).await;
+    }
+    let journal = store.stats().await.unwrap().journal.unwrap();
+    assert!(journal.garbage_bytes * 100 > journal.bytes * 70, "{journal:?}");
+    let stats = store.stats().await.unwrap();
+    assert_eq!((stats.entries, stats.groups), (3, 1), "no group is made for an address");
+}
+
+#[tokio::test]
+async fn an_export_has_the_records_as_they_are_at_its_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW_MS);
+    let store = open_as(folder.path(), &clock, AnswerSchema::Peer);
+    store.apply(vec![under(b"a", announcement(1, 0..10, TCP))]).await.unwrap();
+    store.apply(vec![under(b"b", announcement(1, 10..20, TCP))]).await.unwrap();
+    announce(&store, 2, 0..10, TCP).await;
+    store.set_record(&ContextId::new(b"b").unwrap(), changed_record(1, TCP)).await.unwrap();
+    state(&store, 1, 100, &[UDP], Vec::new()).await;
+    let export = store.export();
+    state(&store, 1, 101, &[TCP], Vec::new()).await;
+    let batches: Vec<_> = export.collect().await;
+    let entries: Vec<_> = batches.into_iter().flat_map(Result::unwrap).collect();
+    let records: BTreeSet<_> =
+        entries.iter().map(|it| (it.context.as_bytes().to_vec(), it.record_json.clone())).collect();
+    let expected = [
+        (b"a".to_vec(), record(1, UDP).to_json().into()),
+        (b"b".to_vec(), changed_record(1, UDP).to_json().into()),
+        (Vec::new(), record(2, TCP).to_json().into()),
+    ];
+    assert_eq!((entries.len(), records), (30, expected.into()));
+}
+
+#[tokio::test]
+async fn an_update_that_nobody_waits_for_is_taken_in_nevertheless() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW_MS);
+    let store = open(folder.path(), &clock);
+    let update = ProviderUpdate {
+        provider: PeerId::parse(&peer_id(1)).unwrap(),
+        stated_at_ms: 1,
+        addrs: vec![Addr::parse(UDP).unwrap()],
+        announcements: vec![announcement(1, 0..1, TCP)],
+    };
+    let mut abandoned = store.update(vec![update]);
+    assert!(futures_util::poll!(&mut abandoned).is_pending());
+    drop(abandoned);
+    // The provider's lock is free when that is done.
+    state(&store, 1, 0, &[TCP], Vec::new()).await;
+    assert!(answer(&store, 0).await[0].contains(UDP));
 }

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::journal::{
-    Entry, GroupDefinition, Journal, JournalOptions, inspect_segment, repair,
+    AddrsChange, Change, Entry, GroupDefinition, Journal, JournalOptions, RecordChange,
+    inspect_segment, repair,
 };
 use fingerpost::types::ContentKey;
 
@@ -46,7 +47,31 @@ fn keys(serial: u64) -> Vec<ContentKey> {
     numbers.chain(others).collect()
 }
 
-/// Groups 1 to 5 of which 2 and 5 ended, over several segments, one of them compacted.
+/// What is written since version 2: three statements of a provider, and a context's record.
+fn changes() -> [Change; 4] {
+    let stated = |stamp: u64, addrs: &[&str]| {
+        Change::Addrs(AddrsChange {
+            stamp,
+            provider: "provider 1".into(),
+            stated_at_ms: FAR_MS + stamp,
+            addrs: addrs.iter().map(|addr| (*addr).into()).collect(),
+        })
+    };
+    let record = RecordChange {
+        stamp: 13,
+        provider: "provider 3".into(),
+        context: vec![0xff, 3].into(),
+        record_json: r#"{"Schema":"peer","ID":"provider 3","Protocols":["new"]}"#.into(),
+    };
+    [
+        stated(10, &["/ip4/192.0.2.1/tcp/1"]),
+        stated(12, &["/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.2/udp/2/quic-v1"]),
+        stated(11, &[]),
+        Change::Record(record),
+    ]
+}
+
+/// Groups 1 to 5 of which 2 and 5 ended, and changes, over several segments, one of them compacted.
 fn write(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let journal = Journal::open(options(directory)).unwrap().journal;
@@ -54,19 +79,25 @@ fn write(directory: &Path) {
     for serial in 1..=4 {
         append(vec![Entry::Keys { group: group(serial), keys: keys(serial) }]);
     }
-    append(vec![Entry::End { serial: 2 }]);
+    let [first, second, third, record] = changes().map(Entry::Change);
+    append(vec![first, Entry::End { serial: 2 }]);
     assert!(journal.compact_once(&|_, _| true).unwrap());
-    append(vec![Entry::Keys { group: group(5), keys: keys(5) }]);
-    append(vec![Entry::End { serial: 5 }]);
+    append(vec![Entry::Keys { group: group(5), keys: keys(5) }, second, third]);
+    append(vec![record, Entry::End { serial: 5 }]);
     journal.close().unwrap();
 }
 
-fn check(directory: &Path) {
+fn check(directory: &Path, version: u32) {
     let opened = Journal::open(options(directory)).unwrap();
     let mut groups = opened.groups.clone();
     groups.sort_by_key(|group| group.serial);
     assert_eq!(groups, [1, 3, 4].map(|serial| (*group(serial)).clone()));
-    assert_eq!(opened.next_serial(), 6);
+    let mut newest = opened.changes.clone();
+    newest.sort_by_key(Change::stamp);
+    let [_, second, _, record] = changes();
+    let (expected, next_serial) =
+        if version == 1 { (Vec::new(), 6) } else { (vec![second, record], 14) };
+    assert_eq!((newest, opened.next_serial()), (expected, next_serial));
     assert!(opened.report.torn_tail.is_none() && opened.report.leftovers.is_empty());
     let held = Mutex::new(BTreeMap::<u64, Vec<Vec<u8>>>::new());
     let visit = |serial, keys: fingerpost::journal::KeyBlock<'_>| {
@@ -89,26 +120,37 @@ fn fixture(version: u32) -> PathBuf {
 
 #[test]
 fn a_journal_of_version_1_is_read() {
+    read_fixture(1);
+}
+
+#[test]
+fn a_journal_of_version_2_is_read() {
     if std::env::var_os("FINGERPOST_WRITE_FIXTURES").is_some() {
-        let _ = std::fs::remove_dir_all(fixture(1));
-        write(&fixture(1));
-        std::fs::remove_file(fixture(1).join("LOCK")).unwrap();
+        let _ = std::fs::remove_dir_all(fixture(2));
+        write(&fixture(2));
+        std::fs::remove_file(fixture(2).join("LOCK")).unwrap();
     }
+    read_fixture(2);
+}
+
+fn read_fixture(version: u32) {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("journal");
     std::fs::create_dir(&copy).unwrap();
     let mut sealed = 0;
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(fixture(1).join("journal")).unwrap() {
+    for entry in std::fs::read_dir(fixture(version).join("journal")).unwrap() {
         let path = entry.unwrap().path();
-        let summary = inspect_segment(&std::fs::read(&path).unwrap()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes[8..12], version.to_le_bytes(), "{path:?}");
+        let summary = inspect_segment(&bytes).unwrap();
         sealed += usize::from(summary.is_sealed);
         names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
         std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
     }
     assert!(names.len() >= 2 && sealed >= 2, "{names:?}");
     assert!(names.iter().any(|name| !name.ends_with("-000000.journal")), "{names:?}");
-    check(directory.path());
+    check(directory.path(), version);
     assert!(repair(directory.path()).unwrap().is_whole());
 }
 
@@ -116,5 +158,28 @@ fn a_journal_of_version_1_is_read() {
 fn what_is_written_today_reads_as_the_fixtures_do() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path());
-    check(directory.path());
+    check(directory.path(), 2);
+}
+
+#[test]
+fn a_journal_of_version_1_is_gone_on_with_and_compacted() {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("journal");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(fixture(1).join("journal")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let journal = Journal::open(options(directory.path())).unwrap().journal;
+    let entries = changes().into_iter().map(Entry::Change).collect();
+    drop(runtime.block_on(journal.append_whole(entries)).unwrap());
+    drop(runtime.block_on(journal.append(vec![Entry::End { serial: 1 }])).unwrap());
+    while journal.compact_once(&|_, _| true).unwrap() {}
+    assert!(journal.stats().compactions > 0);
+    journal.close().unwrap();
+    let opened = Journal::open(options(directory.path())).unwrap();
+    let mut serials: Vec<_> = opened.groups.iter().map(|group| group.serial).collect();
+    serials.sort_unstable();
+    assert_eq!((serials, opened.changes.len(), opened.report.keys), (vec![3, 4], 2, 2 * 12));
 }

@@ -20,44 +20,45 @@ const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
 const QUIC: &str = "/ip4/192.0.2.1/udp/4001/quic-v1";
 const START_MS: u64 = 1_700_000_000_000;
 
-/// Makes a battery for each store: a function that builds an empty one over a clock.
+/// Makes a battery for each store: a function that builds an empty one over a clock. The tests are
+/// listed as such, so that the specs can name them.
 macro_rules! battery {
     ($($store:ident: $build:expr;)*) => {$(
         mod $store {
             use super::*;
 
             battery!(@tests $build;
-                what_is_applied_is_found_when_apply_returns
-                what_is_removed_is_gone_when_remove_returns
-                another_provider_with_the_same_context_is_left_alone
-                a_context_used_again_revives_nothing
-                announcements_expire
-                a_refresh_is_no_second_record
-                addresses_that_change_back_are_served_again
-                a_shorter_announcement_stands_before_a_longer_one_until_it_lapses
-                the_rule_is_the_same_among_very_many
-                one_provider_under_two_contexts_is_one_record
-                the_filter_comes_before_the_cap
-                more_than_the_cap_take_turns
-                all_that_fit_come_in_one_order
-                an_answer_is_never_younger_than_it_says
-                a_sweep_frees_what_is_gone
-                many_tasks_at_once_lose_nothing
-                new_addresses_are_everywhere_at_once
-                an_older_statement_changes_no_addresses
-                addresses_of_a_removed_provider_do_not_come_back
-                what_is_announced_after_a_statement_has_addresses_of_its_own
-                a_very_large_key_shows_new_addresses_too
-                an_update_is_taken_in_whole
-                a_record_changes_for_a_whole_context
-                the_newer_list_of_addresses_wins
-                records_that_become_the_same_are_served_as_one
-                a_peer_has_what_it_announced_freshest_first
-                tasks_that_update_at_once_end_with_the_newest_statement
+                #[test] fn what_is_applied_is_found_when_apply_returns;
+                #[test] fn what_is_removed_is_gone_when_remove_returns;
+                #[test] fn another_provider_with_the_same_context_is_left_alone;
+                #[test] fn a_context_used_again_revives_nothing;
+                #[test] fn announcements_expire;
+                #[test] fn a_refresh_is_no_second_record;
+                #[test] fn addresses_that_change_back_are_served_again;
+                #[test] fn a_shorter_announcement_stands_before_a_longer_one_until_it_lapses;
+                #[test] fn the_rule_is_the_same_among_very_many;
+                #[test] fn one_provider_under_two_contexts_is_one_record;
+                #[test] fn the_filter_comes_before_the_cap;
+                #[test] fn more_than_the_cap_take_turns;
+                #[test] fn all_that_fit_come_in_one_order;
+                #[test] fn an_answer_is_never_younger_than_it_says;
+                #[test] fn a_sweep_frees_what_is_gone;
+                #[test] fn many_tasks_at_once_lose_nothing;
+                #[test] fn new_addresses_are_everywhere_at_once;
+                #[test] fn an_older_statement_changes_no_addresses;
+                #[test] fn addresses_of_a_removed_provider_do_not_come_back;
+                #[test] fn what_is_announced_after_a_statement_has_addresses_of_its_own;
+                #[test] fn a_very_large_key_shows_new_addresses_too;
+                #[test] fn an_update_is_taken_in_whole;
+                #[test] fn a_record_changes_for_a_whole_context;
+                #[test] fn the_newer_list_of_addresses_wins;
+                #[test] fn records_that_become_the_same_are_served_as_one;
+                #[test] fn a_peer_has_what_it_announced_freshest_first;
+                #[test] fn tasks_that_update_at_once_end_with_the_newest_statement;
             );
         }
     )*};
-    (@tests $build:expr; $($test:ident)*) => {$(
+    (@tests $build:expr; $(#[test] fn $test:ident;)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
             let clock = ManualClock::new(START_MS);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::types::Addr;
 
 const KEYS: u32 = 5;
 const ADDRS: [&[&str]; 3] = [&[TCP], &[QUIC], &[]];
@@ -14,6 +15,8 @@ const ADDRS: [&[&str]; 3] = [&[TCP], &[QUIC], &[]];
 enum Step {
     Announce { keys: Vec<u32>, lineage: Lineage, addrs: usize, ttl_ms: Option<u64> },
     Remove { lineage: Lineage, is_whole_peer: bool },
+    State { of: u32, addrs: usize },
+    SetRecord { lineage: Lineage, has_protocol: bool, addrs: usize },
     Advance { ms: u64 },
     Sweep,
 }
@@ -26,6 +29,13 @@ struct Journal {
     groups: BTreeMap<u64, GroupSpec>,
     keys: Vec<(u64, u32)>,
     ended: BTreeSet<u64>,
+    changes: BTreeMap<u64, Change>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Addrs(PeerId, Statement),
+    Record(Arc<[u8]>, Arc<ReadyRecord>),
 }
 
 fn any_step(peers: u32) -> impl Strategy<Value = Step> {
@@ -36,6 +46,10 @@ fn any_step(peers: u32) -> impl Strategy<Value = Step> {
             .prop_map(|(keys, lineage, addrs, ttl_ms)| Step::Announce { keys, lineage, addrs, ttl_ms }),
         1 => (lineage, any::<bool>())
             .prop_map(|(lineage, is_whole_peer)| Step::Remove { lineage, is_whole_peer }),
+        3 => (0..peers, 0..ADDRS.len()).prop_map(|(of, addrs)| Step::State { of, addrs }),
+        1 => ((0..peers, 0u8..2), any::<bool>(), 0..ADDRS.len()).prop_map(
+            |(lineage, has_protocol, addrs)| Step::SetRecord { lineage, has_protocol, addrs },
+        ),
         2 => (0u64..30).prop_map(|ms| Step::Advance { ms }),
         1 => Just(Step::Sweep),
     ]
@@ -47,7 +61,8 @@ impl Journal {
         let record = interned.record();
         let context = interned.context().clone();
         let spec = GroupSpec { record, context, expires_at_ms: interned.expires_at_ms() };
-        self.groups.insert(interned.serial, spec);
+        // What it was made with, whatever changed since.
+        self.groups.entry(interned.serial).or_insert(spec);
         let numbers = (0..KEYS).filter(|number| keys.contains(&key(*number)));
         self.keys.extend(numbers.map(|number| (interned.serial, number)));
         index.place_all(interned, &keys, now_ms).unwrap();
@@ -89,6 +104,22 @@ impl Journal {
                 let context = (!is_whole_peer).then_some(&context[..]);
                 self.ended.extend(index.remove(&peer(*of), context, *now_ms));
             }
+            Step::State { of, addrs } => {
+                let addrs = ADDRS[*addrs].iter().map(|addr| Addr::parse(addr).unwrap()).collect();
+                let stamp = index.stamp();
+                let statement = Statement { stamp, stated_at_ms: stamp, addrs };
+                index.restate(&peer(*of), statement.clone(), *now_ms);
+                self.changes.insert(stamp, Change::Addrs(peer(*of), statement));
+            }
+            Step::SetRecord { lineage: (of, context), has_protocol, addrs } => {
+                let protocols = if *has_protocol { r#","Protocols":["x"]}"# } else { "}" };
+                let json = record(*of, ADDRS[*addrs]).json().replace("}", protocols);
+                let parsed = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
+                let record = Arc::new(ReadyRecord::new(parsed, AnswerSchema::Announced));
+                let (stamp, context) = (index.stamp(), Arc::from([*context]));
+                index.set_record(&context, stamp, &record, *now_ms);
+                self.changes.insert(stamp, Change::Record(context, record));
+            }
             Step::Advance { ms } => *now_ms += ms,
             Step::Sweep => drop(index.sweep(*now_ms)),
         }
@@ -110,6 +141,12 @@ impl Journal {
             .live(now_ms)
             .map(|(serial, spec)| (serial, restore.group(spec, serial).unwrap()))
             .collect();
+        for (stamp, change) in &self.changes {
+            match change {
+                Change::Addrs(peer, statement) => restore.statement(peer, statement.clone()),
+                Change::Record(context, record) => restore.record(context, *stamp, record),
+            }
+        }
         for at in order {
             let (serial, number) = self.keys[at % self.keys.len()];
             let Some(group) = groups.get(&serial) else { continue };
@@ -121,11 +158,28 @@ impl Journal {
     }
 }
 
+/// A record's JSON with its addresses in an order of no meaning.
+fn sorted(json: &str) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(json).unwrap();
+    if let Some(addrs) = value["Addrs"].as_array_mut() {
+        addrs.sort_by_key(ToString::to_string);
+    }
+    value.to_string()
+}
+
+/// What a peer is known by, in each index.
+fn known_of(index: &Index, of: u32, now_ms: u64) -> Option<String> {
+    let answer = index.peer(&peer(of), &Filter::default(), now_ms);
+    answer.records.first().map(|(record, _)| sorted(record.json()))
+}
+
 /// What an index answers for each key, in an order of no meaning.
 fn answers(index: &Index, now_ms: u64) -> Vec<BTreeSet<String>> {
     let records = |number| {
         let answer = index.all(&key(number), now_ms);
-        answer.records.iter().map(|(record, _)| record.json().to_owned()).collect()
+        let identities: BTreeSet<_> = answer.records.iter().map(|(it, _)| it.identity()).collect();
+        assert_eq!(identities.len(), answer.records.len(), "a record twice");
+        answer.records.iter().map(|(record, _)| sorted(record.json())).collect()
     };
     (0..KEYS).map(records).collect()
 }
@@ -146,6 +200,9 @@ fn check_any_order(steps: &[Step], order: &[usize]) -> Result<(), TestCaseError>
     for later_ms in [0, 1, 10, 20, 40, 80, 200] {
         let then_ms = now_ms + later_ms;
         prop_assert_eq!(answers(&index, then_ms), answers(&restored, then_ms));
+        for of in 0..50 {
+            prop_assert_eq!(known_of(&index, of, then_ms), known_of(&restored, of, then_ms));
+        }
         for (serial, number) in &journal.keys {
             let multihash = key(*number);
             let holds = |index: &Index| index.holds(multihash.as_bytes(), *serial, then_ms);
@@ -166,6 +223,8 @@ fn check_any_order(steps: &[Step], order: &[usize]) -> Result<(), TestCaseError>
         index.sweep_all(now_ms);
         let IndexStats { entries, keys, groups, providers, .. } = index.stats();
         prop_assert_eq!((entries, keys, groups, providers), (0, 0, 0, 0));
+        let left = journal.changes.keys().filter(|stamp| index.is_in_force(**stamp)).count();
+        prop_assert_eq!(left, 0, "changes outlive what they counted for");
     }
     Ok(())
 }

@@ -7,24 +7,28 @@ use super::disk::MemoryDisk;
 use super::*;
 use crate::journal::repair::repair_on;
 
+type Changes = BTreeMap<ChangeKey, Change>;
+
 /// A sealed journal of several segments, one of them compacted, and what it holds.
-fn sealed() -> (Vec<(PathBuf, Vec<u8>)>, Held) {
+fn sealed() -> (Vec<(PathBuf, Vec<u8>)>, Held, Changes) {
     let disk = MemoryDisk::default();
     let mut options = options_on(&disk);
     options.segment_bytes = 1200;
     let journal = Journal::open(options).unwrap().journal;
     for serial in 1..=6 {
         append(&journal, vec![keys_entry(serial, serial * 10..serial * 10 + 12)]).unwrap();
+        append(&journal, vec![Entry::Change(stated(10 + serial, serial % 2))]).unwrap();
     }
+    append(&journal, vec![Entry::Change(recorded(20, 1))]).unwrap();
     append(&journal, vec![Entry::End { serial: 1 }, Entry::End { serial: 6 }]).unwrap();
     assert!(journal.compact_once(&|_, _| true).unwrap());
-    append(&journal, vec![keys_entry(7, 0..10)]).unwrap();
-    append(&journal, vec![keys_entry(8, 0..10)]).unwrap();
+    append(&journal, vec![keys_entry(7, 0..10), Entry::Change(stated(23, 1))]).unwrap();
+    append(&journal, vec![Entry::Change(recorded(21, 1)), keys_entry(8, 0..10)]).unwrap();
     journal.close().unwrap();
     let opened = Journal::open(options_on(&disk)).unwrap();
     let files = disk.files();
     assert!(files.len() >= 3, "{files:?}");
-    (files, held(&opened))
+    (files, held(&opened), changes(&opened))
 }
 
 fn serials(held: &Held) -> BTreeSet<u64> {
@@ -33,7 +37,7 @@ fn serials(held: &Held) -> BTreeSet<u64> {
 
 #[test]
 fn every_flipped_byte_is_found_with_its_place_or_harmless_and_repair_keeps_the_rest() {
-    let (files, whole) = sealed();
+    let (files, whole, newest) = sealed();
     let mut found = 0;
     for (index, (path, content)) in files.iter().enumerate() {
         for at in 0..content.len() {
@@ -44,13 +48,14 @@ fn every_flipped_byte_is_found_with_its_place_or_harmless_and_repair_keeps_the_r
                 Ok(opened) => {
                     // Only the seal of the last segment says nothing but that it is the last.
                     assert_eq!(held(&opened), whole, "{path:?} at {at}");
+                    assert_eq!(changes(&opened), newest, "{path:?} at {at}");
                     assert!(index + 1 == files.len() && at + 48 >= content.len(), "{path:?} {at}");
                 }
                 Err(JournalError::Corrupt { path: said, offset, .. }) => {
                     found += 1;
                     assert_eq!(&said, path, "at {at}");
                     assert!(offset <= at as u64 && at as u64 <= offset + 600, "{offset} for {at}");
-                    check_repair(&disk, &whole, at, path);
+                    check_repair(&disk, (&whole, &newest), at, path);
                 }
                 // The version is told apart from damage only if the checksum matches.
                 Err(error) => panic!("{path:?} at {at}: {error}"),
@@ -60,7 +65,7 @@ fn every_flipped_byte_is_found_with_its_place_or_harmless_and_repair_keeps_the_r
     assert!(found > 2000, "{found}");
 }
 
-fn check_repair(disk: &MemoryDisk, whole: &Held, at: usize, path: &PathBuf) {
+fn check_repair(disk: &MemoryDisk, (whole, newest): (&Held, &Changes), at: usize, path: &PathBuf) {
     let report = repair_on(disk, Path::new("/data")).unwrap();
     assert!(!report.is_whole());
     assert_eq!(report.damaged.len(), 1, "{path:?} at {at}: {report}");
@@ -72,6 +77,11 @@ fn check_repair(disk: &MemoryDisk, whole: &Held, at: usize, path: &PathBuf) {
     assert!(serials(&lost).len() <= 1, "{path:?} at {at}: {lost:?}");
     let back: Held = kept.difference(whole).cloned().collect();
     assert!(serials(&back).len() <= 1, "{path:?} at {at}: {back:?}");
+    // Or a change, and then an older one of the same kind may be back.
+    let found = changes(&opened);
+    let other = newest.iter().filter(|(key, change)| found.get(*key) != Some(*change)).count();
+    assert!(other + serials(&lost).len() <= 1, "{path:?} at {at}: {found:?}");
+    assert!(found.keys().all(|key| newest.contains_key(key)));
     let is_kept_aside =
         |(path, _): &(PathBuf, Vec<u8>)| path.to_str().unwrap().ends_with(".damaged");
     assert_eq!(disk.files().iter().filter(|file| is_kept_aside(file)).count(), 1);
@@ -82,7 +92,7 @@ fn check_repair(disk: &MemoryDisk, whole: &Held, at: usize, path: &PathBuf) {
 
 #[test]
 fn a_missing_segment_is_noticed_and_repair_goes_on_without_it() {
-    let (files, whole) = sealed();
+    let (files, whole, _) = sealed();
     for index in 0..files.len() - 1 {
         let mut rest = files.clone();
         let (lost, _) = rest.remove(index);
@@ -101,7 +111,7 @@ fn a_missing_segment_is_noticed_and_repair_goes_on_without_it() {
 
 #[test]
 fn a_shortened_segment_is_noticed_wherever_it_is_cut() {
-    let (files, whole) = sealed();
+    let (files, whole, _) = sealed();
     for index in 0..files.len() - 1 {
         for length in (0..files[index].1.len()).step_by(8) {
             let mut cut = files.clone();
@@ -124,7 +134,7 @@ fn a_shortened_segment_is_noticed_wherever_it_is_cut() {
 #[test]
 fn a_version_from_the_future_is_neither_read_nor_repaired() {
     use xxhash_rust::xxh3::xxh3_64_with_seed;
-    let (mut files, _) = sealed();
+    let (mut files, _, _) = sealed();
     let content = &mut files[0].1;
     content[8] = 9;
     let checksum = xxh3_64_with_seed(&content[..56], 0).to_le_bytes();
@@ -139,7 +149,7 @@ fn a_version_from_the_future_is_neither_read_nor_repaired() {
 #[test]
 fn digests_that_look_like_frames_are_not_taken_for_frames() {
     // Whoever chooses digests may put a whole segment into identity multihashes.
-    let (files, _) = sealed();
+    let (files, _, _) = sealed();
     let mut hostile = vec![0x00, 0x80, 0x08];
     hostile.extend(files[0].1.iter().copied().cycle().take(1024));
     let hostile = ContentKey::from_multihash(&hostile).unwrap();

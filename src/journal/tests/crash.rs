@@ -18,7 +18,12 @@ struct Deed {
 enum What {
     Appended(u64, Vec<u64>),
     Ended(u64),
+    /// A change, and keys of two groups that nothing else has, whole or not at all.
+    Stated(u64, [u64; 2]),
 }
+
+/// The keys of a group that came with a change.
+const STATED_KEYS: std::ops::Range<u64> = 0..25;
 
 struct Recording {
     disk: MemoryDisk,
@@ -34,11 +39,21 @@ impl Recording {
 
     fn deed(&mut self, journal: &Journal, what: What) {
         let begun_at = self.disk.operations();
-        let entry = match &what {
-            What::Appended(serial, numbers) => keys_entry(*serial, numbers.iter().copied()),
-            What::Ended(serial) => Entry::End { serial: *serial },
-        };
-        append(journal, vec![entry]).unwrap();
+        match &what {
+            What::Appended(serial, numbers) => {
+                append(journal, vec![keys_entry(*serial, numbers.iter().copied())])
+            }
+            What::Ended(serial) => append(journal, vec![Entry::End { serial: *serial }]),
+            What::Stated(stamp, [one, other]) => append_whole(
+                journal,
+                vec![
+                    keys_entry(*one, STATED_KEYS),
+                    Entry::Change(stated(*stamp, 1)),
+                    keys_entry(*other, STATED_KEYS),
+                ],
+            ),
+        }
+        .unwrap();
         let acknowledged_at = self.disk.operations();
         self.deeds.push(Deed { begun_at, acknowledged_at, what });
     }
@@ -59,6 +74,10 @@ impl Recording {
                 let serial = serials[lane];
                 let numbers = (step * 20..step * 20 + 40).collect();
                 recording.deed(&journal, What::Appended(serial, numbers));
+                if step % 4 == 1 {
+                    let stamp = 10_000 + round * 1_000 + step * 10;
+                    recording.deed(&journal, What::Stated(stamp, [stamp - 2, stamp - 1]));
+                }
                 if step % 5 == 4 {
                     recording.deed(&journal, What::Ended(serial));
                     serials[lane] = next_serial;
@@ -83,6 +102,7 @@ impl Recording {
         let opened = Journal::open(options_on(&image))
             .unwrap_or_else(|error| panic!("at {operations}, {crash:?}: {error}"));
         let found = held(&opened);
+        let stated_at = opened.changes.iter().map(Change::stamp).max().unwrap_or(0);
         let (mut must, mut may) = (BTreeMap::<u64, BTreeSet<u64>>::new(), Held::new());
         for deed in self.deeds.iter().filter(|deed| deed.begun_at < operations) {
             let is_acknowledged = deed.acknowledged_at <= operations;
@@ -92,6 +112,16 @@ impl Recording {
                     may.extend(expected(numbers.iter().map(|number| (*serial, *number))));
                     if is_acknowledged {
                         must.entry(*serial).or_default().extend(numbers);
+                    }
+                }
+                What::Stated(stamp, serials) => {
+                    // All of it or nothing; what was acknowledged for sure.
+                    assert!(stated_at >= *stamp || !is_acknowledged, "at {operations}, {crash:?}");
+                    for serial in serials {
+                        let keys = found.iter().filter(|(held, _)| held == serial).count();
+                        let whole = if stated_at >= *stamp { STATED_KEYS.count() } else { 0 };
+                        assert_eq!(keys, whole, "at {operations}, {crash:?}: {serial}");
+                        may.extend(expected(STATED_KEYS.map(|number| (*serial, number))));
                     }
                 }
                 What::Ended(serial) => {
@@ -119,6 +149,7 @@ impl Recording {
         drop(opened);
         let opened = Journal::open(options_on(&image)).unwrap();
         assert_eq!(opened.report.torn_tail, None, "at {operations}, {crash:?}");
+        assert_eq!(opened.changes.iter().map(Change::stamp).max().unwrap_or(0), stated_at);
         let mut with_more = found;
         with_more.extend(expected((0..3).map(|number| (1_000, number))));
         assert_eq!(held(&opened), with_more, "at {operations}, {crash:?}");

@@ -7,12 +7,16 @@ use proptest::prelude::*;
 
 use super::disk::MemoryDisk;
 use super::*;
+use crate::journal::compaction::Uses;
 
 #[derive(Clone, Debug)]
 enum Step {
     Append { lane: usize, from: u64, count: u64 },
     End { lane: usize },
     Supersede { lane: usize, from: u64, count: u64 },
+    State { provider: u64 },
+    Record { provider: u64 },
+    Unneed { provider: u64 },
     Compact,
     Open { is_closed: bool },
     Pass { ms: u64 },
@@ -25,6 +29,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..6_usize).prop_map(|lane| Step::End { lane }),
         1 => (0..6_usize, 0..300_u64, 0..200_u64)
             .prop_map(|(lane, from, count)| Step::Supersede { lane, from, count }),
+        2 => (0..4_u64).prop_map(|provider| Step::State { provider }),
+        1 => (0..3_u64).prop_map(|provider| Step::Record { provider }),
+        1 => (0..4_u64).prop_map(|provider| Step::Unneed { provider }),
         3 => Just(Step::Compact),
         1 => any::<bool>().prop_map(|is_closed| Step::Open { is_closed }),
         1 => (0..200_u64).prop_map(|ms| Step::Pass { ms }),
@@ -47,6 +54,9 @@ struct Model {
     held: Held,
     superseded: Held,
     expiries: Vec<(u64, u64)>,
+    changes: BTreeMap<ChangeKey, Change>,
+    /// Stamps that count for no group.
+    unneeded: BTreeSet<u64>,
 }
 
 impl Model {
@@ -64,6 +74,8 @@ impl Model {
             held,
             superseded,
             expiries: Vec::new(),
+            changes: BTreeMap::new(),
+            unneeded: BTreeSet::new(),
         };
         model.open();
         model
@@ -86,6 +98,41 @@ impl Model {
     fn renew(&mut self, lane: usize) {
         self.lanes[lane] = lane_group(self.next_serial, lane, self.now_ms());
         self.next_serial += 1;
+    }
+
+    fn change(&mut self, make: fn(u64, u64) -> Change, provider: u64) {
+        let change = make(self.next_serial, provider);
+        self.next_serial += 1;
+        append(self.journal(), vec![Entry::Change(change.clone())]).unwrap();
+        self.changes.insert(change.key(), change);
+    }
+
+    fn unneed(&mut self, provider: u64) {
+        let keys = [stated(0, provider).key(), recorded(0, provider).key()];
+        let stamps = keys.iter().filter_map(|key| self.changes.get(key).map(Change::stamp));
+        self.unneeded.extend(stamps);
+    }
+
+    fn check_changes(&self, opened: &Opened) {
+        let found = changes(opened);
+        let snapshot = opened.journal.snapshot();
+        for (key, newest) in &self.changes {
+            let found = found.get(key);
+            if self.unneeded.contains(&newest.stamp()) {
+                assert!(found.is_none_or(|found| found.stamp() <= newest.stamp()), "made up");
+                continue;
+            }
+            assert_eq!(found, Some(newest));
+            let read = match newest {
+                Change::Addrs(it) => snapshot.addrs_of(&it.provider).unwrap().map(Change::Addrs),
+                Change::Record(it) => {
+                    let record = snapshot.record_of(&it.provider, &it.context);
+                    record.unwrap().map(Change::Record)
+                }
+            };
+            assert_eq!(read.as_ref(), Some(newest));
+        }
+        assert!(found.keys().all(|key| self.changes.contains_key(key)));
     }
 
     fn take(&mut self, step: &Step) {
@@ -113,12 +160,18 @@ impl Model {
                 let gone = expected((from..from + count).map(|it| (serial, it)));
                 self.superseded.extend(gone.intersection(&self.held).cloned());
             }
+            Step::State { provider } => self.change(stated, provider),
+            Step::Record { provider } => self.change(recorded, provider),
+            Step::Unneed { provider } => self.unneed(provider),
             Step::Compact => {
+                let unneeded = self.unneeded.clone();
+                let is_needed = move |stamp: u64| !unneeded.contains(&stamp);
                 let superseded = self.superseded.clone();
                 let is_held = move |serial: u64, multihash: &[u8]| {
                     !superseded.contains(&(serial, multihash.to_vec()))
                 };
-                self.journal().compact_once(&is_held).unwrap();
+                let uses = Uses { is_held: &is_held, is_needed: &is_needed };
+                self.journal().compact_once_with(uses).unwrap();
             }
             Step::Open { is_closed } => {
                 let before = self.journal().stats();
@@ -161,6 +214,7 @@ impl Model {
         let after = opened.journal.stats();
         assert_eq!((after.groups, after.entries), (before.groups, before.entries));
         assert!(opened.next_serial() <= self.next_serial);
+        self.check_changes(opened);
         let snapshot = Mutex::new(Held::new());
         opened
             .journal
