@@ -353,12 +353,13 @@ mod tests {
     fn addresses_are_compared_by_what_they_say() {
         let (one, two) = ("/x/a\\b", "/x/a\\\\b");
         let [one, two] = [one, two].map(Addr::unparsable);
-        let record = ready("").with_addrs(&[one.clone()]).unwrap();
-        assert!(record.with_addrs(&[one.clone()]).is_none());
-        for other in [vec![two.clone()], vec![], vec![one.clone(), one.clone()]] {
+        let first = [one.clone()];
+        let record = ready("").with_addrs(&first).unwrap();
+        assert!(record.with_addrs(&first).is_none());
+        for other in [vec![two], vec![], vec![one.clone(), one]] {
             let changed = record.with_addrs(&other).unwrap();
             assert!(changed.with_addrs(&other).is_none());
-            assert!(changed.with_addrs(&[one.clone()]).is_some());
+            assert!(changed.with_addrs(&first).is_some());
         }
     }
 
