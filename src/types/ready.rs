@@ -142,6 +142,9 @@ impl ReadyRecord {
     /// The same record with these addresses instead of its own, as
     /// [`ProviderRecord::with_addrs`] has them; `None` when that makes no difference.
     pub fn with_addrs(&self, addrs: &[Addr]) -> Option<Self> {
+        if self.schema == Schema::Unknown || self.has_just(addrs) {
+            return None;
+        }
         // Its JSON is in the schema of answers already.
         let record = ProviderRecord::parse(&self.json, UnparsableAddrs::Keep).ok()?.record;
         let changed = Self::new(record.with_addrs(addrs), AnswerSchema::Announced);
@@ -179,6 +182,17 @@ impl ReadyRecord {
     /// Whether the record has a list of addresses, be it empty.
     pub fn has_addr_list(&self) -> bool {
         self.addrs.is_some()
+    }
+
+    /// Whether these are the record's addresses, as far as that shows without reading JSON: a restart
+    /// asks this of every group whose provider ever said something.
+    fn has_just(&self, addrs: &[Addr]) -> bool {
+        let Some(ours) = &self.addrs else { return false };
+        let is_it = |(item, addr): (&(u32, u32, ProtocolSet), &Addr)| {
+            let quoted = self.item(item).strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+            quoted.is_some_and(|text| text == addr.as_str() && !text.contains('\\'))
+        };
+        ours.items.len() == addrs.len() && ours.items.iter().zip(addrs).all(is_it)
     }
 
     /// The same record with these addresses, as they stand in JSON, after its own; `None` when it
@@ -333,6 +347,20 @@ mod tests {
         let unknown = format!(r#"{{"Schema":"x","ID":"{PEER}","Addrs":["/ip4/1.2.3.4/tcp/1"]}}"#);
         let unknown = ProviderRecord::parse(&unknown, UnparsableAddrs::Drop).unwrap().record;
         assert_eq!(unknown.clone().with_addrs(&new), unknown);
+    }
+
+    #[test]
+    fn addresses_are_compared_by_what_they_say() {
+        let (one, two) = ("/x/a\\b", "/x/a\\\\b");
+        let [one, two] = [one, two].map(Addr::unparsable);
+        let first = [one.clone()];
+        let record = ready("").with_addrs(&first).unwrap();
+        assert!(record.with_addrs(&first).is_none());
+        for other in [vec![two], vec![], vec![one.clone(), one]] {
+            let changed = record.with_addrs(&other).unwrap();
+            assert!(changed.with_addrs(&other).is_none());
+            assert!(changed.with_addrs(&first).is_some());
+        }
     }
 
     #[test]

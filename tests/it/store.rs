@@ -734,14 +734,13 @@ async fn records_that_become_the_same_are_served_as_one(subject: Subject) {
         assert_eq!(subject.set_record(others, "c", r#","Protocols":["z"]"#).await, 1);
         let found = of_it(0).await;
         assert_eq!(found.len(), 2, "{found:?}");
-        // With a cap, everyone has a turn.
+        // With a cap, everyone has a turn, be it by chance: some forty of them here.
         let mut seen = BTreeSet::new();
-        for _ in 0..200 {
+        for _ in 0..40 * 62 {
             let found = subject.find(at, "", 1).await;
             assert_eq!(found.records.len(), 1);
             seen.extend(found.records.iter().map(|(record, _)| record.json().to_owned()));
         }
-        assert!(found.iter().any(|json| seen.contains(json)), "{seen:?}");
         let protocols = |name: &str| seen.iter().any(|json| json.contains(name));
         assert!(protocols(r#"["x"]"#) && protocols(r#"["z"]"#), "{seen:?}");
     }
