@@ -9,6 +9,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::announce;
 use super::cors;
 use super::edge::Context;
 use super::error::ApiError;
@@ -57,7 +58,11 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
                 .route(options())
                 .default_service(web::to(method_not_supported)),
         )
-        .service(not_offered(&ANNOUNCE, "announcing providers"))
+        .service(
+            web::resource(ANNOUNCE.to_vec())
+                .route(options())
+                .default_service(web::to(announce::serve)),
+        )
         .service(not_offered(&[PEERS], "looking up peers"))
         .service(not_offered(&[IPNS], "IPNS"))
         .service(not_offered(&[CLOSEST_PEERS], "looking up the closest peers"))
