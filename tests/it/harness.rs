@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub(crate) struct Builder {
     store: Option<Arc<dyn Store>>,
     resolver: Option<Arc<dyn Resolver>>,
     closed: bool,
+    data_dir: Option<PathBuf>,
 }
 
 pub(crate) fn server() -> Builder {
@@ -47,7 +49,7 @@ pub(crate) fn server() -> Builder {
         admin_password: ADMIN_PASSWORD.parse().expect("a password"),
         ..Settings::default()
     };
-    Builder { settings, store: None, resolver: None, closed: false }
+    Builder { settings, store: None, resolver: None, closed: false, data_dir: None }
 }
 
 impl Builder {
@@ -68,6 +70,12 @@ impl Builder {
         self
     }
 
+    /// Keeps announcements in this data directory, which outlives the server.
+    pub(crate) fn data_dir(mut self, directory: &Path) -> Self {
+        self.data_dir = Some(directory.to_owned());
+        self
+    }
+
     /// Leaves the public listener closed.
     pub(crate) fn closed(mut self) -> Self {
         self.closed = true;
@@ -78,7 +86,7 @@ impl Builder {
         let clock = ManualClock::new(NOW_MS);
         let folder = tempfile::tempdir().expect("a folder for the data");
         let mut settings = self.settings;
-        settings.data_dir = folder.path().join("data");
+        settings.data_dir = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
         let clock_of_parts = Clock::Manual(clock.clone());
         let mut parts = match self.store {
             Some(store) => Parts::with_store(store, clock_of_parts),
@@ -160,6 +168,12 @@ impl TestServer {
             .send()
             .await
             .expect("the server answers")
+    }
+
+    /// A signed announcement, or what is to pass for one.
+    pub(crate) async fn put_providers(&self, body: impl Into<reqwest::Body>) -> Response {
+        let url = format!("http://{}/routing/v1/providers/", self.addr());
+        self.client.put(url).body(body).send().await.expect("the server answers")
     }
 
     pub(crate) async fn providers(&self, cid: &str) -> Response {

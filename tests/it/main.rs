@@ -9,6 +9,9 @@
 mod admin;
 mod admin_commands;
 mod admin_import;
+mod announce;
+mod announce_changes;
+mod announce_limits;
 mod cars;
 mod conditional;
 mod cors;
@@ -23,5 +26,6 @@ mod odd_store;
 mod operations;
 mod process;
 mod providers;
+mod signing;
 mod statuses;
 mod store;
