@@ -88,7 +88,7 @@ mod tests {
         let (limiter, clock) = limiter(3);
         let first: Vec<usize> = (0..200).map(|n| allowed(&limiter, &peer(n))).collect();
         assert_eq!((limiter.limiter.len(), &first[..3]), (3, &[6, 6, 6][..]));
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_secs(61));
         limiter.sweep();
         assert_eq!(limiter.limiter.len(), 0);
     }

@@ -1,4 +1,6 @@
-//! Signed announcements on their way into a store.
+//! Signed announcements on their way into a store: who checks them, and who hands them on.
+//!
+//! Nothing is kept here, and what the store refuses is refused as a whole.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::config::format_duration;
 use crate::store::StoreError;
 use crate::types::PeerId;
 
@@ -131,7 +130,7 @@ impl From<StoreError> for PutError {
     }
 }
 
-/// Whole seconds: a reader of the error has no use for more.
-fn in_words(duration: Duration) -> String {
-    format_duration(Duration::from_secs(duration.as_secs()))
+/// `1day 2h 3s`: a reader of the error has no use for fractions of a second.
+fn in_words(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(duration.as_secs()))
 }

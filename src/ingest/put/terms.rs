@@ -115,7 +115,7 @@ mod tests {
         assert!(matches!(old, Refusal::TooOld { .. }), "{old}");
         assert!(terms(NOW_MS + 5 * MINUTE_MS, HOUR_MS, NOW_MS).is_ok());
         let ahead = terms(NOW_MS + 5 * MINUTE_MS + 1_000, HOUR_MS, NOW_MS).unwrap_err();
-        let text = "its `Timestamp` is 301s ahead, at most 5m are accepted";
+        let text = "its `Timestamp` is 5m 1s ahead, at most 5m are accepted";
         assert_eq!(ahead.to_string(), text);
         for odd in [i64::MIN, -1, 0, i64::MAX] {
             assert!(LIMITS.terms(odd, ns(HOUR_MS), NOW_MS).is_err(), "{odd}");
