@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::Settings;
+use fingerpost::journal::JournalError;
 use fingerpost::resolve::Resolver;
 use fingerpost::server::{Parts, Server, Sockets};
-use fingerpost::store::{Announcement, ContextId, Store};
+use fingerpost::store::{Announcement, ContextId, OpenError, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
@@ -90,7 +91,7 @@ impl Builder {
         let clock_of_parts = Clock::Manual(clock.clone());
         let mut parts = match self.store {
             Some(store) => Parts::with_store(store, clock_of_parts),
-            None => Parts::open(&settings, clock_of_parts).expect("an empty folder opens").0,
+            None => open_parts(&settings, &clock_of_parts).await,
         };
         if let Some(resolver) = self.resolver {
             parts.resolver = resolver;
@@ -110,6 +111,23 @@ impl Builder {
             .expect("a plain client");
         TestServer { server: Some(server), client, clock, _folder: folder }
     }
+}
+
+/// Opens the data directory. A server that was shut down lets go of it when the last of its worker
+/// threads has ended, which is somewhat later.
+async fn open_parts(settings: &Settings, clock: &Clock) -> Parts {
+    let wait = async {
+        loop {
+            match Parts::open(settings, clock.clone()) {
+                Ok((parts, _)) => return parts,
+                Err(OpenError::Journal(JournalError::Locked { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => panic!("the data directory opens: {error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it is let go of")
 }
 
 impl TestServer {
