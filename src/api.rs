@@ -4,7 +4,9 @@
 //! is a file. `error` is the only file that maps errors to status codes.
 
 mod accept;
+mod announce;
 mod answer;
+mod body;
 mod client_address;
 mod closest;
 mod conditional;
@@ -33,8 +35,10 @@ use ipnet::IpNet;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::ingest::Announcer;
 use crate::metrics::{Metrics, WorkerCounts};
 use crate::resolve::Resolver;
+use announce::Announcing;
 use answer::{AnswerPolicy, ListName};
 use rate_limit::{RateLimiter, RateLimits};
 use request_id::RequestIds;
@@ -45,6 +49,8 @@ pub struct ApiState {
     metrics: Arc<Metrics>,
     clock: Clock,
     policy: AnswerPolicy,
+    /// `None` where announcing is off.
+    announcing: Option<Announcing>,
     limiter: Option<RateLimiter>,
     trusted_proxies: Vec<IpNet>,
     request_ids: RequestIds,
@@ -55,10 +61,11 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// The state of an API that asks `resolver`.
+    /// The state of an API that asks `resolver`, and takes announcements in by `announcer`.
     pub fn new(
         settings: &Settings,
         resolver: Arc<dyn Resolver>,
+        announcer: Option<Announcer>,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
@@ -67,6 +74,7 @@ impl ApiState {
             metrics,
             clock,
             policy: AnswerPolicy::new(settings),
+            announcing: announcer.map(|announcer| Announcing::new(settings, announcer)),
             limiter: limiter(settings),
             trusted_proxies: settings.trusted_proxies.iter().copied().collect(),
             request_ids: RequestIds::new(),
@@ -81,6 +89,9 @@ impl ApiState {
     pub fn sweep(&self) {
         if let Some(limiter) = &self.limiter {
             limiter.sweep();
+        }
+        if let Some(announcing) = &self.announcing {
+            announcing.sweep();
         }
     }
 

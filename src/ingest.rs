@@ -5,6 +5,8 @@
 //! whose pace is the pace of the reading. One bad entry costs that entry: it is counted, reported
 //! with its place, and skipped.
 //!
+//! Signed announcements over HTTP ([`Announcer`]) are the exception: they are taken in whole or not at all.
+//!
 //! Files are read synchronously, from first byte to last and without seeking, so that pipes and
 //! compressed files work like any other; call [`import_file`] on a thread that may block.
 
@@ -15,6 +17,7 @@ mod file;
 mod import;
 mod ndjson;
 mod progress;
+mod put;
 mod summary;
 #[cfg(test)]
 mod testing;
@@ -28,6 +31,10 @@ pub use file::{
     RECORD_BYTES_MAX_DEFAULT, ToldBy, import_file, import_source,
 };
 pub use progress::{Acknowledged, BarObserver, ImportObserver, ImportProgress, LineObserver};
+pub use put::{
+    ADDR_BYTES_MAX, ADDRS_MAX, ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, Announcer, DroppedAddrs,
+    KEY_TEXT_BYTES_MAX, PutError, PutMoment, PutPolicy, RECORDS_MAX, Refusal, TTL_MIN, VerifiedPut,
+};
 pub use summary::{
     ImportCounts, ImportSummary, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection,
 };

@@ -18,6 +18,11 @@ use requests::Workers;
 pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, StreamEnd, WorkerCounts};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: String,
 }
@@ -75,6 +80,9 @@ pub struct Metrics {
     import_keys: Counter,
     import_addrs_dropped: Counter,
     import_rejected: Family<ReasonLabels, Counter>,
+    announcements: Family<OutcomeLabels, Counter>,
+    announced_keys: Counter,
+    announced_addrs_dropped: Family<ReasonLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -110,11 +118,15 @@ impl Metrics {
             import_keys: Counter::default(),
             import_addrs_dropped: Counter::default(),
             import_rejected: Family::default(),
+            announcements: Family::default(),
+            announced_keys: Counter::default(),
+            announced_addrs_dropped: Family::default(),
         };
         metrics.register_requests();
         metrics.register_index();
         metrics.register_journal();
         metrics.register_imports();
+        metrics.register_announcements();
         metrics
     }
 
@@ -141,6 +153,22 @@ impl Metrics {
     pub fn import_rejected(&self, reason: &'static str, count: u64) {
         let labels = ReasonLabels { reason: reason.to_owned() };
         self.import_rejected.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Counts a request to announce, by what became of it. `outcome` is one of a fixed set.
+    pub fn announced(&self, outcome: &'static str) {
+        self.announcements.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// Counts keys that were taken in from signed announcements.
+    pub fn keys_announced(&self, count: u64) {
+        self.announced_keys.inc_by(count);
+    }
+
+    /// Counts addresses left out of signed announcements. `reason` is one of a fixed set.
+    pub fn announced_addrs_dropped(&self, reason: &'static str, count: u64) {
+        let labels = ReasonLabels { reason: reason.to_owned() };
+        self.announced_addrs_dropped.get_or_create(&labels).inc_by(count);
     }
 
     /// Renders everything as OpenMetrics text, with the gauges as of now.
@@ -233,6 +261,24 @@ impl Metrics {
             "import_rejected",
             "Lines, records and blocks refused while reading files, by reason",
             self.import_rejected.clone(),
+        );
+    }
+
+    fn register_announcements(&mut self) {
+        self.registry.register(
+            "announcements",
+            "Requests to announce with a signature, by what became of them",
+            self.announcements.clone(),
+        );
+        self.registry.register(
+            "announced_keys",
+            "Keys taken in from signed announcements",
+            self.announced_keys.clone(),
+        );
+        self.registry.register(
+            "announced_addrs_dropped",
+            "Addresses left out of signed announcements, by reason",
+            self.announced_addrs_dropped.clone(),
         );
     }
 }

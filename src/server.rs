@@ -23,6 +23,7 @@ use crate::admin::{
 use crate::api::{self, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{LocalResolver, Resolver};
 use crate::store::{DurableOptions, DurableStore, OpenError, Recovery, Store};
@@ -155,7 +156,9 @@ impl Server {
         let admin_addr = admin_socket.addr();
         let Parts { store, resolver, metrics, clock } = parts;
         let password = AdminPassword::load_or_make(&settings)?;
-        let api_state = ApiState::new(&settings, resolver, metrics.clone(), clock.clone());
+        let announcer = Announcer::new(&settings, store.clone(), clock.clone());
+        let api_state =
+            ApiState::new(&settings, resolver, announcer, metrics.clone(), clock.clone());
         let state = web::Data::new(api_state);
         let readiness = Arc::new(Readiness::new());
         let admin_parts = AdminParts {

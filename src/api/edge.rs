@@ -16,7 +16,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use futures_util::FutureExt;
 
-use super::client_address::{ClientAddress, client_address};
+use super::client_address::{Certainty, ClientAddress, client_address};
 use super::error::ApiError;
 use super::request_id::RequestId;
 use super::{ApiState, Worker, cors, lookup, routes};
@@ -47,6 +47,18 @@ impl Context {
 
     pub(super) fn request_id(&self) -> &RequestId {
         &self.request_id
+    }
+
+    /// Where the request came from, if that is certain: not through a proxy that did not say for whom
+    /// it asks, nor through one that nobody told us to trust, which gives itself away by its headers.
+    pub(super) fn certain_client(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let peer = request.peer_addr().map(|addr| addr.ip().to_canonical());
+        let names_another = [X_FORWARDED_FOR, header::FORWARDED]
+            .iter()
+            .any(|name| request.headers().contains_key(name));
+        let is_untrusted_proxy = names_another && peer == Some(self.client.ip);
+        let is_sure = self.client.certainty == Certainty::Sure && !is_untrusted_proxy;
+        is_sure.then_some(self.client.ip)
     }
 
     /// Tells the metrics which format the answer has.
@@ -160,7 +172,7 @@ fn finish(
     mut response: ServiceResponse,
     stopwatch: Stopwatch,
 ) -> ServiceResponse {
-    add_headers(&mut response, context);
+    add_headers(&mut response, context, &worker.state);
     let body_bytes = match response.response().body().size() {
         BodySize::Sized(bytes) => bytes,
         BodySize::None | BodySize::Stream => 0,
@@ -180,7 +192,7 @@ fn finish(
     response
 }
 
-fn add_headers(response: &mut ServiceResponse, context: &Context) {
+fn add_headers(response: &mut ServiceResponse, context: &Context, state: &ApiState) {
     let is_options = response.request().method() == Method::OPTIONS;
     if is_options && response.status() == StatusCode::OK {
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
@@ -188,7 +200,7 @@ fn add_headers(response: &mut ServiceResponse, context: &Context) {
     let headers = response.headers_mut();
     cors::open(headers);
     if is_options {
-        cors::finish(headers);
+        cors::finish(headers, cors::allowed_methods(context.route, state));
     }
     if let Ok(id) = HeaderValue::from_str(context.request_id().as_str()) {
         headers.insert(X_REQUEST_ID, id);

@@ -12,6 +12,7 @@ use actix_web::http::header::{self, HeaderValue};
 use thiserror::Error;
 
 use super::request_id::RequestId;
+use crate::ingest::PutError;
 use crate::resolve::ResolveError;
 use crate::types::FilterError;
 
@@ -48,6 +49,18 @@ pub(crate) enum ApiError {
     /// The client asks too often.
     #[error("too many requests; try again in {retry_after_s} s")]
     RateLimited { retry_after_s: u64 },
+    /// The request's body did not arrive in time.
+    #[error("the request's body did not arrive within {within_s} s")]
+    BodyTimedOut { within_s: u64 },
+    /// The request's body broke off.
+    #[error("the request's body cannot be read: {reason}")]
+    BodyBroken { reason: String },
+    /// There is more work than can be done in time.
+    #[error("too many large announcements at once")]
+    Overloaded,
+    /// An announcement is not taken in.
+    #[error(transparent)]
+    Put(#[from] PutError),
     /// The lookup failed.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
@@ -59,12 +72,16 @@ pub(crate) enum ApiError {
 /// How long a client should wait when the server is overloaded, in seconds.
 const OVERLOADED_RETRY_AFTER_S: u64 = 1;
 
+/// How long a client should wait when announcements cannot be stored, in seconds: an operator or a
+/// compaction has to make room first.
+const STORE_RETRY_AFTER_S: u64 = 30;
+
 impl ApiError {
     /// The status that the error is told with.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Malformed { .. } | Self::Filter(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::UnknownPath => StatusCode::BAD_REQUEST,
+            Self::UnknownPath | Self::BodyBroken { .. } => StatusCode::BAD_REQUEST,
             Self::MethodNotSupported { .. } | Self::NotOffered { .. } => {
                 StatusCode::NOT_IMPLEMENTED
             }
@@ -72,7 +89,11 @@ impl ApiError {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Resolve(ResolveError::Overloaded) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Put(error) => put_status(error),
+            Self::Overloaded | Self::Resolve(ResolveError::Overloaded) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Resolve(ResolveError::UpstreamsFailed) => StatusCode::BAD_GATEWAY,
             Self::Resolve(ResolveError::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
             Self::Resolve(ResolveError::Store(_)) | Self::Panicked(_) => {
@@ -113,7 +134,11 @@ impl ApiError {
         if let Self::RateLimited { retry_after_s } = self {
             return Some(*retry_after_s);
         }
-        matches!(self, Self::Resolve(ResolveError::Overloaded)).then_some(OVERLOADED_RETRY_AFTER_S)
+        if let Self::Put(PutError::NoRoom(_) | PutError::Unavailable(_)) = self {
+            return Some(STORE_RETRY_AFTER_S);
+        }
+        matches!(self, Self::Overloaded | Self::Resolve(ResolveError::Overloaded))
+            .then_some(OVERLOADED_RETRY_AFTER_S)
     }
 
     fn log(&self, request_id: &RequestId) {
@@ -124,6 +149,17 @@ impl ApiError {
             source = cause.source();
         }
         tracing::error!(request_id = request_id.as_str(), error = chain, "request failed");
+    }
+}
+
+fn put_status(error: &PutError) -> StatusCode {
+    match error {
+        PutError::Malformed { .. } => StatusCode::BAD_REQUEST,
+        PutError::Refused { .. } => StatusCode::FORBIDDEN,
+        PutError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        PutError::Key { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        PutError::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
+        PutError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

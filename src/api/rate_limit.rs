@@ -24,6 +24,9 @@ use self::buckets::{Buckets, ClientKey};
 use super::client_address::{Certainty, ClientAddress, networks_contain};
 
 mod buckets;
+mod peers;
+
+pub(super) use peers::PeerLimiter;
 
 /// What a client may do, and whom the limit does not concern.
 #[derive(Clone, Debug)]

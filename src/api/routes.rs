@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::edge::Context;
 use super::error::ApiError;
 use super::lookup::Asked;
-use super::{closest, cors};
+use super::{announce, closest, cors};
 use crate::metrics::Route;
 
 const PROVIDERS: &str = "/routing/v1/providers/{cid}";
@@ -60,7 +60,11 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(looked_up_elsewhere(PROVIDERS))
         .service(looked_up_elsewhere(PEERS))
-        .service(not_offered(&ANNOUNCE, "announcing providers"))
+        .service(
+            web::resource(ANNOUNCE.to_vec())
+                .route(options())
+                .default_service(web::to(announce::serve)),
+        )
         .service(not_offered(&[IPNS], "IPNS"))
         .service(
             web::resource(CLOSEST_PEERS)

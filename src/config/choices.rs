@@ -47,6 +47,17 @@ impl From<RecordSchema> for AnswerSchema {
     }
 }
 
+/// Whose signed announcements are taken in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum AnnounceMode {
+    /// Those of every peer
+    Signed,
+    /// Those of the peers in `announce_allowlist`
+    Allowlist,
+    /// Nobody's
+    Off,
+}
+
 /// The form of the log on standard error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum LogFormat {
@@ -78,7 +89,7 @@ macro_rules! words {
     )*};
 }
 
-words!(EmptyStatus, RecordSchema, LogFormat);
+words!(EmptyStatus, RecordSchema, AnnounceMode, LogFormat);
 
 #[cfg(test)]
 mod tests {
@@ -98,6 +109,7 @@ mod tests {
     fn every_choice_reads_back_from_its_word() {
         every_word_reads_back::<EmptyStatus>();
         every_word_reads_back::<RecordSchema>();
+        every_word_reads_back::<AnnounceMode>();
         every_word_reads_back::<LogFormat>();
     }
 

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::choices::AnnounceMode;
 use super::duration::format_duration;
 use super::settings::Settings;
 
@@ -13,6 +14,9 @@ const JSON_RECORDS_MAX: usize = 100;
 
 /// A head below this could not carry what an ordinary browser sends.
 const HEADER_BYTES_MIN: usize = 1_024;
+
+/// The shortest time that an announcement holds.
+const ANNOUNCE_TTL_MIN: Duration = Duration::from_mins(1);
 
 /// A broken rule.
 #[derive(Debug, Eq, PartialEq)]
@@ -25,7 +29,10 @@ pub(super) struct Violation {
 
 /// Every rule that `settings` break.
 pub(super) fn validate(settings: &Settings) -> Vec<Violation> {
-    [listeners(settings), ranges(settings), durations(settings)].into_iter().flatten().collect()
+    [listeners(settings), ranges(settings), durations(settings), announcing(settings)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn listeners(settings: &Settings) -> Vec<Violation> {
@@ -57,6 +64,7 @@ fn ranges(settings: &Settings) -> Vec<Violation> {
         ("connections_max", settings.connections_max, 1),
         ("header_bytes_max", settings.header_bytes_max, HEADER_BYTES_MIN),
         ("body_bytes_max", settings.body_bytes_max, 1),
+        ("announce_keys_max", settings.announce_keys_max, 1),
         ("record_bytes_max", settings.record_bytes_max, 1),
         ("line_bytes_max", settings.line_bytes_max, settings.record_bytes_max),
     ];
@@ -77,6 +85,7 @@ fn durations(settings: &Settings) -> Vec<Violation> {
         ("client_timeout", settings.client_timeout),
         ("write_timeout", settings.write_timeout),
         ("import_idle_timeout", settings.import_idle_timeout),
+        ("announce_timestamp_age_max", settings.announce_timestamp_age_max),
     ];
     let whole_seconds = [
         ("cache_found_max_age", settings.cache_found_max_age),
@@ -98,6 +107,25 @@ fn durations(settings: &Settings) -> Vec<Violation> {
             message: format!("{} is not a whole number of seconds", format_duration(duration)),
         });
     no_limit.chain(broken).collect()
+}
+
+fn announcing(settings: &Settings) -> Vec<Violation> {
+    let nobody =
+        settings.announce == AnnounceMode::Allowlist && settings.announce_allowlist.is_empty();
+    let nobody = nobody.then(|| Violation {
+        name: "announce_allowlist",
+        message: "names nobody; name a peer, or say announce = \"off\"".to_owned(),
+    });
+    let ttl_max = settings.announce_ttl_max;
+    let too_short = (ttl_max < ANNOUNCE_TTL_MIN).then(|| Violation {
+        name: "announce_ttl_max",
+        message: format!(
+            "{} is below {}",
+            format_duration(ttl_max),
+            format_duration(ANNOUNCE_TTL_MIN)
+        ),
+    });
+    nobody.into_iter().chain(too_short).collect()
 }
 
 #[cfg(test)]
@@ -166,6 +194,25 @@ mod tests {
             settings.cache_empty_max_age = Duration::ZERO;
         });
         assert_eq!(found, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn an_allowlist_names_somebody_and_a_ttl_is_at_least_a_minute() {
+        assert_eq!(
+            violations(|settings| settings.announce = AnnounceMode::Allowlist),
+            ["announce_allowlist"]
+        );
+        let named = violations(|settings| {
+            settings.announce = AnnounceMode::Allowlist;
+            let peer = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+            settings.announce_allowlist = peer.parse().unwrap();
+        });
+        assert_eq!(named, Vec::<&str>::new());
+        assert_eq!(
+            violations(|settings| settings.announce_ttl_max = Duration::from_secs(59)),
+            ["announce_ttl_max"]
+        );
+        assert_eq!(violations(|settings| settings.announce_keys_max = 0), ["announce_keys_max"]);
     }
 
     #[test]

@@ -12,10 +12,11 @@ use std::time::Duration;
 use clap::builder::PossibleValue;
 use clap::{Arg, ArgMatches, Args, Command};
 
-use super::choices::{EmptyStatus, LogFormat, RecordSchema};
+use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::format_duration;
 use super::log_filter::LogFilter;
 use super::networks::Networks;
+use super::peers::Peers;
 use super::secret::Secret;
 use super::settings::Settings;
 use super::workers::Workers;
@@ -189,7 +190,7 @@ struct ValueType {
 }
 
 /// Every type that a setting has.
-fn value_types() -> [ValueType; 14] {
+fn value_types() -> [ValueType; 16] {
     const NUMBER: &str = "a whole number";
     const CHOICE: &str = "one of its words";
     [
@@ -199,9 +200,11 @@ fn value_types() -> [ValueType; 14] {
         shown::<u64>(Shape::Integer, NUMBER),
         shown::<SocketAddr>(Shape::Text, "an address and a port, such as 127.0.0.1:8190"),
         shown::<Networks>(Shape::List, "a list of networks, such as 10.0.0.0/8"),
+        shown::<Peers>(Shape::List, "a list of peer IDs"),
         shown::<Workers>(Shape::IntegerOrText, "a number of threads or `auto`"),
         shown::<EmptyStatus>(Shape::IntegerOrText, CHOICE),
         shown::<RecordSchema>(Shape::Text, CHOICE),
+        shown::<AnnounceMode>(Shape::Text, CHOICE),
         shown::<LogFormat>(Shape::Text, CHOICE),
         shown::<LogFilter>(Shape::Text, "a level or directives, such as warn,fingerpost=debug"),
         ValueType {

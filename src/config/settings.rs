@@ -11,10 +11,11 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, FromArgMatches};
 
-use super::choices::{EmptyStatus, LogFormat, RecordSchema};
+use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::parse_duration;
 use super::log_filter::LogFilter;
 use super::networks::Networks;
+use super::peers::Peers;
 use super::schema::Schema;
 use super::secret::Secret;
 use super::workers::Workers;
@@ -23,6 +24,7 @@ const PLACES: &str = "Listeners, threads and data";
 const ADMIN: &str = "Admin API";
 const ANSWERS: &str = "Answers";
 const CACHING: &str = "How long answers may be cached";
+const ANNOUNCING: &str = "Signed announcements";
 const RATE_LIMIT: &str = "Rate limit";
 const CLIENTS: &str = "Connections and slow clients";
 const IMPORTS: &str = "Imports";
@@ -148,6 +150,48 @@ pub struct Settings {
         hide_short_help = true, value_parser = parse_duration)]
     pub cache_empty_stale_if_error: Duration,
 
+    /// Whose signed announcements (PUT /routing/v1/providers) are taken in
+    #[arg(long, value_name = "WHOSE", default_value = "signed", help_heading = ANNOUNCING)]
+    pub announce: AnnounceMode,
+
+    /// Peer IDs that may announce with `announce = "allowlist"`
+    #[arg(long, value_name = "PEERS", default_value = "", help_heading = ANNOUNCING)]
+    pub announce_allowlist: Peers,
+
+    /// Keys in one request to announce: at least 1; past it the answer is 413
+    #[arg(long, value_name = "COUNT", default_value = "1000", help_heading = ANNOUNCING,
+        hide_short_help = true)]
+    pub announce_keys_max: usize,
+
+    /// Announcements a minute that one peer may make, wherever it sends them from; 0 is no limit
+    ///
+    /// Past the limit it gets 429 with Retry-After. Kubo packs up to 100 keys into one.
+    #[arg(long, value_name = "COUNT", default_value = "600", help_heading = ANNOUNCING)]
+    pub announce_peer_rate_limit: u32,
+
+    /// How long ago an announcement may have been made, by its Timestamp
+    #[arg(long, value_name = "DURATION", default_value = "24h", help_heading = ANNOUNCING,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub announce_timestamp_age_max: Duration,
+
+    /// How far the Timestamp of an announcement may be ahead of this server's clock
+    #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = ANNOUNCING,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub announce_timestamp_ahead_max: Duration,
+
+    /// How long an announcement holds at most, whatever its AdvisoryTTL: at least 1m
+    #[arg(long, value_name = "DURATION", default_value = "48h", help_heading = ANNOUNCING,
+        value_parser = parse_duration)]
+    pub announce_ttl_max: Duration,
+
+    /// Take in announced addresses that the public cannot reach: private, loopback, link-local
+    ///
+    /// For routers within one network. Without it such addresses are left out of the record.
+    #[arg(long, value_name = "BOOL", default_value = "false", help_heading = ANNOUNCING,
+        value_parser = BoolishValueParser::new(), action = ArgAction::Set, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub allow_private_addrs: bool,
+
     /// Requests a second that one client may make; 0 is no limit
     ///
     /// A client is an IPv4 address or an IPv6 /64 network. Past the limit it gets 429 with
@@ -165,6 +209,8 @@ pub struct Settings {
     pub rate_limit_exempt: Networks,
 
     /// Clients that the rate limit remembers, which bounds its memory: at least 1
+    ///
+    /// As many peers are remembered for `announce_peer_rate_limit`.
     #[arg(long, value_name = "COUNT", default_value = "100000", help_heading = RATE_LIMIT,
         hide_short_help = true)]
     pub rate_limit_clients_max: usize,
@@ -193,7 +239,7 @@ pub struct Settings {
         hide_short_help = true)]
     pub body_bytes_max: usize,
 
-    /// How long a client may take to send the head of a request
+    /// How long a client may take to send the head of a request, and then its body
     #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = CLIENTS,
         hide_short_help = true, value_parser = parse_duration)]
     pub client_timeout: Duration,
@@ -280,6 +326,12 @@ mod tests {
         assert_eq!((settings.rate_limit, settings.rate_limit_burst), (100, 500));
         assert_eq!(settings.rate_limit_exempt.to_string(), "127.0.0.0/8,::1/128");
         assert!(settings.trusted_proxies.is_empty());
+        assert_eq!(settings.announce, AnnounceMode::Signed);
+        assert_eq!((settings.announce_keys_max, settings.announce_peer_rate_limit), (1_000, 600));
+        assert_eq!(settings.announce_timestamp_age_max, Duration::from_hours(24));
+        assert_eq!(settings.announce_timestamp_ahead_max, Duration::from_mins(5));
+        assert_eq!(settings.announce_ttl_max, Duration::from_hours(48));
+        assert!(settings.announce_allowlist.is_empty() && !settings.allow_private_addrs);
         assert_eq!(settings.log.to_string(), "info,actix_server=warn");
         assert_eq!((settings.admin_password.reveal(), settings.metrics_auth), (None, false));
         assert_eq!(settings.import_idle_timeout, Duration::from_mins(1));

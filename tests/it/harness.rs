@@ -2,14 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::Settings;
+use fingerpost::journal::JournalError;
 use fingerpost::resolve::Resolver;
 use fingerpost::server::{Parts, Server, Sockets};
-use fingerpost::store::{Announcement, ContextId, Store};
+use fingerpost::store::{Announcement, ContextId, OpenError, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
@@ -38,6 +40,7 @@ pub(crate) struct Builder {
     store: Option<Arc<dyn Store>>,
     resolver: Option<Arc<dyn Resolver>>,
     closed: bool,
+    data_dir: Option<PathBuf>,
 }
 
 pub(crate) fn server() -> Builder {
@@ -47,7 +50,7 @@ pub(crate) fn server() -> Builder {
         admin_password: ADMIN_PASSWORD.parse().expect("a password"),
         ..Settings::default()
     };
-    Builder { settings, store: None, resolver: None, closed: false }
+    Builder { settings, store: None, resolver: None, closed: false, data_dir: None }
 }
 
 impl Builder {
@@ -68,6 +71,12 @@ impl Builder {
         self
     }
 
+    /// Keeps announcements in this data directory, which outlives the server.
+    pub(crate) fn data_dir(mut self, directory: &Path) -> Self {
+        self.data_dir = Some(directory.to_owned());
+        self
+    }
+
     /// Leaves the public listener closed.
     pub(crate) fn closed(mut self) -> Self {
         self.closed = true;
@@ -78,11 +87,11 @@ impl Builder {
         let clock = ManualClock::new(NOW_MS);
         let folder = tempfile::tempdir().expect("a folder for the data");
         let mut settings = self.settings;
-        settings.data_dir = folder.path().join("data");
+        settings.data_dir = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
         let clock_of_parts = Clock::Manual(clock.clone());
         let mut parts = match self.store {
             Some(store) => Parts::with_store(store, clock_of_parts),
-            None => Parts::open(&settings, clock_of_parts).expect("an empty folder opens").0,
+            None => open_parts(&settings, &clock_of_parts).await,
         };
         if let Some(resolver) = self.resolver {
             parts.resolver = resolver;
@@ -102,6 +111,23 @@ impl Builder {
             .expect("a plain client");
         TestServer { server: Some(server), client, clock, _folder: folder }
     }
+}
+
+/// Opens the data directory. A server that was shut down lets go of it when the last of its worker
+/// threads has ended, which is somewhat later.
+async fn open_parts(settings: &Settings, clock: &Clock) -> Parts {
+    let wait = async {
+        loop {
+            match Parts::open(settings, clock.clone()) {
+                Ok((parts, _)) => return parts,
+                Err(OpenError::Journal(JournalError::Locked { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => panic!("the data directory opens: {error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it is let go of")
 }
 
 impl TestServer {
@@ -160,6 +186,12 @@ impl TestServer {
             .send()
             .await
             .expect("the server answers")
+    }
+
+    /// A signed announcement, or what is to pass for one.
+    pub(crate) async fn put_providers(&self, body: impl Into<reqwest::Body>) -> Response {
+        let url = format!("http://{}/routing/v1/providers/", self.addr());
+        self.client.put(url).body(body).send().await.expect("the server answers")
     }
 
     pub(crate) async fn providers(&self, cid: &str) -> Response {

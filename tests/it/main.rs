@@ -9,6 +9,9 @@
 mod admin;
 mod admin_commands;
 mod admin_import;
+mod announce;
+mod announce_changes;
+mod announce_limits;
 mod cars;
 mod conditional;
 mod conformance;
@@ -26,6 +29,7 @@ mod operations;
 mod peers;
 mod process;
 mod providers;
+mod signing;
 mod statuses;
 mod store;
 mod streaming;

@@ -50,9 +50,6 @@ async fn parts_of_the_api_that_are_not_offered_are_501() {
         (Method::GET, "/routing/v1/ipns/k51x".to_owned()),
         (Method::PUT, "/routing/v1/ipns/k51x".to_owned()),
         (Method::GET, format!("/routing/v1/dht/closest/peers/{CID}")),
-        (Method::PUT, "/routing/v1/providers".to_owned()),
-        (Method::PUT, "/routing/v1/providers/".to_owned()),
-        (Method::GET, "/routing/v1/providers/".to_owned()),
     ] {
         let response = server.ask(method.clone(), &path, &[]).await;
         assert_eq!(response.status(), 501, "{method} {path}");

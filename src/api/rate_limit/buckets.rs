@@ -37,7 +37,7 @@ const OVERFLOW_BUCKETS: usize = 1_024;
 const ROOM_KEPT: usize = 128;
 
 /// Whom a bucket belongs to, in 64 bits: the upper half of an IPv6 address, or an IPv4 address below
-/// [`IPV4_HOME`].
+/// [`IPV4_HOME`]; or, in a limiter of peers, a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientKey(u64);
 
@@ -50,6 +50,11 @@ impl ClientKey {
             IpAddr::V4(address) => Self(IPV4_HOME | u64::from(address.to_bits())),
             IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
         }
+    }
+
+    /// The key of whoever is known by a hash; the wider network is then half of the hash.
+    pub(super) fn of_hash(hash: u64) -> Self {
+        Self(hash)
     }
 
     /// The network within which clients share while the table is full: what a single holder of

@@ -1,0 +1,227 @@
+//! Signed announcements, as `PUT /routing/v1/providers` carries them (draft IPIP-0526):
+//!
+//! ```json
+//! {"Providers":[{"Schema":"bitswap","Protocol":"transport-bitswap","Signature":"m...","Payload":
+//!   {"Keys":["bafk..."],"Timestamp":1725833163372,"AdvisoryTTL":86400000000000,"ID":"12D3...","Addrs":[]}}]}
+//! ```
+//!
+//! Signed are the bytes of the payload as they were transmitted. Everything is checked in one pass
+//! over bytes, without I/O and with `now` as a parameter, and before anything is applied: a request
+//! is [`VerifiedPut`] as a whole, or a [`PutError`]. In this order, so that what nobody has signed is
+//! never judged by its content: shape, counts, then record by record who announces, the signature,
+//! the time, and the keys.
+//!
+//! The work is bounded whatever the bytes are: at most [`RECORDS_MAX`] signatures of some 50 us
+//! (secp256k1: 100 us) and `keys_max` keys of [`KEY_TEXT_BYTES_MAX`] characters.
+
+mod addrs;
+mod announcer;
+mod error;
+mod signature;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::clock::UnixMs;
+use crate::config::{AnnounceMode, Settings};
+use crate::store::{Announcement, ContextId, ProviderUpdate};
+use crate::types::{BitswapRecord, ContentKey, ExtraFields, PeerId, ProviderRecord};
+use addrs::AddrPolicy;
+pub use addrs::{ADDR_BYTES_MAX, ADDRS_MAX, DroppedAddrs};
+pub use announcer::Announcer;
+pub use error::{PutError, Refusal};
+pub use terms::TTL_MIN;
+use terms::{TermLimits, Terms};
+use wire::{Payload, SignedRecord};
+
+/// The only schema that is announced this way.
+pub const ANNOUNCED_SCHEMA: &str = "bitswap";
+
+/// The protocol of every record that is announced this way.
+pub const ANNOUNCED_PROTOCOL: &str = "transport-bitswap";
+
+/// The most records, and so signatures, of one request: 16 of 100 us are 1.6 ms. Clients send one.
+pub const RECORDS_MAX: usize = 16;
+
+/// The longest text of an announced CID: a 64-byte digest in base 16 takes 137 characters. Reading
+/// base 58 takes time in the square of the length, some 40 us at this one.
+pub const KEY_TEXT_BYTES_MAX: usize = 256;
+
+/// What is asked of announcements.
+#[derive(Clone, Debug)]
+pub struct PutPolicy {
+    /// The peers that may announce; `None`: all.
+    pub allowed: Option<HashSet<PeerId>>,
+    /// The most keys of one request.
+    pub keys_max: usize,
+    /// How long ago an announcement may have been made.
+    pub timestamp_age_max: Duration,
+    /// How far a provider's clock may be ahead of ours.
+    pub timestamp_ahead_max: Duration,
+    /// The longest time that an announcement holds; at least [`TTL_MIN`].
+    pub ttl_max: Duration,
+    /// Whether addresses stay that the public cannot reach.
+    pub allow_private_addrs: bool,
+}
+
+/// The circumstances of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct PutMoment {
+    /// The time.
+    pub now_ms: UnixMs,
+    /// The address that the request came from, if that is certain.
+    pub caller: Option<IpAddr>,
+}
+
+/// A request of which every record is signed and sound.
+#[derive(Clone, Debug)]
+pub struct VerifiedPut {
+    records: Vec<VerifiedRecord>,
+    addrs_dropped: DroppedAddrs,
+}
+
+#[derive(Clone, Debug)]
+struct VerifiedRecord {
+    update: ProviderUpdate,
+    ttl: Duration,
+}
+
+impl VerifiedPut {
+    /// Who announces: one peer a record.
+    pub fn peers(&self) -> impl Iterator<Item = &PeerId> {
+        self.records.iter().map(|record| &record.update.provider)
+    }
+
+    /// How long each record holds from now on, in the order of the request.
+    pub fn ttls(&self) -> Vec<Duration> {
+        self.records.iter().map(|record| record.ttl).collect()
+    }
+
+    /// How many keys are announced, those that stand twice in a record counted once.
+    pub fn keys(&self) -> usize {
+        let announcements = self.records.iter().flat_map(|record| &record.update.announcements);
+        announcements.map(|announcement| announcement.keys.len()).sum()
+    }
+
+    /// The addresses that were left out.
+    pub fn addrs_dropped(&self) -> &DroppedAddrs {
+        &self.addrs_dropped
+    }
+
+    /// What a store is to be told.
+    pub fn into_updates(self) -> Vec<ProviderUpdate> {
+        self.records.into_iter().map(|record| record.update).collect()
+    }
+}
+
+impl PutPolicy {
+    /// What the settings ask; `None` where announcing is off.
+    pub fn new(settings: &Settings) -> Option<Self> {
+        let allowed = match settings.announce {
+            AnnounceMode::Off => return None,
+            AnnounceMode::Signed => None,
+            AnnounceMode::Allowlist => Some(settings.announce_allowlist.iter().cloned().collect()),
+        };
+        Some(Self {
+            allowed,
+            keys_max: settings.announce_keys_max,
+            timestamp_age_max: settings.announce_timestamp_age_max,
+            timestamp_ahead_max: settings.announce_timestamp_ahead_max,
+            ttl_max: settings.announce_ttl_max,
+            allow_private_addrs: settings.allow_private_addrs,
+        })
+    }
+
+    /// Decodes a request's body and checks all of it.
+    ///
+    /// # Errors
+    ///
+    /// The first [`PutError`] in the order of the module's documentation.
+    pub fn verify(&self, body: &[u8], moment: PutMoment) -> Result<VerifiedPut, PutError> {
+        let records = wire::read(body, self.keys_max)?;
+        let mut addrs_dropped = DroppedAddrs::default();
+        let records = (1..)
+            .zip(&records)
+            .map(|(number, record)| self.verify_record(number, record, moment, &mut addrs_dropped))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(VerifiedPut { records, addrs_dropped })
+    }
+
+    /// `number` is the record's in its request, for errors.
+    fn verify_record(
+        &self,
+        number: usize,
+        record: &SignedRecord<'_>,
+        moment: PutMoment,
+        addrs_dropped: &mut DroppedAddrs,
+    ) -> Result<VerifiedRecord, PutError> {
+        let payload = &record.payload;
+        let terms = self
+            .admit(record, moment.now_ms)
+            .map_err(|refusal| PutError::Refused { record: number, refusal })?;
+        let keys = content_keys(payload, number)?;
+        let policy = AddrPolicy { allow_private: self.allow_private_addrs, caller: moment.caller };
+        let addrs = policy.admit_all(&payload.addrs, &payload.id, addrs_dropped);
+        let announced = ProviderRecord::Bitswap(BitswapRecord {
+            protocol: Some(ANNOUNCED_PROTOCOL.to_owned()),
+            id: payload.id.clone(),
+            addrs: Some(addrs.clone()),
+            extra: ExtraFields::default(),
+        });
+        let announcement = Announcement {
+            keys,
+            record: announced,
+            context: ContextId::default(),
+            expires_at_ms: Some(terms.expires_at_ms),
+        };
+        let update = ProviderUpdate {
+            provider: payload.id.clone(),
+            stated_at_ms: terms.stated_at_ms,
+            addrs,
+            announcements: vec![announcement],
+        };
+        let ttl = Duration::from_millis(terms.expires_at_ms - moment.now_ms);
+        Ok(VerifiedRecord { update, ttl })
+    }
+
+    fn admit(&self, record: &SignedRecord<'_>, now_ms: UnixMs) -> Result<Terms, Refusal> {
+        let payload = &record.payload;
+        if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&payload.id)) {
+            return Err(Refusal::NotListed { peer: payload.id.clone() });
+        }
+        signature::verify(&payload.id, record.payload_json, record.signature.as_deref())?;
+        self.term_limits().terms(payload.timestamp_ms, payload.advisory_ttl_ns, now_ms)
+    }
+
+    fn term_limits(&self) -> TermLimits {
+        TermLimits {
+            age_max: self.timestamp_age_max,
+            ahead_max: self.timestamp_ahead_max,
+            ttl_max: self.ttl_max,
+        }
+    }
+}
+
+/// The keys to keep: each once, and none that carries its content itself, which nobody is asked for.
+fn content_keys(payload: &Payload, record: usize) -> Result<Vec<ContentKey>, PutError> {
+    let mut keys = Vec::with_capacity(payload.keys.len());
+    for (key, text) in (1..).zip(&payload.keys) {
+        let wrong = |reason| PutError::Key { record, key, reason };
+        if text.len() > KEY_TEXT_BYTES_MAX {
+            let bytes = text.len();
+            return Err(wrong(format!(
+                "{bytes} bytes of text, at most {KEY_TEXT_BYTES_MAX} are read"
+            )));
+        }
+        keys.push(ContentKey::from_cid_text(text).map_err(|error| wrong(error.to_string()))?);
+    }
+    keys.retain(|key| !key.is_identity());
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}

@@ -1,0 +1,323 @@
+//! Which of the addresses that a provider gives are passed on.
+//!
+//! | address | |
+//! |---|---|
+//! | no multiaddr, or more than [`ADDR_BYTES_MAX`] bytes | dropped |
+//! | ends in `/p2p/` and another peer | dropped; its own `/p2p/...` is cut |
+//! | `0.0.0.0` or `::` | replaced by the caller's address of that family where that is certain, else dropped |
+//! | private, loopback, link-local, multicast, reserved | dropped, unless private ones are allowed |
+//! | DNS names, relays by their peer ID | stay |
+//!
+//! An address stands once. At most [`ADDRS_MAX`] stay, the first ones; beyond [`ADDRS_READ_MAX`] none
+//! is looked at. Dropping is no failure: the record is taken in without the address, and it is
+//! counted why.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use multiaddr::{Multiaddr, Protocol};
+
+use super::wire::Listed;
+use crate::types::{Addr, PeerId};
+
+/// The most addresses of one record: some more than a node with relays has.
+pub const ADDRS_MAX: usize = 32;
+
+/// The longest text of an address; a WebTransport one with two certificate hashes takes 200 bytes.
+pub const ADDR_BYTES_MAX: usize = 1024;
+
+/// The most addresses that are looked at, which bounds the work: room for those that are dropped.
+pub(super) const ADDRS_READ_MAX: usize = 8 * ADDRS_MAX;
+
+/// Why an address is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DropReason {
+    NotMultiaddr,
+    TooLong,
+    TooMany,
+    Private,
+    Unspecified,
+    OtherPeer,
+}
+
+/// How many addresses were left out, by reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DroppedAddrs([u64; DropReason::ALL.len()]);
+
+/// What becomes of addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AddrPolicy {
+    /// Whether addresses stay that the public cannot reach.
+    pub(super) allow_private: bool,
+    /// The address that the announcement came from, if that is certain.
+    pub(super) caller: Option<IpAddr>,
+}
+
+impl DropReason {
+    const ALL: [Self; 6] = [
+        Self::NotMultiaddr,
+        Self::TooLong,
+        Self::TooMany,
+        Self::Private,
+        Self::Unspecified,
+        Self::OtherPeer,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::NotMultiaddr => "not_multiaddr",
+            Self::TooLong => "too_long",
+            Self::TooMany => "too_many",
+            Self::Private => "private",
+            Self::Unspecified => "unspecified",
+            Self::OtherPeer => "other_peer",
+        }
+    }
+}
+
+impl DroppedAddrs {
+    /// How many were left out for each reason; a reason is one of a fixed set of words.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        DropReason::ALL.iter().zip(self.0).map(|(reason, count)| (reason.label(), count))
+    }
+
+    fn add(&mut self, reason: DropReason, count: usize) {
+        if let Some(sum) = self.0.get_mut(reason as usize) {
+            *sum += count as u64;
+        }
+    }
+}
+
+impl AddrPolicy {
+    /// The addresses of `peer` that are passed on.
+    pub(super) fn admit_all(
+        &self,
+        texts: &Listed<String>,
+        peer: &PeerId,
+        dropped: &mut DroppedAddrs,
+    ) -> Vec<Addr> {
+        let mut admitted: Vec<Addr> = Vec::new();
+        for text in &texts.kept {
+            match self.admit(text, peer) {
+                Ok(addr) if admitted.contains(&addr) => {}
+                Ok(_) if admitted.len() == ADDRS_MAX => dropped.add(DropReason::TooMany, 1),
+                Ok(addr) => admitted.push(addr),
+                Err(reason) => dropped.add(reason, 1),
+            }
+        }
+        dropped.add(DropReason::TooMany, texts.total - texts.kept.len());
+        admitted
+    }
+
+    fn admit(&self, text: &str, peer: &PeerId) -> Result<Addr, DropReason> {
+        if text.len() > ADDR_BYTES_MAX {
+            return Err(DropReason::TooLong);
+        }
+        let given: Multiaddr = text.parse().map_err(|_| DropReason::NotMultiaddr)?;
+        let own = without_own_id(given.clone(), peer)?;
+        let reachable = self.reachable(&own)?;
+        // As it came, where nothing is changed.
+        let text = if reachable == given {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(reachable.to_string())
+        };
+        Addr::parse(&text).map_err(|_| DropReason::NotMultiaddr)
+    }
+
+    /// The address with every unspecified component replaced, if all of them are reachable then.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "few of the many protocols name a host")]
+    fn reachable(&self, addr: &Multiaddr) -> Result<Multiaddr, DropReason> {
+        addr.iter()
+            .map(|component| match component {
+                Protocol::Ip4(ip) => self.reachable_ip(IpAddr::V4(ip)).map(Protocol::from),
+                Protocol::Ip6(ip) => self.reachable_ip(IpAddr::V6(ip)).map(Protocol::from),
+                // A zone, a socket and a place in memory mean something on one machine only.
+                Protocol::Ip6zone(_) | Protocol::Unix(_) | Protocol::Memory(_)
+                    if !self.allow_private =>
+                {
+                    Err(DropReason::Private)
+                }
+                other => Ok(other),
+            })
+            .collect()
+    }
+
+    fn reachable_ip(&self, ip: IpAddr) -> Result<IpAddr, DropReason> {
+        let ip = if ip.is_unspecified() {
+            let same_family = |caller: &IpAddr| caller.is_ipv4() == ip.is_ipv4();
+            self.caller.filter(same_family).ok_or(DropReason::Unspecified)?
+        } else {
+            ip
+        };
+        if self.allow_private || is_public(ip) { Ok(ip) } else { Err(DropReason::Private) }
+    }
+}
+
+/// The address up to the provider's own ID, which clients add themselves.
+fn without_own_id(mut addr: Multiaddr, peer: &PeerId) -> Result<Multiaddr, DropReason> {
+    while let Some(Protocol::P2p(id)) = addr.iter().last() {
+        if id.to_base58() != peer.as_str() {
+            return Err(DropReason::OtherPeer);
+        }
+        addr.pop();
+    }
+    if addr.is_empty() { Err(DropReason::NotMultiaddr) } else { Ok(addr) }
+}
+
+/// Whether anybody on the internet could reach the address. Networks for documentation count: they
+/// harm nobody.
+fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => is_public_ipv4(ip),
+        IpAddr::V6(ip) => is_public_ipv6(ip),
+    }
+}
+
+fn is_public_ipv4(ip: Ipv4Addr) -> bool {
+    let [first, second, ..] = ip.octets();
+    // 100.64.0.0/10 is behind a carrier's NAT, 198.18.0.0/15 in laboratories.
+    let is_shared = first == 100 && second & 0xc0 == 64;
+    let is_benchmarking = first == 198 && second & 0xfe == 18;
+    // 224.0.0.0/4 is multicast, what is above is reserved, and 0.0.0.0/8 is "this network".
+    let is_unicast = (1..224).contains(&first);
+    let is_local = ip.is_private() || ip.is_loopback() || ip.is_link_local();
+    is_unicast && !is_local && !is_shared && !is_benchmarking
+}
+
+fn is_public_ipv6(ip: Ipv6Addr) -> bool {
+    let [first, ..] = ip.segments();
+    let is_multicast = first & 0xff00 == 0xff00;
+    // fc00::/7 is unique local, fe80::/10 link-local, fec0::/10 site-local.
+    let is_local = first & 0xfe00 == 0xfc00 || first & 0xff80 == 0xfe80;
+    // ::/16 holds loopback and the unspecified address, 100::/16 the discard prefix.
+    let is_special = first == 0 || first == 0x100;
+    !is_multicast && !is_local && !is_special
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+    const OTHER: &str = "QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3";
+    const STRICT: AddrPolicy = AddrPolicy { allow_private: false, caller: None };
+
+    fn called_from(caller: &str) -> AddrPolicy {
+        AddrPolicy { caller: Some(caller.parse().unwrap()), ..STRICT }
+    }
+
+    fn admit(policy: AddrPolicy, text: &str) -> Result<String, DropReason> {
+        let peer = PeerId::parse(PEER).unwrap();
+        policy.admit(text, &peer).map(|addr| addr.as_str().to_owned())
+    }
+
+    #[test]
+    fn addresses_that_the_public_cannot_reach_are_dropped_unless_allowed() {
+        let allowing = AddrPolicy { allow_private: true, ..STRICT };
+        for host in [
+            "ip4/10.0.0.1",
+            "ip4/172.16.0.1",
+            "ip4/172.31.255.1",
+            "ip4/192.168.1.1",
+            "ip4/127.0.0.1",
+            "ip4/169.254.1.1",
+            "ip4/100.64.0.1",
+            "ip4/100.127.0.1",
+            "ip4/198.18.0.1",
+            "ip4/224.0.0.1",
+            "ip4/240.0.0.1",
+            "ip4/255.255.255.255",
+            "ip4/0.1.2.3",
+            "ip6/::1",
+            "ip6/fe80::1",
+            "ip6/fec0::1",
+            "ip6/fd00::1",
+            "ip6/ff02::1",
+            "ip6/::ffff:10.0.0.1",
+            "ip6/100::1",
+            "ip6zone/eth0/ip6/fe80::1",
+        ] {
+            let text = format!("/{host}/tcp/4001");
+            assert_eq!(admit(STRICT, &text), Err(DropReason::Private), "{text}");
+            assert_eq!(admit(allowing, &text), Ok(text.clone()), "{text}");
+        }
+        let relayed = format!("/ip4/10.0.0.1/tcp/4001/p2p/{OTHER}/p2p-circuit");
+        assert_eq!(admit(STRICT, &relayed), Err(DropReason::Private));
+    }
+
+    #[test]
+    fn public_addresses_and_names_stay_as_they_came() {
+        for text in [
+            "/ip4/192.0.2.1/tcp/4001".to_owned(),
+            "/ip4/172.32.0.1/udp/4001/quic-v1".to_owned(),
+            "/ip4/100.63.0.1/tcp/4001".to_owned(),
+            "/ip4/198.20.0.1/tcp/4001".to_owned(),
+            "/ip4/223.255.255.255/tcp/4001".to_owned(),
+            "/ip6/2001:0db8::1/tcp/4001".to_owned(),
+            "/ip6/::ffff:192.0.2.1/tcp/4001".to_owned(),
+            "/dns4/example.org/tcp/443/wss".to_owned(),
+            "/dnsaddr/example.org".to_owned(),
+            format!("/ip4/192.0.2.1/tcp/4001/p2p/{OTHER}/p2p-circuit"),
+            format!("/p2p/{OTHER}/p2p-circuit"),
+        ] {
+            assert_eq!(admit(STRICT, &text), Ok(text.clone()));
+        }
+    }
+
+    #[test]
+    fn an_unspecified_address_becomes_the_callers_where_that_is_certain() {
+        let (v4, v6) = ("/ip4/0.0.0.0/tcp/4001", "/ip6/::/udp/4001/quic-v1");
+        for text in [v4, v6] {
+            assert_eq!(admit(STRICT, text), Err(DropReason::Unspecified));
+        }
+        let by_ipv4 = called_from("192.0.2.7");
+        assert_eq!(admit(by_ipv4, v4).unwrap(), "/ip4/192.0.2.7/tcp/4001");
+        assert_eq!(admit(by_ipv4, v6), Err(DropReason::Unspecified));
+        let by_ipv6 = called_from("2001:db8::7");
+        assert_eq!(admit(by_ipv6, v6).unwrap(), "/ip6/2001:db8::7/udp/4001/quic-v1");
+        assert_eq!(admit(called_from("127.0.0.1"), v4), Err(DropReason::Private));
+        let at_home = AddrPolicy { allow_private: true, ..called_from("127.0.0.1") };
+        assert_eq!(admit(at_home, v4).unwrap(), "/ip4/127.0.0.1/tcp/4001");
+        assert_eq!(admit(AddrPolicy { caller: None, ..at_home }, v4), Err(DropReason::Unspecified));
+    }
+
+    #[test]
+    fn the_providers_own_id_is_cut_and_another_peers_address_is_dropped() {
+        let bare = "/ip4/192.0.2.1/tcp/4001";
+        assert_eq!(admit(STRICT, &format!("{bare}/p2p/{PEER}")).unwrap(), bare);
+        assert_eq!(admit(STRICT, &format!("{bare}/p2p/{OTHER}")), Err(DropReason::OtherPeer));
+        let relayed = format!("{bare}/p2p/{OTHER}/p2p-circuit");
+        assert_eq!(admit(STRICT, &format!("{relayed}/p2p/{PEER}")).unwrap(), relayed);
+        assert_eq!(
+            admit(STRICT, &format!("{bare}/p2p/{OTHER}/p2p/{PEER}")),
+            Err(DropReason::OtherPeer)
+        );
+        assert_eq!(admit(STRICT, &format!("/p2p/{PEER}")), Err(DropReason::NotMultiaddr));
+    }
+
+    #[test]
+    fn what_is_no_multiaddr_is_dropped() {
+        for text in ["", "/", "192.0.2.1:4001", "/ip4/x/tcp/1", "/new/1", "/ip4/192.0.2.1/tcp"] {
+            assert_eq!(admit(STRICT, text), Err(DropReason::NotMultiaddr), "{text}");
+        }
+        let long = format!("/dns4/{}/tcp/1", "a".repeat(ADDR_BYTES_MAX));
+        assert_eq!(admit(STRICT, &long), Err(DropReason::TooLong));
+    }
+
+    #[test]
+    fn no_more_than_32_stay_each_once_and_every_dropped_one_is_counted() {
+        let peer = PeerId::parse(PEER).unwrap();
+        let text = |port: usize| format!("/ip4/192.0.2.1/tcp/{port}");
+        let mut kept: Vec<String> = (1..=40).map(text).collect();
+        kept.insert(1, format!("{}/p2p/{PEER}", text(1)));
+        kept.insert(0, "/ip4/10.0.0.1/tcp/1".to_owned());
+        let mut dropped = DroppedAddrs::default();
+        let listed = Listed { kept, total: 1_000 };
+        let admitted = STRICT.admit_all(&listed, &peer, &mut dropped);
+        let texts: Vec<&str> = admitted.iter().map(Addr::as_str).collect();
+        assert_eq!(texts, (1..=ADDRS_MAX).map(text).collect::<Vec<_>>());
+        let counts: Vec<_> = dropped.iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counts, [("too_many", 8 + (1_000 - 42)), ("private", 1)]);
+    }
+}

@@ -1,0 +1,136 @@
+//! Why an announcement is not taken in: sorted by what its sender can do about it.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::store::StoreError;
+use crate::types::PeerId;
+
+/// Why a request to announce fails. None of its records is taken in then.
+#[derive(Debug, Error)]
+pub enum PutError {
+    /// Not the JSON that is expected.
+    #[error("{reason}")]
+    Malformed {
+        /// Where, and what is wrong.
+        reason: String,
+    },
+    /// More of something than one request may hold: send it in parts.
+    #[error("{count} {what} in one request, at most {most} are accepted")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        count: usize,
+        /// How much there may be.
+        most: usize,
+    },
+    /// A record that is not accepted from this sender, or not as it is signed.
+    #[error("record {record}: {refusal}")]
+    Refused {
+        /// The record's number in the request, from 1.
+        record: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A key that is no CID.
+    #[error("record {record}: key {key} is no CID: {reason}")]
+    Key {
+        /// The record's number in the request, from 1.
+        record: usize,
+        /// The key's number in the record, from 1.
+        key: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no room: try again when the operator has made some.
+    #[error("there is no room for announcements")]
+    NoRoom(#[source] StoreError),
+    /// The store does not work: try again later.
+    #[error("announcements cannot be stored")]
+    Unavailable(#[source] StoreError),
+}
+
+/// Why a record is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Not one of the peers that may announce.
+    #[error("{peer} is not among the peers that may announce here")]
+    NotListed {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// No signature.
+    #[error("it has no `Signature`")]
+    Unsigned,
+    /// The peer ID is the hash of a key, which therefore is not known: RSA, ECDSA.
+    #[error("{peer} carries no Ed25519 or secp256k1 key to check the signature with")]
+    NoKey {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The signature is not one of this payload by this peer.
+    #[error(
+        "the signature is not {peer}'s over the SHA-256 of the payload's bytes as they arrived"
+    )]
+    Signature {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Made too long ago.
+    #[error("its `Timestamp` is {} ago, at most {} are accepted", in_words(*age), in_words(*most))]
+    TooOld {
+        /// How long ago.
+        age: Duration,
+        /// How long ago it may be.
+        most: Duration,
+    },
+    /// Made in the future.
+    #[error("its `Timestamp` is {} ahead, at most {} are accepted", in_words(*ahead), in_words(*most))]
+    TooFarAhead {
+        /// How far ahead.
+        ahead: Duration,
+        /// How far ahead it may be.
+        most: Duration,
+    },
+    /// What it announced is over.
+    #[error("its time is over: `Timestamp` plus `AdvisoryTTL` has passed")]
+    Lapsed,
+}
+
+impl PutError {
+    /// A word for metrics; one of a fixed set.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "malformed",
+            Self::TooMany { .. } => "too_many",
+            Self::Key { .. } => "bad_key",
+            Self::NoRoom(_) => "no_room",
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused { refusal, .. } => match refusal {
+                Refusal::NotListed { .. } => "not_listed",
+                Refusal::Unsigned => "unsigned",
+                Refusal::NoKey { .. } => "no_key",
+                Refusal::Signature { .. } => "bad_signature",
+                Refusal::TooOld { .. } => "too_old",
+                Refusal::TooFarAhead { .. } => "too_far_ahead",
+                Refusal::Lapsed => "lapsed",
+            },
+        }
+    }
+}
+
+impl From<StoreError> for PutError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { .. } | StoreError::NoSpace { .. } => Self::NoRoom(error),
+            StoreError::Unavailable { .. } | StoreError::Io { .. } => Self::Unavailable(error),
+        }
+    }
+}
+
+/// `1day 2h 3s`: a reader of the error has no use for fractions of a second.
+fn in_words(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(duration.as_secs()))
+}

@@ -1,0 +1,207 @@
+//! The JSON of a request: its shape, and how much of everything there is. Nothing is judged here.
+//!
+//! Fields that are not named are ignored, and a field that stands twice is an error. Lists are read
+//! to their end, but not more of them is kept than is accepted. A payload's bytes stay as they are.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::addrs::ADDRS_READ_MAX;
+use super::error::PutError;
+use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, RECORDS_MAX};
+use crate::types::PeerId;
+
+/// One record, signed or not.
+#[derive(Debug)]
+pub(super) struct SignedRecord<'a> {
+    pub(super) signature: Option<String>,
+    /// The payload as it was transmitted: what is signed.
+    pub(super) payload_json: &'a str,
+    pub(super) payload: Payload,
+}
+
+/// What a record says.
+#[derive(Debug)]
+pub(super) struct Payload {
+    pub(super) id: PeerId,
+    pub(super) timestamp_ms: i64,
+    pub(super) advisory_ttl_ns: i64,
+    /// At least one.
+    pub(super) keys: Vec<String>,
+    pub(super) addrs: Listed<String>,
+}
+
+/// A list of which no more is kept than is accepted.
+#[derive(Debug)]
+pub(super) struct Listed<T> {
+    pub(super) kept: Vec<T>,
+    /// How many there were.
+    pub(super) total: usize,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), total: 0 }
+    }
+}
+
+#[derive(Deserialize)]
+struct RequestFields<'a> {
+    #[serde(rename = "Providers", borrow)]
+    providers: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RecordFields<'a> {
+    #[serde(rename = "Schema")]
+    schema: Option<String>,
+    #[serde(rename = "Protocol")]
+    protocol: Option<String>,
+    #[serde(rename = "Signature")]
+    signature: Option<String>,
+    #[serde(rename = "Payload", borrow)]
+    payload: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct PayloadFields<'a> {
+    #[serde(rename = "Keys", borrow)]
+    keys: Option<&'a RawValue>,
+    #[serde(rename = "Timestamp")]
+    timestamp_ms: Option<i64>,
+    #[serde(rename = "AdvisoryTTL")]
+    advisory_ttl_ns: Option<i64>,
+    #[serde(rename = "ID")]
+    id: Option<String>,
+    #[serde(rename = "Addrs", borrow)]
+    addrs: Option<&'a RawValue>,
+}
+
+/// Reads a request of at most [`RECORDS_MAX`] records with at most `keys_max` keys together.
+pub(super) fn read(body: &[u8], keys_max: usize) -> Result<Vec<SignedRecord<'_>>, PutError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| malformed(format!("not UTF-8 at byte {}", error.valid_up_to() + 1)))?;
+    let fields: RequestFields<'_> = object(text, "the body")?;
+    let providers = fields.providers.ok_or_else(|| missing("Providers", "the body"))?;
+    let records: Listed<&RawValue> = list(providers, RECORDS_MAX, "`Providers`")?;
+    if records.total == 0 {
+        return Err(malformed("`Providers` is empty".to_owned()));
+    }
+    within("records", records.total, RECORDS_MAX)?;
+    let mut keys_left = keys_max;
+    let mut keys_total = 0;
+    let mut signed = Vec::with_capacity(records.kept.len());
+    for (number, record) in (1..).zip(records.kept) {
+        let (record, keys) = read_record(record, number, keys_left)?;
+        keys_total += keys;
+        keys_left = keys_left.saturating_sub(keys);
+        signed.push(record);
+    }
+    within("keys", keys_total, keys_max)?;
+    Ok(signed)
+}
+
+/// One record, with at most `keys_max` of its keys, and the number that it has.
+fn read_record(
+    record: &RawValue,
+    number: usize,
+    keys_max: usize,
+) -> Result<(SignedRecord<'_>, usize), PutError> {
+    let place = format!("record {number}");
+    let fields: RecordFields<'_> = object(record.get(), &place)?;
+    match fields.schema.as_deref() {
+        Some(ANNOUNCED_SCHEMA) => {}
+        Some(_) => return Err(malformed(format!("{place}: `Schema` is not `{ANNOUNCED_SCHEMA}`"))),
+        None => return Err(missing("Schema", &place)),
+    }
+    // It is not signed and can only be one, so its absence says nothing.
+    if fields.protocol.as_deref().is_some_and(|protocol| protocol != ANNOUNCED_PROTOCOL) {
+        return Err(malformed(format!("{place}: `Protocol` is not `{ANNOUNCED_PROTOCOL}`")));
+    }
+    let payload = fields.payload.ok_or_else(|| missing("Payload", &place))?;
+    let payload_json = payload.get();
+    let (payload, keys) = read_payload(payload_json, &format!("{place}: Payload"), keys_max)?;
+    Ok((SignedRecord { signature: fields.signature, payload_json, payload }, keys))
+}
+
+fn read_payload(json: &str, place: &str, keys_max: usize) -> Result<(Payload, usize), PutError> {
+    let fields: PayloadFields<'_> = object(json, place)?;
+    let id = fields.id.ok_or_else(|| missing("ID", place))?;
+    let id = PeerId::parse(&id)
+        .map_err(|error| malformed(format!("{place}: `ID` is not a peer ID: {error}")))?;
+    let keys = fields.keys.ok_or_else(|| missing("Keys", place))?;
+    let keys: Listed<String> = list(keys, keys_max, &format!("{place}: `Keys`"))?;
+    if keys.total == 0 {
+        return Err(malformed(format!("{place}: `Keys` is empty")));
+    }
+    let read_addrs = |addrs| list(addrs, ADDRS_READ_MAX, &format!("{place}: `Addrs`"));
+    let payload = Payload {
+        id,
+        timestamp_ms: fields.timestamp_ms.ok_or_else(|| missing("Timestamp", place))?,
+        advisory_ttl_ns: fields.advisory_ttl_ns.ok_or_else(|| missing("AdvisoryTTL", place))?,
+        keys: keys.kept,
+        addrs: fields.addrs.map(read_addrs).transpose()?.unwrap_or_default(),
+    };
+    Ok((payload, keys.total))
+}
+
+fn object<'a, T: Deserialize<'a>>(json: &'a str, place: &str) -> Result<T, PutError> {
+    // serde would read an array as the fields in their order.
+    if !json.trim_ascii_start().starts_with('{') {
+        return Err(malformed(format!("{place} is not a JSON object")));
+    }
+    serde_json::from_str(json).map_err(|error| malformed(format!("{place}: {error}")))
+}
+
+fn list<'a, T: Deserialize<'a>>(
+    json: &'a RawValue,
+    kept_max: usize,
+    place: &str,
+) -> Result<Listed<T>, PutError> {
+    let visitor = ListVisitor { kept_max, item: PhantomData };
+    serde_json::Deserializer::from_str(json.get())
+        .deserialize_seq(visitor)
+        .map_err(|error| malformed(format!("{place}: {error}")))
+}
+
+struct ListVisitor<T> {
+    kept_max: usize,
+    item: PhantomData<T>,
+}
+
+impl<'a, T: Deserialize<'a>> Visitor<'a> for ListVisitor<T> {
+    type Value = Listed<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut listed = Listed::default();
+        while listed.total < self.kept_max {
+            let Some(item) = items.next_element()? else { return Ok(listed) };
+            listed.kept.push(item);
+            listed.total += 1;
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            listed.total += 1;
+        }
+        Ok(listed)
+    }
+}
+
+fn within(what: &'static str, count: usize, most: usize) -> Result<(), PutError> {
+    if count > most { Err(PutError::TooMany { what, count, most }) } else { Ok(()) }
+}
+
+fn missing(field: &str, place: &str) -> PutError {
+    malformed(format!("{place} has no `{field}`"))
+}
+
+fn malformed(reason: String) -> PutError {
+    PutError::Malformed { reason }
+}
