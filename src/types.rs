@@ -14,6 +14,8 @@ mod record;
 
 pub use addr::{Addr, AddrError, ProtocolSet};
 pub use filter::{Filter, FilterError, TERM_CHARS_MAX, TERMS_MAX};
+#[cfg(test)]
+pub(crate) use ipns::testing as ipns_testing;
 pub use ipns::{
     EndOfValidity, IPNS_RECORD_BYTES_MAX, IpnsError, IpnsName, IpnsNameError, IpnsRecord,
 };

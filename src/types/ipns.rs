@@ -32,6 +32,9 @@ mod name;
 mod record;
 mod validity;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 pub use name::{IpnsName, IpnsNameError};
 pub use record::{IPNS_RECORD_BYTES_MAX, IpnsError, IpnsRecord};
 pub use validity::EndOfValidity;

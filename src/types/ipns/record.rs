@@ -254,5 +254,12 @@ fn multihash_of_key(encoded: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The bytes of a record of this data, with a signature that is none.
+#[cfg(test)]
+pub(super) fn unsigned(data: Vec<u8>) -> Vec<u8> {
+    let signature_v2 = Some(b"unsigned".to_vec());
+    Entry { signature_v2, data: Some(data), ..Entry::default() }.encode_to_vec()
+}
+
 #[cfg(test)]
 mod tests;
