@@ -5,11 +5,13 @@
 
 mod accept;
 mod answer;
+mod body;
 mod client_address;
 mod conditional;
 mod cors;
 mod edge;
 mod error;
+mod ipns;
 mod providers;
 mod rate_limit;
 mod request_id;
@@ -19,6 +21,7 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -30,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::metrics::{Metrics, WorkerCounts};
 use crate::resolve::Resolver;
+use crate::store::NameStore;
 use answer::AnswerPolicy;
 use rate_limit::{RateLimiter, RateLimits};
 use request_id::RequestIds;
@@ -37,6 +41,8 @@ use request_id::RequestIds;
 /// What the public API works with. One for all threads.
 pub struct ApiState {
     resolver: Arc<dyn Resolver>,
+    /// `None` where IPNS is not offered.
+    names: Option<Arc<dyn NameStore>>,
     metrics: Arc<Metrics>,
     clock: Clock,
     policy: AnswerPolicy,
@@ -45,19 +51,29 @@ pub struct ApiState {
     request_ids: RequestIds,
     header_bytes_max: usize,
     body_bytes_max: u64,
+    client_timeout: Duration,
     access_log: bool,
 }
 
+/// What a public API is made of.
+pub struct ApiParts {
+    /// What answers lookups.
+    pub resolver: Arc<dyn Resolver>,
+    /// Where IPNS records are kept.
+    pub names: Arc<dyn NameStore>,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
 impl ApiState {
-    /// The state of an API that asks `resolver`.
-    pub fn new(
-        settings: &Settings,
-        resolver: Arc<dyn Resolver>,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-    ) -> Self {
+    /// The state of an API that is made of `parts`.
+    pub fn new(settings: &Settings, parts: ApiParts) -> Self {
+        let ApiParts { resolver, names, metrics, clock } = parts;
         Self {
             resolver,
+            names: settings.ipns.then_some(names),
             metrics,
             clock,
             policy: AnswerPolicy::new(settings),
@@ -66,6 +82,7 @@ impl ApiState {
             request_ids: RequestIds::new(),
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max as u64,
+            client_timeout: settings.client_timeout,
             access_log: settings.access_log,
         }
     }

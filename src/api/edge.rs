@@ -45,6 +45,10 @@ impl Context {
             .expect("the edge gives every request a context before its handler runs")
     }
 
+    pub(super) fn route(&self) -> Route {
+        self.route
+    }
+
     pub(super) fn request_id(&self) -> &RequestId {
         &self.request_id
     }
@@ -160,7 +164,7 @@ fn finish(
     mut response: ServiceResponse,
     stopwatch: Stopwatch,
 ) -> ServiceResponse {
-    add_headers(&mut response, context);
+    add_headers(&mut response, context, &worker.state);
     let body_bytes = match response.response().body().size() {
         BodySize::Sized(bytes) => bytes,
         BodySize::None | BodySize::Stream => 0,
@@ -180,7 +184,7 @@ fn finish(
     response
 }
 
-fn add_headers(response: &mut ServiceResponse, context: &Context) {
+fn add_headers(response: &mut ServiceResponse, context: &Context, state: &ApiState) {
     let is_options = response.request().method() == Method::OPTIONS;
     if is_options && response.status() == StatusCode::OK {
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
@@ -188,7 +192,7 @@ fn add_headers(response: &mut ServiceResponse, context: &Context) {
     let headers = response.headers_mut();
     cors::open(headers);
     if is_options {
-        cors::finish(headers);
+        cors::finish(headers, routes::methods(context.route, state));
     }
     if let Ok(id) = HeaderValue::from_str(context.request_id().as_str()) {
         headers.insert(X_REQUEST_ID, id);

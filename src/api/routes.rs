@@ -9,9 +9,11 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::ApiState;
 use super::cors;
 use super::edge::Context;
 use super::error::ApiError;
+use super::ipns;
 use crate::metrics::Route;
 
 const PROVIDERS: &str = "/routing/v1/providers/{cid}";
@@ -22,6 +24,14 @@ const CLOSEST_PEERS: &str = "/routing/v1/dht/closest/peers/{key}";
 
 /// The methods of a resource that can be read.
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// The methods of a resource that can be read and replaced.
+const REPLACE_METHODS: &str = "GET, HEAD, PUT, OPTIONS";
+
+/// The methods of a path, as they stand in `Allow` and in preflights.
+pub(super) fn methods(route: Route, state: &ApiState) -> &'static str {
+    if route == Route::Ipns && state.names.is_some() { REPLACE_METHODS } else { READ_METHODS }
+}
 
 /// Which of the templates a path is of, whatever becomes of its request.
 pub(super) fn of(path: &str) -> Route {
@@ -59,7 +69,14 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         )
         .service(not_offered(&ANNOUNCE, "announcing providers"))
         .service(not_offered(&[PEERS], "looking up peers"))
-        .service(not_offered(&[IPNS], "IPNS"))
+        .service(
+            web::resource(IPNS)
+                .route(options())
+                .route(web::get().to(ipns::get))
+                .route(web::head().to(ipns::get))
+                .route(web::put().to(ipns::put))
+                .default_service(web::to(method_not_supported)),
+        )
         .service(not_offered(&[CLOSEST_PEERS], "looking up the closest peers"))
         .default_service(web::to(unknown_path));
 }
@@ -75,10 +92,14 @@ fn not_offered(paths: &[&'static str], what: &'static str) -> actix_web::Resourc
     web::resource(paths.to_vec()).route(options()).default_service(web::to(refuse))
 }
 
-async fn method_not_supported(request: HttpRequest) -> HttpResponse {
+async fn method_not_supported(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
     let method = request.method().to_string();
-    let error = ApiError::MethodNotSupported { method, allow: READ_METHODS };
-    refuse(&request, &error)
+    let route = Context::of(&request).route();
+    if route == Route::Ipns && state.names.is_none() {
+        return refuse(&request, &ipns::NOT_OFFERED);
+    }
+    let allow = methods(route, &state);
+    refuse(&request, &ApiError::MethodNotSupported { method, allow })
 }
 
 async fn unknown_path(request: HttpRequest) -> HttpResponse {

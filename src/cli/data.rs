@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::server;
-use crate::store::Store;
+use crate::store::{NameStore, Store};
 
 /// Opens the store that the settings name; an error if a server holds it. Called within a runtime.
 pub(super) fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
@@ -18,4 +18,9 @@ pub(super) fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
         ));
     }
     Ok(Arc::new(store))
+}
+
+/// Opens the IPNS records of a data directory whose store is open.
+pub(super) fn open_names(settings: &Settings) -> anyhow::Result<Arc<dyn NameStore>> {
+    Ok(Arc::new(server::open_names(settings)?))
 }

@@ -26,8 +26,8 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::{
-    Announcement, Applied, ContextId, ExportStream, Found, JournalFigures, Lookup, Removed, Store,
-    StoreError, StoreStats, Swept,
+    Announcement, Applied, ContextId, ExportStream, Found, JournalFigures, Lookup, NamesOpenError,
+    Removed, Store, StoreError, StoreStats, Swept,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::index::{GroupSpec, Index, IndexError, Interned};
@@ -98,6 +98,9 @@ pub enum OpenError {
     /// The index has no room for what the journal holds.
     #[error("the index has no room for what the journal holds")]
     Full(#[source] IndexError),
+    /// The IPNS records cannot be opened.
+    #[error(transparent)]
+    Names(#[from] NamesOpenError),
 }
 
 /// Keys that are to point at a group as soon as the journal has them.

@@ -152,8 +152,20 @@ impl TestServer {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Response {
+        self.send(method, path, headers, Vec::new()).await
+    }
+
+    /// Any request to the public API, with a body unless it is empty.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Response {
         let url = format!("http://{}{path}", self.addr());
         let request = self.client.request(method, url);
+        let request = if body.is_empty() { request } else { request.body(body) };
         headers
             .iter()
             .fold(request, |request, (name, value)| request.header(*name, *value))
@@ -207,6 +219,18 @@ impl TestServer {
 
 /// A whole answer as text: status, headers in order, body; what changes from run to run replaced.
 pub(crate) async fn written(response: Response) -> String {
+    let head = written_head(&response);
+    head + &response.text().await.expect("UTF-8")
+}
+
+/// The same, with the size of a body that is no text.
+pub(crate) async fn written_binary(response: Response) -> String {
+    let head = written_head(&response);
+    let bytes = response.bytes().await.expect("a whole body");
+    format!("{head}[{} bytes]", bytes.len())
+}
+
+fn written_head(response: &Response) -> String {
     let mut text = format!("{}\n", response.status());
     let mut headers: Vec<_> = response
         .headers()
@@ -223,7 +247,6 @@ pub(crate) async fn written(response: Response) -> String {
         text.push_str(&format!("{name}: {shown}\n"));
     }
     text.push('\n');
-    text.push_str(&response.text().await.expect("UTF-8"));
     text
 }
 

@@ -48,8 +48,6 @@ async fn parts_of_the_api_that_are_not_offered_are_501() {
     let server = server().start().await;
     for (method, path) in [
         (Method::GET, format!("/routing/v1/peers/{PEER}")),
-        (Method::GET, "/routing/v1/ipns/k51x".to_owned()),
-        (Method::PUT, "/routing/v1/ipns/k51x".to_owned()),
         (Method::GET, format!("/routing/v1/dht/closest/peers/{CID}")),
         (Method::PUT, "/routing/v1/providers".to_owned()),
         (Method::PUT, "/routing/v1/providers/".to_owned()),

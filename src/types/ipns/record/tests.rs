@@ -51,6 +51,11 @@ const BROKEN_V2_SIGNATURE: (&str, &[u8]) = (
     ),
 );
 
+const RSA_1024: (&str, &[u8]) =
+    ("k2k4r8nmd7o2a1gkva27qm6cw33wflyi543jswxp44y2yqhiakgynps6", fixture!("rsa-1024-made-here"));
+const RSA_2048: (&str, &[u8]) =
+    ("k2k4r8m0v0ctyhoa81qlwblsrkngse7pbwqqf05h89x3lkbu7z3uw2om", fixture!("rsa-2048-made-here"));
+
 const WHOLE: [(&str, &[u8]); 4] = [V1_V2, V2, BROKEN_V1_SIGNATURE, RSA];
 
 fn verify((name, bytes): (&str, &[u8])) -> Result<IpnsRecord, IpnsError> {
@@ -86,6 +91,12 @@ fn broken_records_and_those_of_version_1_alone_are_refused() {
     assert_eq!(verify(V1), Err(IpnsError::VersionOneOnly));
     assert_eq!(verify(BROKEN_V2_SIGNATURE), Err(IpnsError::Signature));
     assert_eq!(verify(BROKEN_V1_VALUE), Err(IpnsError::Disagrees { field: "value" }));
+}
+
+#[test]
+fn an_rsa_key_has_2048_bits_at_least() {
+    assert!(verify(RSA_2048).is_ok());
+    assert_eq!(verify(RSA_1024), Err(IpnsError::Signature));
 }
 
 #[test]
