@@ -1,4 +1,8 @@
 //! Reading a request's body, within a size and a time.
+//!
+//! A body is never held beyond its limit, whatever its head declared: what is too large is refused
+//! as soon as that is known, and the connection with it. A client that sends slowly or stops is told
+//! 408, one that goes away ends the request.
 
 use std::time::Duration;
 

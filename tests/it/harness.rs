@@ -9,7 +9,7 @@ use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::Settings;
 use fingerpost::resolve::Resolver;
 use fingerpost::server::{Parts, Server, Sockets};
-use fingerpost::store::{Announcement, ContextId, Store};
+use fingerpost::store::{Announcement, ContextId, NameStore, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
@@ -36,6 +36,7 @@ pub(crate) struct TestServer {
 pub(crate) struct Builder {
     settings: Settings,
     store: Option<Arc<dyn Store>>,
+    names: Option<Arc<dyn NameStore>>,
     resolver: Option<Arc<dyn Resolver>>,
     closed: bool,
 }
@@ -47,7 +48,7 @@ pub(crate) fn server() -> Builder {
         admin_password: ADMIN_PASSWORD.parse().expect("a password"),
         ..Settings::default()
     };
-    Builder { settings, store: None, resolver: None, closed: false }
+    Builder { settings, store: None, names: None, resolver: None, closed: false }
 }
 
 impl Builder {
@@ -59,6 +60,12 @@ impl Builder {
     /// Keeps announcements in this store.
     pub(crate) fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Keeps IPNS records in this store.
+    pub(crate) fn names(mut self, names: impl NameStore) -> Self {
+        self.names = Some(Arc::new(names));
         self
     }
 
@@ -84,6 +91,9 @@ impl Builder {
             Some(store) => Parts::with_store(store, clock_of_parts),
             None => Parts::open(&settings, clock_of_parts).expect("an empty folder opens").0,
         };
+        if let Some(names) = self.names {
+            parts.names = names;
+        }
         if let Some(resolver) = self.resolver {
             parts.resolver = resolver;
         }

@@ -6,7 +6,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fingerpost::types::IpnsRecord;
+use fingerpost::store::{NamePut, NameStore, NamesError, NamesStats, StoredName};
+use fingerpost::types::{IpnsName, IpnsRecord};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::RngExt;
 use reqwest::{Method, Response};
@@ -413,6 +416,74 @@ async fn a_full_store_refuses_new_names_with_503_and_says_so() {
     let known = first.sign(&statement(2, "2026-01-02T00:00:00Z"));
     assert_eq!(put(&server, &first.path(), known).await.status(), 200);
     server.shutdown().await;
+}
+
+/// Fails everything in its own way.
+struct Failing(fn() -> NamesError);
+
+impl NameStore for Failing {
+    fn get<'a>(
+        &'a self,
+        _: &'a IpnsName,
+        _: u64,
+    ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>> {
+        async { Err((self.0)()) }.boxed()
+    }
+
+    fn put(&self, _: IpnsRecord, _: u64) -> BoxFuture<'_, Result<NamePut, NamesError>> {
+        async { Err((self.0)()) }.boxed()
+    }
+
+    fn sweep(&self, _: u64) -> BoxFuture<'_, Result<u64, NamesError>> {
+        async { Err((self.0)()) }.boxed()
+    }
+
+    fn stats(&self) -> NamesStats {
+        NamesStats { is_failing: true, ..NamesStats::default() }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_is_told_by_status_and_without_its_details() {
+    type Failure = fn() -> NamesError;
+    let cases: [(Failure, u16, &str, &str); 4] = [
+        (
+            || NamesError::NoSpace { source: std::io::Error::other("secret detail") },
+            507,
+            "60",
+            "insufficient storage; request id ",
+        ),
+        (
+            || NamesError::Io { source: std::io::Error::other("secret detail") },
+            503,
+            "60",
+            "service unavailable; request id ",
+        ),
+        (
+            || NamesError::Unavailable { reason: "secret detail".to_owned() },
+            503,
+            "60",
+            "service unavailable; request id ",
+        ),
+        (|| NamesError::Overloaded, 503, "1", "too many IPNS records at once\n"),
+    ];
+    for (failure, status, retry_after, text) in cases {
+        let server = server().names(Failing(failure)).start().await;
+        let publisher = Publisher::ed25519(1);
+        let record = publisher.sign(&Statement::default());
+        let answers =
+            [put(&server, &publisher.path(), record).await, server.get(&publisher.path()).await];
+        for answer in answers {
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers()["retry-after"], retry_after);
+            assert_eq!(answer.headers()["cache-control"], "no-store");
+            assert!(answer.text().await.unwrap().starts_with(text));
+        }
+        assert!((server.metric("fingerpost_ipns_failing").await - 1.0).abs() < 0.1);
+        let failed = "fingerpost_ipns_puts_total{outcome=\"failed\"}";
+        assert!((server.metric(failed).await - 1.0).abs() < 0.1);
+        server.shutdown().await;
+    }
 }
 
 /// Puts records of ever higher sequences, one name after the other, until the server is gone; notes

@@ -1,10 +1,11 @@
 //! The battery that every [`NameStore`] passes. A promise of the trait's documentation is a test here;
-//! a new implementation adds one line to `battery!`.
+//! a new implementation is one more [`Kind`].
 
 use std::sync::Arc;
 
 use fingerpost::store::{DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOptions};
 use fingerpost::types::EndOfValidity;
+use rstest::rstest;
 use tempfile::TempDir;
 
 use super::harness::NOW_MS;
@@ -17,41 +18,28 @@ const TWO_DAYS: &str = "2026-01-03T00:00:00Z";
 /// How many names the stores of the battery take.
 const RECORDS_MAX: u64 = 3;
 
-/// Makes a battery for each store: a function that builds an empty one.
-macro_rules! battery {
-    ($($store:ident: $build:expr;)*) => {$(
-        mod $store {
-            use super::*;
-
-            battery!(@tests $build;
-                what_is_put_is_found_when_put_returns
-                a_higher_sequence_replaces_and_a_lower_one_is_refused
-                of_one_sequence_the_later_end_counts
-                the_same_again_changes_nothing
-                every_order_of_puts_ends_with_the_same_record
-                an_expired_record_is_not_found_and_anything_replaces_it
-                a_sweep_frees_what_has_expired_and_nothing_else
-                a_full_store_refuses_new_names_until_old_ones_expire
-                many_tasks_at_once_leave_the_record_that_counts
-            );
-        }
-    )*};
-    (@tests $build:expr; $($test:ident)*) => {$(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $test() {
-            let build: fn() -> (Arc<dyn NameStore>, Option<TempDir>) = $build;
-            let (store, _folder) = build();
-            super::$test(store).await;
-        }
-    )*};
+/// The stores.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Memory,
+    Durable,
 }
 
-battery! {
-    memory: || (Arc::new(MemoryNames::new(RECORDS_MAX)), None);
-    durable: || {
+/// An empty store, and the folder of its file.
+struct Built {
+    store: Arc<dyn NameStore>,
+    _folder: TempDir,
+}
+
+impl Kind {
+    fn build(self) -> Built {
         let folder = tempfile::tempdir().unwrap();
-        (Arc::new(open(&folder)), Some(folder))
-    };
+        let store: Arc<dyn NameStore> = match self {
+            Self::Memory => Arc::new(MemoryNames::new(RECORDS_MAX)),
+            Self::Durable => Arc::new(open(&folder)),
+        };
+        Built { store, _folder: folder }
+    }
 }
 
 fn open(folder: &TempDir) -> DurableNames {
@@ -69,7 +57,10 @@ async fn found(
     Some((stored.record.sequence(), stored.record.end_of_validity()))
 }
 
-async fn what_is_put_is_found_when_put_returns(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_is_found_when_put_returns(#[values(Kind::Memory, Kind::Durable)] kind: Kind) {
+    let Built { store, _folder } = kind.build();
     let publisher = Publisher::ed25519(1);
     assert_eq!(found(&store, &publisher, NOW_MS).await, None);
     let record = publisher.record(1, ONE_DAY);
@@ -80,7 +71,12 @@ async fn what_is_put_is_found_when_put_returns(store: Arc<dyn NameStore>) {
     assert_eq!(store.stats().records, 1);
 }
 
-async fn a_higher_sequence_replaces_and_a_lower_one_is_refused(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_higher_sequence_replaces_and_a_lower_one_is_refused(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let Built { store, _folder } = kind.build();
     let publisher = Publisher::ed25519(1);
     store.put(publisher.record(5, TWO_DAYS), NOW_MS).await.unwrap();
     let newer = publisher.record(6, ONE_DAY);
@@ -92,7 +88,10 @@ async fn a_higher_sequence_replaces_and_a_lower_one_is_refused(store: Arc<dyn Na
     assert_eq!(store.stats().records, 1);
 }
 
-async fn of_one_sequence_the_later_end_counts(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_one_sequence_the_later_end_counts(#[values(Kind::Memory, Kind::Durable)] kind: Kind) {
+    let Built { store, _folder } = kind.build();
     let publisher = Publisher::ed25519(1);
     let ends = ["2026-01-02T00:00:00Z", "2026-01-02T00:00:00.000000001Z", TWO_DAYS];
     for end in ends {
@@ -105,7 +104,10 @@ async fn of_one_sequence_the_later_end_counts(store: Arc<dyn NameStore>) {
     }
 }
 
-async fn the_same_again_changes_nothing(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_again_changes_nothing(#[values(Kind::Memory, Kind::Durable)] kind: Kind) {
+    let Built { store, _folder } = kind.build();
     let publisher = Publisher::ed25519(1);
     store.put(publisher.record(1, ONE_DAY), NOW_MS).await.unwrap();
     let again = store.put(publisher.record(1, ONE_DAY), NOW_MS + 1_000).await.unwrap();
@@ -114,7 +116,12 @@ async fn the_same_again_changes_nothing(store: Arc<dyn NameStore>) {
     assert_eq!(stored.stored_at_ms, NOW_MS, "it is as old as it was");
 }
 
-async fn every_order_of_puts_ends_with_the_same_record(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_order_of_puts_ends_with_the_same_record(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let Built { store, _folder } = kind.build();
     let moves = [(1, ONE_DAY), (1, TWO_DAYS), (2, ONE_DAY)];
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     for (number, order) in orders.into_iter().enumerate() {
@@ -129,7 +136,12 @@ async fn every_order_of_puts_ends_with_the_same_record(store: Arc<dyn NameStore>
     }
 }
 
-async fn an_expired_record_is_not_found_and_anything_replaces_it(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_record_is_not_found_and_anything_replaces_it(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let Built { store, _folder } = kind.build();
     let publisher = Publisher::ed25519(1);
     store.put(publisher.record(9, ONE_DAY), NOW_MS).await.unwrap();
     let end_ms = NOW_MS + DAY_MS;
@@ -142,7 +154,12 @@ async fn an_expired_record_is_not_found_and_anything_replaces_it(store: Arc<dyn 
     assert_eq!(store.stats().records, 1);
 }
 
-async fn a_sweep_frees_what_has_expired_and_nothing_else(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_frees_what_has_expired_and_nothing_else(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let Built { store, _folder } = kind.build();
     let (short, long) = (Publisher::ed25519(1), Publisher::ed25519(2));
     store.put(short.record(1, ONE_DAY), NOW_MS).await.unwrap();
     store.put(long.record(1, TWO_DAYS), NOW_MS).await.unwrap();
@@ -154,7 +171,12 @@ async fn a_sweep_frees_what_has_expired_and_nothing_else(store: Arc<dyn NameStor
     assert_eq!(found(&store, &short, NOW_MS).await, None);
 }
 
-async fn a_full_store_refuses_new_names_until_old_ones_expire(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_store_refuses_new_names_until_old_ones_expire(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let Built { store, _folder } = kind.build();
     store.put(Publisher::ed25519(0).record(1, ONE_DAY), NOW_MS).await.unwrap();
     for number in 1..3 {
         store.put(Publisher::ed25519(number).record(1, TWO_DAYS), NOW_MS).await.unwrap();
@@ -173,7 +195,12 @@ async fn a_full_store_refuses_new_names_until_old_ones_expire(store: Arc<dyn Nam
     assert_eq!(store.stats().records, RECORDS_MAX);
 }
 
-async fn many_tasks_at_once_leave_the_record_that_counts(store: Arc<dyn NameStore>) {
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_at_once_leave_the_record_that_counts(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let Built { store, _folder } = kind.build();
     let tasks: Vec<_> = (1..=60)
         .map(|sequence| {
             let store = store.clone();
