@@ -158,6 +158,8 @@ mod tests {
     }
 
     proptest! {
+        // Each case moves a megabyte.
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn it_reads_like_a_file_that_was_written_and_leaves_its_base_alone(
             initial in prop::collection::vec(any::<u8>(), 0..20_000),
