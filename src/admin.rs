@@ -30,13 +30,15 @@ use crate::clock::{Clock, Stopwatch};
 use crate::config::Settings;
 use crate::ingest::ImportOptions;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{NameStore, Store};
 use error::AdminError;
 
 pub use export::write_line as write_export_line;
 pub use health::{Component, Readiness};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
-pub use wire::{ImportEvent, JournalStats, Problem, RejectedEntry, RemovedGroups, Stats};
+pub use wire::{
+    ImportEvent, IpnsStats, JournalStats, Problem, RejectedEntry, RemovedGroups, Stats,
+};
 
 /// Renders the metrics, with the gauges as of now.
 pub type RenderMetrics = dyn Fn() -> BoxFuture<'static, String> + Send + Sync;
@@ -45,6 +47,8 @@ pub type RenderMetrics = dyn Fn() -> BoxFuture<'static, String> + Send + Sync;
 pub struct AdminParts {
     /// Where announcements are kept.
     pub store: Arc<dyn Store>,
+    /// Where IPNS records are kept.
+    pub names: Arc<dyn NameStore>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -60,6 +64,7 @@ pub struct AdminParts {
 /// What the admin listener works with. One for all threads.
 pub struct AdminState {
     store: Arc<dyn Store>,
+    names: Arc<dyn NameStore>,
     metrics: Arc<Metrics>,
     clock: Clock,
     readiness: Arc<Readiness>,
@@ -77,10 +82,12 @@ pub struct AdminState {
 impl AdminState {
     /// The state of an admin listener.
     pub fn new(settings: &Settings, parts: AdminParts) -> Self {
-        let AdminParts { store, metrics, clock, readiness, render_metrics, password } = parts;
+        let AdminParts { store, names, metrics, clock, readiness, render_metrics, password } =
+            parts;
         let import_options = ImportOptions::with_settings(settings, clock.now_ms());
         Self {
             store,
+            names,
             metrics,
             clock,
             readiness,

@@ -13,6 +13,7 @@ mod conditional;
 mod cors;
 mod edge;
 mod error;
+mod ipns;
 mod lookup;
 mod peers;
 mod providers;
@@ -38,6 +39,7 @@ use crate::config::Settings;
 use crate::ingest::Announcer;
 use crate::metrics::{Metrics, WorkerCounts};
 use crate::resolve::Resolver;
+use crate::store::NameStore;
 use announce::Announcing;
 use answer::{AnswerPolicy, ListName};
 use rate_limit::{RateLimiter, RateLimits};
@@ -46,6 +48,8 @@ use request_id::RequestIds;
 /// What the public API works with. One for all threads.
 pub struct ApiState {
     resolver: Arc<dyn Resolver>,
+    /// `None` where IPNS is not offered.
+    names: Option<Arc<dyn NameStore>>,
     metrics: Arc<Metrics>,
     clock: Clock,
     policy: AnswerPolicy,
@@ -57,20 +61,31 @@ pub struct ApiState {
     header_bytes_max: usize,
     body_bytes_max: u64,
     lookup_timeout: Duration,
+    client_timeout: Duration,
     access_log: bool,
 }
 
+/// What a public API is made of.
+pub struct ApiParts {
+    /// What answers lookups.
+    pub resolver: Arc<dyn Resolver>,
+    /// What takes announcements in; `None`: nothing does.
+    pub announcer: Option<Announcer>,
+    /// Where IPNS records are kept.
+    pub names: Arc<dyn NameStore>,
+    /// What the server counts.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Clock,
+}
+
 impl ApiState {
-    /// The state of an API that asks `resolver`, and takes announcements in by `announcer`.
-    pub fn new(
-        settings: &Settings,
-        resolver: Arc<dyn Resolver>,
-        announcer: Option<Announcer>,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-    ) -> Self {
+    /// The state of an API that is made of `parts`.
+    pub fn new(settings: &Settings, parts: ApiParts) -> Self {
+        let ApiParts { resolver, announcer, names, metrics, clock } = parts;
         Self {
             resolver,
+            names: settings.ipns.then_some(names),
             metrics,
             clock,
             policy: AnswerPolicy::new(settings),
@@ -81,6 +96,7 @@ impl ApiState {
             header_bytes_max: settings.header_bytes_max,
             body_bytes_max: settings.body_bytes_max as u64,
             lookup_timeout: settings.lookup_timeout,
+            client_timeout: settings.client_timeout,
             access_log: settings.access_log,
         }
     }

@@ -57,6 +57,10 @@ pub struct Gauges {
     pub journal_garbage_bytes: u64,
     /// 1 if the journal's last write failed, so that announcements are refused; 0 otherwise.
     pub journal_failing: u64,
+    /// IPNS records that are kept.
+    pub ipns_records: u64,
+    /// 1 if the last write of IPNS records failed, so that they are refused; 0 otherwise.
+    pub ipns_failing: u64,
     /// Clients whose request rate is remembered.
     pub rate_limit_clients: u64,
 }
@@ -74,6 +78,9 @@ pub struct Metrics {
     journal_bytes: Gauge,
     journal_garbage_bytes: Gauge,
     journal_failing: Gauge,
+    ipns_records: Gauge,
+    ipns_failing: Gauge,
+    ipns_puts: Family<OutcomeLabels, Counter>,
     import_files: Counter,
     import_items: Counter,
     import_records: Counter,
@@ -112,6 +119,9 @@ impl Metrics {
             journal_bytes: Gauge::default(),
             journal_garbage_bytes: Gauge::default(),
             journal_failing: Gauge::default(),
+            ipns_records: Gauge::default(),
+            ipns_failing: Gauge::default(),
+            ipns_puts: Family::default(),
             import_files: Counter::default(),
             import_items: Counter::default(),
             import_records: Counter::default(),
@@ -125,6 +135,7 @@ impl Metrics {
         metrics.register_requests();
         metrics.register_index();
         metrics.register_journal();
+        metrics.register_ipns();
         metrics.register_imports();
         metrics.register_announcements();
         metrics
@@ -138,6 +149,11 @@ impl Metrics {
     /// Counts a request that was refused because its client asks too often.
     pub fn rate_limited(&self) {
         self.rate_limited.inc();
+    }
+
+    /// Counts an IPNS record that was sent to be stored. `outcome` is one of a fixed set.
+    pub fn ipns_put(&self, outcome: &'static str) {
+        self.ipns_puts.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Counts a file that was read in.
@@ -183,6 +199,8 @@ impl Metrics {
         set(&self.journal_bytes, gauges.journal_bytes);
         set(&self.journal_garbage_bytes, gauges.journal_garbage_bytes);
         set(&self.journal_failing, gauges.journal_failing);
+        set(&self.ipns_records, gauges.ipns_records);
+        set(&self.ipns_failing, gauges.ipns_failing);
         set(&self.rate_limit_clients, gauges.rate_limit_clients);
         let mut rendered = String::new();
         text::encode(&mut rendered, &self.registry).expect("writing to a string cannot fail");
@@ -236,6 +254,24 @@ impl Metrics {
             "journal_failing",
             "1 if the disk refuses writes, so that announcements are refused; 0 otherwise",
             self.journal_failing.clone(),
+        );
+    }
+
+    fn register_ipns(&mut self) {
+        self.registry.register(
+            "ipns_records",
+            "IPNS records that are kept",
+            self.ipns_records.clone(),
+        );
+        self.registry.register(
+            "ipns_failing",
+            "1 if the disk refuses IPNS records, so that they are refused; 0 otherwise",
+            self.ipns_failing.clone(),
+        );
+        self.registry.register(
+            "ipns_puts",
+            "IPNS records sent to be stored, by what became of them",
+            self.ipns_puts.clone(),
         );
     }
 

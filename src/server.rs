@@ -20,15 +20,18 @@ use tokio::task::JoinHandle;
 use crate::admin::{
     self, AdminParts, AdminPassword, AdminState, Component, PasswordError, Readiness,
 };
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiParts, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{LocalResolver, Resolver};
-use crate::store::{DurableOptions, DurableStore, OpenError, Recovery, Store};
+use crate::store::{
+    DurableNames, DurableOptions, DurableStore, MemoryNames, NameStore, NamesOpenError,
+    NamesOptions, OpenError, Recovery, Store,
+};
 use listener::BoundSocket;
-use maintenance::Maintenance;
+use maintenance::{Maintenance, Upkeep};
 
 /// Open connections on the admin listener: it is for an operator and a few scrapers.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
@@ -37,6 +40,8 @@ const ADMIN_CONNECTIONS_MAX: usize = 256;
 pub struct Parts {
     /// Where announcements are kept.
     pub store: Arc<dyn Store>,
+    /// Where IPNS records are kept.
+    pub names: Arc<dyn NameStore>,
     /// What answers lookups.
     pub resolver: Arc<dyn Resolver>,
     /// What the server counts.
@@ -46,16 +51,19 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The store of the data directory, and a resolver that asks it.
+    /// The stores of the data directory, and a resolver that asks them.
     pub fn open(settings: &Settings, clock: Clock) -> Result<(Self, Recovery), OpenError> {
         let (store, recovery) = open_store(settings, clock.clone())?;
-        Ok((Self::with_store(Arc::new(store), clock), recovery))
+        let names = open_names(settings)?;
+        let parts = Self { names: Arc::new(names), ..Self::with_store(Arc::new(store), clock) };
+        Ok((parts, recovery))
     }
 
-    /// Any store, and a resolver that asks it.
+    /// Any store, and a resolver that asks it. IPNS records are kept in memory.
     pub fn with_store(store: Arc<dyn Store>, clock: Clock) -> Self {
         let resolver = Arc::new(LocalResolver::new(store.clone()));
-        Self { store, resolver, metrics: Arc::new(Metrics::new()), clock }
+        let names = Arc::new(MemoryNames::new(Settings::default().ipns_records_max));
+        Self { store, names, resolver, metrics: Arc::new(Metrics::new()), clock }
     }
 }
 
@@ -70,6 +78,14 @@ pub fn open_store(
         schema: settings.record_schema.into(),
         threads: settings.workers.get(),
         segment_bytes: settings.journal_segment_bytes,
+    })
+}
+
+/// Opens the IPNS records of the data directory, whose store is open: with it comes the lock.
+pub fn open_names(settings: &Settings) -> Result<DurableNames, NamesOpenError> {
+    DurableNames::open(NamesOptions {
+        directory: settings.data_dir.clone(),
+        records_max: settings.ipns_records_max,
     })
 }
 
@@ -154,26 +170,37 @@ impl Server {
     pub fn start(settings: Settings, parts: Parts, sockets: Sockets) -> Result<Self, ServerError> {
         let Sockets { public, admin: admin_socket } = sockets;
         let admin_addr = admin_socket.addr();
-        let Parts { store, resolver, metrics, clock } = parts;
+        let Parts { store, names, resolver, metrics, clock } = parts;
         let password = AdminPassword::load_or_make(&settings)?;
-        let announcer = Announcer::new(&settings, store.clone(), clock.clone());
-        let api_state =
-            ApiState::new(&settings, resolver, announcer, metrics.clone(), clock.clone());
-        let state = web::Data::new(api_state);
+        let api_parts = ApiParts {
+            resolver,
+            announcer: Announcer::new(&settings, store.clone(), clock.clone()),
+            names: names.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        };
+        let state = web::Data::new(ApiState::new(&settings, api_parts));
         let readiness = Arc::new(Readiness::new());
         let admin_parts = AdminParts {
             store: store.clone(),
+            names: names.clone(),
             metrics: metrics.clone(),
-            clock,
+            clock: clock.clone(),
             readiness: readiness.clone(),
-            render_metrics: render_metrics(store.clone(), metrics.clone(), state.clone()),
+            render_metrics: render_metrics(MetricsSources {
+                store: store.clone(),
+                names: names.clone(),
+                metrics: metrics.clone(),
+                state: state.clone(),
+            }),
             password,
         };
         let admin_state = web::Data::new(AdminState::new(&settings, admin_parts));
         let admin = run_admin(&settings, admin_socket, admin_state.clone())
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
-        let maintenance =
-            Maintenance::start(store.clone(), state.clone().into_inner(), readiness.clone());
+        let upkeep =
+            Upkeep { store: store.clone(), names, state: state.clone().into_inner(), clock };
+        let maintenance = Maintenance::start(upkeep, readiness.clone());
         let public = Listener::Bound(public);
         Ok(Self {
             settings,
@@ -326,17 +353,23 @@ fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-fn render_metrics(
+/// What metrics are read from.
+#[derive(Clone)]
+struct MetricsSources {
     store: Arc<dyn Store>,
+    names: Arc<dyn NameStore>,
     metrics: Arc<Metrics>,
     state: web::Data<ApiState>,
-) -> Box<admin::RenderMetrics> {
+}
+
+fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
     Box::new(move || {
-        let (store, metrics, state) = (store.clone(), metrics.clone(), state.clone());
+        let MetricsSources { store, names, metrics, state } = sources.clone();
         async move {
             // Gauges of a store that does not answer read as zero.
             let stats = store.stats().await.unwrap_or_default();
             let journal = stats.journal.unwrap_or_default();
+            let names = names.stats();
             metrics.render(Gauges {
                 index_entries: stats.entries,
                 index_keys: stats.keys,
@@ -345,6 +378,8 @@ fn render_metrics(
                 journal_bytes: journal.bytes,
                 journal_garbage_bytes: journal.garbage_bytes,
                 journal_failing: u64::from(journal.is_failing),
+                ipns_records: names.records,
+                ipns_failing: u64::from(names.is_failing),
                 rate_limit_clients: state.clients_tracked(),
             })
         }

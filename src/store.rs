@@ -7,6 +7,7 @@
 mod context;
 mod durable;
 mod memory;
+mod names;
 mod update;
 
 use std::num::NonZeroUsize;
@@ -23,6 +24,10 @@ pub use crate::journal::repair;
 pub use context::{ContextId, ContextIdError};
 pub use durable::{DurableOptions, DurableStore, OpenError, Recovery};
 pub use memory::MemoryStore;
+pub use names::{
+    DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOpenError, NamesOptions,
+    NamesStats, StoredName,
+};
 
 /// Where announcements are kept and lookups are answered.
 ///

@@ -6,6 +6,7 @@
 
 mod addr;
 mod filter;
+mod ipns;
 mod key;
 mod peer;
 mod ready;
@@ -13,6 +14,11 @@ mod record;
 
 pub use addr::{Addr, AddrError, ProtocolSet};
 pub use filter::{Filter, FilterError, TERM_CHARS_MAX, TERMS_MAX};
+#[cfg(test)]
+pub(crate) use ipns::testing as ipns_testing;
+pub use ipns::{
+    EndOfValidity, IPNS_RECORD_BYTES_MAX, IpnsError, IpnsName, IpnsNameError, IpnsRecord,
+};
 pub use key::{CID_TEXT_BYTES_MAX, ContentKey, DIGEST_BYTES_MAX, KeyError};
 pub use peer::{PeerId, PeerIdError};
 pub use ready::{AnswerSchema, ReadyRecord, Selection};

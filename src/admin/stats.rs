@@ -12,7 +12,7 @@ pub(super) async fn stats(state: web::Data<AdminState>) -> HttpResponse {
     match state.store.stats().await {
         Ok(stats) => HttpResponse::Ok()
             .insert_header((header::CACHE_CONTROL, "no-store"))
-            .json(Stats::new(stats, Some(state.uptime.elapsed().as_secs()))),
+            .json(Stats::new(stats, state.names.stats(), Some(state.uptime.elapsed().as_secs()))),
         Err(error) => AdminError::Store(error).into_response(),
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::{Acknowledged, ImportCounts, Place, RejectReason, Rejection};
-use crate::store::StoreStats;
+use crate::store::{NamesStats, StoreStats};
 
 /// One line of the answer to an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,8 @@ pub struct Stats {
     pub bytes_per_entry: f64,
     /// The journal on disk; `null` where there is none.
     pub journal: Option<JournalStats>,
+    /// The IPNS records.
+    pub ipns: IpnsStats,
     /// The version that is running.
     pub version: String,
     /// How long the server has been running, in seconds; `null` where none is.
@@ -97,6 +99,15 @@ pub struct JournalStats {
     pub segments: u64,
 }
 
+/// How many IPNS records there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IpnsStats {
+    /// Records, one a name, expired ones that are not yet swept included.
+    pub records: u64,
+    /// Bytes of their file.
+    pub file_bytes: u64,
+}
+
 impl ImportEvent {
     /// The line, with its end.
     pub fn to_line(&self) -> String {
@@ -114,8 +125,8 @@ impl From<&Rejection> for RejectedEntry {
 }
 
 impl Stats {
-    /// The figures of a store.
-    pub fn new(stats: StoreStats, uptime_s: Option<u64>) -> Self {
+    /// The figures of both stores.
+    pub fn new(stats: StoreStats, names: NamesStats, uptime_s: Option<u64>) -> Self {
         let StoreStats { entries, keys, groups, providers, bytes, journal } = stats;
         Self {
             entries,
@@ -130,6 +141,7 @@ impl Stats {
                 garbage_share: ratio(journal.garbage_bytes, journal.bytes, 1_000.0),
                 segments: journal.segments,
             }),
+            ipns: IpnsStats { records: names.records, file_bytes: names.file_bytes },
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s,
         }
@@ -186,11 +198,13 @@ mod tests {
         let journal =
             JournalFigures { bytes: 3_000, garbage_bytes: 1_000, segments: 2, is_failing: false };
         let stats = StoreStats { entries: 3, bytes: 100, ..StoreStats::default() };
-        let full = Stats::new(StoreStats { journal: Some(journal), ..stats }, None);
+        let full =
+            Stats::new(StoreStats { journal: Some(journal), ..stats }, NamesStats::default(), None);
         assert!((full.bytes_per_entry - 33.3).abs() < 1e-9);
         assert!((full.journal.unwrap().garbage_share - 0.333).abs() < 1e-9);
         let journal = JournalFigures::default();
-        let empty = Stats::new(StoreStats { journal: Some(journal), ..Default::default() }, None);
+        let stats = StoreStats { journal: Some(journal), ..Default::default() };
+        let empty = Stats::new(stats, NamesStats::default(), None);
         assert!(empty.bytes_per_entry.abs() < 1e-9);
         assert!(empty.journal.unwrap().garbage_share.abs() < 1e-9);
     }

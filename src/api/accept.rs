@@ -60,6 +60,19 @@ pub(super) fn negotiate<'a>(accept_lines: impl Iterator<Item = &'a [u8]>) -> Opt
     (json.weight() > 0).then_some(Format::Json)
 }
 
+/// Whether these `Accept` lines admit `media_type`, which is all that there is.
+pub(super) fn admits<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, media_type: &str) -> bool {
+    let mut quality = Quality::default();
+    let mut blank = true;
+    for item in accept_lines.flat_map(items) {
+        blank = false;
+        if let Some(range) = Range::parse(item) {
+            quality.note(&range, media_type);
+        }
+    }
+    blank || quality.weight() > 0
+}
+
 /// What nearly all clients send, byte for byte: curl and fetch, Kubo, boxo, Helia.
 fn common_value(value: &[u8]) -> Option<Format> {
     match value {
@@ -211,6 +224,32 @@ mod tests {
             ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", JSON),
         ] {
             assert_eq!(negotiate_lines(&[accept]), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn a_single_type_is_admitted_by_name_by_kind_by_a_star_and_by_silence() {
+        const RECORD: &str = "application/vnd.ipfs.ipns-record";
+        let admits = |lines: &[&str]| admits(lines.iter().map(|line| line.as_bytes()), RECORD);
+        for lines in [
+            &[][..],
+            &[""],
+            &["*/*"],
+            &["application/*"],
+            &[RECORD],
+            &["Application/Vnd.IPFS.ipns-record; q=0.1"],
+            &["text/html", "application/vnd.ipfs.ipns-record"],
+            &["text/html,*/*;q=0.8"],
+        ] {
+            assert!(admits(lines), "{lines:?}");
+        }
+        for lines in [
+            &["application/json"][..],
+            &["text/html"],
+            &["*/*, application/vnd.ipfs.ipns-record;q=0"],
+            &["application/vnd.ipfs.ipns"],
+        ] {
+            assert!(!admits(lines), "{lines:?}");
         }
     }
 

@@ -91,7 +91,7 @@ impl Announcing {
         payload: web::Payload,
     ) -> Result<VerifiedPut, ApiError> {
         let caller = context.certain_client(request);
-        let body = body::read(payload, self.body).await?;
+        let body = body::read(request, payload, self.body).await?;
         if body.len() < LARGE_BODY_BYTES {
             return Ok(self.announcer.verify(&body, caller)?);
         }

@@ -139,6 +139,15 @@ impl AnswerPolicy {
         response.set_body(actix_web::body::BoxBody::new(body(&nothing, form)))
     }
 
+    /// The answer where something that is no list is not found, told in a text.
+    pub(super) fn respond_empty_text(&self, text: &'static str) -> HttpResponse {
+        HttpResponse::build(self.empty_status)
+            .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
+            .insert_header((header::CACHE_CONTROL, self.cache_empty.clone()))
+            .insert_header((header::VARY, HeaderValue::from_static("Accept")))
+            .body(text)
+    }
+
     fn add_found_headers(
         &self,
         response: &mut HttpResponseBuilder,

@@ -6,11 +6,6 @@ use actix_cors::Cors;
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
-use super::ApiState;
-use crate::metrics::Route;
-
-const READ_METHODS: &str = "GET, HEAD, OPTIONS";
-const READ_AND_WRITE_METHODS: &str = "GET, HEAD, PUT, OPTIONS";
 const ALLOW_HEADERS: &str =
     "Content-Type, Accept, If-None-Match, If-Modified-Since, Cache-Control, X-Requested-With";
 const EXPOSE_HEADERS: &str = "ETag, Retry-After, Age, Date, Server-Timing, X-Request-Id";
@@ -41,15 +36,9 @@ pub(super) fn open(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSE_HEADERS));
 }
 
-/// What pages may do on a route.
-pub(super) fn allowed_methods(route: Route, state: &ApiState) -> &'static str {
-    let is_writable = route == Route::Announce && state.announcing.is_some();
-    if is_writable { READ_AND_WRITE_METHODS } else { READ_METHODS }
-}
-
-/// Further headers for the answer to OPTIONS.
-pub(super) fn finish(headers: &mut HeaderMap, allowed_methods: &'static str) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allowed_methods));
+/// Further headers for the answer to OPTIONS of a resource that has these methods.
+pub(super) fn finish(headers: &mut HeaderMap, allow_methods: &'static str) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow_methods));
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOW_HEADERS));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE_S));
 }

@@ -45,6 +45,10 @@ impl Context {
             .expect("the edge gives every request a context before its handler runs")
     }
 
+    pub(super) fn route(&self) -> Route {
+        self.route
+    }
+
     pub(super) fn request_id(&self) -> &RequestId {
         &self.request_id
     }
@@ -200,7 +204,7 @@ fn add_headers(response: &mut ServiceResponse, context: &Context, state: &ApiSta
     let headers = response.headers_mut();
     cors::open(headers);
     if is_options {
-        cors::finish(headers, cors::allowed_methods(context.route, state));
+        cors::finish(headers, routes::methods(context.route, state));
     }
     if let Ok(id) = HeaderValue::from_str(context.request_id().as_str()) {
         headers.insert(X_REQUEST_ID, id);

@@ -5,6 +5,7 @@
 //! the log under the same id.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -14,6 +15,7 @@ use thiserror::Error;
 use super::request_id::RequestId;
 use crate::ingest::PutError;
 use crate::resolve::ResolveError;
+use crate::store::NamesError;
 use crate::types::FilterError;
 
 /// The longest error text, in bytes.
@@ -40,6 +42,24 @@ pub(crate) enum ApiError {
     /// The client takes none of the media types that there are.
     #[error("the Accept header admits none of: {offered}")]
     NotAcceptable { offered: &'static str },
+    /// The request's body has another media type than the one that is taken here.
+    #[error("the Content-Type is not {expected}, which is what is taken here")]
+    MediaType { expected: &'static str },
+    /// What was sent to be stored is not what it should be.
+    #[error("{part}: {reason}")]
+    Invalid { part: &'static str, reason: String },
+    /// What was sent to be stored counts less than what is there.
+    #[error("{reason}")]
+    Superseded { reason: String },
+    /// The request's body ended early, or is not what its headers say.
+    #[error("the request's body cannot be read to its end")]
+    BodyBroken,
+    /// The request's body did not come in time.
+    #[error("the request's body did not come within {}", humantime::format_duration(*.timeout))]
+    BodyTimedOut { timeout: Duration },
+    /// An IPNS record could not be read or stored.
+    #[error(transparent)]
+    Names(#[from] NamesError),
     /// The request's body is larger than allowed.
     #[error("the request's body is larger than {bytes_max} bytes")]
     BodyTooLarge { bytes_max: u64 },
@@ -49,12 +69,6 @@ pub(crate) enum ApiError {
     /// The client asks too often.
     #[error("too many requests; try again in {retry_after_s} s")]
     RateLimited { retry_after_s: u64 },
-    /// The request's body did not arrive in time.
-    #[error("the request's body did not arrive within {within_s} s")]
-    BodyTimedOut { within_s: u64 },
-    /// The request's body broke off.
-    #[error("the request's body cannot be read: {reason}")]
-    BodyBroken { reason: String },
     /// There is more work than can be done in time.
     #[error("too many large announcements at once")]
     Overloaded,
@@ -72,24 +86,26 @@ pub(crate) enum ApiError {
 /// How long a client should wait when the server is overloaded, in seconds.
 const OVERLOADED_RETRY_AFTER_S: u64 = 1;
 
-/// How long a client should wait when announcements cannot be stored, in seconds: an operator or a
-/// compaction has to make room first.
-const STORE_RETRY_AFTER_S: u64 = 30;
+/// How long a client should wait when there is no room, or the disk does not work, in seconds: an
+/// operator or a compaction has to make room first.
+const NO_ROOM_RETRY_AFTER_S: u64 = 30;
 
 impl ApiError {
     /// The status that the error is told with.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Malformed { .. } | Self::Filter(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::UnknownPath | Self::BodyBroken { .. } => StatusCode::BAD_REQUEST,
+            Self::UnknownPath | Self::Invalid { .. } | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::MethodNotSupported { .. } | Self::NotOffered { .. } => {
                 StatusCode::NOT_IMPLEMENTED
             }
-            Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::NotAcceptable { .. } | Self::MediaType { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::Superseded { .. } => StatusCode::CONFLICT,
+            Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Names(error) => names_status(error),
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Put(error) => put_status(error),
             Self::Overloaded | Self::Resolve(ResolveError::Overloaded) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -122,23 +138,35 @@ impl ApiError {
         if let Self::MethodNotSupported { allow, .. } = self {
             response.insert_header((header::ALLOW, *allow));
         }
+        if matches!(self, Self::BodyTimedOut { .. }) {
+            // The rest of the body may still come, and would read as another request.
+            response.force_close();
+        }
         response.body(line + "\n")
     }
 
-    /// 501 says what the caller asked for, not what went wrong with us.
+    /// 501 says what the caller asked for, not what went wrong with us; and a store without room
+    /// is nothing that has to be found out.
     fn is_about_the_request(&self) -> bool {
         self.status() == StatusCode::NOT_IMPLEMENTED
+            || matches!(self, Self::Names(NamesError::Full { .. } | NamesError::Overloaded))
     }
 
     fn retry_after_s(&self) -> Option<u64> {
         if let Self::RateLimited { retry_after_s } = self {
             return Some(*retry_after_s);
         }
-        if let Self::Put(PutError::NoRoom(_) | PutError::Unavailable(_)) = self {
-            return Some(STORE_RETRY_AFTER_S);
+        let is_overloaded = matches!(
+            self,
+            Self::Overloaded
+                | Self::Resolve(ResolveError::Overloaded)
+                | Self::Names(NamesError::Overloaded)
+        );
+        if is_overloaded {
+            return Some(OVERLOADED_RETRY_AFTER_S);
         }
-        matches!(self, Self::Overloaded | Self::Resolve(ResolveError::Overloaded))
-            .then_some(OVERLOADED_RETRY_AFTER_S)
+        matches!(self, Self::Names(_) | Self::Put(PutError::NoRoom(_) | PutError::Unavailable(_)))
+            .then_some(NO_ROOM_RETRY_AFTER_S)
     }
 
     fn log(&self, request_id: &RequestId) {
@@ -160,6 +188,16 @@ fn put_status(error: &PutError) -> StatusCode {
         PutError::Key { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         PutError::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
         PutError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn names_status(error: &NamesError) -> StatusCode {
+    match error {
+        NamesError::Full { .. }
+        | NamesError::Overloaded
+        | NamesError::Io { .. }
+        | NamesError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        NamesError::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
     }
 }
 

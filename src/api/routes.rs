@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::edge::Context;
 use super::error::ApiError;
 use super::lookup::Asked;
-use super::{announce, closest, cors};
+use super::{ApiState, announce, closest, cors, ipns};
 use crate::metrics::Route;
 
 const PROVIDERS: &str = "/routing/v1/providers/{cid}";
@@ -23,6 +23,19 @@ const CLOSEST_PEERS: &str = "/routing/v1/dht/closest/peers/{key}";
 
 /// The methods of a resource that can be read.
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// The methods of a resource that can be read and replaced.
+const REPLACE_METHODS: &str = "GET, HEAD, PUT, OPTIONS";
+
+/// The methods of a path, as they stand in `Allow` and in preflights.
+pub(super) fn methods(route: Route, state: &ApiState) -> &'static str {
+    let can_be_put = match route {
+        Route::Ipns => state.names.is_some(),
+        Route::Announce => state.announcing.is_some(),
+        Route::Providers | Route::Peers | Route::ClosestPeers | Route::Unknown => false,
+    };
+    if can_be_put { REPLACE_METHODS } else { READ_METHODS }
+}
 
 /// Which of the templates a path is of, whatever becomes of its request.
 pub(super) fn of(path: &str) -> Route {
@@ -65,7 +78,14 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
                 .route(options())
                 .default_service(web::to(announce::serve)),
         )
-        .service(not_offered(&[IPNS], "IPNS"))
+        .service(
+            web::resource(IPNS)
+                .route(options())
+                .route(web::get().to(ipns::get))
+                .route(web::head().to(ipns::get))
+                .route(web::put().to(ipns::put))
+                .default_service(web::to(method_not_supported)),
+        )
         .service(
             web::resource(CLOSEST_PEERS)
                 .route(options())
@@ -85,17 +105,14 @@ fn looked_up_elsewhere(path: &str) -> actix_web::Resource {
     web::resource(path).route(options()).default_service(web::to(method_not_supported))
 }
 
-fn not_offered(paths: &[&'static str], what: &'static str) -> actix_web::Resource {
-    let refuse = move |request: HttpRequest| {
-        std::future::ready(refuse(&request, &ApiError::NotOffered { what }))
-    };
-    web::resource(paths.to_vec()).route(options()).default_service(web::to(refuse))
-}
-
-async fn method_not_supported(request: HttpRequest) -> HttpResponse {
+async fn method_not_supported(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
     let method = request.method().to_string();
-    let error = ApiError::MethodNotSupported { method, allow: READ_METHODS };
-    refuse(&request, &error)
+    let route = Context::of(&request).route();
+    if route == Route::Ipns && state.names.is_none() {
+        return refuse(&request, &ipns::NOT_OFFERED);
+    }
+    let allow = methods(route, &state);
+    refuse(&request, &ApiError::MethodNotSupported { method, allow })
 }
 
 async fn unknown_path(request: HttpRequest) -> HttpResponse {

@@ -16,7 +16,7 @@ use super::files::say_on_stderr;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::server;
-use crate::store::Store;
+use crate::store::{NameStore, Store};
 
 /// What every data directory has: docs/journal-format.md names it.
 const JOURNAL: &str = "journal";
@@ -74,6 +74,11 @@ fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
         ));
     }
     Ok(Arc::new(store))
+}
+
+/// Opens the IPNS records of a data directory whose store is open.
+pub(super) fn open_names(settings: &Settings) -> anyhow::Result<Arc<dyn NameStore>> {
+    Ok(Arc::new(server::open_names(settings)?))
 }
 
 fn is_absence(error: &io::Error) -> bool {

@@ -49,7 +49,12 @@ pub(super) fn run(
                 let client = AdminClient::new("--from", url, settings)?;
                 client.json(client.request(Method::GET, client.url(&["admin", "stats"]))).await
             }
-            None => Ok(Stats::new(data::open(settings)?.stats().await?, None)),
+            None => {
+                // The store first: with it comes the directory's lock.
+                let store = data::open(settings)?;
+                let names = data::open_names(settings)?;
+                Ok(Stats::new(store.stats().await?, names.stats(), None))
+            }
         }
     })?;
     if args.json {
@@ -99,6 +104,8 @@ fn rows(stats: &Stats) -> Vec<(&'static str, String)> {
         }
         None => rows.push(("journal", "none".to_owned())),
     }
+    rows.push(("IPNS records", count(stats.ipns.records)));
+    rows.push(("IPNS file", bytes(stats.ipns.file_bytes)));
     rows.push(("version", printable(&stats.version).into_owned()));
     if let Some(uptime_s) = stats.uptime_s {
         let uptime = humantime::format_duration(Duration::from_secs(uptime_s));
@@ -110,7 +117,7 @@ fn rows(stats: &Stats) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{JournalFigures, StoreStats};
+    use crate::store::{JournalFigures, NamesStats, StoreStats};
 
     #[test]
     fn figures_are_readable() {
@@ -128,7 +135,8 @@ mod tests {
             bytes: 29_629_608,
             journal: Some(journal),
         };
-        let rows = rows(&Stats::new(stats, Some(90_061)));
+        let names = NamesStats { records: 5_000, file_bytes: 3 << 20, is_failing: false };
+        let rows = rows(&Stats::new(stats, names, Some(90_061)));
         let text: Vec<String> =
             rows.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         assert_eq!(
@@ -143,6 +151,8 @@ mod tests {
                 "journal: 3.00 GiB",
                 "journal garbage: 512.00 MiB (16.7 %)",
                 "journal segments: 4",
+                "IPNS records: 5,000",
+                "IPNS file: 3.00 MiB",
                 "version: 0.1.0",
                 "up for: 1day 1h 1m 1s",
             ]

@@ -25,6 +25,7 @@ const ADMIN: &str = "Admin API";
 const ANSWERS: &str = "Answers";
 const CACHING: &str = "How long answers may be cached";
 const ANNOUNCING: &str = "Signed announcements";
+const NAMES: &str = "IPNS";
 const RATE_LIMIT: &str = "Rate limit";
 const CLIENTS: &str = "Connections and slow clients";
 const IMPORTS: &str = "Imports";
@@ -191,6 +192,21 @@ pub struct Settings {
         value_parser = BoolishValueParser::new(), action = ArgAction::Set, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub allow_private_addrs: bool,
+    /// Keep and serve IPNS records
+    ///
+    /// Without it /routing/v1/ipns answers 501.
+    #[arg(long, value_name = "BOOL", default_value = "true", help_heading = NAMES,
+        value_parser = BoolishValueParser::new(), action = ArgAction::Set, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", hide_possible_values = true)]
+    pub ipns: bool,
+
+    /// IPNS records that are kept, one a name: at least 1
+    ///
+    /// Past it a record of a new name is refused with 503, unless expired ones can go. A record has
+    /// at most 10 KiB, and as a rule 400 bytes.
+    #[arg(long, value_name = "COUNT", default_value = "100000", help_heading = NAMES,
+        hide_short_help = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ipns_records_max: u64,
 
     /// Requests a second that one client may make; 0 is no limit
     ///
@@ -325,6 +341,7 @@ mod tests {
         assert_eq!(settings.cache_found_stale_if_error, Duration::from_hours(48));
         assert_eq!((settings.rate_limit, settings.rate_limit_burst), (100, 500));
         assert_eq!(settings.rate_limit_exempt.to_string(), "127.0.0.0/8,::1/128");
+        assert_eq!((settings.ipns, settings.ipns_records_max), (true, 100_000));
         assert!(settings.trusted_proxies.is_empty());
         assert_eq!(settings.announce, AnnounceMode::Signed);
         assert_eq!((settings.announce_keys_max, settings.announce_peer_rate_limit), (1_000, 600));

@@ -43,6 +43,8 @@ pub enum BodyFormat {
     Json,
     /// `application/x-ndjson`.
     Ndjson,
+    /// `application/vnd.ipfs.ipns-record`.
+    IpnsRecord,
     /// Plain text, or no body.
     Other,
 }
@@ -167,6 +169,7 @@ impl EncodeLabelValue for BodyFormat {
         let name = match self {
             Self::Json => "json",
             Self::Ndjson => "ndjson",
+            Self::IpnsRecord => "ipns-record",
             Self::Other => "other",
         };
         name.encode(encoder)

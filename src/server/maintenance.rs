@@ -11,10 +11,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Component, Readiness};
 use crate::api::ApiState;
-use crate::store::Store;
+use crate::clock::Clock;
+use crate::store::{NameStore, Store};
 
 /// How often the store frees a bounded amount of what is gone.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What the background work is about.
+pub(super) struct Upkeep {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) names: Arc<dyn NameStore>,
+    pub(super) state: Arc<ApiState>,
+    pub(super) clock: Clock,
+}
 
 /// The background work of a server.
 pub(super) struct Maintenance {
@@ -24,13 +33,9 @@ pub(super) struct Maintenance {
 
 impl Maintenance {
     /// Starts it, and declares it ready.
-    pub(super) fn start(
-        store: Arc<dyn Store>,
-        state: Arc<ApiState>,
-        readiness: Arc<Readiness>,
-    ) -> Self {
+    pub(super) fn start(upkeep: Upkeep, readiness: Arc<Readiness>) -> Self {
         let cancelled = CancellationToken::new();
-        let work = tokio::spawn(run(store, state, cancelled.clone()));
+        let work = tokio::spawn(run(upkeep, cancelled.clone()));
         readiness.set_ready(Component::Maintenance);
         let task = tokio::spawn(async move {
             if let Err(panic) = work.await {
@@ -49,7 +54,8 @@ impl Maintenance {
     }
 }
 
-async fn run(store: Arc<dyn Store>, state: Arc<ApiState>, cancelled: CancellationToken) {
+async fn run(upkeep: Upkeep, cancelled: CancellationToken) {
+    let Upkeep { store, names, state, clock } = upkeep;
     let mut outage = Outage::default();
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -65,6 +71,9 @@ async fn run(store: Arc<dyn Store>, state: Arc<ApiState>, cancelled: Cancellatio
             }
             (Some(Turn::Ends), _) => tracing::info!("the store frees what is gone again"),
             (Some(Turn::Begins), Ok(_)) | (None, _) => {}
+        }
+        if let Err(error) = names.sweep(clock.now_ms()).await {
+            tracing::warn!(%error, "the IPNS records that have expired could not be freed");
         }
         state.sweep();
     }

@@ -30,7 +30,7 @@ use thiserror::Error;
 
 use super::{
     Announcement, Applied, Changed, ContextId, ExportStream, Found, JournalFigures, Lookup,
-    PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
+    NamesOpenError, PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::index::{Answer, GroupSpec, Index, IndexError, Interned};
@@ -105,6 +105,9 @@ pub enum OpenError {
     /// The index has no room for what the journal holds.
     #[error("the index has no room for what the journal holds")]
     Full(#[source] IndexError),
+    /// The IPNS records cannot be opened.
+    #[error(transparent)]
+    Names(#[from] NamesOpenError),
 }
 
 /// Keys that are to point at a group as soon as the journal has them.

@@ -155,7 +155,7 @@ async fn a_body_that_does_not_arrive_in_time_is_given_up() {
     });
     let (answer, elapsed) = answer.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.ends_with("the request's body did not arrive within 1 s\n"), "{answer}");
+    assert!(answer.ends_with("the request's body did not come within 1s\n"), "{answer}");
     assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
     server.shutdown().await;
 }

@@ -24,7 +24,9 @@ async fn every_answer_is_open_to_every_origin() {
         (400, Method::GET, "/x", vec![]),
         (406, Method::GET, &found, vec![("accept", "text/html")]),
         (501, Method::DELETE, &found, vec![]),
-        (501, Method::GET, "/routing/v1/ipns/x", vec![]),
+        (422, Method::GET, "/routing/v1/peers/x", vec![]),
+        (422, Method::GET, "/routing/v1/ipns/x", vec![]),
+        (400, Method::PUT, "/routing/v1/ipns/x", vec![]),
         (431, Method::GET, &found, vec![("x-long", &long)]),
     ];
     for (status, method, path, headers) in cases {
@@ -62,9 +64,9 @@ async fn a_preflight_is_204_on_every_path_whatever_it_asks_for() {
         for headers in [&preflight[..], &preflight[..1], &[]] {
             let response = server.ask(Method::OPTIONS, &path, headers).await;
             assert_eq!(response.status(), 204, "{path}");
-            let is_writable = path == "/routing/v1/providers/";
-            let methods =
-                if is_writable { "GET, HEAD, PUT, OPTIONS" } else { "GET, HEAD, OPTIONS" };
+            let is_put_too =
+                path.starts_with("/routing/v1/ipns/") || path == "/routing/v1/providers/";
+            let methods = if is_put_too { "GET, HEAD, PUT, OPTIONS" } else { "GET, HEAD, OPTIONS" };
             assert_eq!(response.headers()["access-control-allow-methods"], methods);
             assert_eq!(response.headers()["access-control-max-age"], "600");
         }

@@ -11,7 +11,7 @@ use fingerpost::config::Settings;
 use fingerpost::journal::JournalError;
 use fingerpost::resolve::Resolver;
 use fingerpost::server::{Parts, Server, Sockets};
-use fingerpost::store::{Announcement, ContextId, OpenError, Store};
+use fingerpost::store::{Announcement, ContextId, NameStore, OpenError, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
@@ -38,6 +38,7 @@ pub(crate) struct TestServer {
 pub(crate) struct Builder {
     settings: Settings,
     store: Option<Arc<dyn Store>>,
+    names: Option<Arc<dyn NameStore>>,
     resolver: Option<Arc<dyn Resolver>>,
     closed: bool,
     data_dir: Option<PathBuf>,
@@ -50,7 +51,7 @@ pub(crate) fn server() -> Builder {
         admin_password: ADMIN_PASSWORD.parse().expect("a password"),
         ..Settings::default()
     };
-    Builder { settings, store: None, resolver: None, closed: false, data_dir: None }
+    Builder { settings, store: None, names: None, resolver: None, closed: false, data_dir: None }
 }
 
 impl Builder {
@@ -62,6 +63,12 @@ impl Builder {
     /// Keeps announcements in this store.
     pub(crate) fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Keeps IPNS records in this store.
+    pub(crate) fn names(mut self, names: impl NameStore) -> Self {
+        self.names = Some(Arc::new(names));
         self
     }
 
@@ -93,6 +100,9 @@ impl Builder {
             Some(store) => Parts::with_store(store, clock_of_parts),
             None => open_parts(&settings, &clock_of_parts).await,
         };
+        if let Some(names) = self.names {
+            parts.names = names;
+        }
         if let Some(resolver) = self.resolver {
             parts.resolver = resolver;
         }
@@ -178,8 +188,20 @@ impl TestServer {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Response {
+        self.send(method, path, headers, Vec::new()).await
+    }
+
+    /// Any request to the public API, with a body unless it is empty.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Response {
         let url = format!("http://{}{path}", self.addr());
         let request = self.client.request(method, url);
+        let request = if body.is_empty() { request } else { request.body(body) };
         headers
             .iter()
             .fold(request, |request, (name, value)| request.header(*name, *value))
@@ -239,6 +261,18 @@ impl TestServer {
 
 /// A whole answer as text: status, headers in order, body; what changes from run to run replaced.
 pub(crate) async fn written(response: Response) -> String {
+    let head = written_head(&response);
+    head + &response.text().await.expect("UTF-8")
+}
+
+/// The same, with the size of a body that is no text.
+pub(crate) async fn written_binary(response: Response) -> String {
+    let head = written_head(&response);
+    let bytes = response.bytes().await.expect("a whole body");
+    format!("{head}[{} bytes]", bytes.len())
+}
+
+fn written_head(response: &Response) -> String {
     let mut text = format!("{}\n", response.status());
     let mut headers: Vec<_> = response
         .headers()
@@ -255,7 +289,6 @@ pub(crate) async fn written(response: Response) -> String {
         text.push_str(&format!("{name}: {shown}\n"));
     }
     text.push('\n');
-    text.push_str(&response.text().await.expect("UTF-8"));
     text
 }
 

@@ -45,11 +45,17 @@ async fn an_unknown_method_of_a_known_path_is_501_and_names_the_known_ones() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_of_the_api_that_are_not_offered_are_501() {
-    let server = server().start().await;
+    let without = |settings: &mut fingerpost::config::Settings| {
+        settings.announce = fingerpost::config::AnnounceMode::Off;
+        settings.ipns = false;
+    };
+    let server = server().with(without).start().await;
     for (method, path) in [
+        (Method::GET, format!("/routing/v1/dht/closest/peers/{CID}")),
         (Method::GET, "/routing/v1/ipns/k51x".to_owned()),
         (Method::PUT, "/routing/v1/ipns/k51x".to_owned()),
-        (Method::GET, format!("/routing/v1/dht/closest/peers/{CID}")),
+        (Method::PUT, "/routing/v1/providers".to_owned()),
+        (Method::PUT, "/routing/v1/providers/".to_owned()),
     ] {
         let response = server.ask(method.clone(), &path, &[]).await;
         assert_eq!(response.status(), 501, "{method} {path}");

@@ -1,0 +1,214 @@
+//! GET, HEAD and PUT /routing/v1/ipns/{name}: the signed record of a name.
+//!
+//! A record is served byte for byte as it was stored, for as long as it is valid, and stored only if
+//! the name's key has signed it and none that counts more is there. The answer to a PUT is sent when
+//! the store has the record for good.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::accept;
+use super::body::{self, BodyLimits};
+use super::conditional::{self, Validators};
+use super::edge::{self, Context};
+use super::error::ApiError;
+use super::{ApiState, decode_segment};
+use crate::clock::UnixMs;
+use crate::metrics::BodyFormat;
+use crate::store::{NamePut, NameStore, StoredName};
+use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
+
+/// The media type of records.
+const MEDIA_TYPE: &str = "application/vnd.ipfs.ipns-record";
+
+/// How long a record that does not say so may be used before it is asked for again.
+const TTL_WITHOUT_ONE: Duration = Duration::from_mins(1);
+
+/// Where records are neither kept nor served.
+pub(super) const NOT_OFFERED: ApiError = ApiError::NotOffered { what: "IPNS" };
+
+const NOT_FOUND: &str = "no valid record of this name is known here\n";
+
+/// Answers GET and HEAD.
+pub(super) async fn get(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
+    let context = Context::of(&request);
+    edge::answer(&context, find(&request, &state, &context)).await
+}
+
+/// Answers PUT.
+pub(super) async fn put(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<ApiState>,
+) -> HttpResponse {
+    let context = Context::of(&request);
+    let work = async {
+        let names = names(&state)?;
+        let result = store(&request, payload, &state, names).await;
+        state.metrics.ipns_put(outcome(&result));
+        result.map(|_| HttpResponse::Ok().finish())
+    };
+    edge::answer(&context, work).await
+}
+
+async fn find(
+    request: &HttpRequest,
+    state: &ApiState,
+    context: &Context,
+) -> Result<HttpResponse, ApiError> {
+    let names = names(state)?;
+    let malformed = |reason| ApiError::Malformed { parameter: "name", reason };
+    let name = name_of(request).map_err(malformed)?;
+    let lines = request.headers().get_all(header::ACCEPT).map(HeaderValue::as_bytes);
+    if !accept::admits(lines, MEDIA_TYPE) {
+        return Err(ApiError::NotAcceptable { offered: MEDIA_TYPE });
+    }
+    let now_ms = state.clock.now_ms();
+    let Some(stored) = names.get(&name, now_ms).await? else {
+        return Ok(state.policy.respond_empty_text(NOT_FOUND));
+    };
+    context.set_format(BodyFormat::IpnsRecord);
+    Ok(respond(request, &stored, now_ms))
+}
+
+/// Stores the record in the body, and says what became of it.
+async fn store(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &ApiState,
+    names: &Arc<dyn NameStore>,
+) -> Result<NamePut, ApiError> {
+    let name = name_of(request).map_err(|reason| ApiError::Invalid { part: "name", reason })?;
+    if !is_record(request) {
+        return Err(ApiError::MediaType { expected: MEDIA_TYPE });
+    }
+    let limits =
+        BodyLimits { bytes_max: IPNS_RECORD_BYTES_MAX as u64, timeout: state.client_timeout };
+    let bytes = body::read(request, payload, limits).await?;
+    let invalid = |reason| ApiError::Invalid { part: "record", reason };
+    let record = IpnsRecord::verify(&bytes, &name).map_err(|error| invalid(error.to_string()))?;
+    let now_ms = state.clock.now_ms();
+    let end = record.end_of_validity();
+    if end.is_over(now_ms) {
+        return Err(invalid(format!("its validity ended at {end}")));
+    }
+    match names.put(record, now_ms).await? {
+        NamePut::Superseded { sequence, end } => Err(ApiError::Superseded {
+            reason: format!(
+                "a record that counts more is here: sequence {sequence}, valid until {end}"
+            ),
+        }),
+        done @ (NamePut::Stored | NamePut::Unchanged) => Ok(done),
+    }
+}
+
+/// How the metrics call what became of a record.
+fn outcome(result: &Result<NamePut, ApiError>) -> &'static str {
+    match result {
+        Ok(NamePut::Stored) => "stored",
+        Ok(NamePut::Unchanged) => "unchanged",
+        Ok(NamePut::Superseded { .. }) => "superseded",
+        Err(error) => match error.status() {
+            StatusCode::CONFLICT => "superseded",
+            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            status if status.is_server_error() => "failed",
+            _ => "invalid",
+        },
+    }
+}
+
+fn names(state: &ApiState) -> Result<&Arc<dyn NameStore>, ApiError> {
+    state.names.as_ref().ok_or(NOT_OFFERED)
+}
+
+fn name_of(request: &HttpRequest) -> Result<IpnsName, String> {
+    let segment = request.match_info().get("name").unwrap_or_default();
+    IpnsName::parse(&decode_segment(segment)?).map_err(|error| error.to_string())
+}
+
+/// Whether the body is said to be a record, with or without parameters.
+fn is_record(request: &HttpRequest) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let essence =
+        content_type.and_then(|value| value.as_bytes().split(|byte| *byte == b';').next());
+    essence.is_some_and(|text| text.trim_ascii().eq_ignore_ascii_case(MEDIA_TYPE.as_bytes()))
+}
+
+fn respond(request: &HttpRequest, stored: &StoredName, now_ms: UnixMs) -> HttpResponse {
+    let bytes = stored.record.bytes();
+    let etag = format!("\"{:032x}\"", xxh3_128(bytes));
+    let validators = Validators { etag: ascii(etag), modified_at_ms: Some(stored.stored_at_ms) };
+    if conditional::is_not_modified(request.headers(), &validators) {
+        let mut response = HttpResponse::build(StatusCode::NOT_MODIFIED);
+        add_headers(&mut response, stored, validators, now_ms);
+        return response.finish();
+    }
+    let mut response = HttpResponse::Ok();
+    add_headers(&mut response, stored, validators, now_ms);
+    let file_name = format!("attachment; filename=\"{}.ipns-record\"", stored.record.name());
+    response
+        .insert_header((header::CONTENT_TYPE, MEDIA_TYPE))
+        .insert_header((header::CONTENT_DISPOSITION, ascii(file_name)))
+        .body(bytes.clone())
+}
+
+fn add_headers(
+    response: &mut HttpResponseBuilder,
+    stored: &StoredName,
+    validators: Validators,
+    now_ms: UnixMs,
+) {
+    let end = stored.record.end_of_validity();
+    let expires = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(end.unix_s()));
+    let cache_control = cache_control(stored.record.ttl(), end.remaining_s(now_ms));
+    if let Some(last_modified) = validators.last_modified(now_ms) {
+        response.insert_header((header::LAST_MODIFIED, last_modified));
+    }
+    response
+        .insert_header((header::CACHE_CONTROL, ascii(cache_control)))
+        .insert_header((header::EXPIRES, ascii(expires)))
+        .insert_header((header::VARY, HeaderValue::from_static("Accept")))
+        .insert_header((header::ETAG, validators.etag));
+}
+
+/// Fresh for the record's TTL, usable until the end of its validity and not a second longer.
+fn cache_control(ttl: Option<Duration>, remaining_s: u64) -> String {
+    let max_age = ttl.unwrap_or(TTL_WITHOUT_ONE).as_secs().min(remaining_s);
+    let stale = remaining_s - max_age;
+    format!("public, max-age={max_age}, stale-while-revalidate={stale}, stale-if-error={stale}")
+}
+
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("it is made of printable ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_fresh_for_the_ttl_and_never_outlives_the_record() {
+        let minutes = Duration::from_mins;
+        for (ttl, remaining_s, max_age, stale) in [
+            (Some(minutes(5)), 1_000, 300, 700),
+            (Some(minutes(5)), 300, 300, 0),
+            (Some(minutes(5)), 299, 299, 0),
+            (Some(minutes(5)), 0, 0, 0),
+            (Some(Duration::ZERO), 10, 0, 10),
+            (Some(Duration::from_nanos(1_999_999_999)), 10, 1, 9),
+            (Some(Duration::from_nanos(u64::MAX)), 10, 10, 0),
+            (None, 1_000, 60, 940),
+            (None, 59, 59, 0),
+        ] {
+            let expected = format!(
+                "public, max-age={max_age}, stale-while-revalidate={stale}, stale-if-error={stale}"
+            );
+            assert_eq!(cache_control(ttl, remaining_s), expected, "{ttl:?} {remaining_s}");
+        }
+    }
+}

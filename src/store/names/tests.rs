@@ -1,0 +1,175 @@
+//! What the battery of all stores of names (`tests/it/names.rs`) cannot see: the bytes, the commits,
+//! and disks that fail.
+
+mod medium;
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::durable::DurableNames;
+use super::file::{Medium, NamesFile};
+use super::writer::QUEUE_MAX;
+use super::{NamePut, NameStore, NamesError};
+use crate::types::ipns_testing::{name, record};
+use medium::TestMedium;
+
+const NOW_MS: u64 = 1_767_225_600_000;
+const LATER: &str = "2026-01-02T00:00:00Z";
+const LATER_MS: u64 = NOW_MS + 86_400_000;
+const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ipns_records");
+const ENDS: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("ipns_ends");
+
+fn open(medium: &TestMedium) -> DurableNames {
+    DurableNames::open_on(medium.clone(), PathBuf::from("test"), 1_000).unwrap()
+}
+
+#[tokio::test]
+async fn the_file_holds_what_its_documentation_draws() {
+    let medium = TestMedium::default();
+    let (store, name) = (open(&medium), name(1));
+    let stored = record(&name, 7, "2026-01-02T00:00:00.0000001Z");
+    store.put(record(&name, 6, LATER), NOW_MS - 5).await.unwrap();
+    store.put(stored.clone(), NOW_MS).await.unwrap();
+    drop(store);
+    let database = medium.open().unwrap();
+    let transaction = database.begin_read().unwrap();
+    let records = transaction.open_table(RECORDS).unwrap();
+    let rows: Vec<_> = records.iter().unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].0.value(), name.as_bytes());
+    let value = [&[1][..], &NOW_MS.to_be_bytes(), stored.bytes()].concat();
+    assert_eq!(rows[0].1.value(), value);
+    let ends = transaction.open_table(ENDS).unwrap();
+    let rows: Vec<_> = ends.iter().unwrap().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].0.value(), (LATER_MS + 1, name.as_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_come_together_share_a_commit_and_reads_do_not_wait_for_it() {
+    let medium = TestMedium::default();
+    let store = open(&medium);
+    store.put(record(&name(0), 1, LATER), NOW_MS).await.unwrap();
+    medium.hold();
+    let before = medium.syncs();
+    let puts = (1..=100).map(|number| store.put(record(&name(number), 1, LATER), NOW_MS));
+    let mut puts = futures_util::future::join_all(puts);
+    // The first poll hands all of them over.
+    assert!((&mut puts).now_or_never().is_none(), "it is not durable yet");
+    while !medium.is_waiting() {
+        tokio::task::yield_now().await;
+    }
+    assert!(store.get(&name(0), NOW_MS).await.unwrap().is_some(), "a read waited for the disk");
+    assert!(store.get(&name(1), NOW_MS).await.unwrap().is_none(), "it is not durable yet");
+    medium.release();
+    assert!(puts.await.into_iter().all(|put| matches!(put, Ok(NamePut::Stored))));
+    let syncs = medium.syncs() - before;
+    assert!(syncs <= 6, "{syncs} syncs for 100 records: two for each commit");
+    assert_eq!(store.stats().records, 101);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_can_wait_are_refused() {
+    let medium = TestMedium::default();
+    let store = Arc::new(open(&medium));
+    medium.hold();
+    let record = record(&name(1), 1, LATER);
+    let tasks: Vec<_> = (0..2 * QUEUE_MAX)
+        .map(|_| {
+            let (store, record) = (store.clone(), record.clone());
+            tokio::spawn(async move { store.put(record, NOW_MS).await })
+        })
+        .collect();
+    // Those that are refused end by themselves; the others wait for the disk.
+    while !tasks.iter().any(|task| task.is_finished()) {
+        tokio::task::yield_now().await;
+    }
+    medium.release();
+    let mut refused = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Err(NamesError::Overloaded) => refused += 1,
+            other => {
+                assert!(matches!(other, Ok(NamePut::Stored | NamePut::Unchanged)), "{other:?}")
+            }
+        }
+    }
+    assert!(refused > 0 && refused <= QUEUE_MAX, "{refused}");
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_refuses_records_loses_none_and_takes_them_again() {
+    for failure in [ErrorKind::StorageFull, ErrorKind::Other] {
+        let medium = TestMedium::default();
+        let store = open(&medium);
+        store.put(record(&name(1), 1, LATER), NOW_MS).await.unwrap();
+        medium.fail(Some(failure));
+        for number in 2..5 {
+            let error = store.put(record(&name(number), 1, LATER), NOW_MS).await.unwrap_err();
+            let is_full = matches!(error, NamesError::NoSpace { .. });
+            assert_eq!(is_full, failure == ErrorKind::StorageFull, "{error:?}");
+            assert!(is_full || matches!(error, NamesError::Io { .. }), "{error:?}");
+        }
+        assert!(store.stats().is_failing);
+        assert!(store.get(&name(1), NOW_MS).await.unwrap().is_some(), "reads go on");
+        assert!(store.sweep(NOW_MS).await.is_err(), "the disk still fails");
+        assert!(store.get(&name(1), NOW_MS).await.unwrap().is_some(), "reads go on");
+        assert!(store.get(&name(2), NOW_MS).await.unwrap().is_none());
+        let opened = medium.opened();
+        medium.fail(None);
+        assert_eq!(store.sweep(NOW_MS).await.unwrap(), 0);
+        assert_eq!(medium.opened(), opened + 1);
+        assert!(!store.stats().is_failing);
+        assert!(store.get(&name(1), NOW_MS).await.unwrap().is_some());
+        assert_eq!(store.put(record(&name(2), 1, LATER), NOW_MS).await.unwrap(), NamePut::Stored);
+        assert_eq!(store.stats().records, 2);
+    }
+}
+
+#[tokio::test]
+async fn what_says_nothing_new_is_not_written() {
+    let medium = TestMedium::default();
+    let store = open(&medium);
+    let newest = record(&name(1), 2, LATER);
+    store.put(newest.clone(), NOW_MS).await.unwrap();
+    let before = medium.syncs();
+    assert_eq!(store.put(newest, NOW_MS).await.unwrap(), NamePut::Unchanged);
+    let older = store.put(record(&name(1), 1, LATER), NOW_MS).await.unwrap();
+    assert!(matches!(older, NamePut::Superseded { sequence: 2, .. }));
+    assert_eq!(store.sweep(NOW_MS).await.unwrap(), 0);
+    assert_eq!(medium.syncs(), before);
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_read_is_told_and_can_be_replaced() {
+    let medium = TestMedium::default();
+    let (store, name) = (open(&medium), name(1));
+    store.put(record(&name, 1, LATER), NOW_MS).await.unwrap();
+    drop(store);
+    let database = medium.open().unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(RECORDS).unwrap().insert(name.as_bytes(), &[9_u8, 9][..]).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let store = open(&medium);
+    let error = store.get(&name, NOW_MS).await.unwrap_err();
+    assert!(error.to_string().contains("unknown layout"), "{error}");
+    let much_later = record(&name, 1, "2027-01-01T00:00:00Z");
+    assert_eq!(store.put(much_later, NOW_MS).await.unwrap(), NamePut::Stored);
+    // The end of the one that could not be read is still there, and harmless.
+    assert_eq!(store.sweep(LATER_MS).await.unwrap(), 1);
+    assert!(store.get(&name, LATER_MS).await.unwrap().is_some());
+    assert_eq!(store.stats().records, 1);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    std::fs::write(&path, [7; 5_000]).unwrap();
+    assert!(NamesFile::open(super::file::DiskMedium { path }).is_err());
+}

@@ -1,0 +1,121 @@
+//! A database in memory that outlives its opening, counts commits, and fails or waits when told.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+use redb::{Database, Error as RedbError, StorageBackend};
+
+use crate::store::names::aside::Aside;
+use crate::store::names::file::Medium;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct TestMedium(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: Mutex<Vec<u8>>,
+    failure: Mutex<Option<io::ErrorKind>>,
+    syncs: AtomicUsize,
+    opened: AtomicUsize,
+    is_held: Mutex<bool>,
+    released: Condvar,
+    is_waiting: AtomicBool,
+}
+
+impl TestMedium {
+    /// From now on writes fail in this way; `None`: they work.
+    pub(super) fn fail(&self, failure: Option<io::ErrorKind>) {
+        *self.0.failure.lock() = failure;
+    }
+
+    /// From now on syncs wait until [`TestMedium::release`].
+    pub(super) fn hold(&self) {
+        *self.0.is_held.lock() = true;
+    }
+
+    pub(super) fn release(&self) {
+        *self.0.is_held.lock() = false;
+        self.0.released.notify_all();
+    }
+
+    /// Whether a sync has waited.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.0.is_waiting.load(Ordering::SeqCst)
+    }
+
+    /// How many syncs there were.
+    pub(super) fn syncs(&self) -> usize {
+        self.0.syncs.load(Ordering::SeqCst)
+    }
+
+    /// How many times it was opened.
+    pub(super) fn opened(&self) -> usize {
+        self.0.opened.load(Ordering::SeqCst)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match *self.0.failure.lock() {
+            Some(kind) => Err(kind.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Medium for TestMedium {
+    fn open(&self) -> Result<Database, RedbError> {
+        self.0.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(Database::builder().create_with_backend(self.clone())?)
+    }
+
+    fn open_aside(&self) -> Result<Database, RedbError> {
+        Ok(Database::builder().create_with_backend(Aside::new(self.clone())?)?)
+    }
+
+    fn length(&self) -> u64 {
+        self.0.bytes.lock().len() as u64
+    }
+}
+
+impl StorageBackend for TestMedium {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.length())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap();
+        let bytes = self.0.bytes.lock();
+        let read = bytes.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(read);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check()?;
+        self.0.bytes.lock().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.check()?;
+        let mut is_held = self.0.is_held.lock();
+        while *is_held {
+            self.0.is_waiting.store(true, Ordering::SeqCst);
+            self.0.released.wait(&mut is_held);
+        }
+        self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check()?;
+        let start = usize::try_from(offset).unwrap();
+        let mut bytes = self.0.bytes.lock();
+        bytes
+            .get_mut(start..start + data.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?
+            .copy_from_slice(data);
+        Ok(())
+    }
+}
