@@ -24,6 +24,8 @@ async function freePort () {
 export function customRouting (url) {
   const methods = ['provide', 'find-providers', 'find-peers', 'get-ipns', 'put-ipns']
   return {
+    // Nothing but what a case announces.
+    Provide: { Enabled: true, DHT: { Interval: '0' } },
     Routing: {
       Type: 'custom',
       Routers: { fingerpost: { Type: 'http', Parameters: { Endpoint: url } } },
@@ -32,8 +34,10 @@ export function customRouting (url) {
   }
 }
 
+// This way Kubo reads, and publishes names; it refuses to start if it were to announce providers.
 export function delegatedRouting (url) {
   return {
+    Provide: { Enabled: false },
     Routing: { Type: 'delegated', DelegatedRouters: [url] },
     Ipns: { DelegatedPublishers: [url] }
   }
@@ -78,8 +82,7 @@ export class Kubo {
     config.Discovery.MDNS.Enabled = false
     config.AutoConf = { Enabled: false }
     config.AutoTLS = { Enabled: false }
-    // What is announced is what a case announces.
-    config.Provide = { ...config.Provide, Strategy: 'roots', DHT: { ...config.Provide?.DHT, Interval: '0' } }
+    config.Provide = { ...config.Provide, ...routing.Provide }
     config.Swarm.DisableNatPortMap = true
     config.Swarm.RelayClient = { Enabled: false }
     config.Ipns = { ...config.Ipns, ...routing.Ipns }
@@ -108,9 +111,10 @@ export class Kubo {
     return output(this.#context.tools.kubo, args, { env: this.#environment, input, seconds })
   }
 
-  // Adds a file that nobody else has; its CID.
+  // Adds a file without announcing it; its CID.
   async add (text) {
-    return (await this.ipfs(['add', '--quieter', '--cid-version=1', '--raw-leaves'], { input: text })).trim()
+    const args = ['add', '--quieter', '--cid-version=1', '--fast-provide-root=false']
+    return (await this.ipfs(args, { input: text })).trim()
   }
 
   async lines (args, options) {

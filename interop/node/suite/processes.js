@@ -98,7 +98,8 @@ export async function output (command, args, options) {
   const { code, stdout, stderr } = await run(command, args, options)
   if (code !== 0) {
     const said = (stderr.trim() === '' ? stdout : stderr).trim().split('\n').slice(-4).join(' | ')
-    throw new Error(`${command.split('/').pop()} ${args[0] ?? ''} ended with ${code}: ${said}`)
+    const asked = [command.split('/').pop(), ...args.slice(0, 2)].join(' ')
+    throw new Error(`${asked} ended with ${code}: ${said}`)
   }
   return stdout
 }

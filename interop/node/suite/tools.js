@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { output } from './processes.js'
 
 function digestOf (...paths) {
@@ -54,9 +54,14 @@ export class Tools {
     }
   }
 
+  #binary (name, digest) {
+    return join(this.#context.folder, 'bin', digest, name)
+  }
+
   // Builds with low priority: a build of minutes should not hold up whatever else runs here.
   async #goBuild (path, target, seconds) {
     const made = `${target}.${process.pid}`
+    mkdirSync(dirname(target), { recursive: true })
     await output('nice', ['go', 'build', '-trimpath', '-ldflags=-s -w', '-o', made, path], {
       cwd: join(this.#context.repository, 'interop', 'go'), env: this.#goEnvironment, seconds
     })
@@ -67,7 +72,7 @@ export class Tools {
     const source = name => join(this.#context.repository, 'interop', 'go', name)
     const files = readdirSync(source('boxo')).sort().map(name => source(`boxo/${name}`))
     const digest = digestOf(source('go.mod'), source('go.sum'), ...files)
-    const target = join(this.#context.folder, 'bin', `boxo-${digest}`)
+    const target = this.#binary('boxo', digest)
     if (!existsSync(target)) {
       this.#note('building the program that uses boxo; minutes the first time')
       await this.#goBuild('./boxo', target, 600)
@@ -77,7 +82,7 @@ export class Tools {
 
   async #kubo () {
     const source = name => join(this.#context.repository, 'interop', 'go', name)
-    const target = join(this.#context.folder, 'bin', `ipfs-${digestOf(source('go.mod'), source('go.sum'))}`)
+    const target = this.#binary('ipfs', digestOf(source('go.mod'), source('go.sum')))
     if (!existsSync(target)) {
       this.#note('building Kubo; minutes the first time')
       await this.#goBuild('github.com/ipfs/kubo/cmd/ipfs', target, 1200)
