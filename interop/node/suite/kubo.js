@@ -24,8 +24,8 @@ async function freePort () {
 export function customRouting (url) {
   const methods = ['provide', 'find-providers', 'find-peers', 'get-ipns', 'put-ipns']
   return {
-    // Nothing but what a case announces.
-    Provide: { Enabled: true, DHT: { Interval: '0' } },
+    // Nothing but what a case announces: no rounds, and no new blocks but pinned ones.
+    Provide: { Enabled: true, Strategy: 'pinned', DHT: { Interval: '0' } },
     Routing: {
       Type: 'custom',
       Routers: { fingerpost: { Type: 'http', Parameters: { Endpoint: url } } },
@@ -113,7 +113,7 @@ export class Kubo {
 
   // Adds a file without announcing it; its CID.
   async add (text) {
-    const args = ['add', '--quieter', '--cid-version=1', '--fast-provide-root=false']
+    const args = ['add', '--quieter', '--cid-version=1', '--pin=false', '--fast-provide-root=false']
     return (await this.ipfs(args, { input: text })).trim()
   }
 
