@@ -18,7 +18,7 @@ func freshKey() (cid.Cid, error) {
 	return cid.NewCidV1(cid.Raw, hash), err
 }
 
-// What was announced is found at once, and the answer says the time that was granted.
+// What was announced is found at once, and the answer says the time that it holds.
 func provideBitswap(ctx context.Context, url string, _ fixture) error {
 	announcer, id, err := announcingClient(url)
 	if err != nil {
@@ -36,8 +36,9 @@ func provideBitswap(ctx context.Context, url string, _ fixture) error {
 	if err != nil {
 		return err
 	}
-	if granted != time.Hour {
-		return fmt.Errorf("%s were granted instead of an hour", granted)
+	// A server may round down a little, and names what holds.
+	if granted > time.Hour || granted < time.Hour*49/50 {
+		return fmt.Errorf("%s were granted instead of about an hour", granted)
 	}
 	for _, key := range keys {
 		ids, _, err := findProviders(ctx, url, key.String())

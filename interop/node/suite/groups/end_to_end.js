@@ -45,7 +45,8 @@ export const endToEndGroup = {
       announcedAt = Date.now()
       const args = ['announce', server.url, fleeting, `${ttlSeconds}s`]
       const [peer, grantedMs] = (await output(tools.boxo, args, { seconds: 20 })).trim().split(' ')
-      expectEqual(Number(grantedMs), ttlSeconds * 1000, 'the time granted')
+      const granted = Number(grantedMs) / 1000
+      expectThat(granted <= ttlSeconds && granted > ttlSeconds * 0.96, `${granted} s were granted instead of ${ttlSeconds}`)
       fleetingPeer = peer
       expectEqual(await lookUp(fleeting), [peer], 'providers')
     })
