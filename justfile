@@ -24,7 +24,7 @@ deny:
 crash:
     .ci/run crash
 
-# The running server against its OpenAPI document and the other cases of interop/.
+# Helia, Chromium, boxo, Kubo and the OpenAPI document against the running server.
 interop:
     .ci/run interop
 

@@ -1,0 +1,46 @@
+// Schemathesis reads specs/openapi.yaml and makes requests from it, valid and broken ones; every
+// answer must have a status, headers and a body that the document allows.
+//
+// Deterministic: the same document and server give the same result, so that a red run can be had
+// again; the random search is the work of the fuzz targets.
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { run } from '../processes.js'
+import { Server } from '../server.js'
+
+const seconds = 170
+
+export const openapiGroup = {
+  name: 'openapi',
+  needs: ['schemathesis'],
+  seconds: seconds + 60,
+  run: async context => {
+    const inRepository = (...path) => join(context.repository, ...path)
+    const server = await Server.start(context, { imports: [inRepository('examples', 'providers.ndjson')] })
+    await context.report.check('schemathesis', async () => {
+      const { code, stdout, stderr } = await run(context.tools.schemathesis, [
+        '--config-file', inRepository('interop', 'schemathesis.toml'),
+        'run', inRepository('specs', 'openapi.yaml'), '--url', server.url, '--no-color',
+        '--phases', 'examples,coverage,fuzzing,stateful', '--generation-deterministic',
+        '--max-examples', '100', '--request-timeout', '10', '--continue-on-failure'
+      ], {
+        // The tool leaves folders of its own where it runs.
+        cwd: context.scratch,
+        env: {
+          ...process.env,
+          SCHEMATHESIS_HOOKS: inRepository('interop', 'schemathesis_hooks.py'),
+          PYTHONDONTWRITEBYTECODE: '1'
+        },
+        seconds
+      })
+      const log = join(context.logs, 'openapi-schemathesis.log')
+      writeFileSync(log, stdout + stderr)
+      if (code !== 0) {
+        const found = stdout.split('\n').filter(line => /^\s*(- |\[\d+\] )/.test(line)).slice(0, 3)
+        throw new Error(`ended with ${code}: ${found.join(' | ')} (all of it: ${log})`)
+      }
+    }, { seconds: seconds + 10 })
+    await context.report.check('server stops', () => server.stop())
+  }
+}
