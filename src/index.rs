@@ -31,6 +31,7 @@ mod crowd;
 mod fingerprint;
 mod group;
 mod lineage;
+mod memo;
 mod peer;
 mod place;
 mod replaced;
@@ -49,11 +50,12 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::types::{ContentKey, Filter, PeerId, ReadyRecord};
+use crate::types::{ContentKey, Filter, PeerId, ReadyRecord, SharedRecords};
 use answer::Wanted;
-use crowd::CROWD_GROUP_BYTES;
+use crowd::{CROWD_GROUP_BYTES, Crowd};
 use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
 use group::{Group, Groups};
+use memo::{Memo, MemoState, Memos};
 use replaced::Watches;
 use sets::{KeySet, Sets};
 use slab::IDS_MAX;
@@ -78,6 +80,7 @@ pub struct Index {
     sets: Sets,
     cursors: Box<[AtomicU32]>,
     watches: Watches,
+    memos: Memos,
     counters: Counters,
     /// The shard that the next sweep begins with.
     next_swept: Mutex<usize>,
@@ -192,6 +195,7 @@ impl Index {
             sets: Sets::new(bounds.ids_max),
             cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
             watches: Watches::default(),
+            memos: Memos::new(),
             counters: Counters::default(),
             next_swept: Mutex::new(0),
             sweep_steps_max: bounds.sweep_steps_max,
@@ -226,22 +230,52 @@ impl Index {
             Reference::Set(id) => {
                 let set = self.sets.get(id);
                 drop(shard);
-                match set.as_deref() {
-                    Some(KeySet::Few(few)) => {
+                let Some(set) = set.as_ref() else { return Answer::default() };
+                match &**set {
+                    KeySet::Few(few) => {
                         Answer::of_few(few, wanted, changed_at_ms, self.cursor(fingerprint))
                     }
-                    Some(KeySet::Crowd(crowd)) => {
-                        let (answer, pruned) = crowd.answer(wanted, changed_at_ms, &self.groups);
-                        if pruned > 0 {
-                            self.count_crowd(-(pruned as i64));
-                            self.retire(fingerprint, Reference::Set(id), crowd, now_ms);
-                        }
-                        answer
+                    KeySet::Crowd(crowd) => {
+                        let entry = (fingerprint, Reference::Set(id), set);
+                        self.find_in_crowd(entry, crowd, wanted, changed_at_ms)
                     }
-                    None => Answer::default(),
                 }
             }
         }
+    }
+
+    fn find_in_crowd(
+        &self,
+        (fingerprint, reference, set): (Fingerprint, Reference, &Arc<KeySet>),
+        crowd: &Crowd,
+        wanted: Wanted<'_>,
+        shard_changed_at_ms: UnixMs,
+    ) -> Answer {
+        // Before the first group is looked at: a change after that makes the answer outdated.
+        let state = MemoState { crowd_version: crowd.version(), groups_epoch: self.groups.epoch() };
+        if wanted.filter.is_empty()
+            && let Some((records, changed_at_ms)) = self.memos.get(fingerprint, set, state, wanted)
+        {
+            return Answer::new(records, changed_at_ms.max(shard_changed_at_ms));
+        }
+        let found = crowd.answer(wanted, shard_changed_at_ms, &self.groups);
+        if found.pruned > 0 {
+            self.count_crowd(-(found.pruned as i64));
+            self.retire(fingerprint, reference, crowd, wanted.now_ms);
+        }
+        let mut answer = found.answer;
+        if let Some(lasts) = found.lasts
+            && memo::is_short(&answer.records)
+        {
+            let records = Arc::new(SharedRecords::new(answer.records.into_iter().collect()));
+            answer.records = records.clone().into();
+            let holds_ms = (wanted.now_ms, lasts.ends_at_ms.saturating_sub(1));
+            let (set, records_max) = (Arc::downgrade(set), wanted.records_max);
+            let changed_at_ms = lasts.changed_at_ms;
+            let memo = Memo { set, state, records_max, holds_ms, changed_at_ms, records };
+            self.memos.keep(fingerprint, memo);
+        }
+        answer
     }
 
     /// Removes everything of a provider, or everything under one of its contexts. Returns the serials

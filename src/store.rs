@@ -18,7 +18,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::types::{Addr, ContentKey, Filter, PeerId, ProviderRecord, ReadyRecord, Selection};
+use crate::types::{Addr, ContentKey, Filter, PeerId, ProviderRecord, Records};
 
 pub use crate::journal::repair;
 pub use context::{ContextId, ContextIdError};
@@ -119,7 +119,7 @@ pub struct Lookup<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// The records that pass, each with what of it passes.
-    pub records: Vec<(Arc<ReadyRecord>, Selection)>,
+    pub records: Records,
     /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later:
     /// never earlier. `None` if nothing was found.
     pub modified_at_ms: Option<UnixMs>,
@@ -128,11 +128,7 @@ pub struct Found {
 impl Found {
     /// Adds what else was found.
     pub fn append(&mut self, more: Self) {
-        if self.records.is_empty() {
-            self.records = more.records;
-        } else {
-            self.records.extend(more.records);
-        }
+        self.records.append(more.records);
         self.modified_at_ms = self.modified_at_ms.max(more.modified_at_ms);
     }
 }

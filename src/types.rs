@@ -11,6 +11,7 @@ mod key;
 mod peer;
 mod ready;
 mod record;
+mod records;
 
 pub use addr::{Addr, AddrError, ProtocolSet};
 pub use filter::{Filter, FilterError, TERM_CHARS_MAX, TERMS_MAX};
@@ -26,3 +27,4 @@ pub use record::{
     ADDRS_MAX, BitswapRecord, ExtraFields, GraphsyncRecord, ParsedRecord, PeerRecord,
     ProviderRecord, RecordError, Schema, UnknownRecord, UnparsableAddrs,
 };
+pub use records::{Records, Rendered, SelectedRecord, SharedRecords};

@@ -20,11 +20,16 @@ use super::stream::RecordsBody;
 use crate::clock::UnixMs;
 use crate::config::Settings;
 use crate::resolve::Found;
-use crate::types::{ReadyRecord, Selection};
+use crate::types::{ReadyRecord, Rendered, Selection};
 
 /// The most bytes of records that are written out before any is sent. Longer bodies are written
 /// while they are sent.
 const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// 128 bits in hexadecimal.
+const ETAG_DIGITS: usize = 32;
+
+const ETAG_IS_ASCII: &str = "hexadecimal digits in quotes make a header value";
 
 /// What ends a JSON answer.
 pub(super) const CLOSING: &[u8] = b"]}";
@@ -92,8 +97,12 @@ impl AnswerPolicy {
             return self.respond_empty(request, form);
         }
         let (format, now_ms) = (form.format, worker.state.clock.now_ms());
-        let validators =
-            Validators { etag: etag(&found, format), modified_at_ms: found.modified_at_ms };
+        let rendered = rendered(&found, form);
+        let etag = match rendered {
+            Some(rendered) => HeaderValue::from_str(&rendered.etag).expect(ETAG_IS_ASCII),
+            None => etag(&found, format),
+        };
+        let validators = Validators { etag, modified_at_ms: found.modified_at_ms };
         if conditional::is_not_modified(request.headers(), &validators) {
             let mut response = HttpResponse::build(StatusCode::NOT_MODIFIED);
             self.add_found_headers(&mut response, validators, now_ms);
@@ -102,6 +111,9 @@ impl AnswerPolicy {
         let mut response = HttpResponse::build(StatusCode::OK);
         response.insert_header((header::CONTENT_TYPE, content_type(format)));
         self.add_found_headers(&mut response, validators, now_ms);
+        if let Some(rendered) = rendered {
+            return response.body(rendered.body.clone());
+        }
         if records_bytes(&found) > BODY_BYTES_MAX {
             return response.body(RecordsBody::whole(found, form, worker.counts.clone()));
         }
@@ -194,6 +206,19 @@ fn cache_control(max_age: Duration, revalidate: Duration, error: Duration) -> He
     HeaderValue::try_from(value).expect("numbers and ASCII text make a header value")
 }
 
+/// The body and tag of records that answers share. Made once for each format.
+fn rendered(found: &Found, form: Form) -> Option<&Rendered> {
+    // Peers are never shared, so the list's name is always the same.
+    let place = match form.format {
+        Format::Json => 0,
+        Format::Ndjson => 1,
+    };
+    found.records.shared()?.rendered(place, || Rendered {
+        body: body(found, form).into(),
+        etag: etag_text(found, form.format).as_str().into(),
+    })
+}
+
 /// How much text the records become at most.
 fn records_bytes(found: &Found) -> usize {
     found.records.iter().map(|(record, _)| record.len_bytes() + 1).sum()
@@ -226,16 +251,19 @@ fn body(found: &Found, Form { format, list }: Form) -> Vec<u8> {
 /// A strong validator: equal bodies have equal ones, different bodies different ones, and it does
 /// not depend on the process, so that servers with the same records agree.
 fn etag(found: &Found, format: Format) -> HeaderValue {
-    const DIGITS: usize = 32;
+    HeaderValue::from_str(&etag_text(found, format)).expect(ETAG_IS_ASCII)
+}
+
+fn etag_text(found: &Found, format: Format) -> ArrayString<{ ETAG_DIGITS + 2 }> {
     // Hashed at once: a hasher that is fed piece by piece takes several times as long.
     let mut hashed = Vec::with_capacity(format.media_type().len() + found.records.len() * 24);
     hashed.extend_from_slice(format.media_type().as_bytes());
     for (record, selection) in &found.records {
         push_parts(&mut hashed, record, selection);
     }
-    let mut text = ArrayString::<{ DIGITS + 2 }>::new();
-    write!(text, "\"{:0DIGITS$x}\"", xxh3_128(&hashed)).expect("the digits and quotes fit");
-    HeaderValue::from_str(&text).expect("hexadecimal digits in quotes make a header value")
+    let mut text = ArrayString::new();
+    write!(text, "\"{:0ETAG_DIGITS$x}\"", xxh3_128(&hashed)).expect("the digits and quotes fit");
+    text
 }
 
 fn push_parts(hashed: &mut Vec<u8>, record: &ReadyRecord, selection: &Selection) {

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::group::{Current, Group};
 use super::sets::{FEW_MAX, Few};
 use crate::clock::UnixMs;
-use crate::types::{Filter, ReadyRecord, Selection};
+use crate::types::{Filter, ReadyRecord, Records, Selection};
 
 /// The most groups whose addresses are united in one record: a provider may announce a key under
 /// any number of contexts, and an answer has to end.
@@ -27,7 +27,7 @@ const HITS_EXPECTED_MAX: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// The records that pass the filter, each with what of it passes.
-    pub records: Vec<(Arc<ReadyRecord>, Selection)>,
+    pub records: Records,
     /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later:
     /// never earlier. `None` if nothing was found.
     pub modified_at_ms: Option<UnixMs>,
@@ -55,7 +55,7 @@ pub(super) struct Round {
 }
 
 impl Answer {
-    pub(super) fn new(records: Vec<(Arc<ReadyRecord>, Selection)>, modified_at_ms: UnixMs) -> Self {
+    pub(super) fn new(records: Records, modified_at_ms: UnixMs) -> Self {
         let modified_at_ms = (!records.is_empty()).then_some(modified_at_ms);
         Self { records, modified_at_ms }
     }
@@ -68,7 +68,8 @@ impl Answer {
         let record = group.record();
         let Some(selection) = wanted.filter.select(&record) else { return Self::default() };
         let modified_at_ms = group.changed_at_ms(wanted.now_ms).max(shard_changed_at_ms);
-        Self { records: vec![(record.clone(), selection)], modified_at_ms: Some(modified_at_ms) }
+        let records = vec![(record.clone(), selection)].into();
+        Self { records, modified_at_ms: Some(modified_at_ms) }
     }
 
     /// The answer of a key with a few groups.
@@ -191,6 +192,11 @@ impl Round {
         true
     }
 
+    /// Whether the round has all that there is.
+    pub(super) fn is_whole(&self) -> bool {
+        self.next.is_none()
+    }
+
     /// Whether the round ended early without having as many as are wanted.
     pub(super) fn is_short(&self, wanted: Wanted<'_>) -> bool {
         let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
@@ -214,7 +220,7 @@ impl Round {
         } else {
             self.hits.rotate_left(self.before_end);
         }
-        Answer::new(self.hits, modified_at_ms)
+        Answer::new(self.hits.into(), modified_at_ms)
     }
 }
 
@@ -223,16 +229,30 @@ impl Round {
 ///
 /// Lineages of one identity come one after the other, so only the last record needs to be looked at,
 /// until one comes along whose record has become another.
-#[derive(Default)]
 pub(super) struct Join<const N: usize> {
     pub(super) records: SmallVec<[Arc<ReadyRecord>; N]>,
     /// Groups that were looked at and are dead.
     pub(super) dead: usize,
     /// Whether the record of one of the groups changed.
     pub(super) has_changed: bool,
+    /// When the first of the groups that are served expires.
+    pub(super) ends_at_ms: UnixMs,
     /// Whether one of them has another identity since.
     has_renamed: bool,
     joined: usize,
+}
+
+impl<const N: usize> Default for Join<N> {
+    fn default() -> Self {
+        Self {
+            records: SmallVec::new(),
+            dead: 0,
+            has_changed: false,
+            ends_at_ms: UnixMs::MAX,
+            has_renamed: false,
+            joined: 0,
+        }
+    }
 }
 
 impl<const N: usize> Join<N> {
@@ -273,6 +293,7 @@ impl<const N: usize> Join<N> {
             }
         }
         self.joined += 1;
+        self.ends_at_ms = self.ends_at_ms.min(group.expires_at_ms);
         true
     }
 

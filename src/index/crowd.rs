@@ -9,7 +9,7 @@ mod circle;
 
 use std::hash::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering as Memory};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering as Memory};
 
 use arrayvec::ArrayVec;
 use parking_lot::{RwLock, RwLockWriteGuard};
@@ -47,6 +47,8 @@ const RETIRE_MAX: usize = FEW_MAX / 2;
 pub(super) struct Crowd {
     state: RwLock<State>,
     cursor: AtomicU32,
+    /// Counted up by every change, after it is made.
+    version: AtomicU64,
     hasher: RandomState,
 }
 
@@ -69,10 +71,29 @@ pub(super) struct Pruned {
     pub(super) is_through: bool,
 }
 
+/// What a lookup found.
+pub(super) struct Found {
+    pub(super) answer: Answer,
+    /// How many dead groups were taken out on the way.
+    pub(super) pruned: u64,
+    /// If the answer stays the same until something changes.
+    pub(super) lasts: Option<Lasting>,
+}
+
+/// An answer that stays the same until something changes.
+pub(super) struct Lasting {
+    /// When the crowd last changed it.
+    pub(super) changed_at_ms: UnixMs,
+    /// When the first of the groups that are served expires.
+    pub(super) ends_at_ms: UnixMs,
+}
+
 /// What going round a crowd found.
 struct Scan {
     round: Round,
     changed_at_ms: UnixMs,
+    /// When the first of the groups that are served expires.
+    ends_at_ms: UnixMs,
     /// Dead groups that were looked at.
     dead: usize,
     /// Members that stand in the wrong list, since records changed.
@@ -96,7 +117,8 @@ impl Crowd {
             // They come from a key, so none supersedes another.
             state.circle.insert(&hasher, group, 0);
         }
-        Self { state: RwLock::new(state), cursor: AtomicU32::new(0), hasher }
+        let (cursor, version) = (AtomicU32::new(0), AtomicU64::new(0));
+        Self { state: RwLock::new(state), cursor, version, hasher }
     }
 
     /// Adds a group, and takes out the ones that it supersedes, which are told before anybody sees
@@ -127,6 +149,7 @@ impl Crowd {
         state.circle.prune(&self.hasher, INSERT_STEPS, now_ms, &mut gone);
         if placing.is_placed || !gone.is_empty() {
             state.changed_at_ms = state.changed_at_ms.max(now_ms);
+            self.count_change();
         }
         drop(state);
         gone.iter().for_each(|group| {
@@ -136,7 +159,7 @@ impl Crowd {
         Joined { outcome: Some(placing.outcome), grown }
     }
 
-    /// The answer of the key, and how many dead groups were taken out on the way.
+    /// The answer of the key.
     ///
     /// Without a filter it looks at few more members than it serves. When that many are dead, they
     /// are taken out, once; that costs a look at all.
@@ -145,7 +168,7 @@ impl Crowd {
         wanted: Wanted<'_>,
         shard_changed_at_ms: UnixMs,
         groups: &Groups,
-    ) -> (Answer, u64) {
+    ) -> Found {
         let is_filtered = !wanted.filter.is_empty();
         let steps_max = match wanted.records_max {
             Some(records_max) if is_filtered => records_max.get().max(FILTERED_STEPS_MAX),
@@ -156,7 +179,10 @@ impl Crowd {
         let mut pruned = 0;
         let mut scan = self.scan(start, steps_max, wanted);
         if !scan.misplaced.is_empty() {
-            self.state.write().circle.put_right(&scan.misplaced);
+            let mut state = self.state.write();
+            state.circle.put_right(&scan.misplaced);
+            self.count_change();
+            drop(state);
             scan = self.scan(start, steps_max, wanted);
         }
         let is_short = !is_filtered && scan.round.is_short(wanted);
@@ -164,22 +190,36 @@ impl Crowd {
             pruned = self.prune_all(wanted.now_ms, groups);
             scan = self.scan(start, if is_short { usize::MAX } else { steps_max }, wanted);
         }
+        let is_lasting = scan.round.is_whole() && !is_filtered;
         let changed_at_ms = scan.changed_at_ms.max(shard_changed_at_ms);
-        (scan.round.finish((&self.cursor, start), changed_at_ms, wanted.now_ms), pruned)
+        let answer = scan.round.finish((&self.cursor, start), changed_at_ms, wanted.now_ms);
+        let lasts = is_lasting
+            .then_some(Lasting { changed_at_ms: scan.changed_at_ms, ends_at_ms: scan.ends_at_ms });
+        Found { answer, pruned, lasts }
+    }
+
+    /// Another number after every change.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Memory::Acquire)
+    }
+
+    fn count_change(&self) {
+        self.version.fetch_add(1, Memory::Release);
     }
 
     fn scan(&self, start: u32, steps_max: usize, wanted: Wanted<'_>) -> Scan {
         let state = self.state.read();
-        let (mut dead, mut misplaced) = (0, Vec::new());
+        let (mut dead, mut misplaced, mut ends_at_ms) = (0, Vec::new(), UnixMs::MAX);
         let mut changed_at_ms = state.changed_at_ms;
         let length = state.circle.length();
         let round = Round::go(start, length, steps_max, wanted, |position| {
             let changed = &mut changed_at_ms;
             let join = state.circle.join_at(position, wanted.now_ms, changed, &mut misplaced)?;
             dead += join.dead;
+            ends_at_ms = ends_at_ms.min(join.ends_at_ms);
             Some(join)
         });
-        Scan { round, changed_at_ms, dead, misplaced }
+        Scan { round, changed_at_ms, ends_at_ms, dead, misplaced }
     }
 
     /// Takes dead groups out, looking at no more than about `steps`; lookups and announcements
@@ -198,6 +238,7 @@ impl Crowd {
             pruned.is_through = state.circle.prune(&self.hasher, chunk, now_ms, &mut gone);
             if !gone.is_empty() {
                 state.changed_at_ms = state.changed_at_ms.max(now_ms);
+                self.count_change();
             }
             RwLockWriteGuard::unlock_fair(state);
             pruned.entries += gone.len() as u64;

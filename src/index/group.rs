@@ -112,6 +112,8 @@ pub(super) enum Current<'a> {
 pub(super) struct Groups {
     slab: Slab<Group>,
     registry: Mutex<Registry>,
+    /// Counted up whenever a group ended or its record changed, after that.
+    epoch: AtomicU64,
     hasher: RandomState,
 }
 
@@ -276,7 +278,12 @@ impl Groups {
             changes: Changes::default(),
             bytes: 0,
         };
-        Self { slab: Slab::new(), registry: Mutex::new(registry), hasher: RandomState::new() }
+        Self {
+            slab: Slab::new(),
+            registry: Mutex::new(registry),
+            epoch: AtomicU64::new(0),
+            hasher: RandomState::new(),
+        }
     }
 
     /// The newest group of a specification that lives, or else a new one; with one reference
@@ -456,6 +463,15 @@ impl Groups {
         }
     }
 
+    /// Another number after every end of a group and every change of a record.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Memory::Acquire)
+    }
+
+    fn count_change(&self) {
+        self.epoch.fetch_add(1, Memory::Release);
+    }
+
     /// Lets a specification no longer find a group.
     fn let_go(&self, registry: &mut Registry, group: &Arc<Group>) {
         let hash = self.hash_of(group);
@@ -482,6 +498,7 @@ impl Groups {
         if let Some(changed) = group.changed.get() {
             registry.unshare_record(&changed.load());
         }
+        self.count_change();
     }
 
     /// Frees a group if nothing refers to it.

@@ -37,6 +37,6 @@ impl Index {
         let united = ReadyRecord::of_peer(peer, records.iter().map(|record| &**record));
         let selection = filter.select(&united);
         let records = selection.map(|selection| (Arc::new(united), selection));
-        Answer::new(records.into_iter().collect(), changed_at_ms)
+        Answer::new(records.into_iter().collect::<Vec<_>>().into(), changed_at_ms)
     }
 }

@@ -2,6 +2,7 @@
 //! itself under concurrency.
 
 mod crowds;
+mod memo;
 mod model;
 mod restore;
 mod serials;

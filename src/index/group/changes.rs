@@ -235,6 +235,7 @@ impl Groups {
             }
             None => drop(group.changed.set(ArcSwap::new(record))),
         }
+        self.count_change();
         self.let_find(registry, group);
         true
     }

@@ -1,0 +1,95 @@
+//! Whole answers of crowds that are asked for over and over.
+//!
+//! Finding the answer of a crowd takes a look at each of its groups. As long as nothing changed it is
+//! the same, so it is kept, in one of a few hundred places; what is asked for seldom makes way for
+//! what is asked for often. An answer is kept only if it has all that there is: where providers take
+//! turns, each answer is another.
+//!
+//! # What makes an answer outdated
+//!
+//! - The crowd changed: its version is another.
+//! - A group ended or has another record, anywhere: the groups' epoch is another.
+//! - A group that is served has expired: the answer says until when it holds.
+//!
+//! Whoever changes something counts version or epoch up after the change and before it is
+//! acknowledged; whoever keeps an answer has read both before looking at the first group.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwapOption;
+
+use super::answer::Wanted;
+use super::fingerprint::Fingerprint;
+use super::sets::KeySet;
+use crate::clock::UnixMs;
+use crate::types::{Records, SharedRecords};
+
+/// How many answers are kept.
+const PLACES: usize = 256;
+
+/// The longest answer that is kept, in bytes of records: with the texts that are made of them, all
+/// places take 50 MB at most.
+const RECORD_BYTES_MAX: usize = 64 << 10;
+
+/// Answers, each in a place that its key decides.
+pub(super) struct Memos(Box<[ArcSwapOption<Memo>]>);
+
+/// An answer and what it depends on.
+pub(super) struct Memo {
+    /// Held, so that no other crowd can be at the same place in memory.
+    pub(super) set: Weak<KeySet>,
+    pub(super) state: MemoState,
+    pub(super) records_max: Option<NonZeroUsize>,
+    /// The first and the last millisecond of its time.
+    pub(super) holds_ms: (UnixMs, UnixMs),
+    /// When the crowd's answer last changed.
+    pub(super) changed_at_ms: UnixMs,
+    pub(super) records: Arc<SharedRecords>,
+}
+
+/// What changes when something does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MemoState {
+    pub(super) crowd_version: u64,
+    pub(super) groups_epoch: u64,
+}
+
+impl Memos {
+    pub(super) fn new() -> Self {
+        Self((0..PLACES).map(|_| ArcSwapOption::empty()).collect())
+    }
+
+    /// The records of a crowd and when they last changed, if they are kept and nothing has changed.
+    pub(super) fn get(
+        &self,
+        fingerprint: Fingerprint,
+        set: &Arc<KeySet>,
+        state: MemoState,
+        wanted: Wanted<'_>,
+    ) -> Option<(Records, UnixMs)> {
+        let memo = self.place(fingerprint).load();
+        let memo = memo.as_deref()?;
+        let (first_ms, last_ms) = memo.holds_ms;
+        let holds = std::ptr::eq(memo.set.as_ptr(), Arc::as_ptr(set))
+            && memo.state == state
+            && memo.records_max == wanted.records_max
+            && (first_ms..=last_ms).contains(&wanted.now_ms);
+        holds.then(|| (memo.records.clone().into(), memo.changed_at_ms))
+    }
+
+    /// Keeps an answer, in place of another.
+    pub(super) fn keep(&self, fingerprint: Fingerprint, memo: Memo) {
+        self.place(fingerprint).store(Some(Arc::new(memo)));
+    }
+
+    fn place(&self, fingerprint: Fingerprint) -> &ArcSwapOption<Memo> {
+        let place = self.0.get(fingerprint.low() as usize % PLACES);
+        place.expect("there are that many places")
+    }
+}
+
+/// Whether an answer is short enough to be kept.
+pub(super) fn is_short(records: &Records) -> bool {
+    records.iter().map(|(record, _)| record.len_bytes()).sum::<usize>() <= RECORD_BYTES_MAX
+}

@@ -1,0 +1,131 @@
+//! The records of an answer: its own, or shared with other answers that are the same.
+//!
+//! Content that many provide is asked for over and over, and its answer is long. Where nothing has
+//! changed, such answers share their records and the text that was made of them.
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::ready::{ReadyRecord, Selection};
+
+/// A record, and what of it is part of an answer.
+pub type SelectedRecord = (Arc<ReadyRecord>, Selection);
+
+/// How many texts can be kept of shared records.
+const RENDERINGS: usize = 2;
+
+/// Records of an answer, in order. Reads as a slice.
+#[derive(Clone, Debug)]
+pub struct Records(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Own(Vec<SelectedRecord>),
+    Shared(Arc<SharedRecords>),
+}
+
+/// Records that several answers have.
+#[derive(Debug)]
+pub struct SharedRecords {
+    records: Vec<SelectedRecord>,
+    rendered: [OnceLock<Rendered>; RENDERINGS],
+}
+
+/// The text of an answer.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The whole body.
+    pub body: Bytes,
+    /// A strong validator of it (RFC 9110, 8.8.3), with its quotes.
+    pub etag: Box<str>,
+}
+
+impl Records {
+    /// Adds records at the end.
+    pub fn append(&mut self, more: Self) {
+        if self.is_empty() {
+            *self = more;
+            return;
+        }
+        let mut own = std::mem::take(self).into_vec();
+        own.extend(more.into_vec());
+        self.0 = Kind::Own(own);
+    }
+
+    /// The records, if they are shared.
+    pub fn shared(&self) -> Option<&SharedRecords> {
+        match &self.0 {
+            Kind::Own(_) => None,
+            Kind::Shared(shared) => Some(shared),
+        }
+    }
+
+    fn into_vec(self) -> Vec<SelectedRecord> {
+        match self.0 {
+            Kind::Own(records) => records,
+            Kind::Shared(shared) => shared.records.clone(),
+        }
+    }
+}
+
+impl SharedRecords {
+    /// Records to be shared.
+    pub fn new(records: Vec<SelectedRecord>) -> Self {
+        Self { records, rendered: Default::default() }
+    }
+
+    /// The text that is kept in `place` (0 or 1), made first if it is not there; `None`: there is no
+    /// such place.
+    pub fn rendered(&self, place: usize, make: impl FnOnce() -> Rendered) -> Option<&Rendered> {
+        self.rendered.get(place).map(|rendered| rendered.get_or_init(make))
+    }
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self(Kind::Own(Vec::new()))
+    }
+}
+
+impl Deref for Records {
+    type Target = [SelectedRecord];
+
+    fn deref(&self) -> &[SelectedRecord] {
+        match &self.0 {
+            Kind::Own(records) => records,
+            Kind::Shared(shared) => &shared.records,
+        }
+    }
+}
+
+impl From<Vec<SelectedRecord>> for Records {
+    fn from(records: Vec<SelectedRecord>) -> Self {
+        Self(Kind::Own(records))
+    }
+}
+
+impl From<Arc<SharedRecords>> for Records {
+    fn from(shared: Arc<SharedRecords>) -> Self {
+        Self(Kind::Shared(shared))
+    }
+}
+
+impl IntoIterator for Records {
+    type Item = SelectedRecord;
+    type IntoIter = std::vec::IntoIter<SelectedRecord>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.into_vec().into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Records {
+    type Item = &'a SelectedRecord;
+    type IntoIter = std::slice::Iter<'a, SelectedRecord>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
