@@ -2,7 +2,8 @@
 //!
 //! Standard output is left to the answers of commands. Colours are used on a terminal only, and not
 //! where `NO_COLOR` is set. The filter was checked when the settings were read, so all that can
-//! fail here is to start a second log in one process.
+//! fail here is to start a second log in one process. An event that cannot be written, because the
+//! disk of the log is full, is lost; whatever it was about goes on.
 
 use std::io::{self, IsTerminal};
 
@@ -59,7 +60,11 @@ fn subscriber<W>(log: &LogFilter, style: Style, writer: W) -> Box<dyn Subscriber
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let builder = fmt().with_env_filter(log.to_env_filter()).with_writer(writer);
+    let builder = fmt()
+        .with_env_filter(log.to_env_filter())
+        // Told on standard error, which is what cannot be written: that would panic.
+        .log_internal_errors(false)
+        .with_writer(writer);
     match style {
         Style::Coloured => Box::new(builder.with_ansi(true).finish()),
         Style::Plain => Box::new(builder.with_ansi(false).finish()),

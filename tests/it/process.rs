@@ -112,6 +112,22 @@ pub(crate) fn stderr_of(output: &Output) -> String {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = serve(folder.path());
+    command.args(["--import", "examples/providers.ndjson", "--access-log"]).stderr(full);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let url = lines.find_map(|line| Some(line.unwrap().strip_prefix("try: curl ")?.to_owned()));
+    // Each request is logged.
+    assert_eq!([get(&url.clone().unwrap()).0, get(&url.unwrap()).0], [200, 200]);
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn serve_says_what_it_loaded_and_gives_a_line_that_works() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(folder.path());
