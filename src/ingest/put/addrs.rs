@@ -5,8 +5,10 @@
 //! | no multiaddr, or more than [`ADDR_BYTES_MAX`] bytes | dropped |
 //! | ends in `/p2p/` and another peer | dropped; its own `/p2p/...` is cut |
 //! | `0.0.0.0` or `::` | replaced by the caller's address of that family where that is certain, else dropped |
-//! | private, loopback, link-local, multicast, reserved | dropped, unless private ones are allowed |
-//! | DNS names, relays by their peer ID | stay |
+//! | private, loopback, link-local, multicast, reserved, also inside an IPv6 one | dropped, unless private ones are allowed |
+//! | begins with no host and no relay, has a name that is none, or port 0 | dropped |
+//! | a name of one machine or network (`localhost`, `.local`, ...) | dropped, unless private ones are allowed |
+//! | other DNS names, relays by their peer ID | stay |
 //!
 //! An address stands once. At most [`ADDRS_MAX`] stay, the first ones; beyond [`ADDRS_READ_MAX`] none
 //! is looked at. Dropping is no failure: the record is taken in without the address, and it is
@@ -115,6 +117,10 @@ impl AddrPolicy {
         }
         let given: Multiaddr = text.parse().map_err(|_| DropReason::NotMultiaddr)?;
         let own = without_own_id(given.clone(), peer)?;
+        let has_host = own.iter().next().is_some_and(|first| is_host(&first));
+        if !has_host && !self.allow_private {
+            return Err(DropReason::NotMultiaddr);
+        }
         let reachable = self.reachable(&own)?;
         // As it came, where nothing is changed.
         let text = if reachable == given {
@@ -132,6 +138,13 @@ impl AddrPolicy {
             .map(|component| match component {
                 Protocol::Ip4(ip) => self.reachable_ip(IpAddr::V4(ip)).map(Protocol::from),
                 Protocol::Ip6(ip) => self.reachable_ip(IpAddr::V6(ip)).map(Protocol::from),
+                Protocol::Dns(name) => self.reachable_name(&name).map(|()| Protocol::Dns(name)),
+                Protocol::Dns4(name) => self.reachable_name(&name).map(|()| Protocol::Dns4(name)),
+                Protocol::Dns6(name) => self.reachable_name(&name).map(|()| Protocol::Dns6(name)),
+                Protocol::Dnsaddr(name) => {
+                    self.reachable_name(&name).map(|()| Protocol::Dnsaddr(name))
+                }
+                Protocol::Tcp(0) | Protocol::Udp(0) => Err(DropReason::NotMultiaddr),
                 // A zone, a socket and a place in memory mean something on one machine only.
                 Protocol::Ip6zone(_) | Protocol::Unix(_) | Protocol::Memory(_)
                     if !self.allow_private =>
@@ -144,7 +157,7 @@ impl AddrPolicy {
     }
 
     fn reachable_ip(&self, ip: IpAddr) -> Result<IpAddr, DropReason> {
-        let ip = if ip.is_unspecified() {
+        let ip = if ip.to_canonical().is_unspecified() {
             let same_family = |caller: &IpAddr| caller.is_ipv4() == ip.is_ipv4();
             self.caller.filter(same_family).ok_or(DropReason::Unspecified)?
         } else {
@@ -152,6 +165,67 @@ impl AddrPolicy {
         };
         if self.allow_private || is_public(ip) { Ok(ip) } else { Err(DropReason::Private) }
     }
+
+    fn reachable_name(&self, name: &str) -> Result<(), DropReason> {
+        if let Ok(ip) = name.parse() {
+            return self.reachable_ip(ip).map(drop);
+        }
+        if !is_dns_name(name) {
+            return Err(DropReason::NotMultiaddr);
+        }
+        if self.allow_private || is_public_name(name) { Ok(()) } else { Err(DropReason::Private) }
+    }
+}
+
+/// Whether an address can begin with the component: a host, or a relay that is found by its ID.
+#[allow(clippy::wildcard_enum_match_arm, reason = "few of the many protocols name a host")]
+fn is_host(component: &Protocol<'_>) -> bool {
+    match component {
+        Protocol::Ip4(_)
+        | Protocol::Ip6(_)
+        | Protocol::Ip6zone(_)
+        | Protocol::Dns(_)
+        | Protocol::Dns4(_)
+        | Protocol::Dns6(_)
+        | Protocol::Dnsaddr(_)
+        | Protocol::P2p(_)
+        | Protocol::Onion3(_)
+        | Protocol::Garlic32(_)
+        | Protocol::Garlic64(_)
+        | Protocol::Unix(_)
+        | Protocol::Memory(_) => true,
+        _ => false,
+    }
+}
+
+/// Letters, digits, hyphens and underscores in labels of 1 to 63, 253 in all; a dot may end it.
+fn is_dns_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        let is_known = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(is_known)
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// Whether a name may mean something outside of one machine or network: it has a dot, and does not
+/// end in what is kept for local use (RFC 6761, 6762, 8375, 9476, and what routers make up).
+fn is_public_name(name: &str) -> bool {
+    const LOCAL: [&str; 10] = [
+        "localhost",
+        "local",
+        "localdomain",
+        "lan",
+        "home",
+        "internal",
+        "intranet",
+        "corp",
+        "invalid",
+        "test",
+    ];
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let Some((_, last)) = name.rsplit_once('.') else { return false };
+    !LOCAL.contains(&last) && !name.ends_with(".home.arpa")
 }
 
 /// The address up to the provider's own ID, which clients add themselves.
@@ -170,28 +244,46 @@ fn without_own_id(mut addr: Multiaddr, peer: &PeerId) -> Result<Multiaddr, DropR
 fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => is_public_ipv4(ip),
-        IpAddr::V6(ip) => is_public_ipv6(ip),
+        IpAddr::V6(ip) => is_public_ipv6(ip) && carried_ipv4(ip).is_none_or(is_public_ipv4),
+    }
+}
+
+/// The IPv4 address to which packets for an IPv6 address go in the end: 6to4 (2002::/16) and NAT64
+/// (64:ff9b::/96).
+fn carried_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, _, _, _, g, h] = ip.segments();
+    let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match (a, b) {
+        (0x2002, _) => Some(join(b, c)),
+        (0x64, 0xff9b) => Some(join(g, h)),
+        _ => None,
     }
 }
 
 fn is_public_ipv4(ip: Ipv4Addr) -> bool {
-    let [first, second, ..] = ip.octets();
+    let [first, second, third, _] = ip.octets();
     // 100.64.0.0/10 is behind a carrier's NAT, 198.18.0.0/15 in laboratories.
     let is_shared = first == 100 && second & 0xc0 == 64;
     let is_benchmarking = first == 198 && second & 0xfe == 18;
     // 224.0.0.0/4 is multicast, what is above is reserved, and 0.0.0.0/8 is "this network".
     let is_unicast = (1..224).contains(&first);
     let is_local = ip.is_private() || ip.is_loopback() || ip.is_link_local();
-    is_unicast && !is_local && !is_shared && !is_benchmarking
+    // 192.0.0.0/24 is for protocols, 192.88.99.0/24 was the anycast of 6to4.
+    let is_special =
+        (first, second, third) == (192, 0, 0) || (first, second, third) == (192, 88, 99);
+    is_unicast && !is_local && !is_shared && !is_benchmarking && !is_special
 }
 
 fn is_public_ipv6(ip: Ipv6Addr) -> bool {
-    let [first, ..] = ip.segments();
+    let [first, second, third, ..] = ip.segments();
     let is_multicast = first & 0xff00 == 0xff00;
     // fc00::/7 is unique local, fe80::/10 link-local, fec0::/10 site-local.
     let is_local = first & 0xfe00 == 0xfc00 || first & 0xff80 == 0xfe80;
-    // ::/16 holds loopback and the unspecified address, 100::/16 the discard prefix.
-    let is_special = first == 0 || first == 0x100;
+    // ::/16 holds loopback and the unspecified address, 100::/16 the discard prefix, 64:ff9b:1::/48 is
+    // NAT64 of one network, 2001::/32 Teredo, 5f00::/16 for segment routing.
+    let is_special = matches!(first, 0 | 0x100 | 0x5f00)
+        || (first, second, third) == (0x64, 0xff9b, 1)
+        || (first, second) == (0x2001, 0);
     !is_multicast && !is_local && !is_special
 }
 
@@ -237,6 +329,21 @@ mod tests {
             "ip6/::ffff:10.0.0.1",
             "ip6/100::1",
             "ip6zone/eth0/ip6/fe80::1",
+            "ip4/192.0.0.8",
+            "ip4/192.88.99.1",
+            "ip6/5f00::1",
+            "ip6/2001:0:7f00:1::1",
+            "ip6/2002:a00:1::1",
+            "ip6/2002:7f00:1::",
+            "ip6/64:ff9b::a00:1",
+            "ip6/64:ff9b:1::1",
+            "dns4/127.0.0.1",
+            "dns/10.0.0.1",
+            "dns6/::1",
+            "dns4/localhost",
+            "dns4/router.lan",
+            "dnsaddr/foo.local",
+            "dns/nas.home.arpa",
         ] {
             let text = format!("/{host}/tcp/4001");
             assert_eq!(admit(STRICT, &text), Err(DropReason::Private), "{text}");
@@ -255,6 +362,9 @@ mod tests {
             "/ip4/198.20.0.1/tcp/4001".to_owned(),
             "/ip4/223.255.255.255/tcp/4001".to_owned(),
             "/ip6/2001:0db8::1/tcp/4001".to_owned(),
+            "/ip6/2002:c000:201::1/tcp/4001".to_owned(),
+            "/ip6/64:ff9b::c000:201/tcp/4001".to_owned(),
+            "/dns4/192.0.2.1/tcp/4001".to_owned(),
             "/ip6/::ffff:192.0.2.1/tcp/4001".to_owned(),
             "/dns4/example.org/tcp/443/wss".to_owned(),
             "/dnsaddr/example.org".to_owned(),
@@ -277,6 +387,8 @@ mod tests {
         let by_ipv6 = called_from("2001:db8::7");
         assert_eq!(admit(by_ipv6, v6).unwrap(), "/ip6/2001:db8::7/udp/4001/quic-v1");
         assert_eq!(admit(called_from("127.0.0.1"), v4), Err(DropReason::Private));
+        let mapped = "/ip6/::ffff:0.0.0.0/tcp/4001";
+        assert_eq!(admit(by_ipv4, mapped), Err(DropReason::Unspecified));
         let at_home = AddrPolicy { allow_private: true, ..called_from("127.0.0.1") };
         assert_eq!(admit(at_home, v4).unwrap(), "/ip4/127.0.0.1/tcp/4001");
         assert_eq!(admit(AddrPolicy { caller: None, ..at_home }, v4), Err(DropReason::Unspecified));
@@ -298,7 +410,21 @@ mod tests {
 
     #[test]
     fn what_is_no_multiaddr_is_dropped() {
-        for text in ["", "/", "192.0.2.1:4001", "/ip4/x/tcp/1", "/new/1", "/ip4/192.0.2.1/tcp"] {
+        for text in [
+            "",
+            "/",
+            "192.0.2.1:4001",
+            "/ip4/x/tcp/1",
+            "/new/1",
+            "/ip4/192.0.2.1/tcp",
+            "/tcp/4001",
+            "/http",
+            "/p2p-circuit",
+            "/dns4//tcp/1",
+            "/dns4/a b.example/tcp/1",
+            "/dns4/x%0d%0ay.example/tcp/1",
+            "/ip4/192.0.2.1/tcp/0",
+        ] {
             assert_eq!(admit(STRICT, text), Err(DropReason::NotMultiaddr), "{text}");
         }
         let long = format!("/dns4/{}/tcp/1", "a".repeat(ADDR_BYTES_MAX));
