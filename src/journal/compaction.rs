@@ -12,7 +12,8 @@
 //! - A change is dropped if a newer one of its kind for the same groups is durable, or if it counts for
 //!   no group. One that is durable and not seen by lookups yet counts.
 //! - A key is dropped as superseded only if lookups see all that is durable in its segment:
-//!   otherwise one that was just appended would look like one that was superseded.
+//!   otherwise one that was just appended would look like one that was superseded. What lookups do
+//!   not see of a source, they do not see of the segment that takes its place.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -162,7 +163,8 @@ pub(super) fn rewrite(
         output.discard();
         return written;
     }
-    let (segment, length) = output.finish()?;
+    let (mut segment, length) = output.finish()?;
+    segment.inherit(sources.iter().map(|(source, _)| source));
     shared.counters.bytes_compacted.fetch_add(length, Ordering::Relaxed);
     install(shared, ids, plan, (Arc::new(segment), length), &samples);
     for (segment, _) in &sources {
