@@ -28,10 +28,12 @@ use super::pace::Pace;
 use super::segment::{Segment, walk};
 use super::{JournalError, Shared};
 
-/// Tells whether a group still has a key, by serial and multihash.
+/// Tells whether a group still has a key, by serial and multihash. It is asked of groups that live in the
+/// journal, and of one whose end is not durable yet it must say yes: a restart would bring it back.
 pub type IsHeld = dyn Fn(u64, &[u8]) -> bool + Send + Sync;
 
-/// Tells whether a change counts for some group, by its stamp.
+/// Tells whether a change counts for some group, by its stamp; one whose end is not durable yet is such
+/// a group, too.
 pub type IsNeeded = dyn Fn(u64) -> bool + Send + Sync;
 
 /// What compaction asks the index.
