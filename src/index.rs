@@ -315,6 +315,17 @@ impl Index {
         }
     }
 
+    /// Whether there is a group with this serial that has not ended. One that expired may be there
+    /// until a sweep sees that.
+    pub fn has_group(&self, serial: u64) -> bool {
+        self.groups.has_serial(serial)
+    }
+
+    /// Whether [`Index::take_ended`] would give a group with a smaller serial.
+    pub fn has_ended_below(&self, serial: u64) -> bool {
+        self.groups.has_ended_below(serial)
+    }
+
     /// A number for a change of addresses or of a record. It counts for the groups that there are, and
     /// not for those that are made from now on.
     pub fn stamp(&self) -> u64 {

@@ -339,6 +339,16 @@ impl Groups {
         std::mem::take(&mut self.registry.lock().ended)
     }
 
+    /// Whether such a serial, smaller than this one, waits to be taken.
+    pub(super) fn has_ended_below(&self, serial: u64) -> bool {
+        self.registry.lock().ended.iter().any(|ended| *ended < serial)
+    }
+
+    /// Whether there is a group with a serial that has not ended.
+    pub(super) fn has_serial(&self, serial: u64) -> bool {
+        self.registry.lock().by_serial.contains_key(&serial)
+    }
+
     /// The group with a serial, if it has not ended.
     pub(super) fn with_serial(&self, serial: u64) -> Option<Arc<Group>> {
         self.with_serial_in(&self.registry.lock(), serial)

@@ -12,7 +12,8 @@
 //! - A change is dropped if a newer one of its kind for the same groups is durable, or if it counts for
 //!   no group. One that is durable and not seen by lookups yet counts.
 //! - A key is dropped as superseded only if lookups see all that is durable in its segment:
-//!   otherwise one that was just appended would look like one that was superseded.
+//!   otherwise one that was just appended would look like one that was superseded. What lookups do
+//!   not see of a source, they do not see of the segment that takes its place.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -27,10 +28,12 @@ use super::pace::Pace;
 use super::segment::{Segment, walk};
 use super::{JournalError, Shared};
 
-/// Tells whether a group still has a key, by serial and multihash.
+/// Tells whether a group still has a key, by serial and multihash. It is asked of groups that live in the
+/// journal, and of one whose end is not durable yet it must say yes: a restart would bring it back.
 pub type IsHeld = dyn Fn(u64, &[u8]) -> bool + Send + Sync;
 
-/// Tells whether a change counts for some group, by its stamp.
+/// Tells whether a change counts for some group, by its stamp; one whose end is not durable yet is such
+/// a group, too.
 pub type IsNeeded = dyn Fn(u64) -> bool + Send + Sync;
 
 /// What compaction asks the index.
@@ -162,7 +165,8 @@ pub(super) fn rewrite(
         output.discard();
         return written;
     }
-    let (segment, length) = output.finish()?;
+    let (mut segment, length) = output.finish()?;
+    segment.inherit(sources.iter().map(|(source, _)| source));
     shared.counters.bytes_compacted.fetch_add(length, Ordering::Relaxed);
     install(shared, ids, plan, (Arc::new(segment), length), &samples);
     for (segment, _) in &sources {

@@ -25,12 +25,21 @@ pub(super) struct Segment {
     pub(super) header: SegmentHeader,
     pub(super) file: Box<dyn DiskFile>,
     /// Appends to it that are durable, but of which the caller has not said that lookups see them.
-    unseen: AtomicUsize,
+    unseen: Arc<AtomicUsize>,
+    /// The same of the segments that it took the place of: the receipts are theirs.
+    inherited: Vec<Arc<AtomicUsize>>,
 }
 
 impl Segment {
     pub(super) fn new(path: PathBuf, header: SegmentHeader, file: Box<dyn DiskFile>) -> Self {
-        Self { path, header, file, unseen: AtomicUsize::new(0) }
+        Self { path, header, file, unseen: Arc::default(), inherited: Vec::new() }
+    }
+
+    /// Takes over what lookups do not see yet of the segments that it takes the place of. Nothing is
+    /// appended to those any more.
+    pub(super) fn inherit<'s>(&mut self, sources: impl Iterator<Item = &'s Arc<Self>>) {
+        let counts = sources.flat_map(|source| source.unseen_counts());
+        self.inherited.extend(counts.filter(|count| is_above_zero(count)).map(Arc::clone));
     }
 
     /// Opens a segment and reads its header.
@@ -72,8 +81,16 @@ impl Segment {
 
     /// Whether lookups may not see yet what is durable here.
     pub(super) fn has_unseen(&self) -> bool {
-        self.unseen.load(Ordering::Acquire) > 0
+        self.unseen_counts().any(is_above_zero)
     }
+
+    fn unseen_counts(&self) -> impl Iterator<Item = &Arc<AtomicUsize>> {
+        std::iter::once(&self.unseen).chain(&self.inherited)
+    }
+}
+
+fn is_above_zero(count: &Arc<AtomicUsize>) -> bool {
+    count.load(Ordering::Acquire) > 0
 }
 
 impl Segment {

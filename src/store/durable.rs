@@ -9,15 +9,17 @@
 //!
 //! Removing: the groups end in the index first, then in the journal, and the caller is told when
 //! the disk has it. If the disk refuses, the removal holds until a restart and is written as soon
-//! as the disk takes writes again ([`DurableStore::sweep`] tries every time).
+//! as the disk takes writes again ([`DurableStore::sweep`] tries every time). Until it is written,
+//! compaction keeps everything that a restart would bring back (`ends`).
 //!
 //! Failure: a journal that takes no writes makes `apply` and `remove` fail, and nothing else.
 //! Lookups never touch the disk.
 
 mod changes;
+mod ends;
 mod export;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use crate::types::{
     AnswerSchema, ContentKey, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
 };
 use changes::ProviderLocks;
+use ends::UnwrittenEnds;
 
 /// How a durable store is opened.
 #[derive(Clone, Debug)]
@@ -69,7 +72,7 @@ struct Inner {
     clock: Clock,
     schema: AnswerSchema,
     /// Groups that ended and whose end the journal does not have yet.
-    unwritten_ends: Mutex<BTreeSet<u64>>,
+    unwritten_ends: Arc<UnwrittenEnds>,
     /// Shared by those who write keys and then place them: alone, one sees index and journal agree.
     placing: tokio::sync::RwLock<()>,
     locks: ProviderLocks,
@@ -130,13 +133,10 @@ impl DurableStore {
         let report = opened.report.clone();
         let journal = opened.journal;
         let stats = index.stats();
-        let (held_in, held_at) = (index.clone(), clock.clone());
-        let in_force = index.clone();
-        let is_held =
-            move |serial: u64, multihash: &[u8]| held_in.holds(multihash, serial, held_at.now_ms());
-        let is_needed = move |stamp| in_force.is_in_force(stamp);
+        let unwritten_ends = Arc::new(UnwrittenEnds::default());
+        let is_held = ends::is_held(index.clone(), clock.clone());
+        let is_needed = ends::is_needed(index.clone(), unwritten_ends.clone());
         journal.start_compaction(Box::new(is_held), Box::new(is_needed))?;
-        let unwritten_ends = Mutex::new(BTreeSet::new());
         let placing = tokio::sync::RwLock::new(());
         let locks = ProviderLocks::new();
         let inner =
@@ -220,20 +220,13 @@ impl Inner {
     /// a group is told only when the journal has it, also if another task writes it meanwhile; at
     /// worst an end is written twice.
     async fn write(&self, mut entries: Vec<Entry>) -> Result<Option<Receipt>, StoreError> {
-        let ends: Vec<u64> = {
-            let mut unwritten = self.unwritten_ends.lock();
-            unwritten.extend(self.index.take_ended());
-            unwritten.iter().copied().collect()
-        };
+        let ends = self.unwritten_ends.collect(&self.index);
         entries.extend(ends.iter().map(|serial| Entry::End { serial: *serial }));
         if entries.is_empty() {
             return Ok(None);
         }
         let receipt = self.journal.append(entries).await?;
-        let mut unwritten = self.unwritten_ends.lock();
-        for serial in &ends {
-            unwritten.remove(serial);
-        }
+        self.unwritten_ends.forget(&ends);
         Ok(Some(receipt))
     }
 

@@ -16,8 +16,8 @@ use futures_util::StreamExt;
 
 use super::harness::{NOW_MS, peer_id};
 
-const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
-const UDP: &str = "/ip4/192.0.2.1/udp/4001/quic-v1";
+pub(super) const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
+pub(super) const UDP: &str = "/ip4/192.0.2.1/udp/4001/quic-v1";
 
 fn open_as(folder: &Path, clock: &ManualClock, schema: AnswerSchema) -> DurableStore {
     let options = DurableOptions {
@@ -30,7 +30,7 @@ fn open_as(folder: &Path, clock: &ManualClock, schema: AnswerSchema) -> DurableS
     DurableStore::open(options).unwrap().0
 }
 
-fn open(folder: &Path, clock: &ManualClock) -> DurableStore {
+pub(super) fn open(folder: &Path, clock: &ManualClock) -> DurableStore {
     open_as(folder, clock, AnswerSchema::Announced)
 }
 
@@ -47,7 +47,7 @@ fn record(peer: u32, addr: &str) -> ProviderRecord {
     ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record
 }
 
-fn announcement(peer: u32, keys: std::ops::Range<u32>, addr: &str) -> Announcement {
+pub(super) fn announcement(peer: u32, keys: std::ops::Range<u32>, addr: &str) -> Announcement {
     Announcement {
         keys: keys.map(key).collect(),
         record: record(peer, addr),
@@ -56,7 +56,7 @@ fn announcement(peer: u32, keys: std::ops::Range<u32>, addr: &str) -> Announceme
     }
 }
 
-async fn announce(
+pub(super) async fn announce(
     store: &DurableStore,
     peer: u32,
     keys: std::ops::Range<u32>,
@@ -65,7 +65,7 @@ async fn announce(
     store.apply(vec![announcement(peer, keys, addr)]).await.unwrap()
 }
 
-async fn answer(store: &DurableStore, number: u32) -> Vec<String> {
+pub(super) async fn answer(store: &DurableStore, number: u32) -> Vec<String> {
     let (key, filter) = (key(number), Filter::default());
     let lookup = Lookup { key: &key, filter: &filter, records_max: None };
     let found = store.find(lookup).await.unwrap();
@@ -138,7 +138,7 @@ async fn what_was_removed_stays_removed_and_a_context_used_again_revives_nothing
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(super) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -297,7 +297,7 @@ fn under(context: &[u8], announcement: Announcement) -> Announcement {
     Announcement { context: ContextId::new(context).unwrap(), ..announcement }
 }
 
-async fn state(
+pub(super) async fn state(
     store: &DurableStore,
     of: u32,
     at_ms: u64,

@@ -19,6 +19,7 @@ mod cors;
 mod crash;
 mod data_directory;
 mod durability;
+mod durability_of_removals;
 mod faults;
 mod harness;
 mod hostile;

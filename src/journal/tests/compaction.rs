@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::disk::MemoryDisk;
 use super::*;
 use crate::journal::JournalStats;
+use crate::journal::compaction::Uses;
 
 fn settle(journal: &Journal, is_held: &crate::journal::IsHeld) -> JournalStats {
     let mut steps = 0;
@@ -120,6 +121,37 @@ fn what_lookups_do_not_see_yet_is_not_taken_for_superseded() {
     drop(journal);
     let opened = Journal::open(options_on(&disk)).unwrap();
     assert_eq!(held(&opened), expected((0..40).map(|number| (1, number))));
+}
+
+#[test]
+fn what_lookups_do_not_see_yet_outlives_every_compaction_of_it() {
+    let disk = MemoryDisk::default();
+    let journal = Journal::open(options_on(&disk)).unwrap().journal;
+    let change = stated(3, 7);
+    let entries = vec![Entry::Change(change.clone()), keys_entry(1, 0..40), keys_entry(2, 0..400)];
+    let receipt = wait(journal.append(entries)).unwrap();
+    let uses = Uses { is_held: &|_, _| false, is_needed: &|_| false };
+    // Each round makes garbage in neighbours of what is not seen, so that it is rewritten with them.
+    append(&journal, vec![Entry::End { serial: 2 }]).unwrap();
+    for serial in 10..14 {
+        append(&journal, vec![keys_entry(serial, 0..400)]).unwrap();
+        append(&journal, vec![Entry::End { serial }]).unwrap();
+        while journal.compact_once_with(uses).unwrap() {}
+    }
+    assert!(journal.stats().compactions > 1, "{:?}", journal.stats());
+    assert_eq!(journal.stats().entries, 40);
+    drop(receipt);
+    let image = disk.image(disk.operations(), super::disk::Crash::KeepSynced);
+    let opened = Journal::open(options_on(&image)).unwrap();
+    assert_eq!(held(&opened), expected((0..40).map(|number| (1, number))));
+    assert_eq!(opened.changes, [change]);
+    // Once the receipt is gone, the index is asked about it like about everything.
+    for serial in 20..24 {
+        append(&journal, vec![keys_entry(serial, 0..400)]).unwrap();
+        append(&journal, vec![Entry::End { serial }]).unwrap();
+        while journal.compact_once_with(uses).unwrap() {}
+    }
+    assert_eq!(journal.stats().entries, 0);
 }
 
 #[test]
