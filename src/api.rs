@@ -159,3 +159,8 @@ fn limiter(settings: &Settings) -> Option<RateLimiter> {
 fn decode_segment(segment: &str) -> Result<Cow<'_, str>, String> {
     percent_encoding::percent_decode_str(segment).decode_utf8().map_err(|_| "not UTF-8".to_owned())
 }
+
+/// The media type in which a lookup is answered to a request with this `Accept` header; `None`: 406.
+pub fn negotiated(accept: &[u8]) -> Option<&'static str> {
+    accept::negotiate(std::iter::once(accept)).map(accept::Format::media_type)
+}

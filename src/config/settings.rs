@@ -296,7 +296,7 @@ pub struct Settings {
     ///
     /// Levels are error, warn, info, debug, trace and off; a directive for a module looks like
     /// `warn,fingerpost=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn", help_heading = LOGS)]
+    #[arg(long, value_name = "FILTER", default_value = "info,actix_server=warn,actix_http=off", help_heading = LOGS)]
     pub log: LogFilter,
 
     /// Form of the log
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(settings.announce_timestamp_ahead_max, Duration::from_mins(5));
         assert_eq!(settings.announce_ttl_max, Duration::from_hours(48));
         assert!(settings.announce_allowlist.is_empty() && !settings.allow_private_addrs);
-        assert_eq!(settings.log.to_string(), "info,actix_server=warn");
+        assert_eq!(settings.log.to_string(), "info,actix_server=warn,actix_http=off");
         assert_eq!((settings.admin_password.reveal(), settings.metrics_auth), (None, false));
         assert_eq!(settings.import_idle_timeout, Duration::from_mins(1));
         assert!(!settings.access_log && !settings.keep_unparsable_addrs);

@@ -178,24 +178,23 @@ impl AddrPolicy {
 }
 
 /// Whether an address can begin with the component: a host, or a relay that is found by its ID.
-#[allow(clippy::wildcard_enum_match_arm, reason = "few of the many protocols name a host")]
 fn is_host(component: &Protocol<'_>) -> bool {
-    match component {
+    matches!(
+        component,
         Protocol::Ip4(_)
-        | Protocol::Ip6(_)
-        | Protocol::Ip6zone(_)
-        | Protocol::Dns(_)
-        | Protocol::Dns4(_)
-        | Protocol::Dns6(_)
-        | Protocol::Dnsaddr(_)
-        | Protocol::P2p(_)
-        | Protocol::Onion3(_)
-        | Protocol::Garlic32(_)
-        | Protocol::Garlic64(_)
-        | Protocol::Unix(_)
-        | Protocol::Memory(_) => true,
-        _ => false,
-    }
+            | Protocol::Ip6(_)
+            | Protocol::Ip6zone(_)
+            | Protocol::Dns(_)
+            | Protocol::Dns4(_)
+            | Protocol::Dns6(_)
+            | Protocol::Dnsaddr(_)
+            | Protocol::P2p(_)
+            | Protocol::Onion3(_)
+            | Protocol::Garlic32(_)
+            | Protocol::Garlic64(_)
+            | Protocol::Unix(_)
+            | Protocol::Memory(_)
+    )
 }
 
 /// Letters, digits, hyphens and underscores in labels of 1 to 63, 253 in all; a dot may end it.

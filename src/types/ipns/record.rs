@@ -62,7 +62,7 @@ pub enum IpnsError {
         reason: String,
     },
     /// The signature is not one of the name's key over the data.
-    #[error("signatureV2 does not verify (an RSA key needs at least 2,048 bits)")]
+    #[error("signatureV2 is not by the name's key over data (RSA keys count from 2,048 bits on)")]
     Signature,
     /// The signed data is not a DAG-CBOR map.
     #[error("data is not a map in strict DAG-CBOR: {reason}")]
