@@ -103,3 +103,29 @@ impl Noted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::index::tests::{QUIC, TCP, key, keys, spec};
+
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_freed_by_whoever_drops_the_watch() {
+        let index = Index::new();
+        index.announce(&keys(0..4), &spec(1, b"", &[TCP]), 1).unwrap();
+        let (one, other) = (index.watch_replaced(), index.watch_replaced());
+        index.announce(&keys(0..1), &spec(1, b"", &[QUIC]), 2).unwrap();
+        let has =
+            |watch: &ReplacedWatch, number| index.was_replaced(watch, key(number).as_bytes(), 1);
+        assert!(has(&one, 0) && has(&other, 0) && !has(&one, 1));
+        let noted = Arc::downgrade(&one.noted);
+        assert_eq!(noted.strong_count(), 2, "whoever notes never has the last one");
+        drop(one);
+        assert_eq!(noted.strong_count(), 0);
+        index.announce(&keys(1..2), &spec(1, b"", &[QUIC]), 3).unwrap();
+        assert!(has(&other, 1) && !has(&other, 2));
+        drop(other);
+        assert_eq!(index.watches.count.load(Memory::Acquire), 0);
+    }
+}

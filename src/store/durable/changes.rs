@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Inner, OpenError, on_a_thread_of_its_own};
 use crate::index::{Restore, Statement};
-use crate::journal::{AddrsChange, Change, Entry, GroupDefinition, RecordChange};
+use crate::journal::{AddrsChange, Change, Entry, GroupDefinition, Receipt, RecordChange};
 use crate::store::update::{Placement, Plan};
 use crate::store::{Applied, Changed, ContextId, ProviderUpdate, StoreError};
 use crate::types::{
@@ -97,6 +97,8 @@ impl Inner {
 /// A provider that is about to have groups again, and whose older statements count no more.
 pub(super) struct Anew<'a> {
     _locks: Vec<MutexGuard<'a, ()>>,
+    /// Held until it is in force: compaction would take it for superseded before.
+    _receipt: Option<Receipt>,
     peer: PeerId,
     nothing: Statement,
 }
@@ -114,8 +116,8 @@ impl Inner {
             return Ok(None);
         }
         let nothing = Statement::nothing(self.index.stamp());
-        self.write(vec![entry_of(peer, &nothing)]).await?;
-        Ok(Some(Anew { _locks: locks, peer: peer.clone(), nothing }))
+        let receipt = self.write(vec![entry_of(peer, &nothing)]).await?;
+        Ok(Some(Anew { _locks: locks, _receipt: receipt, peer: peer.clone(), nothing }))
     }
 
     /// Keeps that nothing is known of what a provider said, for as long as it has groups.
