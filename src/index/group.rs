@@ -51,7 +51,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use hashbrown::HashTable;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::IndexError;
 use super::slab::{Ids, Slab};
@@ -385,6 +385,7 @@ impl Groups {
                 self.end(&mut registry, &group, now_ms.min(group.expires_at_ms));
                 self.registry_free(&mut registry, &group);
             }
+            MutexGuard::unlock_fair(registry);
         }
         removed
     }

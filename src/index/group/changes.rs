@@ -17,7 +17,8 @@
 //! - A record is kept for as long as a group lives that it counts for; a statement for as long as its
 //!   provider has any group, so that an older one is known to be older. Not longer: what was removed
 //!   leaves nothing behind that could come back.
-//! - The registry is locked for [`CHANGED_AT_ONCE`] groups at a time. Whoever renders a group's record
+//! - The registry is locked for [`CHANGED_AT_ONCE`] groups at a time, and handed to whoever waits for
+//!   it then. Whoever renders a group's record
 //!   reads what is in force at that moment, so two changes at once end with the newer one.
 
 use std::collections::{HashMap, HashSet};
@@ -25,6 +26,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::MutexGuard;
 
 use super::{Group, Groups, Registry};
 use crate::clock::UnixMs;
@@ -152,6 +154,7 @@ impl Groups {
                 Some(_) | None => stamp,
             };
             changed += self.refresh_all(&mut registry, &serials, &mut rendered, now_ms);
+            MutexGuard::unlock_fair(registry);
         }
         changed
     }
@@ -180,6 +183,7 @@ impl Groups {
                 Some(_) | None => stamp,
             };
             changed += self.refresh_all(&mut registry, &serials, &mut rendered, now_ms);
+            MutexGuard::unlock_fair(registry);
         }
         changed
     }
@@ -211,6 +215,7 @@ impl Groups {
             if seen < CHANGED_AT_ONCE {
                 return false;
             }
+            MutexGuard::unlock_fair(registry);
         }
         false
     }
