@@ -79,7 +79,7 @@ pub struct Index {
     groups: Arc<Groups>,
     sets: Sets,
     cursors: Box<[AtomicU32]>,
-    watches: Watches,
+    watches: Arc<Watches>,
     memos: Memos,
     counters: Counters,
     /// The shard that the next sweep begins with.
@@ -194,7 +194,7 @@ impl Index {
             groups: Arc::new(Groups::new(bounds.ids_max)),
             sets: Sets::new(bounds.ids_max),
             cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
-            watches: Watches::default(),
+            watches: Arc::default(),
             memos: Memos::new(),
             counters: Counters::default(),
             next_swept: Mutex::new(0),
@@ -332,12 +332,13 @@ impl Index {
         self.groups.stamp()
     }
 
-    /// What a provider said last of its addresses, as long as there are groups that it counts for.
+    /// What a provider said last of its addresses, as long as it has groups.
     pub fn statement(&self, peer: &PeerId) -> Option<Statement> {
         self.groups.statement(peer)
     }
 
-    /// Whether a change is in force: some group lives that it counts for, and none of its kind is newer.
+    /// Whether a change is in force: none of its kind is newer, and it is a record that counts for some
+    /// group that lives, or a statement of a provider that has groups.
     pub fn is_in_force(&self, stamp: u64) -> bool {
         self.groups.is_in_force(stamp)
     }
@@ -345,6 +346,13 @@ impl Index {
     /// Whether a provider has groups.
     pub fn has_provider(&self, peer: &PeerId) -> bool {
         self.groups.has_provider(peer)
+    }
+
+    /// Whether a provider has no groups, and said something before that is forgotten. A journal may
+    /// still have it, and has to be told ([`Statement::nothing`]) before the provider has groups again.
+    /// Of a few providers it is said without reason.
+    pub fn has_forgotten(&self, peer: &PeerId) -> bool {
+        self.groups.has_forgotten(peer)
     }
 
     /// Gives everything that a provider announced before the statement's stamp other addresses. Returns

@@ -51,13 +51,13 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use hashbrown::HashTable;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::IndexError;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
 use crate::types::{PeerId, ReadyRecord};
-use changes::Changes;
+use changes::{CHANGED_AT_ONCE, Changes};
 
 pub use changes::Statement;
 
@@ -371,25 +371,31 @@ impl Groups {
         self.registry_free(&mut self.registry.lock(), group)
     }
 
-    /// Ends all groups of a provider, or those under one of its contexts. Returns the serials of
-    /// those that lived.
+    /// Ends all groups of a provider, or those under one of its contexts, that there are when this
+    /// begins. Returns the serials of those that lived. Others have their turn in between.
     pub(super) fn remove(&self, peer: &PeerId, context: Option<&[u8]>, now_ms: UnixMs) -> Vec<u64> {
-        let mut registry = self.registry.lock();
-        let first = (peer.clone(), Arc::from(context.unwrap_or_default()), 0);
-        let serials: Vec<u64> = registry
-            .by_provider
-            .range(first..)
-            .take_while(|(of, under, _)| of == peer && context.is_none_or(|want| **under == *want))
-            .map(|(_, _, serial)| *serial)
-            .collect();
         let mut removed = Vec::new();
-        for serial in serials {
-            let Some(group) = self.with_serial_in(&registry, serial) else { continue };
-            if group.is_live(now_ms) {
-                removed.push(group.serial);
+        let end = self.registry.lock().next_serial;
+        let mut next = Some((peer.clone(), Arc::from(context.unwrap_or_default()), 0));
+        while let Some(first) = next {
+            let mut registry = self.registry.lock();
+            let of_it = registry.by_provider.range(first..).take_while(|(of, under, _)| {
+                of == peer && context.is_none_or(|want| **under == *want)
+            });
+            let places: Vec<_> = of_it.take(CHANGED_AT_ONCE).cloned().collect();
+            next = places.last().filter(|_| places.len() == CHANGED_AT_ONCE).cloned();
+            // What was announced meanwhile stays; the last place is gone, or is passed over here.
+            next = next.map(|(of, under, serial)| (of, under, serial + 1));
+            for (_, _, serial) in places {
+                let group = self.with_serial_in(&registry, serial).filter(|_| serial < end);
+                let Some(group) = group else { continue };
+                if group.is_live(now_ms) {
+                    removed.push(group.serial);
+                }
+                self.end(&mut registry, &group, now_ms.min(group.expires_at_ms));
+                self.registry_free(&mut registry, &group);
             }
-            self.end(&mut registry, &group, now_ms.min(group.expires_at_ms));
-            self.registry_free(&mut registry, &group);
+            MutexGuard::unlock_fair(registry);
         }
         removed
     }

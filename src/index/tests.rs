@@ -300,3 +300,33 @@ fn without_room_for_another_set_dead_groups_stay_but_are_not_served() {
     index.sweep_all(4);
     assert_eq!((index.stats().entries, index.stats().groups, index.sets.len()), (0, 0, 0));
 }
+
+#[test]
+fn a_provider_with_very_many_groups_is_looked_through_and_removed_whole() {
+    let index = Index::new();
+    let announce = |of: u32, context: &[u8], count: u32| {
+        for number in 0..count {
+            let expires_at_ms = Some(10_000 + u64::from(number));
+            let spec = GroupSpec { expires_at_ms, ..spec(of, context, &[TCP]) };
+            index.announce(&keys(number..number + 1), &spec, 1).unwrap();
+        }
+    };
+    // Of what is done at once: some more than twice, just that, a few, and none.
+    for (context, count) in [(b"a", 300), (b"b", 128), (b"c", 5)] {
+        announce(1, context, count);
+    }
+    announce(2, b"b", 3);
+    let (context, same) = (Arc::from(*b"b"), record(1, &[TCP]));
+    assert!(!index.would_change(&context, &same, 1));
+    index.announce(&keys(0..1), &spec(1, b"b", &[QUIC]), 1).unwrap();
+    assert!(index.would_change(&context, &same, 1), "the last of them is another");
+    assert_eq!(index.remove(&peer(1), Some(b"b"), 2).len(), 128);
+    assert!(!index.would_change(&context, &same, 2));
+    assert_eq!(index.remove(&peer(1), Some(b"z"), 2).len(), 0);
+    assert_eq!(index.remove(&peer(1), None, 2).len(), 305);
+    assert!(!index.has_provider(&peer(1)));
+    for number in 0..300 {
+        let left = (number < 3).then(|| peer(2));
+        assert_eq!(index.peers(&key(number), 2), left.into_iter().collect());
+    }
+}

@@ -178,10 +178,17 @@ impl Inner {
             if keys.is_empty() || expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
                 continue;
             }
+            let anew = match record.peer() {
+                Some(peer) => self.begin_anew(peer).await?,
+                None => None,
+            };
             let announced_json = record.to_json();
             let record = Arc::new(ReadyRecord::new(record, self.schema));
             let spec = GroupSpec { record, context: context.as_bytes().into(), expires_at_ms };
             let group = self.index.intern(&spec)?;
+            if let Some(anew) = anew {
+                self.forget(anew);
+            }
             if pending.must_be_placed_before(&group) {
                 self.settle(std::mem::take(&mut pending), &mut applied).await?;
             }
@@ -317,9 +324,13 @@ impl Store for DurableStore {
         context: Option<&'a ContextId>,
     ) -> BoxFuture<'a, Result<Removed, StoreError>> {
         async move {
-            let context = context.map(ContextId::as_bytes);
-            let now_ms = self.inner.clock.now_ms();
-            let ended = self.inner.index.remove(provider, context, now_ms);
+            let (inner, provider, context) =
+                (self.inner.clone(), provider.clone(), context.cloned());
+            let remove = move || {
+                let context = context.as_ref().map(ContextId::as_bytes);
+                inner.index.remove(&provider, context, inner.clock.now_ms())
+            };
+            let ended = on_a_thread_of_its_own(remove).await?;
             // The ended groups are among those that the index reports to `write`.
             self.inner.write(Vec::new()).await?;
             Ok(Removed { groups: ended.len() as u64 })
@@ -349,8 +360,18 @@ impl Store for DurableStore {
 async fn in_the_background<T: Send + 'static>(
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let stopped = |_| StoreError::Unavailable { reason: "the process is stopping".to_owned() };
     tokio::spawn(work).await.map_err(stopped)?
+}
+
+/// Does what may take time by the groups of a provider where nobody waits for its thread.
+async fn on_a_thread_of_its_own<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(stopped)
+}
+
+fn stopped(_: tokio::task::JoinError) -> StoreError {
+    StoreError::Unavailable { reason: "the process is stopping".to_owned() }
 }
 
 impl From<JournalError> for StoreError {

@@ -46,6 +46,9 @@ macro_rules! battery {
                 #[test] fn many_tasks_at_once_lose_nothing;
                 #[test] fn new_addresses_are_everywhere_at_once;
                 #[test] fn an_older_statement_changes_no_addresses;
+                #[test] fn an_older_statement_again_and_again_changes_no_addresses;
+                #[test] fn the_newest_statement_outlasts_what_was_announced_with_it;
+                #[test] fn the_newest_statement_outlasts_an_import_in_its_place;
                 #[test] fn addresses_of_a_removed_provider_do_not_come_back;
                 #[test] fn what_is_announced_after_a_statement_has_addresses_of_its_own;
                 #[test] fn a_very_large_key_shows_new_addresses_too;
@@ -568,6 +571,83 @@ async fn an_older_statement_changes_no_addresses(subject: Subject) {
         assert_eq!(addrs_of(&subject, number, 1).await, list(&[QUIC]));
     }
     assert_eq!(addrs_of(&subject, 5, 1).await, list(&[QUIC]));
+}
+
+/// A statement, and an older one that comes later and whose groups last longer.
+const NEW_AT_MS: u64 = 10_000_000;
+const OLD_AT_MS: u64 = NEW_AT_MS - 3_600_000;
+const LONG: Offer = Offer { peer: 1, context: "", addrs: &[TCP], ttl_ms: Some(86_400_000) };
+
+impl Subject {
+    /// The older statement, twice: the second time, nothing is there that rests on the newer one.
+    async fn replay(&self) {
+        for round in 0..2 {
+            self.state(1, OLD_AT_MS, &[TCP], &[LONG]).await;
+            assert_eq!(addrs_of(self, 0, 1).await, list(&[QUIC]), "{round}");
+            self.clock.advance(1);
+            self.store.sweep().await.unwrap();
+        }
+    }
+}
+
+async fn an_older_statement_again_and_again_changes_no_addresses(subject: Subject) {
+    let short = Offer { ttl_ms: Some(7_200_000), ..LONG };
+    subject.state(1, NEW_AT_MS, &[QUIC], &[short]).await;
+    subject.replay().await;
+    // It is forgotten with the last that is there of the provider, and not before.
+    subject.clock.advance(LONG.ttl_ms.unwrap() + 1);
+    subject.store.sweep().await.unwrap();
+    subject.state(1, OLD_AT_MS, &[TCP], &[LONG]).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[TCP]));
+}
+
+async fn the_newest_statement_outlasts_what_was_announced_with_it(subject: Subject) {
+    let nothing = Offer { ttl_ms: Some(0), ..LONG };
+    let brief = Offer { ttl_ms: Some(60_000), ..LONG };
+    subject.state(1, NEW_AT_MS, &[QUIC], &[nothing, brief]).await;
+    subject.state(1, OLD_AT_MS, &[TCP], &[LONG]).await;
+    subject.clock.advance(60_000);
+    subject.store.sweep().await.unwrap();
+    assert!(subject.providers(10).await.is_empty());
+    subject.replay().await;
+}
+
+async fn the_newest_statement_outlasts_an_import_in_its_place(subject: Subject) {
+    let short = Offer { ttl_ms: Some(7_200_000), ..LONG };
+    subject.state(1, NEW_AT_MS, &[QUIC], &[short]).await;
+    let addrs = &[TCP, QUIC];
+    subject.announce(0..10, Offer { ttl_ms: Some(9_000_000), addrs, ..LONG }).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(addrs), "it was announced later");
+    subject.replay().await;
+}
+
+#[tokio::test]
+async fn an_older_statement_is_older_after_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(START_MS);
+    let open = || {
+        let options = options(folder.path(), Clock::Manual(clock.clone()));
+        let store = Arc::new(DurableStore::open(options).unwrap().0);
+        Subject { store, clock: clock.clone(), _folder: None }
+    };
+    let short = Offer { ttl_ms: Some(7_200_000), ..LONG };
+    let subject = open();
+    subject.state(1, NEW_AT_MS, &[QUIC], &[short]).await;
+    subject.state(1, OLD_AT_MS, &[TCP], &[LONG]).await;
+    drop(subject);
+    for _ in 0..2 {
+        let subject = open();
+        assert_eq!(addrs_of(&subject, 0, 1).await, list(&[QUIC]));
+        subject.replay().await;
+    }
+    // What is forgotten with the provider is not known again because it has something again.
+    let subject = open();
+    subject.remove(1, None).await;
+    subject.announce(0..10, LONG).await;
+    drop(subject);
+    let subject = open();
+    subject.state(1, OLD_AT_MS, &[TCP, QUIC], &[]).await;
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[TCP, QUIC]));
 }
 
 async fn addresses_of_a_removed_provider_do_not_come_back(subject: Subject) {

@@ -14,9 +14,11 @@
 //!
 //! # Invariants
 //!
-//! - A change is kept for as long as a group lives that it counts for, and not longer: what was
-//!   removed leaves nothing behind that could come back.
-//! - The registry is locked for [`CHANGED_AT_ONCE`] groups at a time. Whoever renders a group's record
+//! - A record is kept for as long as a group lives that it counts for; a statement for as long as its
+//!   provider has any group, so that an older one is known to be older. Not longer: what was removed
+//!   leaves nothing behind that could come back.
+//! - The registry is locked for [`CHANGED_AT_ONCE`] groups at a time, and handed to whoever waits for
+//!   it then. Whoever renders a group's record
 //!   reads what is in force at that moment, so two changes at once end with the newer one.
 
 use std::collections::{HashMap, HashSet};
@@ -24,15 +26,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::MutexGuard;
 
 use super::{Group, Groups, Registry};
 use crate::clock::UnixMs;
 use crate::types::{Addr, PeerId, ReadyRecord};
 
 /// How many groups get another record before others have their turn at the registry: a millisecond.
-const CHANGED_AT_ONCE: usize = 128;
+pub(super) const CHANGED_AT_ONCE: usize = 128;
 
-/// How many times of ends there are, shared by the peers with one hash: 32 KiB.
+/// How much is kept by the hash of a peer, not for each: 36 KiB in all.
 const END_STRIPES: usize = 4096;
 
 /// What a provider said of its addresses.
@@ -44,6 +47,18 @@ pub struct Statement {
     pub stated_at_ms: UnixMs,
     /// Where it is reached.
     pub addrs: Arc<[Addr]>,
+}
+
+impl Statement {
+    /// That nothing is known of what a provider said. It stands in the way of older statements in a
+    /// journal; every statement is newer by the provider's clock.
+    pub fn nothing(stamp: u64) -> Self {
+        Self { stamp, stated_at_ms: 0, addrs: Arc::default() }
+    }
+
+    fn says_something(&self) -> bool {
+        self.stated_at_ms > 0 || !self.addrs.is_empty()
+    }
 }
 
 /// Another record for the groups of a context.
@@ -66,6 +81,8 @@ pub(super) struct Changes {
     stamps: HashSet<u64>,
     /// When a group last ended, of the peers with each hash.
     ended_at_ms: Box<[UnixMs]>,
+    /// Whether some peer with each hash said something that is forgotten, and that a journal may have.
+    has_forgotten: Box<[bool]>,
 }
 
 /// Records with the addresses of a statement, by its stamp and the record's digest.
@@ -78,6 +95,7 @@ impl Default for Changes {
             records: HashMap::new(),
             stamps: HashSet::new(),
             ended_at_ms: vec![0; END_STRIPES].into(),
+            has_forgotten: vec![false; END_STRIPES].into(),
         }
     }
 }
@@ -94,7 +112,8 @@ impl Groups {
     /// The statement of a provider that is in force.
     pub(in crate::index) fn statement(&self, peer: &PeerId) -> Option<Statement> {
         let registry = self.registry.lock();
-        registry.changes.statements.get(peer).map(|stated| stated.statement.clone())
+        let stated = registry.changes.statements.get(peer).map(|stated| &stated.statement);
+        stated.filter(|statement| statement.says_something()).cloned()
     }
 
     /// Whether a change is in force.
@@ -105,6 +124,13 @@ impl Groups {
     /// Whether a provider has groups that have not ended.
     pub(in crate::index) fn has_provider(&self, peer: &PeerId) -> bool {
         self.registry.lock().oldest_of(peer).is_some()
+    }
+
+    /// Whether a provider has no groups, and may have said something before its last one ended.
+    pub(in crate::index) fn has_forgotten(&self, peer: &PeerId) -> bool {
+        let registry = self.registry.lock();
+        let has_forgotten = registry.changes.has_forgotten.get(stripe_of(peer)).copied();
+        has_forgotten.unwrap_or_default() && registry.oldest_of(peer).is_none()
     }
 
     /// Gives the groups of a provider other addresses. Returns how many that changed.
@@ -128,6 +154,7 @@ impl Groups {
                 Some(_) | None => stamp,
             };
             changed += self.refresh_all(&mut registry, &serials, &mut rendered, now_ms);
+            MutexGuard::unlock_fair(registry);
         }
         changed
     }
@@ -156,6 +183,7 @@ impl Groups {
                 Some(_) | None => stamp,
             };
             changed += self.refresh_all(&mut registry, &serials, &mut rendered, now_ms);
+            MutexGuard::unlock_fair(registry);
         }
         changed
     }
@@ -168,16 +196,28 @@ impl Groups {
         now_ms: UnixMs,
     ) -> bool {
         let Some(peer) = record.peer() else { return false };
-        let registry = self.registry.lock();
+        let is_other =
+            |group: Arc<Group>| group.is_live(now_ms) && group.record().digest() != record.digest();
         let place = |serial| (peer.clone(), context.clone(), serial);
-        let mut serials = registry.by_provider.range(place(0)..=place(u64::MAX));
-        serials.any(|(_, _, serial)| {
-            let group = self.with_serial_in(&registry, *serial);
-            let is_other = |group: Arc<Group>| {
-                group.is_live(now_ms) && group.record().digest() != record.digest()
-            };
-            group.is_some_and(is_other)
-        })
+        let (mut next, end) = (0, self.registry.lock().next_serial);
+        while next < end {
+            let registry = self.registry.lock();
+            let mut seen = 0;
+            for (_, _, serial) in
+                registry.by_provider.range(place(next)..place(end)).take(CHANGED_AT_ONCE)
+            {
+                if self.with_serial_in(&registry, *serial).is_some_and(is_other) {
+                    return true;
+                }
+                next = serial + 1;
+                seen += 1;
+            }
+            if seen < CHANGED_AT_ONCE {
+                return false;
+            }
+            MutexGuard::unlock_fair(registry);
+        }
+        false
     }
 
     /// The newest groups of a provider, at most so many, and when one of its groups last ended, or
@@ -242,6 +282,12 @@ impl Groups {
 }
 
 impl Changes {
+    fn note_forgotten(&mut self, peer: &PeerId) {
+        if let Some(has_forgotten) = self.has_forgotten.get_mut(stripe_of(peer)) {
+            *has_forgotten = true;
+        }
+    }
+
     /// The record that a group is to have.
     fn record_of(&self, group: &Group, rendered: &mut Rendered) -> Arc<ReadyRecord> {
         let Some(peer) = group.peer() else { return group.first.clone() };
@@ -266,10 +312,11 @@ impl Changes {
 }
 
 impl Registry {
-    /// Puts a statement into force, if it is the newest and counts for some group. Returns from
+    /// Puts a statement into force, if it is the newest and its provider has groups. Returns from
     /// which serial on groups may have other addresses than it says.
     fn put_statement(&mut self, peer: &PeerId, statement: Statement) -> Option<u64> {
-        if self.oldest_of(peer)? > statement.stamp {
+        if self.oldest_of(peer).is_none() {
+            self.changes.note_forgotten(peer);
             return None;
         }
         let stamp = statement.stamp;
@@ -315,23 +362,23 @@ impl Registry {
         true
     }
 
-    /// Gives up the changes that count for no group any more, now that this one has ended.
+    /// Gives up the changes that are of no use any more, now that this group has ended.
     pub(super) fn forget_changes(&mut self, group: &Group, at_ms: UnixMs) {
         let Some(peer) = group.peer() else { return };
         if let Some(ended_at_ms) = self.changes.ended_at_ms.get_mut(stripe_of(peer)) {
             *ended_at_ms = at_ms.max(*ended_at_ms);
         }
-        let is_left = |oldest: Option<u64>, stamp| oldest.is_some_and(|serial| serial < stamp);
-        if let Some(stated) = self.changes.statements.get(peer)
-            && !is_left(self.oldest_of(peer), stated.statement.stamp)
+        // Groups that are newer than the statement do not heed it, but whoever announces does.
+        if self.oldest_of(peer).is_none()
             && let Some(old) = self.changes.statements.remove(peer)
         {
             self.bytes -= statement_bytes(&old.statement);
             self.changes.stamps.remove(&old.statement.stamp);
+            self.changes.note_forgotten(peer);
         }
         let place = (peer.clone(), group.context.clone());
         if let Some(new) = self.changes.records.get(&place)
-            && !is_left(self.oldest_under(peer, &group.context), new.stamp)
+            && self.oldest_under(peer, &group.context).is_none_or(|serial| serial > new.stamp)
             && let Some(old) = self.changes.records.remove(&place)
         {
             self.drop_record(&old);

@@ -2,16 +2,17 @@
 //!
 //! One change of a provider at a time, so that the newest statement is also the last one written;
 //! providers share a few hundred locks. The work is a task of its own: whoever asked for it may go
-//! away, and what is on the disk is seen nevertheless.
+//! away, and what is on the disk is seen nevertheless. What takes time by the groups of a provider
+//! runs beside the threads that answer lookups.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Inner, OpenError};
+use super::{Inner, OpenError, on_a_thread_of_its_own};
 use crate::index::{Restore, Statement};
-use crate::journal::{AddrsChange, Change, Entry, GroupDefinition, RecordChange};
+use crate::journal::{AddrsChange, Change, Entry, GroupDefinition, Receipt, RecordChange};
 use crate::store::update::{Placement, Plan};
 use crate::store::{Applied, Changed, ContextId, ProviderUpdate, StoreError};
 use crate::types::{
@@ -53,14 +54,18 @@ impl Inner {
         updates: Vec<ProviderUpdate>,
     ) -> Result<Applied, StoreError> {
         let _locks = self.locks.lock(updates.iter().map(|update| &update.provider)).await;
-        let plan = Plan::draw(&self.index, self.schema, updates, self.clock.now_ms())?;
+        let inner = self.clone();
+        let draw = move || Plan::draw(&inner.index, inner.schema, updates, inner.clock.now_ms());
+        let plan = on_a_thread_of_its_own(draw).await??;
         let _placing = self.placing.read().await;
         // Held until lookups see it: compaction would take it for superseded before.
         let mut _receipt = None;
         if !plan.is_empty() {
             _receipt = Some(self.journal.append_whole(entries_of(&plan)).await?);
         }
-        Ok(plan.settle(&self.index, self.clock.now_ms())?)
+        let inner = self.clone();
+        let settle = move || plan.settle(&inner.index, inner.clock.now_ms());
+        Ok(on_a_thread_of_its_own(settle).await??)
     }
 
     pub(super) async fn set_record(
@@ -73,7 +78,9 @@ impl Inner {
         let record_json = record.to_json().into();
         let ready = Arc::new(ReadyRecord::new(record, self.schema));
         let context: Arc<[u8]> = context.as_bytes().into();
-        if !self.index.would_change(&context, &ready, self.clock.now_ms()) {
+        let (inner, of, new) = (self.clone(), context.clone(), ready.clone());
+        let would_change = move || inner.index.would_change(&of, &new, inner.clock.now_ms());
+        if !on_a_thread_of_its_own(would_change).await? {
             return Ok(Changed::default());
         }
         let stamp = self.index.stamp();
@@ -81,21 +88,56 @@ impl Inner {
         let change = RecordChange { stamp, provider, context: bytes, record_json };
         let entries = vec![Entry::Change(Change::Record(change))];
         let _receipt = self.journal.append_whole(entries).await?;
-        let groups = self.index.set_record(&context, stamp, &ready, self.clock.now_ms());
-        Ok(Changed { groups })
+        let inner = self.clone();
+        let set = move || inner.index.set_record(&context, stamp, &ready, inner.clock.now_ms());
+        Ok(Changed { groups: on_a_thread_of_its_own(set).await? })
     }
+}
+
+/// A provider that is about to have groups again, and whose older statements count no more.
+pub(super) struct Anew<'a> {
+    _locks: Vec<MutexGuard<'a, ()>>,
+    /// Held until it is in force: compaction would take it for superseded before.
+    _receipt: Option<Receipt>,
+    peer: PeerId,
+    nothing: Statement,
+}
+
+impl Inner {
+    /// Makes sure that what a provider said before it was removed stays forgotten after a restart, if
+    /// it is about to have groups again. Whoever is given something makes a group and goes on with
+    /// [`Inner::forget`].
+    pub(super) async fn begin_anew(&self, peer: &PeerId) -> Result<Option<Anew<'_>>, StoreError> {
+        if !self.index.has_forgotten(peer) {
+            return Ok(None);
+        }
+        let locks = self.locks.lock([peer].into_iter()).await;
+        if !self.index.has_forgotten(peer) {
+            return Ok(None);
+        }
+        let nothing = Statement::nothing(self.index.stamp());
+        let receipt = self.write(vec![entry_of(peer, &nothing)]).await?;
+        Ok(Some(Anew { _locks: locks, _receipt: receipt, peer: peer.clone(), nothing }))
+    }
+
+    /// Keeps that nothing is known of what a provider said, for as long as it has groups.
+    pub(super) fn forget(&self, anew: Anew<'_>) {
+        self.index.restate(&anew.peer, anew.nothing, self.clock.now_ms());
+    }
+}
+
+fn entry_of(peer: &PeerId, statement: &Statement) -> Entry {
+    Entry::Change(Change::Addrs(AddrsChange {
+        stamp: statement.stamp,
+        provider: peer.as_str().into(),
+        stated_at_ms: statement.stated_at_ms,
+        addrs: statement.addrs.iter().map(|addr| addr.as_str().into()).collect(),
+    }))
 }
 
 /// What the journal has to know of a plan.
 fn entries_of(plan: &Plan) -> Vec<Entry> {
-    let statements = plan.statements.iter().map(|(peer, statement)| {
-        Entry::Change(Change::Addrs(AddrsChange {
-            stamp: statement.stamp,
-            provider: peer.as_str().into(),
-            stated_at_ms: statement.stated_at_ms,
-            addrs: statement.addrs.iter().map(|addr| addr.as_str().into()).collect(),
-        }))
-    });
+    let statements = plan.statements.iter().map(|(peer, statement)| entry_of(peer, statement));
     let keys = plan.placements.iter().map(|Placement { group, keys, announced_json }| {
         let definition = GroupDefinition {
             serial: group.serial,
