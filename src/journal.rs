@@ -386,7 +386,7 @@ impl Journal {
 
     /// Starts the thread that compacts in the background; later calls change nothing. `is_held` tells
     /// by serial and multihash whether a group still has a key, or another superseded it, and
-    /// `is_needed` by stamp whether a change counts for some group: the index must hold everything that
+    /// `is_needed` by stamp whether a change may still count: the index must hold everything that
     /// was replayed by now. A group counts until its end is durable, as [`IsHeld`] says.
     ///
     /// # Errors
