@@ -38,6 +38,9 @@ impl PeerId {
     }
 
     fn from_multihash(key: &ContentKey) -> Result<Self, PeerIdError> {
+        if !is_of_peer(key) {
+            return Err(PeerIdError::Multihash);
+        }
         let peer = libp2p_identity::PeerId::from_bytes(key.as_bytes())
             .map_err(|_| PeerIdError::Multihash)?;
         Ok(Self(peer.to_base58().into()))
@@ -46,6 +49,15 @@ impl PeerId {
     /// The base58 text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Whether a multihash can be a peer ID: a whole sha2-256, or an inlined key of at most 42 bytes.
+pub(super) fn is_of_peer(key: &ContentKey) -> bool {
+    const SHA2_256: u64 = 0x12;
+    match key.hash_code() {
+        SHA2_256 => key.digest().len() == 32,
+        _ => key.is_identity() && key.digest().len() <= 42,
     }
 }
 
@@ -89,7 +101,8 @@ mod tests {
 
     #[test]
     fn malformed_texts_are_refused() {
-        for text in ["", "1", "12D3KooW", "Qm", "hello", "12D3K...", "bafkqaaa"] {
+        // The last is a CID of codec libp2p-key with a sha2-256 of one byte, in base 16.
+        for text in ["", "1", "12D3KooW", "Qm", "hello", "12D3K...", "bafkqaaa", "f0172120100"] {
             assert!(PeerId::parse(text).is_err(), "{text}");
         }
     }

@@ -9,6 +9,7 @@ use multibase::Base;
 use thiserror::Error;
 
 use super::super::key::{ContentKey, KeyError};
+use super::super::peer::is_of_peer;
 
 /// `1` (the CID's version) and `0x72` (libp2p-key): what the bytes of every name begin with.
 const CID_PREFIX: [u8; 2] = [0x01, 0x72];
@@ -55,9 +56,7 @@ impl IpnsName {
     }
 
     fn from_key(key: ContentKey) -> Result<Self, IpnsNameError> {
-        libp2p_identity::PeerId::from_bytes(key.as_bytes())
-            .map_err(|_| IpnsNameError::Multihash)?;
-        Ok(Self(key))
+        if is_of_peer(&key) { Ok(Self(key)) } else { Err(IpnsNameError::Multihash) }
     }
 
     /// The bytes of the multihash.
