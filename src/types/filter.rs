@@ -34,6 +34,12 @@ pub enum FilterError {
         /// How many there are.
         terms: usize,
     },
+    /// A value that is not percent-encoded UTF-8.
+    #[error("{parameter}: not percent-encoded UTF-8")]
+    Encoding {
+        /// The query parameter.
+        parameter: &'static str,
+    },
     /// A term longer than any protocol's name.
     #[error("{parameter}: a term of {chars} characters, at most {TERM_CHARS_MAX} are accepted")]
     TermTooLong {
@@ -135,16 +141,31 @@ impl ProtocolFilter {
     }
 }
 
+/// Whether each `%` begins an escape, and what they stand for is UTF-8.
+fn is_percent_encoded_text(raw: &str) -> bool {
+    let is_escape = |rest: &str| {
+        rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    raw.split('%').skip(1).all(is_escape)
+        && percent_encoding::percent_decode_str(raw).decode_utf8().is_ok()
+}
+
 /// The terms of one parameter, trimmed and in lower case.
 struct Terms(Vec<String>);
 
 impl Terms {
     /// `None` where the parameter is missing or empty.
     fn read(parameter: &'static str, query: &str) -> Result<Option<Self>, FilterError> {
-        let values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == parameter);
+        let pairs = query
+            .split('&')
+            .flat_map(|raw| form_urlencoded::parse(raw.as_bytes()).map(move |pair| (raw, pair)));
         let mut terms = Vec::new();
         let mut count = 0;
-        for (_, value) in values {
+        for (raw, (_, value)) in pairs.filter(|(_, (name, _))| name == parameter) {
+            // The decoder puts something else in the place of what it cannot read.
+            if !is_percent_encoded_text(raw) {
+                return Err(FilterError::Encoding { parameter });
+            }
             // A lone `!` denies nothing, and so says nothing.
             let all = value.split(',').map(str::trim);
             for term in all.filter(|term| !term.trim_start_matches('!').is_empty()) {

@@ -182,6 +182,10 @@ async fn keys_and_statuses_are_those_of_the_clauses() {
                 .has("content-type", NDJSON)
                 .is(""),
             get("R-12", of("hello"), 422).has("content-type", TEXT).begins("cid: "),
+            get("R-68", providers("?filter-addrs=%ff"), 422).begins("filter-addrs: "),
+            get("R-68", providers("?a=%ff&filter-protocols=x%zz"), 422)
+                .begins("filter-protocols: "),
+            get("R-68", providers("?a=%ff&filter-addrs=%25"), 404),
             get("R-68", providers(&format!("?filter-addrs={}", "a".repeat(64))), 422)
                 .begins("filter-addrs: "),
             get("R-13", "/", 400).begins("unknown path"),

@@ -60,8 +60,7 @@ async fn a_peer_that_nobody_knows_is_404_with_an_empty_list() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_peer_id_is_422() {
     let server = server().start().await;
-    for path in
-        [CID, OTHER_CID, "hello", "12D3KooW", "%ff", &format!("{PEER}?filter-addrs=a,,,b%ff")]
+    for path in [CID, OTHER_CID, "hello", "12D3KooW", "%ff", &format!("{PEER}?filter-addrs=a,,,b")]
     {
         let response = peers(&server, path).await;
         let expected = if path.contains('?') { 404 } else { 422 };
