@@ -23,6 +23,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -141,21 +142,16 @@ impl Groups {
         now_ms: UnixMs,
     ) -> u64 {
         let stamp = statement.stamp;
-        let Some(mut next) = self.registry.lock().put_statement(peer, statement) else { return 0 };
-        let mut rendered = Rendered::new();
-        let mut changed = 0;
-        while next < stamp {
-            let mut registry = self.registry.lock();
-            let range = (peer.clone(), next)..(peer.clone(), stamp);
-            let serials: Vec<u64> =
-                registry.by_age.range(range).take(CHANGED_AT_ONCE).map(|(_, it)| *it).collect();
-            next = match serials.last() {
-                Some(last) if serials.len() == CHANGED_AT_ONCE => last + 1,
-                Some(_) | None => stamp,
-            };
-            changed += self.refresh_all(&mut registry, &serials, &mut rendered, now_ms);
-            MutexGuard::unlock_fair(registry);
-        }
+        let Some(first) = self.registry.lock().put_statement(peer, statement) else { return 0 };
+        let of_peer = |registry: &Registry, serials: Range<u64>| {
+            let range = (peer.clone(), serials.start)..(peer.clone(), serials.end);
+            registry.by_age.range(range).take(CHANGED_AT_ONCE).map(|(_, serial)| *serial).collect()
+        };
+        let (mut rendered, mut changed) = (Rendered::new(), 0);
+        self.in_slices(first..stamp, of_peer, |registry, serials| {
+            changed += self.refresh_all(registry, serials, &mut rendered, now_ms);
+            ControlFlow::Continue(())
+        });
         changed
     }
 
@@ -171,20 +167,11 @@ impl Groups {
         if !self.registry.lock().put_record(peer, context, stamp, record) {
             return 0;
         }
-        let mut rendered = Rendered::new();
-        let (mut next, mut changed) = (0, 0);
-        while next < stamp {
-            let mut registry = self.registry.lock();
-            let place = |serial| (peer.clone(), context.clone(), serial);
-            let range = registry.by_provider.range(place(next)..place(stamp));
-            let serials: Vec<u64> = range.take(CHANGED_AT_ONCE).map(|(_, _, it)| *it).collect();
-            next = match serials.last() {
-                Some(last) if serials.len() == CHANGED_AT_ONCE => last + 1,
-                Some(_) | None => stamp,
-            };
-            changed += self.refresh_all(&mut registry, &serials, &mut rendered, now_ms);
-            MutexGuard::unlock_fair(registry);
-        }
+        let (mut rendered, mut changed) = (Rendered::new(), 0);
+        self.in_slices(0..stamp, of_context(peer, context), |registry, serials| {
+            changed += self.refresh_all(registry, serials, &mut rendered, now_ms);
+            ControlFlow::Continue(())
+        });
         changed
     }
 
@@ -198,26 +185,37 @@ impl Groups {
         let Some(peer) = record.peer() else { return false };
         let is_other =
             |group: Arc<Group>| group.is_live(now_ms) && group.record().digest() != record.digest();
-        let place = |serial| (peer.clone(), context.clone(), serial);
-        let (mut next, end) = (0, self.registry.lock().next_serial);
-        while next < end {
-            let registry = self.registry.lock();
-            let mut seen = 0;
-            for (_, _, serial) in
-                registry.by_provider.range(place(next)..place(end)).take(CHANGED_AT_ONCE)
-            {
-                if self.with_serial_in(&registry, *serial).is_some_and(is_other) {
-                    return true;
-                }
-                next = serial + 1;
-                seen += 1;
+        let end = self.registry.lock().next_serial;
+        let mut would_change = false;
+        self.in_slices(0..end, of_context(peer, context), |registry, serials| {
+            let mut groups = serials.iter().filter_map(|it| self.with_serial_in(registry, *it));
+            would_change = groups.any(is_other);
+            if would_change { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        would_change
+    }
+
+    /// Works on groups with these serials, [`CHANGED_AT_ONCE`] at a time, as `next_of` finds them in
+    /// order, and lets others have the registry in between.
+    fn in_slices(
+        &self,
+        serials: Range<u64>,
+        next_of: impl Fn(&Registry, Range<u64>) -> Vec<u64>,
+        mut work: impl FnMut(&mut Registry, &[u64]) -> ControlFlow<()>,
+    ) {
+        let mut next = serials.start;
+        while next < serials.end {
+            let mut registry = self.registry.lock();
+            let slice = next_of(&registry, next..serials.end);
+            if work(&mut registry, &slice).is_break() {
+                return;
             }
-            if seen < CHANGED_AT_ONCE {
-                return false;
-            }
+            next = match slice.last() {
+                Some(last) if slice.len() == CHANGED_AT_ONCE => last + 1,
+                Some(_) | None => serials.end,
+            };
             MutexGuard::unlock_fair(registry);
         }
-        false
     }
 
     /// The newest groups of a provider, at most so many, and when one of its groups last ended, or
@@ -278,6 +276,15 @@ impl Groups {
         self.count_change();
         self.let_find(registry, group);
         true
+    }
+}
+
+/// Finds the next groups of a provider and context.
+fn of_context(peer: &PeerId, context: &Arc<[u8]>) -> impl Fn(&Registry, Range<u64>) -> Vec<u64> {
+    move |registry, serials| {
+        let place = |serial| (peer.clone(), context.clone(), serial);
+        let range = registry.by_provider.range(place(serials.start)..place(serials.end));
+        range.take(CHANGED_AT_ONCE).map(|(_, _, serial)| *serial).collect()
     }
 }
 
