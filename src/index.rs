@@ -270,9 +270,8 @@ impl Index {
             let records = Arc::new(SharedRecords::new(answer.records.into_iter().collect()));
             answer.records = records.clone().into();
             let holds_ms = (wanted.now_ms, lasts.ends_at_ms.saturating_sub(1));
-            let (set, records_max) = (Arc::downgrade(set), wanted.records_max);
-            let changed_at_ms = lasts.changed_at_ms;
-            let memo = Memo { set, state, records_max, holds_ms, changed_at_ms, records };
+            let (set, changed_at_ms) = (Arc::downgrade(set), lasts.changed_at_ms);
+            let memo = Memo { set, state, holds_ms, changed_at_ms, records };
             self.memos.keep(fingerprint, memo);
         }
         answer

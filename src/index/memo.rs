@@ -3,7 +3,7 @@
 //! Finding the answer of a crowd takes a look at each of its groups. As long as nothing changed it is
 //! the same, so it is kept, in one of a few hundred places; what is asked for seldom makes way for
 //! what is asked for often. An answer is kept only if it has all that there is: where providers take
-//! turns, each answer is another.
+//! turns, each answer is another. So it is the answer to every question whose cap it fits.
 //!
 //! # What makes an answer outdated
 //!
@@ -14,7 +14,6 @@
 //! Whoever changes something counts version or epoch up after the change and before it is
 //! acknowledged; whoever keeps an answer has read both before looking at the first group.
 
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
@@ -40,7 +39,6 @@ pub(super) struct Memo {
     /// Held, so that no other crowd can be at the same place in memory.
     pub(super) set: Weak<KeySet>,
     pub(super) state: MemoState,
-    pub(super) records_max: Option<NonZeroUsize>,
     /// The first and the last millisecond of its time.
     pub(super) holds_ms: (UnixMs, UnixMs),
     /// When the crowd's answer last changed.
@@ -73,7 +71,7 @@ impl Memos {
         let (first_ms, last_ms) = memo.holds_ms;
         let holds = std::ptr::eq(memo.set.as_ptr(), Arc::as_ptr(set))
             && memo.state == state
-            && memo.records_max == wanted.records_max
+            && wanted.records_max.is_none_or(|max| memo.records.len() <= max.get())
             && (first_ms..=last_ms).contains(&wanted.now_ms);
         holds.then(|| (memo.records.clone().into(), memo.changed_at_ms))
     }

@@ -170,7 +170,8 @@ fn a_refresh_takes_the_place_of_what_it_refreshes() {
     assert_eq!(index.all(&key(0), 20).modified_at_ms, Some(10));
     index.announce(&keys(0..5), &second, 30).unwrap();
     assert_eq!(index.stats().entries, 10);
-    assert_eq!(index.all(&key(9), 99).modified_at_ms, Some(10));
+    // Its shard may have changed since, if another key's is the same.
+    assert!(matches!(index.all(&key(9), 99).modified_at_ms, Some(10 | 30)));
     let refreshed = index.all(&key(0), 150);
     assert_eq!(refreshed.records[0].0.json(), record(1, &[QUIC]).json());
     assert_eq!(refreshed.modified_at_ms, Some(30));

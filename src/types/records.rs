@@ -76,6 +76,16 @@ impl SharedRecords {
         Self { records, rendered: Default::default() }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// The text that is kept in `place` (0 or 1), made first if it is not there; `None`: there is no
     /// such place.
     pub fn rendered(&self, place: usize, make: impl FnOnce() -> Rendered) -> Option<&Rendered> {

@@ -92,6 +92,11 @@ fn the_answer_of_a_crowd_is_shared_until_something_changes() {
     assert!(!is_shared(&first, &without) && without.records.len() + 1 == first.records.len());
     assert_eq!(without.modified_at_ms, Some(4));
     assert!(is_shared(&without, &ask(5)));
+    // Whatever the cap, if it fits.
+    for records_max in [None, cap(1_000), cap(PROVIDERS as usize - 1)] {
+        let same = index.find(&key(0), &Filter::default(), records_max, 5);
+        assert!(is_shared(&without, &same));
+    }
     // Where providers take turns, each answer is another.
     assert!(index.find(&key(0), &Filter::default(), cap(10), 5).records.shared().is_none());
 }
