@@ -39,7 +39,6 @@ use crate::config::Settings;
 use crate::ingest::Announcer;
 use crate::metrics::{Metrics, WorkerCounts};
 use crate::resolve::Resolver;
-use crate::store::NameStore;
 use announce::Announcing;
 use answer::{AnswerPolicy, ListName};
 use rate_limit::{RateLimiter, RateLimits};
@@ -48,8 +47,8 @@ use request_id::RequestIds;
 /// What the public API works with. One for all threads.
 pub struct ApiState {
     resolver: Arc<dyn Resolver>,
-    /// `None` where IPNS is not offered.
-    names: Option<Arc<dyn NameStore>>,
+    /// Whether IPNS is offered.
+    ipns: bool,
     metrics: Arc<Metrics>,
     clock: Clock,
     policy: AnswerPolicy,
@@ -71,8 +70,6 @@ pub struct ApiParts {
     pub resolver: Arc<dyn Resolver>,
     /// What takes announcements in; `None`: nothing does.
     pub announcer: Option<Announcer>,
-    /// Where IPNS records are kept.
-    pub names: Arc<dyn NameStore>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -82,10 +79,10 @@ pub struct ApiParts {
 impl ApiState {
     /// The state of an API that is made of `parts`.
     pub fn new(settings: &Settings, parts: ApiParts) -> Self {
-        let ApiParts { resolver, announcer, names, metrics, clock } = parts;
+        let ApiParts { resolver, announcer, metrics, clock } = parts;
         Self {
             resolver,
-            names: settings.ipns.then_some(names),
+            ipns: settings.ipns,
             metrics,
             clock,
             policy: AnswerPolicy::new(settings),

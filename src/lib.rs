@@ -13,9 +13,13 @@ pub mod index;
 pub mod journal;
 pub mod store;
 
+pub mod dispatch;
+
 pub mod ingest;
 pub mod resolve;
 pub mod upstream;
+
+pub mod control;
 
 pub mod admin;
 pub mod api;

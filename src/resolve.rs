@@ -3,18 +3,24 @@
 //! A resolver never turns a failure into an empty answer: "nobody has it" and "we could not find
 //! out" are different, and caches keep only the first.
 
+mod hops;
 mod local;
+mod upstream;
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
-pub use crate::store::Found;
-use crate::store::StoreError;
-use crate::types::{ContentKey, Filter, PeerId};
+pub use crate::store::{Found, NamePut, StoredName};
+use crate::store::{NamesError, StoreError};
+use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
+pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
+pub use upstream::{AskError, AskedRecords, Upstream};
 
 /// What is looked up, and what of it is wanted.
 #[derive(Clone, Debug)]
@@ -25,10 +31,12 @@ pub struct Question {
     pub filter: Filter,
     /// The most records that are wanted; `None`: all.
     pub records_max: Option<NonZeroUsize>,
+    /// How far the question has come.
+    pub hops: Hops,
 }
 
 /// What can be looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// Who has this content?
     Content(ContentKey),
@@ -51,6 +59,26 @@ pub trait Resolver: Send + Sync + 'static {
     /// Finds records, each as early as it is known. An error before the first record is the answer;
     /// after it, it says that more might have been found.
     fn stream(&self, question: Question) -> FoundStream;
+
+    /// The best record of an IPNS name: of the greatest sequence, then of the latest end. One that
+    /// does not resolve names finds none.
+    fn name<'a>(
+        &'a self,
+        _name: &'a IpnsName,
+        _hops: Hops,
+    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+        std::future::ready(Ok(None)).boxed()
+    }
+
+    /// Stores an IPNS record wherever this resolver would look for it. One that does not resolve names
+    /// stores none, which is an error.
+    fn put_name(
+        &self,
+        _record: IpnsRecord,
+        _hops: Hops,
+    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+        std::future::ready(Err(ResolveError::UpstreamsFailed)).boxed()
+    }
 }
 
 /// Why a lookup has no answer.
@@ -62,6 +90,18 @@ pub enum ResolveError {
     /// The local store failed.
     #[error("the local store failed")]
     Store(#[from] StoreError),
+    /// The store of IPNS records failed.
+    #[error(transparent)]
+    Names(#[from] NamesError),
+    /// The routing table names an account that there is not.
+    #[error("there is no account `{0}`, to which the routing table points")]
+    NoAccount(AccountId),
+    /// What would be asked has used up its budget, and nothing is known otherwise.
+    #[error("the budget of what would be asked is used up")]
+    OverBudget {
+        /// The time until the soonest refill.
+        retry_after: Duration,
+    },
     /// Every upstream that could know failed, and nothing is known locally.
     #[error("every upstream failed")]
     UpstreamsFailed,

@@ -55,14 +55,17 @@ impl Parts {
     pub fn open(settings: &Settings, clock: Clock) -> Result<(Self, Recovery), OpenError> {
         let (store, recovery) = open_store(settings, clock.clone())?;
         let names = open_names(settings)?;
-        let parts = Self { names: Arc::new(names), ..Self::with_store(Arc::new(store), clock) };
-        Ok((parts, recovery))
+        Ok((Self::with_stores(Arc::new(store), Arc::new(names), clock), recovery))
     }
 
     /// Any store, and a resolver that asks it. IPNS records are kept in memory.
     pub fn with_store(store: Arc<dyn Store>, clock: Clock) -> Self {
-        let resolver = Arc::new(LocalResolver::new(store.clone()));
         let names = Arc::new(MemoryNames::new(Settings::default().ipns_records_max));
+        Self::with_stores(store, names, clock)
+    }
+
+    fn with_stores(store: Arc<dyn Store>, names: Arc<dyn NameStore>, clock: Clock) -> Self {
+        let resolver = Arc::new(LocalResolver::new(store.clone(), names.clone(), clock.clone()));
         Self { store, names, resolver, metrics: Arc::new(Metrics::new()), clock }
     }
 }
@@ -175,7 +178,6 @@ impl Server {
         let api_parts = ApiParts {
             resolver,
             announcer: Announcer::new(&settings, store.clone(), clock.clone()),
-            names: names.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };

@@ -8,6 +8,7 @@ mod context;
 mod durable;
 mod memory;
 mod names;
+mod state;
 mod update;
 
 use std::num::NonZeroUsize;
@@ -28,6 +29,7 @@ pub use names::{
     DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOpenError, NamesOptions,
     NamesStats, StoredName,
 };
+pub use state::{MemoryState, StateChange, StateError, StateStore, StateTable};
 
 /// Where announcements are kept and lookups are answered.
 ///

@@ -4,15 +4,18 @@
 //! depends on another module of the crate. Values that came from outside are newtypes that only
 //! parsing can make; parsing never panics and allocates no more than its input is long.
 
+mod account;
 mod addr;
 mod filter;
 mod ipns;
 mod key;
 mod peer;
+mod prefix;
 mod ready;
 mod record;
 mod records;
 
+pub use account::{ACCOUNT_CHARS_MAX, AccountId, AccountIdError};
 pub use addr::{Addr, AddrError, ProtocolSet};
 pub use filter::{Filter, FilterError, TERM_CHARS_MAX, TERMS_MAX};
 #[cfg(test)]
@@ -22,6 +25,7 @@ pub use ipns::{
 };
 pub use key::{CID_TEXT_BYTES_MAX, ContentKey, DIGEST_BYTES_MAX, KeyError};
 pub use peer::{PeerId, PeerIdError};
+pub use prefix::{ADDRESS_CHARS_MAX, RoutePrefix, RoutePrefixError};
 pub use ready::{AnswerSchema, ReadyRecord, Selection};
 pub use record::{
     ADDRS_MAX, BitswapRecord, ExtraFields, GraphsyncRecord, ParsedRecord, PeerRecord,

@@ -22,6 +22,7 @@ use super::request_id::RequestId;
 use super::{ApiState, Worker, cors, lookup, routes};
 use crate::clock::Stopwatch;
 use crate::metrics::{BodyFormat, FinishedRequest, Route};
+use crate::resolve::{HOPS_HEADER, Hops};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -31,6 +32,7 @@ pub(super) struct Context {
     request_id: RequestId,
     client: ClientAddress,
     route: Route,
+    hops: Option<Hops>,
     format: Cell<BodyFormat>,
     records: Cell<u64>,
 }
@@ -47,6 +49,11 @@ impl Context {
 
     pub(super) fn route(&self) -> Route {
         self.route
+    }
+
+    /// How many routers forwarded the request.
+    pub(super) fn hops(&self) -> Hops {
+        self.hops.unwrap_or_default()
     }
 
     pub(super) fn request_id(&self) -> &RequestId {
@@ -86,7 +93,7 @@ pub(super) async fn serve(
     let _in_flight = worker.counts.request_started();
     let state = &worker.state;
     let context = context(&request, state);
-    if let Err(error) = admit(&request, state, context.client) {
+    if let Err(error) = admit(&request, state, &context) {
         let response = error.to_response(context.request_id());
         return Ok(finish(&worker, &context, request.into_response(response), stopwatch));
     }
@@ -106,6 +113,7 @@ fn context(request: &ServiceRequest, state: &ApiState) -> Context {
         request_id: state.request_ids.kept_or_new(own_id),
         client: client(request, state),
         route: routes::of(request.path()),
+        hops: hops(request),
         format: Cell::new(BodyFormat::Other),
         records: Cell::new(0),
     }
@@ -119,14 +127,10 @@ fn client(request: &ServiceRequest, state: &ApiState) -> ClientAddress {
 }
 
 /// The limits that need nothing but the request's head.
-fn admit(
-    request: &ServiceRequest,
-    state: &ApiState,
-    client: ClientAddress,
-) -> Result<(), ApiError> {
+fn admit(request: &ServiceRequest, state: &ApiState, context: &Context) -> Result<(), ApiError> {
     let is_preflight = request.method() == Method::OPTIONS;
     if let Some(limiter) = state.limiter.as_ref().filter(|_| !is_preflight) {
-        limiter.check(client).map_err(|retry_after| {
+        limiter.check(context.client).map_err(|retry_after| {
             state.metrics.rate_limited();
             ApiError::RateLimited { retry_after_s: retry_after.get() }
         })?;
@@ -134,11 +138,31 @@ fn admit(
     if head_bytes(request) > state.header_bytes_max {
         return Err(ApiError::HeadersTooLarge { bytes_max: state.header_bytes_max });
     }
+    check_hops(context)?;
     match declared_body_bytes(request) {
         Some(bytes) if bytes > state.body_bytes_max => {
             Err(ApiError::BodyTooLarge { bytes_max: state.body_bytes_max })
         }
         _ => Ok(()),
+    }
+}
+
+/// What the header says; `None` if it makes no sense.
+fn hops(request: &ServiceRequest) -> Option<Hops> {
+    match request.headers().get(HOPS_HEADER) {
+        None => Some(Hops::default()),
+        Some(value) => value.to_str().ok().and_then(Hops::parse),
+    }
+}
+
+fn check_hops(context: &Context) -> Result<(), ApiError> {
+    match context.hops {
+        Some(hops) if hops.is_past_limit() => Err(ApiError::TooManyHops { hops_max: Hops::MAX }),
+        Some(_) => Ok(()),
+        None => {
+            let reason = "not a whole number".to_owned();
+            Err(ApiError::Invalid { part: HOPS_HEADER, reason })
+        }
     }
 }
 

@@ -57,15 +57,15 @@ pub(crate) enum ApiError {
     /// The request's body did not come in time.
     #[error("the request's body did not come within {}", humantime::format_duration(*.timeout))]
     BodyTimedOut { timeout: Duration },
-    /// An IPNS record could not be read or stored.
-    #[error(transparent)]
-    Names(#[from] NamesError),
     /// The request's body is larger than allowed.
     #[error("the request's body is larger than {bytes_max} bytes")]
     BodyTooLarge { bytes_max: u64 },
     /// The request's headers are larger than allowed.
     #[error("the request's headers are larger than {bytes_max} bytes")]
     HeadersTooLarge { bytes_max: usize },
+    /// The lookup was forwarded too often, as in a loop of routers.
+    #[error("this lookup came through more than {hops_max} routers; they may point at each other")]
+    TooManyHops { hops_max: u8 },
     /// The client asks too often.
     #[error("too many requests; try again in {retry_after_s} s")]
     RateLimited { retry_after_s: u64 },
@@ -102,7 +102,7 @@ impl ApiError {
             Self::NotAcceptable { .. } | Self::MediaType { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Superseded { .. } => StatusCode::CONFLICT,
             Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Names(error) => names_status(error),
+            Self::TooManyHops { .. } => StatusCode::LOOP_DETECTED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -110,7 +110,11 @@ impl ApiError {
             Self::Overloaded | Self::Resolve(ResolveError::Overloaded) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Resolve(ResolveError::UpstreamsFailed) => StatusCode::BAD_GATEWAY,
+            Self::Resolve(ResolveError::Names(error)) => names_status(error),
+            Self::Resolve(ResolveError::OverBudget { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Resolve(ResolveError::UpstreamsFailed | ResolveError::NoAccount(_)) => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Resolve(ResolveError::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
             Self::Resolve(ResolveError::Store(_)) | Self::Panicked(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -145,28 +149,40 @@ impl ApiError {
         response.body(line + "\n")
     }
 
-    /// 501 says what the caller asked for, not what went wrong with us; and a store without room
-    /// is nothing that has to be found out.
+    /// Some say what the caller asked for, not what went wrong with us; and a store without room is
+    /// nothing that has to be found out.
     fn is_about_the_request(&self) -> bool {
-        self.status() == StatusCode::NOT_IMPLEMENTED
-            || matches!(self, Self::Names(NamesError::Full { .. } | NamesError::Overloaded))
+        let names =
+            if let Self::Resolve(ResolveError::Names(error)) = self { Some(error) } else { None };
+        matches!(
+            self,
+            Self::NotOffered { .. } | Self::MethodNotSupported { .. } | Self::TooManyHops { .. }
+        ) || matches!(names, Some(NamesError::Full { .. } | NamesError::Overloaded))
     }
 
     fn retry_after_s(&self) -> Option<u64> {
         if let Self::RateLimited { retry_after_s } = self {
             return Some(*retry_after_s);
         }
+        if let Self::Resolve(ResolveError::OverBudget { retry_after }) = self {
+            return Some(whole_seconds(*retry_after));
+        }
         let is_overloaded = matches!(
             self,
             Self::Overloaded
-                | Self::Resolve(ResolveError::Overloaded)
-                | Self::Names(NamesError::Overloaded)
+                | Self::Resolve(
+                    ResolveError::Overloaded | ResolveError::Names(NamesError::Overloaded)
+                )
         );
         if is_overloaded {
             return Some(OVERLOADED_RETRY_AFTER_S);
         }
-        matches!(self, Self::Names(_) | Self::Put(PutError::NoRoom(_) | PutError::Unavailable(_)))
-            .then_some(NO_ROOM_RETRY_AFTER_S)
+        matches!(
+            self,
+            Self::Resolve(ResolveError::Names(_))
+                | Self::Put(PutError::NoRoom(_) | PutError::Unavailable(_))
+        )
+        .then_some(NO_ROOM_RETRY_AFTER_S)
     }
 
     fn log(&self, request_id: &RequestId) {
@@ -178,6 +194,11 @@ impl ApiError {
         }
         tracing::error!(request_id = request_id.as_str(), error = chain, "request failed");
     }
+}
+
+/// Rounded up, so that nobody comes back too early; at least one.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 fn put_status(error: &PutError) -> StatusCode {

@@ -4,7 +4,6 @@
 //! the name's key has signed it and none that counts more is there. The answer to a PUT is sent when
 //! the store has the record for good.
 
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::http::StatusCode;
@@ -17,10 +16,11 @@ use super::body::{self, BodyLimits};
 use super::conditional::{self, Validators};
 use super::edge::{self, Context};
 use super::error::ApiError;
+use super::lookup::within;
 use super::{ApiState, decode_segment};
 use crate::clock::UnixMs;
 use crate::metrics::BodyFormat;
-use crate::store::{NamePut, NameStore, StoredName};
+use crate::resolve::{Hops, NamePut, StoredName};
 use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
 
 /// The media type of records.
@@ -48,8 +48,8 @@ pub(super) async fn put(
 ) -> HttpResponse {
     let context = Context::of(&request);
     let work = async {
-        let names = names(&state)?;
-        let result = store(&request, payload, &state, names).await;
+        check_offered(&state)?;
+        let result = store(&request, payload, &state, context.hops()).await;
         state.metrics.ipns_put(outcome(&result));
         result.map(|_| HttpResponse::Ok().finish())
     };
@@ -61,7 +61,7 @@ async fn find(
     state: &ApiState,
     context: &Context,
 ) -> Result<HttpResponse, ApiError> {
-    let names = names(state)?;
+    check_offered(state)?;
     let malformed = |reason| ApiError::Malformed { parameter: "name", reason };
     let name = name_of(request).map_err(malformed)?;
     let lines = request.headers().get_all(header::ACCEPT).map(HeaderValue::as_bytes);
@@ -69,7 +69,8 @@ async fn find(
         return Err(ApiError::NotAcceptable { offered: MEDIA_TYPE });
     }
     let now_ms = state.clock.now_ms();
-    let Some(stored) = names.get(&name, now_ms).await? else {
+    let work = state.resolver.name(&name, context.hops());
+    let Some(stored) = within(state.lookup_timeout, work).await? else {
         return Ok(state.policy.respond_empty_text(NOT_FOUND));
     };
     context.set_format(BodyFormat::IpnsRecord);
@@ -81,7 +82,7 @@ async fn store(
     request: &HttpRequest,
     payload: web::Payload,
     state: &ApiState,
-    names: &Arc<dyn NameStore>,
+    hops: Hops,
 ) -> Result<NamePut, ApiError> {
     let name = name_of(request).map_err(|reason| ApiError::Invalid { part: "name", reason })?;
     if !is_record(request) {
@@ -97,7 +98,7 @@ async fn store(
     if end.is_over(now_ms) {
         return Err(invalid(format!("its validity ended at {end}")));
     }
-    match names.put(record, now_ms).await? {
+    match state.resolver.put_name(record, hops).await? {
         NamePut::Superseded { sequence, end } => Err(ApiError::Superseded {
             reason: format!(
                 "a record that counts more is here: sequence {sequence}, valid until {end}"
@@ -122,8 +123,8 @@ fn outcome(result: &Result<NamePut, ApiError>) -> &'static str {
     }
 }
 
-fn names(state: &ApiState) -> Result<&Arc<dyn NameStore>, ApiError> {
-    state.names.as_ref().ok_or(NOT_OFFERED)
+fn check_offered(state: &ApiState) -> Result<(), ApiError> {
+    if state.ipns { Ok(()) } else { Err(NOT_OFFERED) }
 }
 
 fn name_of(request: &HttpRequest) -> Result<IpnsName, String> {

@@ -70,7 +70,8 @@ async fn find(
     let subject = asked.subject()?;
     let filter = Filter::from_query(request.query_string())?;
     let format = format(request, context)?;
-    let question = Question { subject, filter, records_max: state.policy.records_max(format) };
+    let records_max = state.policy.records_max(format);
+    let question = Question { subject, filter, records_max, hops: context.hops() };
     // HEAD is answered without a body, so there is nothing to begin early.
     if format == Format::Ndjson && request.method() != Method::HEAD {
         return stream(request, worker, context, question, asked.list()).await;
@@ -133,7 +134,8 @@ async fn first_of(
     }
 }
 
-async fn within<T>(
+/// What becomes of `work`, if it is done in time.
+pub(super) async fn within<T>(
     timeout: Duration,
     work: impl Future<Output = Result<T, ResolveError>>,
 ) -> Result<T, ResolveError> {

@@ -30,7 +30,7 @@ const REPLACE_METHODS: &str = "GET, HEAD, PUT, OPTIONS";
 /// The methods of a path, as they stand in `Allow` and in preflights.
 pub(super) fn methods(route: Route, state: &ApiState) -> &'static str {
     let can_be_put = match route {
-        Route::Ipns => state.names.is_some(),
+        Route::Ipns => state.ipns,
         Route::Announce => state.announcing.is_some(),
         Route::Providers | Route::Peers | Route::ClosestPeers | Route::Unknown => false,
     };
@@ -108,7 +108,7 @@ fn looked_up_elsewhere(path: &str) -> actix_web::Resource {
 async fn method_not_supported(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
     let method = request.method().to_string();
     let route = Context::of(&request).route();
-    if route == Route::Ipns && state.names.is_none() {
+    if route == Route::Ipns && !state.ipns {
         return refuse(&request, &ipns::NOT_OFFERED);
     }
     let allow = methods(route, &state);

@@ -5,18 +5,24 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{Found, FoundStream, Question, ResolveError, Resolver, Subject};
-use crate::store::{Lookup, PeerLookup, Store};
+use super::{
+    Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Subject,
+};
+use crate::clock::Clock;
+use crate::store::{Lookup, NameStore, PeerLookup, Store};
+use crate::types::{IpnsName, IpnsRecord};
 
-/// The resolver that asks a [`Store`].
+/// The resolver that asks a [`Store`] and a [`NameStore`].
 pub struct LocalResolver {
     store: Arc<dyn Store>,
+    names: Arc<dyn NameStore>,
+    clock: Clock,
 }
 
 impl LocalResolver {
-    /// A resolver over `store`.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    /// A resolver over `store` and `names`.
+    pub fn new(store: Arc<dyn Store>, names: Arc<dyn NameStore>, clock: Clock) -> Self {
+        Self { store, names, clock }
     }
 }
 
@@ -30,10 +36,26 @@ impl Resolver for LocalResolver {
         let store = self.store.clone();
         stream::once(async move { find(&*store, &question).await }).boxed()
     }
+
+    fn name<'a>(
+        &'a self,
+        name: &'a IpnsName,
+        _hops: Hops,
+    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+        async move { Ok(self.names.get(name, self.clock.now_ms()).await?) }.boxed()
+    }
+
+    fn put_name(
+        &self,
+        record: IpnsRecord,
+        _hops: Hops,
+    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+        async move { Ok(self.names.put(record, self.clock.now_ms()).await?) }.boxed()
+    }
 }
 
 async fn find(store: &dyn Store, question: &Question) -> Result<Found, ResolveError> {
-    let Question { subject, filter, records_max } = question;
+    let Question { subject, filter, records_max, hops: _ } = question;
     let found = match subject {
         Subject::Content(key) => {
             store.find(Lookup { key, filter, records_max: *records_max }).await

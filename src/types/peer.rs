@@ -46,6 +46,11 @@ impl PeerId {
         Ok(Self(peer.to_base58().into()))
     }
 
+    /// The multihash that the ID is.
+    pub fn multihash(&self) -> ContentKey {
+        ContentKey::from_multihash_text(&self.0).expect("it was printed from a multihash")
+    }
+
     /// The base58 text.
     pub fn as_str(&self) -> &str {
         &self.0

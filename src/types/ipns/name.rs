@@ -59,6 +59,11 @@ impl IpnsName {
         if is_of_peer(&key) { Ok(Self(key)) } else { Err(IpnsNameError::Multihash) }
     }
 
+    /// The multihash that the name is.
+    pub fn multihash(&self) -> &ContentKey {
+        &self.0
+    }
+
     /// The bytes of the multihash.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()

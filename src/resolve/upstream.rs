@@ -1,0 +1,76 @@
+//! What resolvers need of a remote router.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use thiserror::Error;
+
+use super::{Hops, Subject};
+use crate::types::{AccountId, IpnsName, IpnsRecord, ReadyRecord};
+
+/// A remote router, or several that share the work, as one that can be asked.
+///
+/// What it gives is parsed, bounded and fit to be served: records of a lookup have the schema and the
+/// addresses that answers may have, IPNS records are verified. Dropping what a method returned ends
+/// the work.
+pub trait Upstream: Send + Sync + 'static {
+    /// The account under which it is known.
+    fn account(&self) -> &AccountId;
+
+    /// Finds records, some at a time, each as early as it is known; unfiltered, in no order, one peer
+    /// perhaps more than once. Ends after an error; an end without one says that these are all.
+    /// `hops` are those that the lookup has behind it.
+    fn records(&self, subject: &Subject, hops: Hops) -> AskedRecords;
+
+    /// Finds the record of an IPNS name; `None`: it knows none.
+    fn name<'a>(
+        &'a self,
+        name: &'a IpnsName,
+        hops: Hops,
+    ) -> BoxFuture<'a, Result<Option<IpnsRecord>, AskError>>;
+
+    /// Has it store an IPNS record.
+    fn put_name<'a>(
+        &'a self,
+        record: &'a IpnsRecord,
+        hops: Hops,
+    ) -> BoxFuture<'a, Result<(), AskError>>;
+}
+
+/// What [`Upstream::records`] gives.
+pub type AskedRecords = BoxStream<'static, Result<Vec<Arc<ReadyRecord>>, AskError>>;
+
+/// Why an upstream did not answer, by what the caller can do about it. The upstream has told the log
+/// and the metrics.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum AskError {
+    /// It has said to be left alone for a while, which is not over.
+    #[error("it asks to be left alone for {}", humantime::format_duration(*.retry_after))]
+    Resting {
+        /// What is left of the while.
+        retry_after: Duration,
+    },
+    /// It failed so often that it is not asked for a while.
+    #[error("it failed too often, and is not asked for a while")]
+    Broken,
+    /// As many lookups as it may have at once are under way.
+    #[error("it is asked as much as it may be at once")]
+    Busy,
+    /// It may not be asked for more until its budget is refilled.
+    #[error("its budget is used up for {}", humantime::format_duration(*.retry_after))]
+    OverBudget {
+        /// The time until the soonest refill.
+        retry_after: Duration,
+    },
+    /// It does not offer what was asked for.
+    #[error("it does not offer this")]
+    NotOffered,
+    /// It gave no whole answer in time.
+    #[error("it gave no whole answer in time")]
+    TimedOut,
+    /// It cannot be reached, refuses, or gives answers that are none.
+    #[error("{0}")]
+    Failed(Arc<str>),
+}

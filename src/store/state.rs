@@ -1,0 +1,106 @@
+//! Small state that is precious: what the control plane has decided, as documents in tables.
+//!
+//! A document is a text under a key. Documents are read once, at the start; from then on their owner
+//! holds them in memory and writes changes, a list at a time: all of it is there after a crash, or
+//! nothing of it. Lists that come at the same time share a commit, so that many small writes cost few
+//! waits for the disk.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use thiserror::Error;
+
+/// Where the control plane's state is kept.
+pub trait StateStore: Send + Sync + 'static {
+    /// All documents of a table, by key.
+    fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError>;
+
+    /// Makes changes: all of them, or none. Durable where the store is, when this returns. Lists are
+    /// taken in the order in which this is called.
+    fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>>;
+}
+
+/// The tables that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StateTable {
+    /// Static routes, by prefix.
+    StaticRoutes,
+    /// Routes: pools of upstreams, by id.
+    Routes,
+    /// Routing rules, by id.
+    Rules,
+    /// What endpoints have been asked, by endpoint.
+    Budgets,
+    /// Everything of which there is one: the next ids, this router's name, its secrets.
+    Single,
+}
+
+/// A change of one document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// The table.
+    pub table: StateTable,
+    /// The key.
+    pub key: String,
+    /// The new text; `None`: there shall be none.
+    pub text: Option<String>,
+}
+
+/// Why state cannot be read or written. Nothing of the list counts as written.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The disk is full.
+    #[error("the disk is full; changes are taken again when there is room")]
+    NoSpace {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The disk does not take writes, or does not give back what was written.
+    #[error("the file of the control plane's state does not work")]
+    Io {
+        /// What the system says.
+        source: io::Error,
+    },
+    /// More changes came at once than can wait to be written.
+    #[error("too many changes at once")]
+    Overloaded,
+    /// The store has stopped, or holds what it cannot have been given.
+    #[error("the control plane's state cannot be reached: {reason}")]
+    Unavailable {
+        /// What is known of why.
+        reason: String,
+    },
+}
+
+/// State that ends with the process.
+#[derive(Debug, Default)]
+pub struct MemoryState(Mutex<BTreeMap<(StateTable, String), String>>);
+
+impl MemoryState {
+    /// Without documents.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl StateStore for MemoryState {
+    fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError> {
+        let documents = self.0.lock();
+        let of_table = documents.iter().filter(|((of, _), _)| *of == table);
+        Ok(of_table.map(|((_, key), text)| (key.clone(), text.clone())).collect())
+    }
+
+    fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>> {
+        let mut documents = self.0.lock();
+        for StateChange { table, key, text } in changes {
+            match text {
+                Some(text) => documents.insert((table, key), text),
+                None => documents.remove(&(table, key)),
+            };
+        }
+        std::future::ready(Ok(())).boxed()
+    }
+}

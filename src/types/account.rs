@@ -1,0 +1,128 @@
+//! Accounts: the names under which the routing table points to what answers lookups.
+//!
+//! A name has 1 to 64 of letters, digits and `-_.~`, and is kept lower-cased and without its dots, as
+//! the interface of source 000 does: `Alice.Main` and `alicemain` are one account. A plain integer is
+//! the id of a routing rule, so nothing else may be called that.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// The longest name of an account, in characters.
+pub const ACCOUNT_CHARS_MAX: usize = 64;
+
+/// The normalised name of an account. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(Arc<str>);
+
+/// Why a text is not the name of an account.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum AccountIdError {
+    /// Too short or too long.
+    #[error("an account's name has 1 to {ACCOUNT_CHARS_MAX} characters, this one has {0}")]
+    Length(usize),
+    /// A character that is not allowed.
+    #[error("{0:?} cannot stand in an account's name, only letters, digits and -_.~ can")]
+    Character(char),
+    /// Nothing but dots.
+    #[error("an account's name needs more than dots")]
+    Dots,
+}
+
+impl AccountId {
+    /// The account that is this server's own index.
+    pub const LOCAL: &str = "local";
+    /// The account that answers "none found" and asks nobody.
+    pub const DISCARD: &str = "discard";
+    /// The account of the default route: the index and all upstreams.
+    pub const DEFAULT: &str = "default";
+
+    /// Reads a name in the form in which people write it.
+    pub fn parse(text: &str) -> Result<Self, AccountIdError> {
+        let chars = text.chars().count();
+        if chars == 0 || chars > ACCOUNT_CHARS_MAX {
+            return Err(AccountIdError::Length(chars));
+        }
+        if let Some(other) =
+            text.chars().find(|it| !it.is_ascii_alphanumeric() && !"-_.~".contains(*it))
+        {
+            return Err(AccountIdError::Character(other));
+        }
+        let name = text.replace('.', "").to_ascii_lowercase();
+        if name.is_empty() { Err(AccountIdError::Dots) } else { Ok(Self(name.into())) }
+    }
+
+    /// The account of the routing rule with this id.
+    pub fn of_rule(rule: u64) -> Self {
+        Self(rule.to_string().into())
+    }
+
+    /// The id of the routing rule that it names; `None`: it names something else.
+    pub fn rule(&self) -> Option<u64> {
+        let is_integer = self.0.bytes().all(|it| it.is_ascii_digit());
+        if is_integer { self.0.parse().ok() } else { None }
+    }
+
+    /// Whether it is a plain integer, of whatever size.
+    pub fn is_integer(&self) -> bool {
+        self.0.bytes().all(|it| it.is_ascii_digit())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AccountId({})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_lower_cased_and_lose_their_dots() {
+        assert_eq!(AccountId::parse("Alice.Main-1_~").unwrap().as_str(), "alicemain-1_~");
+        assert_eq!(AccountId::parse("alice-account").unwrap().as_str(), "alice-account");
+    }
+
+    #[test]
+    fn what_is_no_name_says_why() {
+        assert_eq!(AccountId::parse(""), Err(AccountIdError::Length(0)));
+        assert_eq!(AccountId::parse(&"a".repeat(65)), Err(AccountIdError::Length(65)));
+        assert_eq!(AccountId::parse("a b"), Err(AccountIdError::Character(' ')));
+        assert_eq!(AccountId::parse("é"), Err(AccountIdError::Character('é')));
+        assert_eq!(AccountId::parse("..."), Err(AccountIdError::Dots));
+    }
+
+    #[test]
+    fn integers_are_rules() {
+        assert_eq!(AccountId::parse("42").unwrap().rule(), Some(42));
+        assert_eq!(AccountId::of_rule(42), AccountId::parse("4.2").unwrap());
+        assert_eq!(AccountId::parse("42a").unwrap().rule(), None);
+        let huge = AccountId::parse(&"9".repeat(30)).unwrap();
+        assert!(huge.is_integer() && huge.rule().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn a_normalised_name_reads_as_itself(text in "[A-Za-z0-9._~-]{1,64}") {
+            if let Ok(account) = AccountId::parse(&text) {
+                prop_assert_eq!(AccountId::parse(account.as_str()).unwrap(), account);
+            }
+        }
+    }
+}
