@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::dispatch::{Origin, RouteAuth, RouteEntry};
-use crate::resolve::{Resolver, RouteTable, Router};
+use crate::resolve::{RouteTable, Router};
 use crate::store::{StateError, StateStore};
 use crate::types::{AccountId, RoutePrefix};
 
@@ -43,7 +43,6 @@ pub struct ControlParts {
 
 /// The control plane of one server.
 pub struct Control {
-    clock: Clock,
     identity: Identity,
     accounts: Accounts,
     router: Arc<Router>,
@@ -78,10 +77,9 @@ impl Control {
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let publish = publisher(itself.clone());
         let control = Arc::new(Self {
-            statics: Statics::open(state.clone(), clock.clone(), publish.clone())?,
+            statics: Statics::open(state, clock, publish)?,
             table: ArcSwap::from_pointee(RouteTable::new([])),
             publishing: Mutex::new(()),
-            clock,
             identity,
             accounts,
             router,

@@ -65,11 +65,8 @@ impl Accounts {
     /// These, and `discard`.
     pub fn new(accounts: impl IntoIterator<Item = (AccountId, Account)>) -> Self {
         let discard = AccountId::parse(AccountId::DISCARD).expect("it is a legal name");
-        let nobody = Account {
-            kind: AccountKind::Discard,
-            resolver: Arc::new(Discard),
-            asks: Vec::new(),
-        };
+        let nobody =
+            Account { kind: AccountKind::Discard, resolver: Arc::new(Discard), asks: Vec::new() };
         let configured = accounts.into_iter().chain([(discard, nobody)]).collect();
         Self { configured: Arc::new(configured) }
     }

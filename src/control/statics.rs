@@ -150,7 +150,11 @@ impl Statics {
 }
 
 fn read(key: &str, text: &str) -> Result<StaticRoute, ControlError> {
-    let broken = |reason: String| ControlError::Document { what: "static route", key: key.to_owned(), reason };
+    let broken = |reason: String| ControlError::Document {
+        what: "static route",
+        key: key.to_owned(),
+        reason,
+    };
     let document: Document =
         serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
     Ok(StaticRoute {

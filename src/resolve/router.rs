@@ -46,32 +46,39 @@ impl Router {
         self.table.store(table);
     }
 
-    /// Who answers at an address, unless the default does.
-    fn routed(&self, address: impl FnOnce() -> LookupAddress) -> Option<Arc<dyn Resolver>> {
+    fn of_subject(&self, subject: &Subject) -> Option<Arc<dyn Resolver>> {
         let table = self.table.load();
-        let table = table.as_ref()?;
-        let (_, resolver) = table.find(address().segments(), self.clock.now_ms())?;
-        Some(resolver.clone())
+        let table = table.as_deref()?;
+        match subject {
+            Subject::Content(key) => self.at(table, &LookupAddress::of_content(key)),
+            Subject::Peer(peer) => {
+                self.at(table, &LookupAddress::of_peer_multihash(&peer.multihash()))
+            }
+        }
     }
 
-    fn routed_subject(&self, subject: &Subject) -> Option<Arc<dyn Resolver>> {
-        self.routed(|| match subject {
-            Subject::Content(key) => LookupAddress::of_content(key),
-            Subject::Peer(peer) => LookupAddress::of_peer(peer),
-        })
+    fn of_name(&self, name: &IpnsName) -> Option<Arc<dyn Resolver>> {
+        let table = self.table.load();
+        self.at(table.as_deref()?, &LookupAddress::of_name(name))
+    }
+
+    /// Who answers at an address. The default route answers where no other does.
+    fn at(&self, table: &RouteTable, address: &LookupAddress<'_>) -> Option<Arc<dyn Resolver>> {
+        let (_, resolver) = table.find(address.segments(), self.clock.now_ms())?;
+        Some(resolver.clone())
     }
 }
 
 impl Resolver for Router {
     fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
-        match self.routed_subject(&question.subject) {
+        match self.of_subject(&question.subject) {
             None => self.default.find(question),
             Some(resolver) => async move { resolver.find(question).await }.boxed(),
         }
     }
 
     fn stream(&self, question: Question) -> FoundStream {
-        match self.routed_subject(&question.subject) {
+        match self.of_subject(&question.subject) {
             None => self.default.stream(question),
             Some(resolver) => resolver.stream(question),
         }
@@ -82,7 +89,7 @@ impl Resolver for Router {
         name: &'a IpnsName,
         hops: Hops,
     ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
-        match self.routed(|| LookupAddress::of_name(name)) {
+        match self.of_name(name) {
             None => self.default.name(name, hops),
             Some(resolver) => async move { resolver.name(name, hops).await }.boxed(),
         }
@@ -93,7 +100,7 @@ impl Resolver for Router {
         record: IpnsRecord,
         hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        match self.routed(|| LookupAddress::of_name(record.name())) {
+        match self.of_name(record.name()) {
             None => self.default.put_name(record, hops),
             Some(resolver) => async move { resolver.put_name(record, hops).await }.boxed(),
         }
@@ -117,11 +124,7 @@ impl Resolver for NoAccount {
         std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
     }
 
-    fn put_name(
-        &self,
-        _: IpnsRecord,
-        _: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    fn put_name(&self, _: IpnsRecord, _: Hops) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
         std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
     }
 }
@@ -136,11 +139,7 @@ impl Resolver for Discard {
     }
 
     /// Nothing is kept: it would never be found.
-    fn put_name(
-        &self,
-        _: IpnsRecord,
-        _: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    fn put_name(&self, _: IpnsRecord, _: Hops) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
         std::future::ready(Err(ResolveError::Discarded)).boxed()
     }
 }
