@@ -34,6 +34,8 @@ mod peers;
 mod process;
 mod providers;
 mod signing;
+mod state;
+mod state_crash;
 mod statuses;
 mod store;
 mod streaming;
