@@ -3,6 +3,7 @@
 //! Labels are route templates, statuses and formats: never a CID, a peer or an address, so that
 //! the number of series is bounded whatever clients send.
 
+mod answers;
 mod requests;
 mod upstreams;
 
@@ -15,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use answers::AnswerCounts;
 use requests::Workers;
 pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, StreamEnd, WorkerCounts};
 use upstreams::Upstreams;
@@ -73,6 +75,7 @@ pub struct Metrics {
     registry: Registry,
     workers: Arc<Workers>,
     upstreams: Upstreams,
+    answers: AnswerCounts,
     rate_limited: Counter,
     rate_limit_clients: Gauge,
     index_entries: Gauge,
@@ -112,10 +115,12 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         let upstreams = Upstreams::register(&mut registry);
+        let answers = AnswerCounts::register(&mut registry);
         let mut metrics = Self {
             registry,
             workers: Arc::default(),
             upstreams,
+            answers,
             rate_limited: Counter::default(),
             rate_limit_clients: Gauge::default(),
             index_entries: Gauge::default(),
@@ -155,6 +160,11 @@ impl Metrics {
     /// Where the upstream of a name is counted. Names come from settings, never from clients.
     pub fn upstream(&self, name: &str) -> UpstreamCounts {
         self.upstreams.counts(name)
+    }
+
+    /// Where it is counted where answers come from.
+    pub fn answers(&self) -> &AnswerCounts {
+        &self.answers
     }
 
     /// Counts a request that was refused because its client asks too often.
