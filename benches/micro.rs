@@ -6,15 +6,20 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fingerpost::clock::Clock;
+use fingerpost::dispatch::{LookupAddress, Origin, RouteAuth, RouteEntry, RoutingTable};
 use fingerpost::store::{Announcement, ContextId, Lookup, MemoryStore, Store};
 use fingerpost::types::{
-    AnswerSchema, ContentKey, Filter, ProviderRecord, ReadyRecord, UnparsableAddrs,
+    AccountId, AnswerSchema, ContentKey, Filter, ProviderRecord, ReadyRecord, RoutePrefix,
+    UnparsableAddrs,
 };
 use futures_util::FutureExt;
 
 const CID_V1: &str = "bafybeie5745rpv2m6tjyuugywy4d5ewrqgqqhfnf445he3omzpjbx5xqxe";
 const CID_V0: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
 const RECORD: &str = r#"{"Protocol":"transport-bitswap","Schema":"bitswap","ID":"12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z","Addrs":["/ip4/192.0.2.1/tcp/4001","/ip4/192.0.2.1/udp/4001/quic-v1","/ip4/192.0.2.1/udp/4001/quic-v1/webtransport"]}"#;
+
+/// Routes in the table while it is asked.
+const ROUTES: usize = 1_000;
 
 /// Keys in the index while it is asked.
 const INDEX_KEYS: u64 = 1_000_000;
@@ -57,6 +62,50 @@ fn records(criterion: &mut Criterion) {
         });
     });
     group.finish();
+}
+
+fn routes(criterion: &mut Criterion) {
+    let text = |number: u64| LookupAddress::of_content(&key(number)).to_string();
+    // Three digits: a quarter of the key space. Whole digests: single CIDs.
+    let short = (0..4096).step_by(4).map(|digits: u32| {
+        let [first, second, third] = [digits >> 8, digits >> 4 & 15, digits & 15];
+        format!("g.providers.sha2-256.{first:x}.{second:x}.{third:x}")
+    });
+    let tables = [
+        ("1,000 routes of three digits", table(short.take(ROUTES))),
+        ("1,000 routes of one CID", table((0..).map(text).take(ROUTES))),
+    ];
+    let mut group = criterion.benchmark_group("routing_table");
+    for (name, table) in &tables {
+        for (hit, first) in [("a key with a route", 0), ("any key", 1_000_000)] {
+            let keys: Vec<ContentKey> = (first..first + ROUTES as u64).map(key).collect();
+            let mut next = keys.iter().cycle();
+            group.bench_function(format!("find among {name}: {hit}"), |bencher| {
+                bencher.iter(|| {
+                    let key = next.next().expect("a cycle does not end");
+                    let address = LookupAddress::of_content(black_box(key));
+                    table.find(address.segments(), 0).map(|(_, target)| *target)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn table(prefixes: impl Iterator<Item = String>) -> RoutingTable<usize> {
+    let prefixes = std::iter::once("g".to_owned()).chain(prefixes);
+    RoutingTable::new(prefixes.enumerate().map(|(number, prefix)| {
+        let prefix = RoutePrefix::parse(&prefix).expect("a legal prefix");
+        let entry = RouteEntry {
+            auth: RouteAuth::of(b"secret", &prefix),
+            prefix,
+            next_hop: AccountId::parse("local").expect("a name"),
+            origin: Origin::Static,
+            path: Vec::new(),
+            expires_at_ms: None,
+        };
+        (entry, number)
+    }))
 }
 
 fn index(criterion: &mut Criterion) {
@@ -109,5 +158,5 @@ fn key(number: u64) -> ContentKey {
     ContentKey::from_multihash(&multihash).expect("a multihash")
 }
 
-criterion_group!(benches, keys, records, index);
+criterion_group!(benches, keys, records, routes, index);
 criterion_main!(benches);

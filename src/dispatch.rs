@@ -4,3 +4,11 @@
 //! out by `resolve`, and changed and kept by `control`.
 
 pub mod pool;
+
+mod address;
+mod auth;
+mod table;
+
+pub use address::{Address, AddressError, LookupAddress};
+pub use auth::{RouteAuth, RouteAuthError};
+pub use table::{Origin, RouteEntry, RoutingTable};

@@ -19,6 +19,12 @@ pub trait Upstream: Send + Sync + 'static {
     /// The account under which it is known.
     fn account(&self) -> &AccountId;
 
+    /// Whether it could be asked now; else why a question would not even be sent. Cheap, and no
+    /// promise: the next question may find it otherwise.
+    fn is_ready(&self) -> Result<(), AskError> {
+        Ok(())
+    }
+
     /// Finds records, some at a time, each as early as it is known; unfiltered, in no order, one peer
     /// perhaps more than once. Ends after an error; an end without one says that these are all.
     /// `hops` are those that the lookup has behind it.

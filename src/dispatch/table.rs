@@ -1,0 +1,238 @@
+//! The routing table: which account answers a lookup, by the longest prefix of its address.
+//!
+//! An immutable trie over segments, in two slabs: the entries sorted by prefix and, within one, best
+//! first; and the nodes, each one's children side by side and sorted. A node holds all segments up to
+//! where entries end or part, so that an entry costs two nodes at most, however long its prefix is:
+//!
+//! ```text
+//! entries  g | g.ipns | g.providers.sha2-256.c.3 | g.providers.sha2-256.c.4
+//! nodes    g ─┬─ ipns
+//!             └─ providers.sha2-256.c ─┬─ 3
+//!                                      └─ 4
+//! ```
+//!
+//! Invariants: an address has one winner at most, that of the longest of its prefixes that has a live
+//! entry; among those of one prefix static beats default beats dynamic, then a shorter path does, then
+//! the lower account. An entry that has expired is as good as absent. A lookup walks no deeper than
+//! entries of the address go, and allocates nothing.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::RouteAuth;
+use crate::clock::UnixMs;
+use crate::types::{AccountId, RoutePrefix};
+
+/// Where a route comes from; the earlier ones here beat the later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// An operator has set it.
+    Static,
+    /// It is there where nobody has decided otherwise.
+    Default,
+    /// A peer router has advertised it.
+    Dynamic,
+}
+
+impl Origin {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Default => "default",
+            Self::Dynamic => "dynamic",
+        }
+    }
+}
+
+/// One route: lookups under a prefix are answered by an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// The part of the key space.
+    pub prefix: RoutePrefix,
+    /// Who answers.
+    pub next_hop: AccountId,
+    /// Where the route comes from.
+    pub origin: Origin,
+    /// The names of the routers that it came through, the nearest first; empty unless it is dynamic.
+    pub path: Vec<String>,
+    /// The time from which on it does not count; `None`: it always does.
+    pub expires_at_ms: Option<UnixMs>,
+    /// What proves it.
+    pub auth: RouteAuth,
+}
+
+impl RouteEntry {
+    /// Whether it counts.
+    pub fn is_live(&self, now_ms: UnixMs) -> bool {
+        self.expires_at_ms.is_none_or(|end_ms| end_ms > now_ms)
+    }
+
+    /// The better one of two entries of one prefix comes first.
+    fn rank(&self, other: &Self) -> Ordering {
+        let rank = |entry: &Self| (entry.origin, entry.path.len());
+        rank(self).cmp(&rank(other)).then_with(|| self.next_hop.cmp(&other.next_hop))
+    }
+}
+
+/// All routes, each with what a lookup is handed that takes it.
+#[derive(Clone, Debug)]
+pub struct RoutingTable<T> {
+    entries: Box<[(RouteEntry, T)]>,
+    nodes: Box<[Node]>,
+}
+
+/// A prefix at which entries end or part.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// The segment by which it is found among its parent's children; empty in the root.
+    segment: Box<str>,
+    /// The segments that follow it, with dots between them.
+    further: Box<str>,
+    children: Range<usize>,
+    entries: Range<usize>,
+}
+
+impl<T> RoutingTable<T> {
+    /// The table of these entries.
+    pub fn new(entries: impl IntoIterator<Item = (RouteEntry, T)>) -> Self {
+        let mut entries: Box<[(RouteEntry, T)]> = entries.into_iter().collect();
+        entries.sort_by(|(one, _), (other, _)| {
+            one.prefix.segments().cmp(other.prefix.segments()).then_with(|| one.rank(other))
+        });
+        let nodes = nodes(&entries);
+        Self { entries, nodes }
+    }
+
+    /// The entry that an address's lookup takes.
+    pub fn find<'a>(
+        &self,
+        segments: impl Iterator<Item = &'a str>,
+        now_ms: UnixMs,
+    ) -> Option<(&RouteEntry, &T)> {
+        let mut found = None;
+        self.walk(segments, |node| found = self.winner(node, now_ms).or(found));
+        found
+    }
+
+    /// The winner of each prefix of an address, the longest first.
+    pub fn matching<'a>(
+        &self,
+        segments: impl Iterator<Item = &'a str>,
+        now_ms: UnixMs,
+    ) -> Vec<(&RouteEntry, &T)> {
+        let mut found = Vec::new();
+        self.walk(segments, |node| found.extend(self.winner(node, now_ms)));
+        found.reverse();
+        found
+    }
+
+    /// The winner of each prefix, by prefix.
+    pub fn winners(&self, now_ms: UnixMs) -> Vec<&RouteEntry> {
+        let prefixes = self.entries.chunk_by(|(one, _), (other, _)| one.prefix == other.prefix);
+        let mut winners: Vec<&RouteEntry> =
+            prefixes.filter_map(|entries| live(entries, now_ms)).map(|(entry, _)| entry).collect();
+        // The slab is sorted by segments, in which a dot comes before everything else.
+        winners.sort_by(|one, other| one.prefix.cmp(&other.prefix));
+        winners
+    }
+
+    /// Visits the nodes that are prefixes of an address, the shortest first.
+    fn walk<'a, 'table>(
+        &'table self,
+        mut segments: impl Iterator<Item = &'a str>,
+        mut visit: impl FnMut(&'table Node),
+    ) {
+        let Some(mut node) = self.nodes.first() else { return };
+        while let Some(child) = segments.next().and_then(|segment| self.child(node, segment)) {
+            let mut further = child.further.split_terminator('.');
+            if !further.all(|segment| segments.next() == Some(segment)) {
+                return;
+            }
+            visit(child);
+            node = child;
+        }
+    }
+
+    fn child(&self, node: &Node, segment: &str) -> Option<&Node> {
+        let children = self.nodes.get(node.children.clone())?;
+        let index = children.binary_search_by(|child| (*child.segment).cmp(segment)).ok()?;
+        children.get(index)
+    }
+
+    fn winner(&self, node: &Node, now_ms: UnixMs) -> Option<(&RouteEntry, &T)> {
+        live(self.entries.get(node.entries.clone())?, now_ms).map(|(entry, target)| (entry, target))
+    }
+}
+
+/// The first that counts.
+fn live<T>(entries: &[(RouteEntry, T)], now_ms: UnixMs) -> Option<&(RouteEntry, T)> {
+    entries.iter().find(|(entry, _)| entry.is_live(now_ms))
+}
+
+/// Sorted entries whose prefixes have everything before `start` in common, and go on there.
+struct Part<'a, T> {
+    parent: usize,
+    start: usize,
+    entries: &'a [(RouteEntry, T)],
+    first_entry: usize,
+}
+
+/// The trie over sorted entries, the root first. Level by level, so that children are side by side.
+fn nodes<T>(entries: &[(RouteEntry, T)]) -> Box<[Node]> {
+    let mut nodes = vec![Node::default()];
+    let mut waiting = VecDeque::from([Part { parent: 0, start: 0, entries, first_entry: 0 }]);
+    while let Some(part) = waiting.pop_front() {
+        let first_child = nodes.len();
+        let mut first_entry = part.first_entry;
+        let branches = part.entries.chunk_by(|(one, _), (other, _)| {
+            segment(one, part.start) == segment(other, part.start)
+        });
+        for branch in branches {
+            let common = common(branch, part.start);
+            let end = part.start + common.len();
+            let ending = branch.iter().take_while(|(it, _)| rest(it, end).is_empty()).count();
+            let (segment, further) = common.split_once('.').unwrap_or((common, ""));
+            waiting.push_back(Part {
+                parent: nodes.len(),
+                start: end + 1,
+                entries: branch.get(ending..).unwrap_or_default(),
+                first_entry: first_entry + ending,
+            });
+            nodes.push(Node {
+                segment: segment.into(),
+                further: further.into(),
+                children: 0..0,
+                entries: first_entry..first_entry + ending,
+            });
+            first_entry += branch.len();
+        }
+        let children = first_child..nodes.len();
+        nodes.get_mut(part.parent).expect("a part comes after its parent").children = children;
+    }
+    nodes.into()
+}
+
+fn segment(entry: &RouteEntry, start: usize) -> Option<&str> {
+    rest(entry, start).split('.').next()
+}
+
+/// What an entry's prefix has from a place on.
+fn rest(entry: &RouteEntry, start: usize) -> &str {
+    entry.prefix.as_str().get(start..).unwrap_or_default()
+}
+
+/// The whole segments that sorted entries have in common from a place on: what the first and the
+/// last of them have.
+fn common<T>(entries: &[(RouteEntry, T)], start: usize) -> &str {
+    let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else { return "" };
+    let first = rest(first, start);
+    let pairs = first.split('.').zip(rest(last, start).split('.'));
+    let chars: usize =
+        pairs.take_while(|(one, other)| one == other).map(|(segment, _)| segment.len() + 1).sum();
+    first.get(..chars.saturating_sub(1)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! The table against a scan of all its entries, and each of its rules on its own.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dispatch::LookupAddress;
+use crate::types::ContentKey;
+
+const NOW_MS: UnixMs = 100;
+
+fn entry(prefix: &str, next_hop: &str, origin: Origin) -> RouteEntry {
+    let prefix = RoutePrefix::parse(prefix).unwrap();
+    RouteEntry {
+        auth: RouteAuth::of(b"shh", &prefix),
+        prefix,
+        next_hop: AccountId::parse(next_hop).unwrap(),
+        origin,
+        path: Vec::new(),
+        expires_at_ms: None,
+    }
+}
+
+fn dynamic(prefix: &str, next_hop: &str, routers: usize, expires_at_ms: UnixMs) -> RouteEntry {
+    RouteEntry {
+        path: vec!["router".to_owned(); routers],
+        expires_at_ms: Some(expires_at_ms),
+        ..entry(prefix, next_hop, Origin::Dynamic)
+    }
+}
+
+fn table(entries: &[RouteEntry]) -> RoutingTable<usize> {
+    RoutingTable::new(entries.iter().cloned().zip(0..))
+}
+
+/// Who answers an address, `-` where nobody does.
+fn answerer<'a>(table: &'a RoutingTable<usize>, address: &str, now_ms: UnixMs) -> &'a str {
+    table.find(address.split('.'), now_ms).map_or("-", |(entry, _)| entry.next_hop.as_str())
+}
+
+#[test]
+fn the_longest_prefix_of_whole_segments_wins() {
+    let table = table(&[
+        entry("g", "all", Origin::Default),
+        entry("g.foo", "foo", Origin::Static),
+        entry("g.foo.a.b.c.d", "deep", Origin::Static),
+        entry("g.foo.a.b.x", "other", Origin::Static),
+        entry("g.foo-bar", "dash", Origin::Static),
+        entry("private", "private", Origin::Static),
+    ]);
+    for (address, expected) in [
+        ("g", "all"),
+        ("g.bar", "all"),
+        ("g.fool", "all"),
+        ("g.fo", "all"),
+        ("g.foo", "foo"),
+        ("g.foo.a", "foo"),
+        ("g.foo.a.b.c", "foo"),
+        ("g.foo.a.b.c.d", "deep"),
+        ("g.foo.a.b.c.d.e.f", "deep"),
+        ("g.foo.a.b.c.dd", "foo"),
+        ("g.foo.a.b.x.y", "other"),
+        ("g.foo-bar.a", "dash"),
+        ("g.FOO", "all"),
+        ("private.a", "private"),
+        ("test", "-"),
+        ("", "-"),
+    ] {
+        assert_eq!(answerer(&table, address, NOW_MS), expected, "{address}");
+    }
+}
+
+#[test]
+fn a_table_without_entries_answers_nothing() {
+    let table = table(&[]);
+    assert!(table.find(["g"].into_iter(), 0).is_none());
+    assert!(table.matching(["g"].into_iter(), 0).is_empty());
+    assert!(table.winners(0).is_empty());
+}
+
+#[test]
+fn a_static_route_wins_at_its_prefix_and_without_it_the_best_live_dynamic_does() {
+    let mut entries = vec![
+        dynamic("g.a", "far", 3, 200),
+        dynamic("g.a", "beta", 2, 200),
+        dynamic("g.a", "alpha", 2, 200),
+        dynamic("g.a", "near", 1, 150),
+        entry("g.a", "set", Origin::Static),
+        entry("g", "default", Origin::Default),
+        dynamic("g", "everything", 1, 200),
+    ];
+    let before = table(&entries);
+    assert_eq!(answerer(&before, "g.a.b", 100), "set");
+    entries.retain(|entry| entry.origin != Origin::Static);
+    let after = table(&entries);
+    // At its very end a route is over, and the next one steps in.
+    for (now_ms, expected) in
+        [(100, "near"), (149, "near"), (150, "alpha"), (199, "alpha"), (200, "default")]
+    {
+        assert_eq!(answerer(&after, "g.a.b", now_ms), expected, "{now_ms}");
+    }
+}
+
+#[test]
+fn what_an_entry_is_handed_out_with_is_its_own() {
+    let entries = [entry("g.b", "b", Origin::Static), entry("g.a", "a", Origin::Static)];
+    let table = RoutingTable::new(entries.into_iter().zip(["of b", "of a"]));
+    let target = |address: &str| table.find(address.split('.'), 0).map(|(_, target)| *target);
+    assert_eq!((target("g.a.x"), target("g.b")), (Some("of a"), Some("of b")));
+}
+
+#[test]
+fn winners_come_by_prefix_and_matching_ones_longest_first() {
+    let table = table(&[
+        entry("g.a.b", "1", Origin::Static),
+        entry("g.a-b", "2", Origin::Static),
+        entry("g.a", "3", Origin::Static),
+        dynamic("g.a", "4", 1, 200),
+        dynamic("g.c", "5", 1, 100),
+        entry("g", "6", Origin::Default),
+    ]);
+    let names = |entries: Vec<&RouteEntry>| {
+        entries.iter().map(|it| it.next_hop.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    // As texts are sorted, where a dash comes before a dot.
+    assert_eq!(names(table.winners(NOW_MS)), ["6", "3", "2", "1"]);
+    let matching = table.matching("g.a.b.c".split('.'), NOW_MS);
+    assert_eq!(names(matching.into_iter().map(|(entry, _)| entry).collect()), ["1", "3", "6"]);
+}
+
+#[test]
+fn a_lookup_takes_the_route_of_its_part_of_the_key_space() {
+    let table = table(&[
+        entry("g", "default", Origin::Default),
+        entry("g.ipns", "names", Origin::Static),
+        entry("g.providers.sha2-256.c", "sixteenth", Origin::Static),
+        entry("g.providers.sha2-256.c.3.c.4.7.3.3.e", "few", Origin::Static),
+    ]);
+    let cid = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
+    let key = ContentKey::from_cid_text(cid).unwrap();
+    let found = table.find(LookupAddress::of_content(&key).segments(), NOW_MS);
+    assert_eq!(found.unwrap().0.next_hop.as_str(), "few");
+    let found = table.find(LookupAddress::of_peer_multihash(&key).segments(), NOW_MS);
+    assert_eq!(found.unwrap().0.next_hop.as_str(), "default");
+}
+
+#[test]
+fn a_route_costs_two_nodes_however_long_it_is() {
+    let digest = |first: &str| format!("g.providers.sha2-256.{first}{}", ".0".repeat(63));
+    let entries = ["a", "b", "c"].map(|first| entry(&digest(first), "discard", Origin::Static));
+    // The root, what they have in common, and one for each.
+    assert_eq!(table(&entries).nodes.len(), 5);
+}
+
+fn any_prefix() -> impl Strategy<Value = String> {
+    // Segments that begin alike and sort differently from the texts that they are part of.
+    let segment = prop_oneof!["a", "ab", "a-", "b", "~"];
+    proptest::collection::vec(segment, 0..6)
+        .prop_map(|segments| segments.iter().fold("g".to_owned(), |text, it| text + "." + it))
+}
+
+fn any_entry() -> impl Strategy<Value = RouteEntry> {
+    let origin = prop_oneof![
+        Just(Origin::Static),
+        Just(Origin::Default),
+        Just(Origin::Dynamic),
+        Just(Origin::Dynamic)
+    ];
+    let expiry = proptest::option::of(0..200_u64);
+    (any_prefix(), "[a-d]", origin, 0..4_usize, expiry).prop_map(
+        |(prefix, next_hop, origin, routers, expires_at_ms)| RouteEntry {
+            expires_at_ms,
+            ..RouteEntry { origin, ..dynamic(&prefix, &next_hop, routers, 0) }
+        },
+    )
+}
+
+/// All live entries that match, the best first: every entry is looked at.
+fn scan<'a>(entries: &'a [RouteEntry], address: &str, now_ms: UnixMs) -> Vec<&'a RouteEntry> {
+    let matches = |prefix: &str| format!("{address}.").starts_with(&format!("{prefix}."));
+    let is_live = |entry: &RouteEntry| entry.expires_at_ms.is_none_or(|end_ms| now_ms < end_ms);
+    let mut found: Vec<&RouteEntry> =
+        entries.iter().filter(|it| matches(it.prefix.as_str()) && is_live(it)).collect();
+    found.sort_by_key(|it| {
+        let length = std::cmp::Reverse(it.prefix.as_str().len());
+        (length, it.origin, it.path.len(), it.next_hop.clone())
+    });
+    found
+}
+
+proptest! {
+    #[test]
+    fn the_winner_is_that_of_a_scan_over_all_entries(
+        entries in proptest::collection::vec(any_entry(), 0..40),
+        addresses in proptest::collection::vec(any_prefix(), 1..20),
+        times in proptest::collection::vec(0..210_u64, 1..5),
+    ) {
+        let table = table(&entries);
+        for (address, now_ms) in addresses.iter().flat_map(|a| times.iter().map(move |t| (a, *t))) {
+            let mut expected = scan(&entries, address, now_ms);
+            let found = table.find(address.split('.'), now_ms).map(|(entry, _)| entry);
+            prop_assert_eq!(found, expected.first().copied());
+            prop_assert!(found.is_none_or(|entry| entry.is_live(now_ms)));
+            expected.dedup_by(|later, first| later.prefix == first.prefix);
+            let matching = table.matching(address.split('.'), now_ms);
+            let matching: Vec<&RouteEntry> = matching.into_iter().map(|(entry, _)| entry).collect();
+            prop_assert_eq!(matching, expected);
+        }
+    }
+
+    #[test]
+    fn every_prefix_with_a_live_entry_has_one_winner_and_it_wins_there(
+        entries in proptest::collection::vec(any_entry(), 0..40),
+        now_ms in 0..210_u64,
+    ) {
+        let table = table(&entries);
+        let winners = table.winners(now_ms);
+        prop_assert!(winners.windows(2).all(|pair| pair[0].prefix < pair[1].prefix));
+        let live = entries.iter().filter(|entry| entry.is_live(now_ms));
+        let prefixes: std::collections::BTreeSet<&RoutePrefix> = live.map(|it| &it.prefix).collect();
+        prop_assert_eq!(winners.len(), prefixes.len());
+        for winner in winners {
+            let found = table.find(winner.prefix.segments(), now_ms);
+            prop_assert_eq!(found.map(|(entry, _)| entry), Some(winner));
+        }
+    }
+}
