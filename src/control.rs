@@ -6,6 +6,7 @@
 
 mod accounts;
 mod identity;
+mod pools;
 mod statics;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::clock::Clock;
+use crate::dispatch::pool::BookError;
 use crate::dispatch::{Origin, RouteAuth, RouteEntry};
 use crate::resolve::{RouteTable, Router};
 use crate::store::{StateError, StateStore};
@@ -22,6 +24,10 @@ use crate::types::{AccountId, RoutePrefix};
 
 pub use accounts::{Account, AccountKind, Accounts};
 pub use identity::Identity;
+pub use pools::{
+    EndpointParts, ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome, Pools,
+    PoolsError, RuleUpstream,
+};
 pub use statics::{StaticRoute, Statics, StaticsError};
 
 /// Called after a change that may change the routing table.
@@ -68,6 +74,12 @@ pub enum ControlError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Documents of Routes contradict each other.
+    #[error("the stored Routes contradict each other")]
+    Routes(#[from] BookError),
+    /// Two endpoints of one name.
+    #[error("two endpoints are called `{0}`")]
+    Endpoint(String),
 }
 
 impl Control {

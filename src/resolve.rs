@@ -5,6 +5,7 @@
 
 mod hops;
 mod local;
+mod pool;
 mod router;
 mod upstream;
 
@@ -21,6 +22,9 @@ use crate::store::{NamesError, StoreError};
 use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
+#[cfg(test)]
+pub(crate) use pool::testing as upstream_testing;
+pub use pool::{Endpoints, PoolUpstream, Turn};
 pub use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream};
 

@@ -18,7 +18,7 @@ mod name;
 mod problem;
 mod provision;
 
-pub use book::{Book, BookError, Route, RouteId, Rule, RuleId, RuleTarget};
+pub use book::{Book, BookError, Route, RouteId, RouteSummary, Rule, RuleId, RuleTarget};
 pub use budget::{Limits, Spent};
 pub use inventory::{Endpoint, Inventory};
 pub use ledger::{Account, Choice, Ledger, NoneLeft, Standing, Taken, after};

@@ -63,6 +63,25 @@ pub enum RuleTarget {
     Discard,
 }
 
+/// A Route with what is worked out of it and of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSummary {
+    /// Its id.
+    pub id: RouteId,
+    /// Its name.
+    pub name: String,
+    /// Lookups a day that were asked for.
+    pub requested_daily_volume: u64,
+    /// Lookups a day that its endpoints are good for.
+    pub daily_volume: u64,
+    /// Lookups an hour that its endpoints are good for.
+    pub hourly_rate: u64,
+    /// The Route that it overflows into, and that one's name.
+    pub overflow: Option<(RouteId, String)>,
+    /// Its rule, and that one's name.
+    pub rule: (RuleId, String),
+}
+
 /// All Routes and rules.
 #[derive(Clone, Debug)]
 pub struct Book {
@@ -108,6 +127,20 @@ impl Book {
     /// The Route with this name, whatever the case.
     pub fn route_named(&self, name: &str) -> Option<&Route> {
         self.routes.values().find(|route| route.name.is(name))
+    }
+
+    /// A Route for who asks for it.
+    pub fn summary(&self, route: &Route) -> RouteSummary {
+        let overflow = route.overflow.and_then(|id| self.routes.get(&id));
+        RouteSummary {
+            id: route.id,
+            name: route.name.to_string(),
+            requested_daily_volume: route.requested_daily_volume,
+            daily_volume: self.daily_volume(route),
+            hourly_rate: self.hourly_rate(route),
+            overflow: overflow.map(|overflow| (overflow.id, overflow.name.to_string())),
+            rule: (route.rule, rule_name(route.id, &route.name)),
+        }
     }
 
     /// A Route, the one that it overflows into, and so on.

@@ -27,9 +27,7 @@ pub enum RouteNameError {
     #[error("name contains {0:?}: use only letters A to Z, digits, spaces, `-`, `_` and `.`")]
     Character(char),
     /// Digits only.
-    #[error(
-        "name is a plain integer, which would be the id of a routing rule: add a letter to it"
-    )]
+    #[error("name is a plain integer, which would be the id of a routing rule: add a letter to it")]
     Integer,
 }
 

@@ -87,7 +87,9 @@ pub enum RouteProblem {
     #[error("overflow_route is this Route itself: name another, or null")]
     OverflowSelf,
     /// Routes that would overflow in a circle.
-    #[error("overflow_route would lead in a circle, {0}: name one that does not lead back, or null")]
+    #[error(
+        "overflow_route would lead in a circle, {0}: name one that does not lead back, or null"
+    )]
     OverflowCircle(String),
     /// The inventory has nothing for it.
     #[error(

@@ -246,11 +246,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     proptest::collection::vec(operation, 0..60)
 }
 
-fn draft(
-    name: Option<String>,
-    volume: Option<u64>,
-    overflow: Option<Option<u64>>,
-) -> RouteDraft {
+fn draft(name: Option<String>, volume: Option<u64>, overflow: Option<Option<u64>>) -> RouteDraft {
     RouteDraft {
         name: name.map_or(Field::Absent, Field::Given),
         requested_daily_volume: volume.map_or(Field::Absent, Field::Given),
