@@ -10,6 +10,7 @@ mod export;
 mod health;
 mod import;
 mod password;
+mod pools;
 mod providers;
 mod stats;
 mod wire;
@@ -37,6 +38,9 @@ use error::AdminError;
 pub use export::write_line as write_export_line;
 pub use health::{Component, Readiness};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
+pub use pools::{
+    PoolAnswer, PoolList, PoolPagination, PoolReference, PoolRefusal, PoolRemoved, PoolRoute,
+};
 pub use wire::{
     ImportEvent, IpnsStats, JournalStats, Problem, RejectedEntry, RemovedGroups, Stats,
 };
@@ -154,6 +158,7 @@ pub fn app(
             "DELETE",
             web::delete().to(providers::remove_context),
         ))
+        .configure(pools::services)
         .default_service(web::to(|| async { AdminError::UnknownPath.into_response() }))
 }
 

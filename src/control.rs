@@ -43,6 +43,8 @@ pub struct ControlParts {
     pub identity: Identity,
     /// Whom routes can point to.
     pub accounts: Accounts,
+    /// What Routes are made of.
+    pub endpoints: Vec<EndpointParts>,
     /// Whom the snapshots go to.
     pub router: Arc<Router>,
 }
@@ -53,6 +55,7 @@ pub struct Control {
     accounts: Accounts,
     router: Arc<Router>,
     statics: Statics,
+    pools: Pools,
     table: ArcSwap<RouteTable>,
     /// Held while a table is made, so that an older one never takes the place of a newer one.
     publishing: Mutex<()>,
@@ -85,10 +88,11 @@ pub enum ControlError {
 impl Control {
     /// Reads what was decided before, and publishes it.
     pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
-        let ControlParts { state, clock, identity, accounts, router } = parts;
+        let ControlParts { state, clock, identity, accounts, endpoints, router } = parts;
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let publish = publisher(itself.clone());
         let control = Arc::new(Self {
+            pools: Pools::open(state.clone(), clock.clone(), publish.clone(), endpoints)?,
             statics: Statics::open(state, clock, publish)?,
             table: ArcSwap::from_pointee(RouteTable::new([])),
             publishing: Mutex::new(()),
@@ -105,6 +109,11 @@ impl Control {
     /// The static routes.
     pub fn statics(&self) -> &Statics {
         &self.statics
+    }
+
+    /// The Routes.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// Whom routes can point to.

@@ -26,6 +26,7 @@ use spending::Spending;
 pub use explain::{ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome};
 
 /// An endpoint of the configuration.
+#[derive(Clone)]
 pub struct EndpointParts {
     /// Its name.
     pub name: String,
