@@ -56,10 +56,10 @@ fn volume(value: &Value) -> Option<u64> {
 /// an answer had may be sent back.
 #[expect(clippy::option_option, reason = "null is a value of this field")]
 fn overflow(value: &Value) -> Option<Option<RouteReference>> {
-    let object = match value {
-        Value::Null => return Some(None),
-        other => other.as_object()?,
-    };
+    if value.is_null() {
+        return Some(None);
+    }
+    let object = value.as_object()?;
     let reference = match (object.get("id"), object.get("name")) {
         (Some(id), _) => RouteReference::Id(RouteId(id.as_u64()?)),
         (None, Some(name)) => RouteReference::Name(name.as_str()?.to_owned()),

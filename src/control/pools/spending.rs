@@ -69,7 +69,6 @@ impl Spending {
     }
 
     /// Spends a lookup in memory; what is returned with it is its way to the disk.
-    #[expect(clippy::type_complexity, reason = "named, it would be read in two places")]
     fn spend(
         &self,
         book: &Book,

@@ -3,6 +3,7 @@
 //! Everything is checked before anything is changed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::super::inventory::Endpoint;
 use super::super::name::RouteName;
@@ -160,9 +161,8 @@ impl Book {
             route.endpoints.extend(self.names_of(&more));
             return;
         }
-        let present = self.candidates(&route.name, |endpoint| {
-            route.endpoints.iter().any(|name| *name == endpoint.name)
-        });
+        let present =
+            self.candidates(&route.name, |endpoint| route.endpoints.contains(&endpoint.name));
         let needed: BTreeSet<usize> = provision(&present, wanted).into_iter().collect();
         route.endpoints.retain(|name| {
             self.inventory.index_of(name).is_none_or(|place| needed.contains(&place))
@@ -190,7 +190,7 @@ impl Book {
             .collect()
     }
 
-    fn names_of(&self, places: &[usize]) -> Vec<std::sync::Arc<str>> {
+    fn names_of(&self, places: &[usize]) -> Vec<Arc<str>> {
         let endpoints = places.iter().filter_map(|place| self.inventory.get(*place));
         endpoints.map(|endpoint| endpoint.name.clone()).collect()
     }

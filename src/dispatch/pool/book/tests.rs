@@ -1,4 +1,4 @@
-//! Tests of creating, changing and deleting Routes.
+//! Tests of creating, changing and deleting Routes, and of reading a book back.
 
 use std::collections::BTreeSet;
 

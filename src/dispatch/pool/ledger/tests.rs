@@ -1,4 +1,4 @@
-//! Tests of choosing and spending.
+//! Tests of choosing endpoints, of spending, and of the times that are told.
 
 use std::sync::Arc;
 
