@@ -1,4 +1,7 @@
-//! What resolvers need of a remote router.
+//! What resolvers need of a remote router, and how it fails.
+//!
+//! Whoever implements [`Upstream`] vouches for what it gives: resolvers join, cap and cache it, but do
+//! not check it again. A failure is never an empty answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +22,7 @@ pub trait Upstream: Send + Sync + 'static {
     /// The account under which it is known.
     fn account(&self) -> &AccountId;
 
-    /// Whether it could be asked now; else why a question would not even be sent. Cheap, and no
-    /// promise: the next question may find it otherwise.
+    /// Whether it would be asked at all: not resting, not broken, not busy; asks nobody.
     fn is_ready(&self) -> Result<(), AskError> {
         Ok(())
     }
