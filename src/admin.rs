@@ -4,7 +4,9 @@
 //! Everything but health, readiness and metrics asks for a password (`auth`), and every error is
 //! told as JSON by one file (`error`).
 
+mod accept;
 mod auth;
+mod body;
 mod error;
 mod export;
 mod health;
@@ -12,7 +14,11 @@ mod import;
 mod password;
 mod pools;
 mod providers;
+mod routes;
 mod stats;
+#[cfg(test)]
+mod testing;
+mod users;
 mod wire;
 
 use std::sync::Arc;
@@ -41,8 +47,12 @@ pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
 pub use pools::{
     PoolAnswer, PoolList, PoolPagination, PoolReference, PoolRefusal, PoolRemoved, PoolRoute,
 };
+pub use users::PeerCredentials;
+use users::Users;
 pub use wire::{
-    ImportEvent, IpnsStats, JournalStats, Problem, RejectedEntry, RemovedGroups, Stats,
+    ImportEvent, IpnsStats, JournalStats, Page, Problem, RejectedEntry, RemovedGroups,
+    RouteExplanation, RouteList, RouteView, Routes, StaticRouteList, StaticRouteRequest,
+    StaticRouteView, StaticRoutes, Stats,
 };
 
 /// Renders the metrics, with the gauges as of now.
@@ -64,8 +74,10 @@ pub struct AdminParts {
     pub readiness: Arc<Readiness>,
     /// The answer of `/metrics`.
     pub render_metrics: Box<RenderMetrics>,
-    /// Who is let in.
+    /// The operator's password.
     pub password: AdminPassword,
+    /// The peer routers that are let in.
+    pub peers: Vec<PeerCredentials>,
 }
 
 /// What the admin listener works with. One for all threads.
@@ -77,8 +89,9 @@ pub struct AdminState {
     clock: Clock,
     readiness: Arc<Readiness>,
     render_metrics: Box<RenderMetrics>,
-    password: AdminPassword,
+    users: Users,
     metrics_auth: bool,
+    client_timeout: Duration,
     import_options: ImportOptions,
     import_idle_timeout: Duration,
     imports: Arc<Semaphore>,
@@ -99,6 +112,7 @@ impl AdminState {
             readiness,
             render_metrics,
             password,
+            peers,
         } = parts;
         let import_options = ImportOptions::with_settings(settings, clock.now_ms());
         Self {
@@ -109,8 +123,9 @@ impl AdminState {
             clock,
             readiness,
             render_metrics,
-            password,
+            users: Users::new(password, peers),
             metrics_auth: settings.metrics_auth,
+            client_timeout: settings.client_timeout,
             import_options,
             import_idle_timeout: settings.import_idle_timeout,
             imports: Arc::new(Semaphore::new(import::IMPORTS_MAX)),
@@ -159,6 +174,7 @@ pub fn app(
             web::delete().to(providers::remove_context),
         ))
         .configure(pools::services)
+        .configure(routes::configure)
         .default_service(web::to(|| async { AdminError::UnknownPath.into_response() }))
 }
 
