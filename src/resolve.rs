@@ -12,6 +12,7 @@ mod join;
 mod local;
 mod names;
 mod patience;
+mod pool;
 mod router;
 #[cfg(test)]
 mod testing;
@@ -34,6 +35,9 @@ pub use fallback::Fallback;
 pub use fanout::{Fanout, FanoutOptions, FanoutParts};
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
+#[cfg(test)]
+pub(crate) use pool::testing as upstream_testing;
+pub use pool::{Endpoints, PoolUpstream, Turn};
 pub use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream};
 
