@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Stopwatch};
 use crate::config::Settings;
+use crate::control::Control;
 use crate::ingest::ImportOptions;
 use crate::metrics::Metrics;
 use crate::store::{NameStore, Store};
@@ -49,6 +50,8 @@ pub struct AdminParts {
     pub store: Arc<dyn Store>,
     /// Where IPNS records are kept.
     pub names: Arc<dyn NameStore>,
+    /// What operators and peer routers decide.
+    pub control: Arc<Control>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -65,6 +68,7 @@ pub struct AdminParts {
 pub struct AdminState {
     store: Arc<dyn Store>,
     names: Arc<dyn NameStore>,
+    control: Arc<Control>,
     metrics: Arc<Metrics>,
     clock: Clock,
     readiness: Arc<Readiness>,
@@ -82,12 +86,21 @@ pub struct AdminState {
 impl AdminState {
     /// The state of an admin listener.
     pub fn new(settings: &Settings, parts: AdminParts) -> Self {
-        let AdminParts { store, names, metrics, clock, readiness, render_metrics, password } =
-            parts;
+        let AdminParts {
+            store,
+            names,
+            control,
+            metrics,
+            clock,
+            readiness,
+            render_metrics,
+            password,
+        } = parts;
         let import_options = ImportOptions::with_settings(settings, clock.now_ms());
         Self {
             store,
             names,
+            control,
             metrics,
             clock,
             readiness,

@@ -1,4 +1,151 @@
 //! The control plane: what an operator and peer routers decide about who answers what, kept across
 //! restarts and published to lookups as one immutable snapshot.
 //!
-//! Every change is durable before it shows; lookups never wait for one.
+//! Every change is durable before it shows; lookups never wait for one. What is stored and cannot be
+//! read is an error at the start: a router that forgot what is blocked or metered must not run.
+
+mod accounts;
+mod identity;
+mod statics;
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::dispatch::{Origin, RouteAuth, RouteEntry};
+use crate::resolve::{RouteTable, Router};
+use crate::store::{StateError, StateStore};
+use crate::types::{AccountId, RoutePrefix};
+
+pub use accounts::{Account, AccountKind, Accounts};
+pub use identity::Identity;
+pub use statics::{StaticRoute, Statics, StaticsError};
+
+/// Called after a change that may change the routing table.
+pub type Publish = Arc<dyn Fn() + Send + Sync>;
+
+/// What a control plane is made of.
+pub struct ControlParts {
+    /// Where what is decided is kept.
+    pub state: Arc<dyn StateStore>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Who this router is.
+    pub identity: Identity,
+    /// Whom routes can point to.
+    pub accounts: Accounts,
+    /// Whom the snapshots go to.
+    pub router: Arc<Router>,
+}
+
+/// The control plane of one server.
+pub struct Control {
+    identity: Identity,
+    accounts: Accounts,
+    router: Arc<Router>,
+    statics: Statics,
+    table: ArcSwap<RouteTable>,
+    /// Held while a table is made, so that an older one never takes the place of a newer one.
+    publishing: Mutex<()>,
+}
+
+/// Why there is no control plane.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// What is stored cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A document is not what it should be.
+    #[error("the stored {what} `{key}` cannot be read: {reason}")]
+    Document {
+        /// What it is.
+        what: &'static str,
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Control {
+    /// Reads what was decided before, and publishes it.
+    pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
+        let ControlParts { state, clock, identity, accounts, router } = parts;
+        let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
+        let publish = publisher(itself.clone());
+        let control = Arc::new(Self {
+            statics: Statics::open(state, clock, publish)?,
+            table: ArcSwap::from_pointee(RouteTable::new([])),
+            publishing: Mutex::new(()),
+            identity,
+            accounts,
+            router,
+        });
+        // Nothing has been set yet, so this cannot fail.
+        let _ = itself.set(Arc::downgrade(&control));
+        control.publish();
+        Ok(control)
+    }
+
+    /// The static routes.
+    pub fn statics(&self) -> &Statics {
+        &self.statics
+    }
+
+    /// Whom routes can point to.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Who this router is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The table as lookups see it, the default route included.
+    pub fn table(&self) -> Arc<RouteTable> {
+        self.table.load_full()
+    }
+
+    /// Makes the table anew and hands it to lookups.
+    pub fn publish(&self) {
+        let _publishing = self.publishing.lock();
+        let entries = self.entries();
+        let has_routes = !entries.is_empty();
+        let all = entries.into_iter().chain([self.default_route()]);
+        let table = Arc::new(RouteTable::new(all.map(|entry| {
+            let resolver = self.accounts.resolver(&entry.next_hop);
+            (entry, resolver)
+        })));
+        self.table.store(table.clone());
+        self.router.set_table(has_routes.then_some(table));
+    }
+
+    /// Every route but the default one.
+    fn entries(&self) -> Vec<RouteEntry> {
+        let statics = self.statics.all().into_iter();
+        statics.map(|route| self.own_route(route.prefix, route.next_hop, Origin::Static)).collect()
+    }
+
+    fn default_route(&self) -> RouteEntry {
+        let account = AccountId::parse(AccountId::DEFAULT).expect("it is a legal name");
+        self.own_route(RoutePrefix::everything(), account, Origin::Default)
+    }
+
+    fn own_route(&self, prefix: RoutePrefix, next_hop: AccountId, origin: Origin) -> RouteEntry {
+        let auth = RouteAuth::of(&self.identity.secret, &prefix);
+        RouteEntry { prefix, next_hop, origin, path: Vec::new(), expires_at_ms: None, auth }
+    }
+}
+
+/// Publishes the control plane that will be set.
+fn publisher(control: Arc<OnceLock<Weak<Control>>>) -> Publish {
+    Arc::new(move || {
+        if let Some(control) = control.get().and_then(Weak::upgrade) {
+            control.publish();
+        }
+    })
+}

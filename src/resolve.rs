@@ -5,6 +5,7 @@
 
 mod hops;
 mod local;
+mod router;
 mod upstream;
 
 use std::num::NonZeroUsize;
@@ -20,6 +21,7 @@ use crate::store::{NamesError, StoreError};
 use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
+pub use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream};
 
 /// What is looked up, and what of it is wanted.
@@ -96,6 +98,9 @@ pub enum ResolveError {
     /// The routing table names an account that there is not.
     #[error("there is no account `{0}`, to which the routing table points")]
     NoAccount(AccountId),
+    /// What was to be stored is of a part of the key space that is not served.
+    #[error("names of this part of the key space are not served here")]
+    Discarded,
     /// What would be asked has used up its budget, and nothing is known otherwise.
     #[error("the budget of what would be asked is used up")]
     OverBudget {

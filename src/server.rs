@@ -4,6 +4,7 @@
 //! [`Server::start`] starts the admin listener, [`Server::open`] lets the public in. [`Server::shutdown`] is the one
 //! way down: stop accepting, finish what is in flight within a bound.
 
+mod accounts;
 mod listener;
 mod maintenance;
 
@@ -23,12 +24,13 @@ use crate::admin::{
 use crate::api::{self, ApiParts, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::control::{Control, ControlError, ControlParts, Identity};
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
-use crate::resolve::{LocalResolver, Resolver};
+use crate::resolve::{LocalResolver, Resolver, Router};
 use crate::store::{
-    DurableNames, DurableOptions, DurableStore, MemoryNames, NameStore, NamesOpenError,
-    NamesOptions, OpenError, Recovery, Store,
+    DurableNames, DurableOptions, DurableStore, MemoryNames, MemoryState, NameStore,
+    NamesOpenError, NamesOptions, OpenError, Recovery, StateStore, Store,
 };
 use listener::BoundSocket;
 use maintenance::{Maintenance, Upkeep};
@@ -42,8 +44,10 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// Where IPNS records are kept.
     pub names: Arc<dyn NameStore>,
-    /// What answers lookups.
-    pub resolver: Arc<dyn Resolver>,
+    /// Where the control plane keeps what is decided.
+    pub state: Arc<dyn StateStore>,
+    /// What answers lookups for the account `local`.
+    pub local: Arc<dyn Resolver>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -65,8 +69,9 @@ impl Parts {
     }
 
     fn with_stores(store: Arc<dyn Store>, names: Arc<dyn NameStore>, clock: Clock) -> Self {
-        let resolver = Arc::new(LocalResolver::new(store.clone(), names.clone(), clock.clone()));
-        Self { store, names, resolver, metrics: Arc::new(Metrics::new()), clock }
+        let local = Arc::new(LocalResolver::new(store.clone(), names.clone(), clock.clone()));
+        let state = Arc::new(MemoryState::new());
+        Self { store, names, state, local, metrics: Arc::new(Metrics::new()), clock }
     }
 }
 
@@ -134,6 +139,9 @@ pub enum ServerError {
     /// There is no password for the admin API.
     #[error("the admin API has no password")]
     Password(#[from] PasswordError),
+    /// The control plane cannot be read.
+    #[error("the control plane does not start")]
+    Control(#[from] ControlError),
     /// A server's threads could not be started, or ended with an error.
     #[error("the {listener} listener stopped")]
     Stopped {
@@ -170,13 +178,18 @@ impl Sockets {
 impl Server {
     /// Starts the admin listener. Connections to the public address are refused until
     /// [`Server::open`].
-    pub fn start(settings: Settings, parts: Parts, sockets: Sockets) -> Result<Self, ServerError> {
+    pub async fn start(
+        settings: Settings,
+        parts: Parts,
+        sockets: Sockets,
+    ) -> Result<Self, ServerError> {
         let Sockets { public, admin: admin_socket } = sockets;
         let admin_addr = admin_socket.addr();
-        let Parts { store, names, resolver, metrics, clock } = parts;
         let password = AdminPassword::load_or_make(&settings)?;
+        let (router, control) = open_control(&parts).await?;
+        let Parts { store, names, state: _, local: _, metrics, clock } = parts;
         let api_parts = ApiParts {
-            resolver,
+            resolver: router,
             announcer: Announcer::new(&settings, store.clone(), clock.clone()),
             metrics: metrics.clone(),
             clock: clock.clone(),
@@ -186,6 +199,7 @@ impl Server {
         let admin_parts = AdminParts {
             store: store.clone(),
             names: names.clone(),
+            control,
             metrics: metrics.clone(),
             clock: clock.clone(),
             readiness: readiness.clone(),
@@ -276,6 +290,21 @@ impl Server {
         // Together, so that all of it takes no longer than the longest.
         tokio::join!(stop_public, self.maintenance.stop(), self.admin.stop());
     }
+}
+
+/// The control plane, and the resolver that does as it says.
+async fn open_control(parts: &Parts) -> Result<(Arc<Router>, Arc<Control>), ControlError> {
+    let identity = Identity::load_or_make(&*parts.state, None, None).await?;
+    let (accounts, default) = accounts::configured(parts);
+    let router = Arc::new(Router::new(default, parts.clock.clone()));
+    let control = Control::open(ControlParts {
+        state: parts.state.clone(),
+        clock: parts.clock.clone(),
+        identity,
+        accounts,
+        router: router.clone(),
+    })?;
+    Ok((router, control))
 }
 
 impl Running {

@@ -111,6 +111,7 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Resolve(ResolveError::Names(error)) => names_status(error),
+            Self::Resolve(ResolveError::Discarded) => StatusCode::FORBIDDEN,
             Self::Resolve(ResolveError::OverBudget { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Resolve(ResolveError::UpstreamsFailed | ResolveError::NoAccount(_)) => {
                 StatusCode::BAD_GATEWAY

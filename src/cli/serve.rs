@@ -99,7 +99,7 @@ async fn serve(settings: Settings, imports: Imports) -> anyhow::Result<ExitCode>
         }
     };
     report(&recovery);
-    let mut server = Server::start(settings, parts, sockets)?;
+    let mut server = Server::start(settings, parts, sockets).await?;
     tracing::info!(files = imports.count(), "importing");
     let example = tokio::select! {
         imported = imports.run(server.store().clone(), server.metrics().clone()) => imported?,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::Settings;
 use fingerpost::journal::JournalError;
-use fingerpost::resolve::Resolver;
+use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server, Sockets};
 use fingerpost::store::{Announcement, ContextId, NameStore, OpenError, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
@@ -101,14 +101,16 @@ impl Builder {
             None => open_parts(&settings, &clock_of_parts).await,
         };
         if let Some(names) = self.names {
+            let clock = parts.clock.clone();
+            parts.local = Arc::new(LocalResolver::new(parts.store.clone(), names.clone(), clock));
             parts.names = names;
         }
         if let Some(resolver) = self.resolver {
-            parts.resolver = resolver;
+            parts.local = resolver;
         }
         let sockets = Sockets::bind(&settings).expect("loopback has free ports");
         let mut server =
-            Server::start(settings, parts, sockets).expect("the admin listener starts");
+            Server::start(settings, parts, sockets).await.expect("the admin listener starts");
         if !self.closed {
             server.open().expect("the listener opens");
         }

@@ -1,0 +1,95 @@
+//! What other routers know this one by, and what its routes are signed with: out of the settings, or
+//! made at the first start and kept.
+
+use multibase::Base;
+
+use super::ControlError;
+use crate::store::{StateChange, StateStore, StateTable};
+use crate::types::AccountId;
+
+/// Keys of the table of single documents.
+const NAME: &str = "router_name";
+const SECRET: &str = "routing_secret";
+
+/// Random bytes of a name that is made: two routers get the same one in 2^48 pairs.
+const NAME_BYTES: usize = 6;
+
+/// Random bytes of a secret that is made.
+const SECRET_BYTES: usize = 32;
+
+/// What a router is.
+#[derive(Clone)]
+pub struct Identity {
+    /// The name that stands in the paths of routes.
+    pub name: AccountId,
+    /// What `auth` values of routes are made with.
+    pub secret: Vec<u8>,
+}
+
+impl Identity {
+    /// The name and the secret that are given; the others as they were made at the first start.
+    pub async fn load_or_make(
+        state: &dyn StateStore,
+        name: Option<AccountId>,
+        secret: Option<&str>,
+    ) -> Result<Self, ControlError> {
+        let name = match name {
+            Some(name) => name,
+            None => {
+                let make = || format!("fingerpost-{}", hex(&rand::random::<[u8; NAME_BYTES]>()));
+                let text = kept(state, NAME, make).await?;
+                AccountId::parse(&text).map_err(|error| broken(NAME, error.to_string()))?
+            }
+        };
+        let secret = match secret {
+            Some(secret) => secret.as_bytes().to_vec(),
+            None => {
+                let make = || Base::Base64Pad.encode(rand::random::<[u8; SECRET_BYTES]>());
+                let text = kept(state, SECRET, make).await?;
+                Base::Base64Pad.decode(&text).map_err(|error| broken(SECRET, error.to_string()))?
+            }
+        };
+        Ok(Self { name, secret })
+    }
+}
+
+async fn kept(
+    state: &dyn StateStore,
+    key: &str,
+    make: impl FnOnce() -> String,
+) -> Result<String, ControlError> {
+    if let Some(text) = state.read(StateTable::Single)?.remove(key) {
+        return Ok(text);
+    }
+    let text = make();
+    let change =
+        StateChange { table: StateTable::Single, key: key.to_owned(), text: Some(text.clone()) };
+    state.write(vec![change]).await?;
+    Ok(text)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Base::Base16Lower.encode(bytes)
+}
+
+fn broken(key: &str, reason: String) -> ControlError {
+    ControlError::Document { what: "document", key: key.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryState;
+
+    #[tokio::test]
+    async fn what_is_made_is_kept_and_what_is_given_wins() {
+        let state = MemoryState::new();
+        let first = Identity::load_or_make(&state, None, None).await.unwrap();
+        let again = Identity::load_or_make(&state, None, None).await.unwrap();
+        assert_eq!((&first.name, &first.secret), (&again.name, &again.secret));
+        assert!(first.name.as_str().starts_with("fingerpost-") && first.secret.len() == 32);
+        let name = AccountId::parse("me").unwrap();
+        let given = Identity::load_or_make(&state, Some(name.clone()), Some("shh")).await.unwrap();
+        assert_eq!((given.name, given.secret), (name, b"shh".to_vec()));
+    }
+}

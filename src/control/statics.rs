@@ -1,0 +1,225 @@
+//! Static routes: which part of the key space an operator gave to which account.
+//!
+//! Changes come one after the other; each is durable before it shows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{ControlError, Publish};
+use crate::clock::{Clock, UnixMs};
+use crate::store::{StateChange, StateError, StateStore, StateTable};
+use crate::types::{AccountId, RoutePrefix};
+
+/// A route that an operator set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// The part of the key space.
+    pub prefix: RoutePrefix,
+    /// Who answers.
+    pub next_hop: AccountId,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_at_ms: UnixMs,
+    /// When it was last replaced, or created, in milliseconds since the Unix epoch.
+    pub modified_at_ms: UnixMs,
+}
+
+/// Why a static route was not changed.
+#[derive(Debug, Error)]
+pub enum StaticsError {
+    /// There is one for this prefix.
+    #[error("there is a static route for {0} already")]
+    Exists(RoutePrefix),
+    /// There is none for this prefix.
+    #[error("there is no static route for {0}")]
+    Missing(RoutePrefix),
+    /// It could not be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// All static routes.
+pub struct Statics {
+    state: Arc<dyn StateStore>,
+    clock: Clock,
+    publish: Publish,
+    routes: RwLock<BTreeMap<RoutePrefix, StaticRoute>>,
+    /// Held while a change is made.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// A route as it is stored, under its prefix.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    next_hop_account_id: String,
+    created_at_ms: UnixMs,
+    modified_at_ms: UnixMs,
+}
+
+impl Statics {
+    /// Reads what is stored.
+    pub(super) fn open(
+        state: Arc<dyn StateStore>,
+        clock: Clock,
+        publish: Publish,
+    ) -> Result<Self, ControlError> {
+        let stored = state.read(StateTable::StaticRoutes)?;
+        let routes = stored
+            .into_iter()
+            .map(|(key, text)| {
+                let route = read(&key, &text)?;
+                Ok((route.prefix.clone(), route))
+            })
+            .collect::<Result<_, ControlError>>()?;
+        let changing = tokio::sync::Mutex::new(());
+        Ok(Self { state, clock, publish, routes: RwLock::new(routes), changing })
+    }
+
+    /// All of them, by prefix.
+    pub fn all(&self) -> Vec<StaticRoute> {
+        self.routes.read().values().cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.routes.read().len()
+    }
+
+    /// Sets a route where there is none.
+    pub async fn create(
+        &self,
+        prefix: RoutePrefix,
+        next_hop: AccountId,
+    ) -> Result<StaticRoute, StaticsError> {
+        let _changing = self.changing.lock().await;
+        if self.routes.read().contains_key(&prefix) {
+            return Err(StaticsError::Exists(prefix));
+        }
+        let now_ms = self.clock.now_ms();
+        self.put(StaticRoute { prefix, next_hop, created_at_ms: now_ms, modified_at_ms: now_ms })
+            .await
+    }
+
+    /// Gives the route of a prefix another account, at once.
+    pub async fn replace(
+        &self,
+        prefix: RoutePrefix,
+        next_hop: AccountId,
+    ) -> Result<StaticRoute, StaticsError> {
+        let _changing = self.changing.lock().await;
+        let current = self.routes.read().get(&prefix).cloned();
+        let current = current.ok_or(StaticsError::Missing(prefix))?;
+        // Times of one route never go backwards, whatever the clock does.
+        let modified_at_ms = self.clock.now_ms().max(current.created_at_ms);
+        self.put(StaticRoute { next_hop, modified_at_ms, ..current }).await
+    }
+
+    /// Removes the route of a prefix.
+    pub async fn remove(&self, prefix: &RoutePrefix) -> Result<(), StaticsError> {
+        let _changing = self.changing.lock().await;
+        if !self.routes.read().contains_key(prefix) {
+            return Err(StaticsError::Missing(prefix.clone()));
+        }
+        self.write(prefix, None).await?;
+        self.routes.write().remove(prefix);
+        (self.publish)();
+        Ok(())
+    }
+
+    async fn put(&self, route: StaticRoute) -> Result<StaticRoute, StaticsError> {
+        let document = Document {
+            next_hop_account_id: route.next_hop.to_string(),
+            created_at_ms: route.created_at_ms,
+            modified_at_ms: route.modified_at_ms,
+        };
+        let text = serde_json::to_string(&document).expect("it is texts and numbers");
+        self.write(&route.prefix, Some(text)).await?;
+        self.routes.write().insert(route.prefix.clone(), route.clone());
+        (self.publish)();
+        Ok(route)
+    }
+
+    async fn write(&self, prefix: &RoutePrefix, text: Option<String>) -> Result<(), StateError> {
+        let key = prefix.to_string();
+        self.state.write(vec![StateChange { table: StateTable::StaticRoutes, key, text }]).await
+    }
+}
+
+fn read(key: &str, text: &str) -> Result<StaticRoute, ControlError> {
+    let broken = |reason: String| ControlError::Document {
+        what: "static route",
+        key: key.to_owned(),
+        reason,
+    };
+    let document: Document =
+        serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
+    Ok(StaticRoute {
+        prefix: RoutePrefix::parse(key).map_err(|error| broken(error.to_string()))?,
+        next_hop: AccountId::parse(&document.next_hop_account_id)
+            .map_err(|error| broken(error.to_string()))?,
+        created_at_ms: document.created_at_ms,
+        modified_at_ms: document.modified_at_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::MemoryState;
+
+    fn open(state: &Arc<MemoryState>, clock: &ManualClock) -> (Statics, Arc<AtomicUsize>) {
+        let published = Arc::new(AtomicUsize::new(0));
+        let counted = published.clone();
+        let publish: Publish = Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let statics = Statics::open(state.clone(), Clock::Manual(clock.clone()), publish).unwrap();
+        (statics, published)
+    }
+
+    fn prefix(text: &str) -> RoutePrefix {
+        RoutePrefix::parse(text).unwrap()
+    }
+
+    fn account(text: &str) -> AccountId {
+        AccountId::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn routes_are_created_replaced_and_removed_and_outlive_a_restart() {
+        let (state, clock) = (Arc::new(MemoryState::new()), ManualClock::new(100));
+        let (statics, published) = open(&state, &clock);
+        statics.create(prefix("g.b"), account("one")).await.unwrap();
+        let first = statics.create(prefix("g.a"), account("two")).await.unwrap();
+        clock.set(200);
+        let second = statics.replace(prefix("g.a"), account("three")).await.unwrap();
+        assert_eq!((first.created_at_ms, first.modified_at_ms), (100, 100));
+        assert_eq!((second.created_at_ms, second.modified_at_ms), (100, 200));
+        assert_eq!(published.load(Ordering::SeqCst), 3);
+        let (again, _) = open(&state, &clock);
+        assert_eq!(again.all(), statics.all());
+        assert_eq!(again.all().first(), Some(&second));
+        again.remove(&prefix("g.a")).await.unwrap();
+        assert_eq!(open(&state, &clock).0.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_done_changes_nothing() {
+        let (state, clock) = (Arc::new(MemoryState::new()), ManualClock::new(100));
+        let (statics, published) = open(&state, &clock);
+        statics.create(prefix("g"), account("one")).await.unwrap();
+        let again = statics.create(prefix("g"), account("two")).await;
+        assert!(matches!(again, Err(StaticsError::Exists(_))));
+        let missing = statics.replace(prefix("g.a"), account("two")).await;
+        assert!(matches!(missing, Err(StaticsError::Missing(_))));
+        assert!(matches!(statics.remove(&prefix("g.a")).await, Err(StaticsError::Missing(_))));
+        assert_eq!((statics.count(), published.load(Ordering::SeqCst)), (1, 1));
+    }
+}

@@ -1,0 +1,145 @@
+//! Asking whom the routing table names.
+//!
+//! Invariants: a lookup reads one immutable snapshot and takes no lock of the control plane. Where no
+//! route but the default one is, there is no snapshot, and a lookup costs one pointer load more than
+//! without a table. An account that does not exist fails its lookups: never does the shorter prefix
+//! answer in its place.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+
+use super::{
+    Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Subject,
+};
+use crate::clock::Clock;
+use crate::dispatch::{LookupAddress, RoutingTable};
+use crate::types::{AccountId, IpnsName, IpnsRecord};
+
+/// Which resolver answers which part of the key space.
+pub type RouteTable = RoutingTable<Arc<dyn Resolver>>;
+
+/// The resolver that asks the one that the routing table names.
+pub struct Router {
+    default: Arc<dyn Resolver>,
+    /// `None`: there is nothing but the default route.
+    table: ArcSwapOption<RouteTable>,
+    clock: Clock,
+}
+
+/// The account of a route that does not exist.
+pub struct NoAccount(pub AccountId);
+
+/// The account that finds nothing and asks nobody.
+pub struct Discard;
+
+impl Router {
+    /// A router of which every lookup goes to `default`.
+    pub fn new(default: Arc<dyn Resolver>, clock: Clock) -> Self {
+        Self { default, table: ArcSwapOption::empty(), clock }
+    }
+
+    /// From now on lookups go as this table says; `None`: all go to the default.
+    pub fn set_table(&self, table: Option<Arc<RouteTable>>) {
+        self.table.store(table);
+    }
+
+    fn of_subject(&self, subject: &Subject) -> Option<Arc<dyn Resolver>> {
+        let table = self.table.load();
+        let table = table.as_deref()?;
+        match subject {
+            Subject::Content(key) => self.at(table, &LookupAddress::of_content(key)),
+            Subject::Peer(peer) => {
+                self.at(table, &LookupAddress::of_peer_multihash(&peer.multihash()))
+            }
+        }
+    }
+
+    fn of_name(&self, name: &IpnsName) -> Option<Arc<dyn Resolver>> {
+        let table = self.table.load();
+        self.at(table.as_deref()?, &LookupAddress::of_name(name))
+    }
+
+    /// Who answers at an address. The default route answers where no other does.
+    fn at(&self, table: &RouteTable, address: &LookupAddress<'_>) -> Option<Arc<dyn Resolver>> {
+        let (_, resolver) = table.find(address.segments(), self.clock.now_ms())?;
+        Some(resolver.clone())
+    }
+}
+
+impl Resolver for Router {
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        match self.of_subject(&question.subject) {
+            None => self.default.find(question),
+            Some(resolver) => async move { resolver.find(question).await }.boxed(),
+        }
+    }
+
+    fn stream(&self, question: Question) -> FoundStream {
+        match self.of_subject(&question.subject) {
+            None => self.default.stream(question),
+            Some(resolver) => resolver.stream(question),
+        }
+    }
+
+    fn name<'a>(
+        &'a self,
+        name: &'a IpnsName,
+        hops: Hops,
+    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+        match self.of_name(name) {
+            None => self.default.name(name, hops),
+            Some(resolver) => async move { resolver.name(name, hops).await }.boxed(),
+        }
+    }
+
+    fn put_name(
+        &self,
+        record: IpnsRecord,
+        hops: Hops,
+    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+        match self.of_name(record.name()) {
+            None => self.default.put_name(record, hops),
+            Some(resolver) => async move { resolver.put_name(record, hops).await }.boxed(),
+        }
+    }
+}
+
+impl Resolver for NoAccount {
+    fn find<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
+    }
+
+    fn stream(&self, _: Question) -> FoundStream {
+        stream::iter([Err(ResolveError::NoAccount(self.0.clone()))]).boxed()
+    }
+
+    fn name<'a>(
+        &'a self,
+        _: &'a IpnsName,
+        _: Hops,
+    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+        std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
+    }
+
+    fn put_name(&self, _: IpnsRecord, _: Hops) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+        std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
+    }
+}
+
+impl Resolver for Discard {
+    fn find<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        std::future::ready(Ok(Found::default())).boxed()
+    }
+
+    fn stream(&self, _: Question) -> FoundStream {
+        stream::empty().boxed()
+    }
+
+    /// Nothing is kept: it would never be found.
+    fn put_name(&self, _: IpnsRecord, _: Hops) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+        std::future::ready(Err(ResolveError::Discarded)).boxed()
+    }
+}
