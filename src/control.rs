@@ -6,6 +6,7 @@
 
 mod accounts;
 mod identity;
+mod peers;
 mod statics;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -22,6 +23,7 @@ use crate::types::{AccountId, RoutePrefix};
 
 pub use accounts::{Account, AccountKind, Accounts};
 pub use identity::Identity;
+pub use peers::{PeerParts, Peers, PeersParts, UnknownPeer, UpdateRefused};
 pub use statics::{StaticRoute, Statics, StaticsError};
 
 /// Called after a change that may change the routing table.

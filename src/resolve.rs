@@ -5,6 +5,7 @@
 
 mod hops;
 mod local;
+mod peer_link;
 mod router;
 mod upstream;
 
@@ -21,6 +22,7 @@ use crate::store::{NamesError, StoreError};
 use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
+pub use peer_link::{PeerLink, PeerLinkError};
 pub use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream};
 

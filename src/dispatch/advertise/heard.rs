@@ -94,8 +94,8 @@ impl HeardRoutes {
     }
 
     /// What is known of the peer's table.
-    pub fn last_known(&self) -> LastKnown {
-        self.known
+    pub fn last_known(&self, now_ms: UnixMs) -> LastKnown {
+        if now_ms < self.expires_at_ms { self.known } else { LastKnown::NOTHING }
     }
 
     /// How long the peer is believed to be there after a word of it, in milliseconds.

@@ -29,7 +29,7 @@ pub enum SyncMode {
 }
 
 /// A router says whether it wants to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteControl {
     /// Whether it does.
     pub mode: SyncMode,

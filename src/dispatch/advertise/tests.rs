@@ -78,7 +78,7 @@ fn an_update_that_follows_is_taken_whole() {
     let second = update(2, 4, &[new_route("g.c", &["alpha", "beta"])], &["g.a"]);
     assert!(heard.apply(second, NOW_MS).unwrap().is_change);
     assert_eq!(prefixes(&heard, NOW_MS), ["g.b", "g.c"]);
-    assert_eq!(heard.last_known(), LastKnown { table_id: id(1), epoch: 4 });
+    assert_eq!(heard.last_known(NOW_MS), LastKnown { table_id: id(1), epoch: 4 });
     let (mut routes, _) = heard.routes(NOW_MS);
     let kept = HeardRoute { path: path(&["alpha", "beta"]), auth: auth("g.c") };
     assert_eq!(routes.nth(1), Some((&prefix("g.c"), &kept)));
@@ -135,7 +135,7 @@ fn a_peer_that_is_silent_is_forgotten_and_begins_afresh() {
     assert!(!heard.expire(NOW_MS + 44_999));
     assert!(heard.expire(NOW_MS + 45_000));
     assert!(!heard.expire(NOW_MS + 45_000), "only once");
-    assert_eq!(heard.last_known(), LastKnown::NOTHING);
+    assert_eq!(heard.last_known(NOW_MS + 45_000), LastKnown::NOTHING);
     assert_eq!(heard.apply(heartbeat(2, 2), NOW_MS + 45_000), Err(LastKnown::NOTHING));
 }
 
@@ -276,8 +276,8 @@ proptest! {
         }
         let last = tables.last().unwrap();
         prop_assert_eq!(&log.live().collect::<BTreeMap<_, _>>(), &last.iter().collect());
-        while heard.last_known().epoch < log.next_epoch() {
-            let told = log.update_from(heard.last_known().epoch, &account("us"));
+        while heard.last_known(NOW_MS).epoch < log.next_epoch() {
+            let told = log.update_from(heard.last_known(NOW_MS).epoch, &account("us"));
             prop_assert!(told.new_routes.len() + told.withdrawn_routes.len() <= UPDATE_ROUTES_MAX);
             prop_assert!(told.to_epoch > told.from_epoch);
             let read = RouteUpdate::from_json(told.to_json().as_bytes()).unwrap();

@@ -129,7 +129,7 @@ impl Model {
             }
             Event::ListenerRestarts => {
                 self.heard = new_listener();
-                self.position = self.log.position_of(self.heard.last_known());
+                self.position = self.log.position_of(self.heard.last_known(self.now_ms));
             }
             Event::Send => self.send(),
             Event::Arrive { which, is_answered } => {
@@ -178,7 +178,7 @@ impl Model {
         self.check()?;
         prop_assert_eq!(kept(&self.heard, self.now_ms), to_be_kept(&self.table));
         let known = LastKnown { table_id: self.log.table_id(), epoch: self.log.next_epoch() };
-        prop_assert_eq!(self.heard.last_known(), known);
+        prop_assert_eq!(self.heard.last_known(self.now_ms), known);
         Ok(())
     }
 }
