@@ -5,6 +5,8 @@
 //! error message. Failures are [`UpstreamError`]s, told apart by what the caller can do about them.
 
 mod answer;
+mod body;
+mod client;
 mod error;
 mod http;
 mod printable;
@@ -12,8 +14,10 @@ mod router_url;
 #[cfg(test)]
 pub(crate) mod test_router;
 
-pub use answer::{AnswerLimits, ProvidersAnswer, ReceivedRecord};
+pub use answer::{ProvidersAnswer, ReceivedRecord};
+pub use body::AnswerLimits;
+pub use client::ClientOptions;
 pub use error::UpstreamError;
-pub use http::{ClientOptions, ProvidersQuery, RoutingClient};
+pub use http::{ProvidersQuery, RoutingClient};
 pub(crate) use printable::{printable, printable_json, printable_word};
 pub use router_url::RouterUrl;

@@ -19,6 +19,11 @@ pub trait Upstream: Send + Sync + 'static {
     /// The account under which it is known.
     fn account(&self) -> &AccountId;
 
+    /// Whether it would be asked at all: not resting, not broken, not busy; asks nobody.
+    fn is_ready(&self) -> Result<(), AskError> {
+        Ok(())
+    }
+
     /// Finds records, some at a time, each as early as it is known; unfiltered, in no order, one peer
     /// perhaps more than once. Ends after an error; an end without one says that these are all.
     /// `hops` are those that the lookup has behind it.
