@@ -1,4 +1,7 @@
-//! What resolvers need of a remote router.
+//! What resolvers need of a remote router, and how it fails.
+//!
+//! Whoever implements [`Upstream`] vouches for what it gives: resolvers join, cap and cache it, but do
+//! not check it again. A failure is never an empty answer.
 
 use std::sync::Arc;
 use std::time::Duration;
