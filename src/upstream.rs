@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod error;
 mod http;
+mod http_upstream;
 mod printable;
 mod router_url;
 #[cfg(test)]
@@ -19,5 +20,6 @@ pub use body::AnswerLimits;
 pub use client::ClientOptions;
 pub use error::UpstreamError;
 pub use http::{ProvidersQuery, RoutingClient};
+pub use http_upstream::{HttpUpstream, UpstreamOffers, UpstreamOptions};
 pub(crate) use printable::{printable, printable_json, printable_word};
 pub use router_url::RouterUrl;

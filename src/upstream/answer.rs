@@ -70,7 +70,7 @@ impl AnswerReader {
         self,
         failure: Option<UpstreamError>,
     ) -> Result<ProvidersAnswer, UpstreamError> {
-        let Self { body, url, mut answer } = self;
+        let Self { mut body, url, mut answer } = self;
         answer.cut = answer.cut.or(failure);
         if answer.cut.is_none() {
             let rest = body.finish(&mut |text| answer.take(text));

@@ -133,7 +133,7 @@ impl BodyReader {
 
     /// Hands on the records that only the end of the body makes whole.
     pub(super) fn finish(
-        mut self,
+        &mut self,
         take: &mut impl FnMut(Result<&str, TextError>),
     ) -> Result<(), BodyError> {
         match self.format {
@@ -318,7 +318,7 @@ mod tests {
         let body = r#"{"Providers":[9],"Peers":[1,{"a":2}],"x":{"Peers":[3]}}"#;
         let expected = [Some("1".to_owned()), Some(r#"{"a":2}"#.to_owned())];
         assert_eq!(texts(AnswerFormat::Json, limits, body), expected);
-        let reader = BodyReader::new(AnswerFormat::Json, "Peers", limits);
+        let mut reader = BodyReader::new(AnswerFormat::Json, "Peers", limits);
         assert!(reader.finish(&mut |_| {}).is_err());
         let mut twice = BodyReader::new(AnswerFormat::Json, "Peers", limits);
         twice.push(br#"{"Peers":[],"Peers":[]}"#, &mut |_| {}).unwrap();
