@@ -39,6 +39,8 @@ pub struct ControlParts {
     pub identity: Identity,
     /// Whom routes can point to.
     pub accounts: Accounts,
+    /// Who tells us routes, and what we tell.
+    pub peers: PeersParts,
     /// Whom the snapshots go to.
     pub router: Arc<Router>,
 }
@@ -49,6 +51,8 @@ pub struct Control {
     accounts: Accounts,
     router: Arc<Router>,
     statics: Statics,
+    peers: Arc<Peers>,
+    clock: Clock,
     table: ArcSwap<RouteTable>,
     /// Held while a table is made, so that an older one never takes the place of a newer one.
     publishing: Mutex<()>,
@@ -75,11 +79,14 @@ pub enum ControlError {
 impl Control {
     /// Reads what was decided before, and publishes it.
     pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
-        let ControlParts { state, clock, identity, accounts, router } = parts;
+        let ControlParts { state, clock, identity, accounts, peers, router } = parts;
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let publish = publisher(itself.clone());
+        let peers = Peers::new(peers, &identity, clock.clone(), publish.clone());
         let control = Arc::new(Self {
-            statics: Statics::open(state, clock, publish)?,
+            statics: Statics::open(state, clock.clone(), publish)?,
+            peers: Arc::new(peers),
+            clock,
             table: ArcSwap::from_pointee(RouteTable::new([])),
             publishing: Mutex::new(()),
             identity,
@@ -95,6 +102,11 @@ impl Control {
     /// The static routes.
     pub fn statics(&self) -> &Statics {
         &self.statics
+    }
+
+    /// The routes from and to peer routers.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.peers
     }
 
     /// Whom routes can point to.
@@ -129,7 +141,9 @@ impl Control {
     /// Every route but the default one.
     fn entries(&self) -> Vec<RouteEntry> {
         let statics = self.statics.all().into_iter();
-        statics.map(|route| self.own_route(route.prefix, route.next_hop, Origin::Static)).collect()
+        let statics =
+            statics.map(|route| self.own_route(route.prefix, route.next_hop, Origin::Static));
+        statics.chain(self.peers.entries(self.clock.now_ms())).collect()
     }
 
     fn default_route(&self) -> RouteEntry {

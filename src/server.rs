@@ -24,7 +24,7 @@ use crate::admin::{
 use crate::api::{self, ApiParts, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::control::{Control, ControlError, ControlParts, Identity};
+use crate::control::{Control, ControlError, ControlParts, Identity, PeersParts};
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{LocalResolver, Resolver, Router};
@@ -187,6 +187,7 @@ impl Server {
         let admin_addr = admin_socket.addr();
         let password = AdminPassword::load_or_make(&settings)?;
         let (router, control) = open_control(&parts).await?;
+        let peers = control.peers().clone();
         let Parts { store, names, state: _, local: _, metrics, clock } = parts;
         let api_parts = ApiParts {
             resolver: router,
@@ -216,7 +217,7 @@ impl Server {
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
         let upkeep =
             Upkeep { store: store.clone(), names, state: state.clone().into_inner(), clock };
-        let maintenance = Maintenance::start(upkeep, readiness.clone());
+        let maintenance = Maintenance::start(upkeep, peers, readiness.clone());
         let public = Listener::Bound(public);
         Ok(Self {
             settings,
@@ -302,6 +303,7 @@ async fn open_control(parts: &Parts) -> Result<(Arc<Router>, Arc<Control>), Cont
         clock: parts.clock.clone(),
         identity,
         accounts,
+        peers: PeersParts::default(),
         router: router.clone(),
     })?;
     Ok((router, control))

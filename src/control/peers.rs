@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Identity, Publish};
 use crate::clock::{Clock, UnixMs};
 use crate::dispatch::{
-    Dropped, HeardRoutes, LastKnown, Listening, Origin, OwnRoute, RouteAuth, RouteControl,
-    RouteEntry, RouteLog, RouteUpdate, RoutingTableId, SyncMode, advertised,
+    Dropped, HOLD_DOWN_MS, HeardRoutes, LastKnown, Listening, Origin, OwnRoute, RouteAuth,
+    RouteControl, RouteEntry, RouteLog, RouteUpdate, RoutingTableId, SyncMode, advertised,
 };
 use crate::resolve::PeerLink;
 use crate::types::{AccountId, RoutePrefix};
@@ -47,6 +47,14 @@ pub struct PeersParts {
     pub hold_down: Duration,
     /// The peers.
     pub peers: Vec<PeerParts>,
+}
+
+impl Default for PeersParts {
+    /// Nobody, and nothing to tell.
+    fn default() -> Self {
+        let hold_down = Duration::from_millis(HOLD_DOWN_MS);
+        Self { advertise: Vec::new(), hold_down, peers: Vec::new() }
+    }
 }
 
 /// One peer.
