@@ -3,6 +3,7 @@
 //! Labels are route templates, statuses and formats: never a CID, a peer or an address, so that
 //! the number of series is bounded whatever clients send.
 
+mod peers;
 mod requests;
 mod upstreams;
 
@@ -15,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use peers::Peers;
+pub use peers::{PeerCounts, PeerOutcome};
 use requests::Workers;
 pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, StreamEnd, WorkerCounts};
 use upstreams::Upstreams;
@@ -73,6 +76,7 @@ pub struct Metrics {
     registry: Registry,
     workers: Arc<Workers>,
     upstreams: Upstreams,
+    peers: Peers,
     rate_limited: Counter,
     rate_limit_clients: Gauge,
     index_entries: Gauge,
@@ -112,10 +116,12 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         let upstreams = Upstreams::register(&mut registry);
+        let peers = Peers::register(&mut registry);
         let mut metrics = Self {
             registry,
             workers: Arc::default(),
             upstreams,
+            peers,
             rate_limited: Counter::default(),
             rate_limit_clients: Gauge::default(),
             index_entries: Gauge::default(),
@@ -155,6 +161,11 @@ impl Metrics {
     /// Where the upstream of a name is counted. Names come from settings, never from clients.
     pub fn upstream(&self, name: &str) -> UpstreamCounts {
         self.upstreams.counts(name)
+    }
+
+    /// Where the peer router of a name is counted. Names come from settings, never from clients.
+    pub fn peer(&self, name: &str) -> PeerCounts {
+        self.peers.counts(name)
     }
 
     /// Counts a request that was refused because its client asks too often.

@@ -31,7 +31,8 @@ use crate::dispatch::{
     Dropped, HOLD_DOWN_MS, HeardRoutes, LastKnown, Listening, Origin, OwnRoute, RouteAuth,
     RouteControl, RouteEntry, RouteLog, RouteUpdate, RoutingTableId, SyncMode, advertised,
 };
-use crate::resolve::PeerLink;
+use crate::metrics::{PeerCounts, PeerOutcome};
+use crate::resolve::{PeerLink, PeerLinkError};
 use crate::types::{AccountId, RoutePrefix};
 use tell::{Telling, Turn};
 
@@ -67,6 +68,8 @@ pub struct PeerParts {
     pub routes_max: usize,
     /// The way to it.
     pub link: Arc<dyn PeerLink>,
+    /// Where it is counted.
+    pub counts: PeerCounts,
 }
 
 /// The routes from and to all peers.
@@ -84,6 +87,7 @@ pub struct Peers {
 struct Peer {
     account: AccountId,
     link: Arc<dyn PeerLink>,
+    counts: PeerCounts,
     /// It has told us something.
     heard: Notify,
     /// It knows nothing of us: most likely it has just started, and has forgotten that we asked it.
@@ -137,11 +141,11 @@ impl Peers {
         log.advertise(&advertised(&us, &own, []));
         let mut of_peers = BTreeMap::new();
         let mut all = BTreeMap::new();
-        for PeerParts { account, accept, routes_max, link } in peers {
+        for PeerParts { account, accept, routes_max, link, counts } in peers {
             let heard = HeardRoutes::new(Listening { us: us.clone(), accept, routes_max });
             let telling = Telling::default();
             of_peers.insert(account.clone(), PeerState { heard, telling, has_dropped: false });
-            all.insert(account.clone(), Arc::new(Peer::new(account, link)));
+            all.insert(account.clone(), Arc::new(Peer::new(account, link, counts)));
         }
         let state = Mutex::new(State { log, of_peers });
         Self { us, own, hold_down, clock, publish, peers: all, state }
@@ -197,9 +201,13 @@ impl Peers {
         let is_change = has_expired || applied.is_ok_and(|applied| applied.is_change);
         if let Ok(applied) = applied {
             of_peer.note_dropped(&peer.account, applied.dropped);
+            peer.counts.dropped(applied.dropped.count());
         }
+        peer.counts.received(if applied.is_ok() { PeerOutcome::Taken } else { PeerOutcome::Gap });
+        let routes = of_peer.heard.routes(now_ms).0.count();
+        peer.counts.has_routes(routes);
         // A route lasts longer now, even if it is the same.
-        let is_visible = is_change || of_peer.heard.routes(now_ms).0.next().is_some();
+        let is_visible = is_change || routes > 0;
         let is_news = is_change && self.advertise(&mut state, now_ms);
         drop(state);
         peer.heard.notify_one();
@@ -229,7 +237,11 @@ impl Peers {
         let mut state = self.state.lock();
         let mut is_change = false;
         for (account, of_peer) in &mut state.of_peers {
-            is_change |= of_peer.expire(account, now_ms);
+            let is_over = of_peer.expire(account, now_ms);
+            if let Some(peer) = self.peers.get(account).filter(|_| is_over) {
+                peer.counts.has_routes(0);
+            }
+            is_change |= is_over;
         }
         let is_news = is_change && self.advertise(&mut state, now_ms);
         drop(state);
@@ -304,9 +316,26 @@ impl Peers {
 }
 
 impl Peer {
-    fn new(account: AccountId, link: Arc<dyn PeerLink>) -> Self {
+    fn new(account: AccountId, link: Arc<dyn PeerLink>, counts: PeerCounts) -> Self {
         let [heard, started, asked, changed] = std::array::from_fn(|_| Notify::new());
-        Self { account, link, heard, started, asked, changed }
+        Self { account, link, counts, heard, started, asked, changed }
+    }
+
+    async fn send_control(&self, control: &RouteControl) -> Result<(), PeerLinkError> {
+        self.counted(self.link.control(control).await)
+    }
+
+    async fn send_update(&self, update: &RouteUpdate) -> Result<(), PeerLinkError> {
+        self.counted(self.link.update(update).await)
+    }
+
+    fn counted(&self, answer: Result<(), PeerLinkError>) -> Result<(), PeerLinkError> {
+        self.counts.sent(match &answer {
+            Ok(()) => PeerOutcome::Taken,
+            Err(PeerLinkError::Gap(_)) => PeerOutcome::Gap,
+            Err(PeerLinkError::Failed(_)) => PeerOutcome::Failed,
+        });
+        answer
     }
 }
 

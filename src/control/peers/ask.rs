@@ -23,7 +23,7 @@ pub(super) async fn ask(peers: Arc<Peers>, peer: Arc<Peer>) {
     let mut backoff = Backoff::default();
     let mut before = Asked::Taken;
     loop {
-        let answer = peer.link.control(&peers.request(&peer)).await;
+        let answer = peer.send_control(&peers.request(&peer)).await;
         say(&peer, &answer, before);
         before = if answer.is_ok() { Asked::Taken } else { Asked::Failed };
         until_due(&peers, &peer, &mut backoff, before).await;

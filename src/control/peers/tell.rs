@@ -76,7 +76,7 @@ pub(super) async fn tell(peers: Arc<Peers>, peer: Arc<Peer>) {
             peer.asked.notified().await;
             continue;
         };
-        let answer = peer.link.update(&turn.update).await;
+        let answer = peer.send_update(&turn.update).await;
         let known = match &answer {
             Ok(()) => Some(turn.end()),
             Err(PeerLinkError::Gap(known)) => Some(*known),

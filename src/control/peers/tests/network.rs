@@ -13,6 +13,7 @@ use super::{HOLD_DOWN, account, identity, prefix, script};
 use crate::clock::{Clock, ManualClock};
 use crate::control::peers::{PeerParts, Peers, PeersParts, UpdateRefused};
 use crate::dispatch::{RouteControl, RouteUpdate};
+use crate::metrics::Metrics;
 use crate::resolve::{PeerLink, PeerLinkError};
 
 pub(super) struct Network {
@@ -86,6 +87,7 @@ impl Network {
             accept: vec![prefix("g")],
             routes_max: 100,
             link: Arc::new(Wire { from: name, to, wires: self.wires.clone() }),
+            counts: Metrics::new().peer(to),
         });
         let parts = PeersParts {
             advertise: own.iter().map(|text| prefix(text)).collect(),

@@ -13,6 +13,7 @@ use super::{HOLD_DOWN, account, identity, prefix};
 use crate::clock::{Clock, ManualClock};
 use crate::control::peers::{PeerParts, Peers, PeersParts};
 use crate::dispatch::{RouteControl, RouteUpdate};
+use crate::metrics::Metrics;
 use crate::resolve::{PeerLink, PeerLinkError};
 
 /// How finely the tests' time passes.
@@ -94,6 +95,7 @@ impl Script {
                 heard: heard.clone(),
                 answers: answers.clone(),
             }),
+            counts: Metrics::new().peer(name),
         };
         let parts = PeersParts {
             advertise: own.iter().map(|text| prefix(text)).collect(),
