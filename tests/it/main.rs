@@ -33,6 +33,7 @@ mod operations;
 mod peers;
 mod process;
 mod providers;
+mod routes;
 mod signing;
 mod statuses;
 mod store;
