@@ -4,14 +4,20 @@
 //! Everything but health, readiness and metrics asks for a password (`auth`), and every error is
 //! told as JSON by one file (`error`).
 
+mod accept;
 mod auth;
+mod body;
 mod error;
 mod export;
 mod health;
 mod import;
 mod password;
 mod providers;
+mod routes;
 mod stats;
+#[cfg(test)]
+mod testing;
+mod users;
 mod wire;
 
 use std::sync::Arc;
@@ -37,8 +43,12 @@ use error::AdminError;
 pub use export::write_line as write_export_line;
 pub use health::{Component, Readiness};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
+pub use users::PeerCredentials;
+use users::Users;
 pub use wire::{
-    ImportEvent, IpnsStats, JournalStats, Problem, RejectedEntry, RemovedGroups, Stats,
+    ImportEvent, IpnsStats, JournalStats, Page, Problem, RejectedEntry, RemovedGroups,
+    RouteExplanation, RouteList, RouteView, Routes, StaticRouteList, StaticRouteRequest,
+    StaticRouteView, StaticRoutes, Stats,
 };
 
 /// Renders the metrics, with the gauges as of now.
@@ -60,8 +70,10 @@ pub struct AdminParts {
     pub readiness: Arc<Readiness>,
     /// The answer of `/metrics`.
     pub render_metrics: Box<RenderMetrics>,
-    /// Who is let in.
+    /// The operator's password.
     pub password: AdminPassword,
+    /// The peer routers that are let in.
+    pub peers: Vec<PeerCredentials>,
 }
 
 /// What the admin listener works with. One for all threads.
@@ -73,8 +85,9 @@ pub struct AdminState {
     clock: Clock,
     readiness: Arc<Readiness>,
     render_metrics: Box<RenderMetrics>,
-    password: AdminPassword,
+    users: Users,
     metrics_auth: bool,
+    client_timeout: Duration,
     import_options: ImportOptions,
     import_idle_timeout: Duration,
     imports: Arc<Semaphore>,
@@ -95,6 +108,7 @@ impl AdminState {
             readiness,
             render_metrics,
             password,
+            peers,
         } = parts;
         let import_options = ImportOptions::with_settings(settings, clock.now_ms());
         Self {
@@ -105,8 +119,9 @@ impl AdminState {
             clock,
             readiness,
             render_metrics,
-            password,
+            users: Users::new(password, peers),
             metrics_auth: settings.metrics_auth,
+            client_timeout: settings.client_timeout,
             import_options,
             import_idle_timeout: settings.import_idle_timeout,
             imports: Arc::new(Semaphore::new(import::IMPORTS_MAX)),
@@ -154,6 +169,7 @@ pub fn app(
             "DELETE",
             web::delete().to(providers::remove_context),
         ))
+        .configure(routes::configure)
         .default_service(web::to(|| async { AdminError::UnknownPath.into_response() }))
 }
 

@@ -11,6 +11,7 @@ pub mod types;
 pub mod clock;
 pub mod index;
 pub mod journal;
+pub mod media;
 pub mod store;
 
 pub mod dispatch;

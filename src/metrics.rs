@@ -4,6 +4,7 @@
 //! the number of series is bounded whatever clients send.
 
 mod requests;
+mod upstreams;
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use requests::Workers;
 pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, StreamEnd, WorkerCounts};
+use upstreams::Upstreams;
+pub use upstreams::{BreakerState, UpstreamCounts, UpstreamOutcome};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
@@ -69,6 +72,7 @@ pub struct Gauges {
 pub struct Metrics {
     registry: Registry,
     workers: Arc<Workers>,
+    upstreams: Upstreams,
     rate_limited: Counter,
     rate_limit_clients: Gauge,
     index_entries: Gauge,
@@ -107,9 +111,11 @@ impl Metrics {
             "The version that is running",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
+        let upstreams = Upstreams::register(&mut registry);
         let mut metrics = Self {
             registry,
             workers: Arc::default(),
+            upstreams,
             rate_limited: Counter::default(),
             rate_limit_clients: Gauge::default(),
             index_entries: Gauge::default(),
@@ -144,6 +150,11 @@ impl Metrics {
     /// Where one more worker counts its requests.
     pub fn worker(&self) -> Arc<WorkerCounts> {
         self.workers.add()
+    }
+
+    /// Where the upstream of a name is counted. Names come from settings, never from clients.
+    pub fn upstream(&self, name: &str) -> UpstreamCounts {
+        self.upstreams.counts(name)
     }
 
     /// Counts a request that was refused because its client asks too often.

@@ -3,6 +3,7 @@
 //! A resolver never turns a failure into an empty answer: "nobody has it" and "we could not find
 //! out" are different, and caches keep only the first.
 
+mod fallback;
 mod hops;
 mod local;
 mod router;
@@ -19,6 +20,7 @@ use thiserror::Error;
 pub use crate::store::{Found, NamePut, StoredName};
 use crate::store::{NamesError, StoreError};
 use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
+pub use fallback::Fallback;
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
 pub use router::{Discard, NoAccount, RouteTable, Router};

@@ -210,6 +210,7 @@ impl Server {
                 state: state.clone(),
             }),
             password,
+            peers: Vec::new(),
         };
         let admin_state = web::Data::new(AdminState::new(&settings, admin_parts));
         let admin = run_admin(&settings, admin_socket, admin_state.clone())

@@ -16,6 +16,7 @@ mod record;
 mod records;
 
 pub use account::{ACCOUNT_CHARS_MAX, AccountId, AccountIdError};
+pub(crate) use addr::is_public_component;
 pub use addr::{Addr, AddrError, ProtocolSet};
 pub use filter::{Filter, FilterError, TERM_CHARS_MAX, TERMS_MAX};
 #[cfg(test)]

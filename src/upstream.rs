@@ -5,15 +5,21 @@
 //! error message. Failures are [`UpstreamError`]s, told apart by what the caller can do about them.
 
 mod answer;
+mod body;
+mod client;
 mod error;
 mod http;
+mod http_upstream;
 mod printable;
 mod router_url;
 #[cfg(test)]
 pub(crate) mod test_router;
 
-pub use answer::{AnswerLimits, ProvidersAnswer, ReceivedRecord};
+pub use answer::{ProvidersAnswer, ReceivedRecord};
+pub use body::AnswerLimits;
+pub use client::ClientOptions;
 pub use error::UpstreamError;
-pub use http::{ClientOptions, ProvidersQuery, RoutingClient};
+pub use http::{ProvidersQuery, RoutingClient};
+pub use http_upstream::{HttpUpstream, UpstreamOffers, UpstreamOptions};
 pub(crate) use printable::{printable, printable_json, printable_word};
 pub use router_url::RouterUrl;

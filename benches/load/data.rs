@@ -24,6 +24,9 @@ const ABSENT_FROM: u64 = 1 << 40;
 const ONE: u64 = ABSENT_FROM - 1;
 const HUNDRED: u64 = ABSENT_FROM - 2;
 
+/// A key that no server has.
+const UNKNOWN: u64 = ABSENT_FROM - 3;
+
 const PROVIDERS: u32 = 100;
 
 /// Which answers are asked for.
@@ -41,35 +44,66 @@ pub(crate) enum Case {
     OneLines,
     /// As [`Case::Hundred`], as NDJSON.
     HundredLines,
+    /// As [`Case::One`], from a server that has the answer of an upstream in its cache.
+    Cached,
+    /// As [`Case::Hundred`], from such a server.
+    CachedHundred,
+    /// As [`Case::One`], from a server with 1,000 static routes.
+    Routed,
+}
+
+/// What a case is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// The bare handler that returns the same bytes.
+    Bare,
+    /// The same server, asked for the same records as JSON.
+    Json(Case),
+    /// A server that has the same records in its own index.
+    Local,
+    /// A server with the same index and no routes.
+    NoRoutes,
 }
 
 impl Case {
     /// The status and the number of providers that every answer must have.
     pub(crate) fn promised(self) -> (u16, usize) {
         match self {
-            Self::One | Self::Zipf | Self::OneLines => (200, 1),
-            Self::Hundred | Self::HundredLines => (200, PROVIDERS as usize),
+            Self::One | Self::Zipf | Self::OneLines | Self::Cached | Self::Routed => (200, 1),
+            Self::Hundred | Self::HundredLines | Self::CachedHundred => (200, PROVIDERS as usize),
             Self::Absent => (404, 0),
         }
     }
 
-    /// The case with the same records as JSON, which an NDJSON case is compared with; others are
-    /// compared with the bare handler.
-    pub(crate) fn as_json(self) -> Option<Self> {
+    /// What it is compared with.
+    pub(crate) fn reference(self) -> Reference {
         match self {
-            Self::OneLines => Some(Self::One),
-            Self::HundredLines => Some(Self::Hundred),
-            Self::One | Self::Hundred | Self::Zipf | Self::Absent => None,
+            Self::OneLines => Reference::Json(Self::One),
+            Self::HundredLines => Reference::Json(Self::Hundred),
+            Self::One | Self::Hundred | Self::Zipf | Self::Absent => Reference::Bare,
+            Self::Cached | Self::CachedHundred => Reference::Local,
+            Self::Routed => Reference::NoRoutes,
         }
     }
 
-    /// What it is compared with.
-    pub(crate) fn reference(self) -> &'static str {
-        if self.as_json().is_some() { "json" } else { "bare" }
+    /// Whether it is asked for NDJSON.
+    pub(crate) fn is_lines(self) -> bool {
+        matches!(self, Self::OneLines | Self::HundredLines)
     }
 
     fn accept(self) -> &'static str {
-        if self.as_json().is_some() { "application/x-ndjson" } else { "application/json" }
+        if self.is_lines() { "application/x-ndjson" } else { "application/json" }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bare => "bare",
+            Self::Json(_) => "json",
+            Self::Local => "local",
+            Self::NoRoutes => "no-routes",
+        })
     }
 }
 
@@ -82,6 +116,9 @@ impl fmt::Display for Case {
             Self::Absent => "absent",
             Self::OneLines => "one-lines",
             Self::HundredLines => "hundred-lines",
+            Self::Cached => "cached",
+            Self::CachedHundred => "cached-hundred",
+            Self::Routed => "routed",
         })
     }
 }
@@ -97,6 +134,9 @@ impl FromStr for Case {
             "absent" => Self::Absent,
             "one-lines" => Self::OneLines,
             "hundred-lines" => Self::HundredLines,
+            "cached" => Self::Cached,
+            "cached-hundred" => Self::CachedHundred,
+            "routed" => Self::Routed,
             _ => bail!("no such case: {text}"),
         })
     }
@@ -126,13 +166,20 @@ impl Data {
         let count = if matches!(case, Case::Zipf | Case::Absent) { count } else { 1 };
         for number in 0..count as u64 {
             let key = match case {
-                Case::One | Case::OneLines => ONE,
-                Case::Hundred | Case::HundredLines => HUNDRED,
+                Case::One | Case::OneLines | Case::Cached | Case::Routed => ONE,
+                Case::Hundred | Case::HundredLines | Case::CachedHundred => HUNDRED,
                 Case::Absent => ABSENT_FROM + number,
                 Case::Zipf => zipf(self.entries, &mut random),
             };
             requests.push(key, case.accept());
         }
+        requests
+    }
+
+    /// A request for a key that no file has: an upstream is asked for it.
+    pub(crate) fn unknown(&self) -> Requests {
+        let mut requests = Requests::default();
+        requests.push(UNKNOWN, Case::One.accept());
         requests
     }
 

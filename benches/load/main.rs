@@ -10,19 +10,23 @@
 
 mod bare;
 mod client;
+mod coalesce;
 mod data;
 mod plan;
 mod process;
 mod report;
+mod routes;
 mod target;
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 
 use client::{Load, Run};
-use data::{Case, Data};
+use coalesce::{Coalesced, CountingUpstream};
+use data::{Case, Data, Reference};
 use plan::{Cell, Plan};
 use process::Process;
 use report::{Measured, Row};
@@ -42,35 +46,87 @@ fn main() -> anyhow::Result<()> {
     writeln!(stderr, "importing {} entries", plan.entries)?;
     let data = Data::write(folder.path(), plan.entries)?;
     let server = Process::fingerpost(folder.path(), &data, plan.workers)?;
+    let servers = Servers { folder: folder.path(), data: &data, plan: &plan, server: &server };
     let mut rows = Vec::new();
     for case in plan.cases.iter().copied() {
-        let answer = Answer::of(server.addr(), &data.requests(case, 1))?;
-        answer.check(case)?;
-        let requests = data.requests(case, data::REQUESTS);
-        let target = |process, requests, answer: &Answer| Target {
-            process,
-            requests,
-            expected: answer.expected(),
-        };
-        let bare;
-        let json_requests;
-        let reference = match case.as_json() {
-            Some(json) => {
-                json_requests = data.requests(json, data::REQUESTS);
-                target(&server, &json_requests, &Answer::of(server.addr(), &json_requests)?)
-            }
-            None => {
-                bare = Process::bare(&answer, plan.workers)?;
-                target(&bare, &requests, &answer)
-            }
-        };
-        let targets = [target(&server, &requests, &answer), reference];
-        for connections in plan.connections.iter().copied() {
-            rows.extend(measure(&plan, case, connections, &targets, &mut stderr)?);
-        }
+        rows.extend(servers.measure(case, &mut stderr)?);
     }
-    report::write(&mut std::io::stdout().lock(), &plan, &rows)?;
+    let coalesced = servers.coalesce(&mut stderr)?;
+    report::write(&mut std::io::stdout().lock(), &plan, &rows, coalesced.as_ref())?;
     Ok(())
+}
+
+/// What the cases are measured on.
+struct Servers<'a> {
+    folder: &'a Path,
+    data: &'a Data,
+    plan: &'a Plan,
+    /// The one with the large index.
+    server: &'a Process,
+}
+
+impl Servers<'_> {
+    /// One case, beside what it is compared with.
+    fn measure(&self, case: Case, progress: &mut impl Write) -> anyhow::Result<Vec<Row>> {
+        let (plan, data) = (self.plan, self.data);
+        let (measured, reference);
+        let (server, beside, reference_case) = match case.reference() {
+            Reference::Bare => {
+                let answer = Answer::of(self.server.addr(), &data.requests(case, 1))?;
+                reference = Process::bare(&answer, plan.workers)?;
+                (self.server, &reference, case)
+            }
+            Reference::Json(json) => (self.server, self.server, json),
+            Reference::Local => {
+                reference =
+                    Process::small(self.folder, &format!("{case}-back"), data, plan.workers)?;
+                measured = Process::before(
+                    &self.folder.join(case.to_string()),
+                    reference.addr(),
+                    plan.workers,
+                )?;
+                (&measured, &reference, case)
+            }
+            Reference::NoRoutes => {
+                reference = Process::small(self.folder, "unrouted", data, plan.workers)?;
+                measured = Process::small(self.folder, "routed", data, plan.workers)?;
+                routes::set(&measured)?;
+                (&measured, &reference, case)
+            }
+        };
+        let requests = data.requests(case, data::REQUESTS);
+        let reference_requests = data.requests(reference_case, data::REQUESTS);
+        let answer = Answer::of(server.addr(), &requests)?;
+        answer.check(case)?;
+        let reference_answer = Answer::of(beside.addr(), &reference_requests)?;
+        reference_answer.check(reference_case)?;
+        let targets = [
+            Target { process: server, requests: &requests, expected: answer.expected() },
+            Target {
+                process: beside,
+                requests: &reference_requests,
+                expected: reference_answer.expected(),
+            },
+        ];
+        let mut rows = Vec::new();
+        for connections in plan.connections.iter().copied() {
+            rows.extend(measure(plan, case, connections, &targets, progress)?);
+        }
+        Ok(rows)
+    }
+
+    /// How often an upstream is asked for what many ask at once.
+    fn coalesce(&self, progress: &mut impl Write) -> anyhow::Result<Option<Coalesced>> {
+        let lookups = self.plan.coalesce;
+        if lookups == 0 {
+            return Ok(None);
+        }
+        writeln!(progress, "{lookups} equal lookups at once")?;
+        let upstream = CountingUpstream::start()?;
+        let folder = self.folder.join("coalesce");
+        let server = Process::before(&folder, upstream.addr(), self.plan.workers)?;
+        upstream.count(server.addr(), &self.data.unknown(), lookups).map(Some)
+    }
 }
 
 /// Both loops with one number of connections. The open loop's rate is a part of what both servers

@@ -2,7 +2,8 @@
 //!
 //! | variable | default | meaning |
 //! |---|---|---|
-//! | `CASES` | `one,hundred,zipf,absent,one-lines,hundred-lines` | answers with one and with 100 providers, random keys of a large index, 404s; the first two as NDJSON, compared with JSON |
+//! | `CASES` | `one,hundred,zipf,absent,one-lines,hundred-lines,cached,cached-hundred,routed` | answers with one and with 100 providers, random keys of a large index, 404s; the first two as NDJSON, compared with JSON; the first two out of the cache of upstreams' answers, compared with the index; the first with 1,000 static routes, compared with none |
+//! | `COALESCE` | `1000` | equal lookups at once of a key that only an upstream can know; 0 leaves this out |
 //! | `CONNECTIONS` | `1,64,1024` | keep-alive connections |
 //! | `LOOPS` | `closed,open` | `closed` alone leaves the open loop out |
 //! | `ROUNDS` | `15` | turns of each server in each measurement |
@@ -18,7 +19,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::client::Load;
-use super::data::Case;
+use super::data::{Case, Reference};
+
+/// All cases.
+const CASES: &str = "one,hundred,zipf,absent,one-lines,hundred-lines,cached,cached-hundred,routed";
 
 /// Open files beside the connections.
 const OTHER_OPEN_FILES: u64 = 64;
@@ -31,6 +35,7 @@ const OPEN_LOOP_CONNECTIONS: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) cases: Vec<Case>,
+    pub(crate) coalesce: usize,
     pub(crate) connections: Vec<usize>,
     pub(crate) open_loop: bool,
     pub(crate) rounds: u32,
@@ -54,7 +59,8 @@ impl Plan {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let loops: Vec<String> = list("LOOPS", "closed,open")?;
         let plan = Self {
-            cases: list("CASES", "one,hundred,zipf,absent,one-lines,hundred-lines")?,
+            cases: list("CASES", CASES)?,
+            coalesce: value("COALESCE", 1_000)?,
             connections: list("CONNECTIONS", "1,64,1024")?,
             open_loop: loops.iter().any(|name| name == "open"),
             rounds: value("ROUNDS", 15)?,
@@ -73,12 +79,13 @@ impl Plan {
     /// Whether a case has an open loop with that many connections.
     pub(crate) fn has_open_loop(&self, case: Case, connections: usize) -> bool {
         let is_wanted = case == Case::One || connections == OPEN_LOOP_CONNECTIONS;
-        self.open_loop && case.as_json().is_none() && is_wanted
+        self.open_loop && case.reference() == Reference::Bare && is_wanted
     }
 
     /// How many files the load generator, and each server, needs to have open.
     pub(crate) fn open_files(&self) -> u64 {
-        self.connections.iter().max().copied().unwrap_or_default() as u64 + OTHER_OPEN_FILES
+        let connections = self.connections.iter().max().copied().unwrap_or_default();
+        connections.max(self.coalesce) as u64 + OTHER_OPEN_FILES
     }
 }
 

@@ -16,6 +16,12 @@ use super::target::Answer;
 /// Requests a second that the rate limit admits: it works, and refuses nothing.
 const RATE_LIMIT: &str = "100000000";
 
+/// Opens the admin API of the servers that get routes.
+pub(crate) const ADMIN_PASSWORD: &str = "load";
+
+/// Comes before the URL of the admin API on standard output.
+const ADMIN_LABEL: &str = "admin: ";
+
 /// The length of the kernel's clock tick that /proc counts in: `sysconf(_SC_CLK_TCK)` is 100 on
 /// every Linux.
 const TICK: Duration = Duration::from_millis(10);
@@ -24,6 +30,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Process {
     child: Child,
     addr: SocketAddr,
+    admin_addr: Option<SocketAddr>,
     // Kept open: a server that cannot write what it says would end.
     _stdout: BufReader<ChildStdout>,
 }
@@ -43,20 +50,34 @@ impl Process {
     /// or bypass: loopback is not exempt from the rate limit, whose cost therefore counts.
     pub(crate) fn fingerpost(folder: &Path, data: &Data, workers: usize) -> anyhow::Result<Self> {
         let (provider, addrs) = data::car_provider();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fingerpost"));
-        command
-            .env_clear()
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--workers", &workers.to_string(), "--log", "warn"])
-            .args(["--rate-limit", RATE_LIMIT, "--rate-limit-burst", RATE_LIMIT])
-            .args(["--rate-limit-exempt", ""])
-            .arg("--data-dir")
-            .arg(folder.join("data"))
-            .arg("--import")
-            .args([&data.car, &data.ndjson])
-            .args(["--provider", &provider, "--addr"])
-            .args(addrs)
-            .stdin(Stdio::null());
+        let mut command = serve(folder, "data", workers);
+        command.arg("--import").args([&data.car, &data.ndjson]);
+        command.args(["--provider", &provider, "--addr"]).args(addrs);
+        Self::start(command, &[])
+    }
+
+    /// A server without the large index.
+    pub(crate) fn small(
+        folder: &Path,
+        name: &str,
+        data: &Data,
+        workers: usize,
+    ) -> anyhow::Result<Self> {
+        let mut command = serve(folder, name, workers);
+        command.arg("--import").arg(&data.ndjson).args(["--admin-password", ADMIN_PASSWORD]);
+        Self::start(command, &[])
+    }
+
+    /// A server with nothing of its own, before another.
+    pub(crate) fn before(
+        folder: &Path,
+        upstream: SocketAddr,
+        workers: usize,
+    ) -> anyhow::Result<Self> {
+        let mut command = serve(folder, "front", workers);
+        command.args(["--upstreams", &format!("back=http://{upstream}")]);
+        // The addresses of the data are of networks that nobody can reach.
+        command.arg("--upstream-allow-private-addrs");
         Self::start(command, &[])
     }
 
@@ -73,20 +94,23 @@ impl Process {
             stdin.write_all(input)?;
         }
         let mut stdout = BufReader::new(child.stdout.take().context("its output is piped")?);
-        let mut line = String::new();
-        while stdout.read_line(&mut line)? > 0 {
-            if let Some(url) = line.trim_end().strip_prefix(bare::LABEL) {
-                let addr = url.strip_prefix("http://").unwrap_or(url).parse()?;
-                return Ok(Self { child, addr, _stdout: stdout });
-            }
-            line.clear();
-        }
-        bail!("a server ended before it listened: {}", child.wait()?)
+        let Some(addr) = read_addr(&mut stdout, bare::LABEL)? else {
+            bail!("a server ended before it listened: {}", child.wait()?)
+        };
+        // The reference says no more than that.
+        let is_reference = !input.is_empty();
+        let admin_addr = if is_reference { None } else { read_addr(&mut stdout, ADMIN_LABEL)? };
+        Ok(Self { child, addr, admin_addr, _stdout: stdout })
     }
 
     /// Where it listens.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where its admin API listens.
+    pub(crate) fn admin_addr(&self) -> anyhow::Result<SocketAddr> {
+        self.admin_addr.context("the server has no admin API")
     }
 
     /// The CPU time of all its threads.
@@ -121,6 +145,33 @@ impl Process {
         let path = format!("/proc/{}/{file}", self.child.id());
         std::fs::read_to_string(&path).with_context(|| path)
     }
+}
+
+/// `fingerpost serve` on free ports, with a data directory of its own.
+fn serve(folder: &Path, data_dir: &str, workers: usize) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fingerpost"));
+    command
+        .env_clear()
+        .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--workers", &workers.to_string(), "--log", "warn"])
+        .args(["--rate-limit", RATE_LIMIT, "--rate-limit-burst", RATE_LIMIT])
+        .args(["--rate-limit-exempt", ""])
+        .arg("--data-dir")
+        .arg(folder.join(data_dir))
+        .stdin(Stdio::null());
+    command
+}
+
+/// The address in the first line that begins with `label`; `None`: there is none.
+fn read_addr(stdout: &mut impl BufRead, label: &str) -> anyhow::Result<Option<SocketAddr>> {
+    let mut line = String::new();
+    while stdout.read_line(&mut line)? > 0 {
+        if let Some(url) = line.trim_end().strip_prefix(label) {
+            return Ok(Some(url.strip_prefix("http://").unwrap_or(url).parse()?));
+        }
+        line.clear();
+    }
+    Ok(None)
 }
 
 impl Drop for Process {

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use super::client::{Load, Outcome};
+use super::coalesce::Coalesced;
 use super::plan::{Cell, Plan};
 use super::process::CpuTime;
 
@@ -115,7 +116,12 @@ impl Row {
 }
 
 /// Writes everything.
-pub(crate) fn write(out: &mut impl Write, plan: &Plan, rows: &[Row]) -> std::io::Result<()> {
+pub(crate) fn write(
+    out: &mut impl Write,
+    plan: &Plan,
+    rows: &[Row],
+    coalesced: Option<&Coalesced>,
+) -> std::io::Result<()> {
     writeln!(out, "{}", table(rows))?;
     writeln!(
         out,
@@ -123,7 +129,14 @@ pub(crate) fn write(out: &mut impl Write, plan: &Plan, rows: &[Row]) -> std::io:
          threads; ratio: fingerpost to the line below it, median over pairs of turns",
         plan.workers, plan.entries, plan.rounds, plan.round
     )?;
-    writeln!(out, "{}", json(plan, rows))
+    if let Some(Coalesced { lookups, upstream_requests, elapsed }) = coalesced {
+        writeln!(
+            out,
+            "{lookups} equal lookups at once: {upstream_requests} request(s) to the upstream; all \
+             answered after {elapsed:.1?}"
+        )?;
+    }
+    writeln!(out, "{}", json(plan, rows, coalesced))
 }
 
 fn table(rows: &[Row]) -> Table {
@@ -137,7 +150,7 @@ fn table(rows: &[Row]) -> Table {
     for row in rows {
         let ratio = format!("{:.2}", row.cpu_ratio());
         table.add_row(line(row.cell, "fingerpost", &row.server, &ratio));
-        table.add_row(line(row.cell, row.cell.case.reference(), &row.reference, ""));
+        table.add_row(line(row.cell, &row.cell.case.reference().to_string(), &row.reference, ""));
     }
     for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -167,7 +180,7 @@ fn line(cell: Cell, server: &str, measured: &Measured, ratio: &str) -> Vec<Strin
     line
 }
 
-fn json(plan: &Plan, rows: &[Row]) -> serde_json::Value {
+fn json(plan: &Plan, rows: &[Row], coalesced: Option<&Coalesced>) -> serde_json::Value {
     let cells: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -181,11 +194,24 @@ fn json(plan: &Plan, rows: &[Row]) -> serde_json::Value {
                 "open_loop_per_second": per_second,
                 "cpu_ratio": rounded(row.cpu_ratio()),
                 "fingerpost": row.server.to_json(),
-                (row.cell.case.reference()): row.reference.to_json(),
+                (row.cell.case.reference().to_string()): row.reference.to_json(),
             })
         })
         .collect();
-    json!({"bench": "load", "workers": plan.workers, "entries": plan.entries, "cells": cells})
+    let coalesced = coalesced.map(|coalesced| {
+        json!({
+            "lookups": coalesced.lookups,
+            "upstream_requests": coalesced.upstream_requests,
+            "elapsed_ms": coalesced.elapsed.as_millis() as u64,
+        })
+    });
+    json!({
+        "bench": "load",
+        "workers": plan.workers,
+        "entries": plan.entries,
+        "cells": cells,
+        "coalesced": coalesced,
+    })
 }
 
 fn microseconds(time: Duration, requests: u64) -> f64 {

@@ -56,7 +56,7 @@ impl Answer {
     /// Whether it is what the case promises.
     pub(crate) fn check(&self, case: Case) -> anyhow::Result<()> {
         let (status, providers) = case.promised();
-        let found = if case.as_json().is_some() {
+        let found = if case.is_lines() {
             let lines = serde_json::Deserializer::from_slice(self.body());
             Some(lines.into_iter::<serde_json::Value>().collect::<Result<Vec<_>, _>>()?.len())
         } else {

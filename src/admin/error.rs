@@ -3,8 +3,11 @@
 //! Bodies are `application/problem+json` (RFC 9457). The caller is the operator, so the text of an
 //! error is told; what is behind one of ours (paths, the system's words) goes to the log, once.
 
+mod routes;
+
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
@@ -14,6 +17,8 @@ use super::wire::{Problem, RejectedEntry};
 use crate::ingest::{ImportError, ImportFailure};
 use crate::store::{ContextIdError, StoreError};
 use crate::types::PeerIdError;
+
+pub(super) use routes::RouteError;
 
 /// How long a caller is asked to wait where there is too much at once, or no room.
 const RETRY_AFTER_S: &str = "5";
@@ -26,9 +31,11 @@ pub(super) enum AdminError {
     Unauthorized,
     #[error("the request was made by a page of another site")]
     CrossSite,
+    #[error("{0}")]
+    Forbidden(&'static str),
     #[error("nothing is at this path")]
     UnknownPath,
-    #[error("this method is not supported here, {allow} is")]
+    #[error("this method is not supported here, only {allow}")]
     MethodNotAllowed { allow: &'static str },
     #[error("{text:?} is not a peer ID")]
     Provider { text: String, source: PeerIdError },
@@ -46,6 +53,14 @@ pub(super) enum AdminError {
     Query(String),
     #[error("{header} {value:?} is not understood; {understood}")]
     MediaType { header: &'static str, value: String, understood: &'static str },
+    #[error("Accept wants nothing that can be answered here; {offered}")]
+    NotAcceptable { offered: &'static str },
+    #[error("the body has more than {bytes_max} bytes")]
+    BodyTooLarge { bytes_max: usize },
+    #[error("the body did not come within {}", humantime::format_duration(*.timeout))]
+    BodyTimedOut { timeout: Duration },
+    #[error("the body did not come to its end")]
+    BodyBroken,
     #[error("too many {0} at once")]
     Busy(&'static str),
     #[error("{failure}")]
@@ -56,25 +71,31 @@ pub(super) enum AdminError {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the import stopped unexpectedly")]
-    Panicked,
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error("the {0} stopped unexpectedly")]
+    Panicked(&'static str),
 }
 
 impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::NothingOf { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Provider { .. } | Self::Context { .. } | Self::Query(_) => {
+            Self::Provider { .. } | Self::Context { .. } | Self::Query(_) | Self::BodyBroken => {
                 StatusCode::BAD_REQUEST
             }
+            Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Import { failure, .. } => import_status(&failure.error),
             Self::Store(error) | Self::Unwritten { source: error, .. } => store_status(error),
-            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Route(error) => error.status(),
+            Self::Panicked(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -98,6 +119,9 @@ impl AdminError {
             detail,
             ..Problem::default()
         };
+        if let Self::Route(error) = self {
+            return error.name(problem);
+        }
         if let Self::Import { failure, rejected } = self {
             problem.imported = failure.summary.map(|summary| summary.counts);
             problem.rejected = rejected;

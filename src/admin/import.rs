@@ -177,7 +177,7 @@ async fn answer(
             let rejected = first.into_iter().filter_map(rejected_entry).collect();
             AdminError::Import { failure, rejected }.into_response()
         }
-        Err(_) => AdminError::Panicked.into_response(),
+        Err(_) => AdminError::Panicked("import").into_response(),
     }
 }
 
@@ -197,7 +197,7 @@ fn stream_events(
                 let error = AdminError::Import { failure, rejected: Vec::new() };
                 ImportEvent::Error(error.into_problem())
             }
-            Err(_) => ImportEvent::Error(AdminError::Panicked.into_problem()),
+            Err(_) => ImportEvent::Error(AdminError::Panicked("import").into_problem()),
         }
     });
     let all = stream::iter(first).chain(rest).chain(last);

@@ -1,7 +1,15 @@
 //! The JSON that the admin API answers with: one definition for the server and for the commands
 //! that ask it.
 
+mod routes;
+
 use serde::{Deserialize, Serialize};
+
+pub(super) use routes::iso_8601;
+pub use routes::{
+    Page, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList, StaticRouteRequest,
+    StaticRouteView, StaticRoutes,
+};
 
 use crate::ingest::{Acknowledged, ImportCounts, Place, RejectReason, Rejection};
 use crate::store::{NamesStats, StoreStats};
@@ -35,11 +43,18 @@ pub struct RejectedEntry {
 /// An error (RFC 9457).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The status in words.
+    /// The prefix of the static route that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The kind of problem, as a URI.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The kind of problem or the status, in words.
     pub title: String,
     /// The status.
     pub status: u16,
-    /// What is wrong, for people.
+    /// What is wrong, for people; empty where the title says it all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
     /// What an import that stopped had taken in before: that stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,10 +195,7 @@ mod tests {
                 r#"{"acknowledged":{"bytes":9,"lines":0,"blocks":0,"keys":3,"records":0,"rejected":0}}"#,
             ),
             (ImportEvent::Done(counts), r#"{"done":{"lines":0,"blocks":0,"keys":3,"#),
-            (
-                ImportEvent::Error(Problem::default()),
-                r#"{"error":{"title":"","status":0,"detail":""}}"#,
-            ),
+            (ImportEvent::Error(Problem::default()), r#"{"error":{"title":"","status":0}}"#),
         ];
         for (event, text) in events {
             let line = event.to_line();

@@ -1,12 +1,9 @@
 //! Which format a client wants, from its `Accept` header (RFC 9110, 12.5.1).
 //!
-//! All lines of the header are one list. A range that names a type counts more than one that names
-//! its kind (`application/*`), and that more than `*/*`; `q=0` excludes. Parameters other than `q`
-//! do not narrow a range: our types have none.
-//!
-//! The header is a wish of someone unknown, so nothing here fails: an item that cannot be read is
-//! passed over. A list of nothing but such items asks for nothing that we have, which is answered
-//! with 406; a blank list is no list and admits everything. Nothing is allocated.
+//! What the header says of each type is read by [`media`]; here is what we make of it. An unreadable
+//! header asks for nothing that we have, which is answered with 406; a blank one admits everything.
+
+use crate::media;
 
 /// A body format of lookup answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,37 +37,21 @@ pub(super) fn negotiate<'a>(accept_lines: impl Iterator<Item = &'a [u8]>) -> Opt
     {
         return Some(format);
     }
-    let mut json = Quality::default();
-    let mut ndjson = Quality::default();
-    let mut blank = true;
-    for item in std::iter::once(first).chain(second).chain(lines).flat_map(items) {
-        blank = false;
-        if let Some(range) = Range::parse(item) {
-            json.note(&range, Format::Json.media_type());
-            ndjson.note(&range, Format::Ndjson.media_type());
-        }
-    }
-    if blank {
+    let lines = std::iter::once(first).chain(second).chain(lines);
+    let formats = [Format::Json.media_type(), Format::Ndjson.media_type()];
+    let Some([json, ndjson]) = media::acceptance(lines, formats) else {
         return Some(Format::Json);
-    }
-    let ndjson_weight = ndjson.exact.unwrap_or(0);
-    if ndjson_weight > 0 && ndjson_weight >= json.weight() {
+    };
+    let ndjson_weight = ndjson.named.unwrap_or(0);
+    if ndjson_weight > 0 && ndjson_weight >= json.weight {
         return Some(Format::Ndjson);
     }
-    (json.weight() > 0).then_some(Format::Json)
+    (json.weight > 0).then_some(Format::Json)
 }
 
 /// Whether these `Accept` lines admit `media_type`, which is all that there is.
 pub(super) fn admits<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, media_type: &str) -> bool {
-    let mut quality = Quality::default();
-    let mut blank = true;
-    for item in accept_lines.flat_map(items) {
-        blank = false;
-        if let Some(range) = Range::parse(item) {
-            quality.note(&range, media_type);
-        }
-    }
-    blank || quality.weight() > 0
+    media::acceptance(accept_lines, [media_type]).is_none_or(|[it]| it.weight > 0)
 }
 
 /// What nearly all clients send, byte for byte: curl and fetch, Kubo, boxo, Helia.
@@ -82,121 +63,6 @@ fn common_value(value: &[u8]) -> Option<Format> {
         | b"application/x-ndjson, application/json;q=0.8" => Some(Format::Ndjson),
         _ => None,
     }
-}
-
-/// A weight in thousandths, 0 to 1,000, as `q` gives it.
-type Weight = u16;
-
-/// What a list says about one media type, by how exactly it says it. Of ranges that are equally
-/// exact the most generous counts.
-#[derive(Default)]
-struct Quality {
-    exact: Option<Weight>,
-    kind: Option<Weight>,
-    any: Option<Weight>,
-}
-
-impl Quality {
-    fn note(&mut self, range: &Range<'_>, media_type: &str) {
-        let Some((kind, name)) = media_type.split_once('/') else { return };
-        let slot = match (range.kind, range.name) {
-            (b"*", b"*") => &mut self.any,
-            (range_kind, b"*") if range_kind.eq_ignore_ascii_case(kind.as_bytes()) => {
-                &mut self.kind
-            }
-            (range_kind, range_name)
-                if range_kind.eq_ignore_ascii_case(kind.as_bytes())
-                    && range_name.eq_ignore_ascii_case(name.as_bytes()) =>
-            {
-                &mut self.exact
-            }
-            _ => return,
-        };
-        *slot = (*slot).max(Some(range.weight));
-    }
-
-    /// The weight of the type; 0 = not acceptable.
-    fn weight(&self) -> Weight {
-        self.exact.or(self.kind).or(self.any).unwrap_or(0)
-    }
-}
-
-/// One readable item of the list.
-struct Range<'a> {
-    kind: &'a [u8],
-    name: &'a [u8],
-    weight: Weight,
-}
-
-impl<'a> Range<'a> {
-    fn parse(item: &'a [u8]) -> Option<Self> {
-        let mut parts = split_outside_quotes(item, b';');
-        let (kind, name) = match parts.next()?.trim_ascii() {
-            // Java's built-in client sends a lone star for `*/*`.
-            b"*" => (&b"*"[..], &b"*"[..]),
-            range => split_once(range, b'/')?,
-        };
-        if !is_token(kind) || !is_token(name) || (kind == b"*" && name != b"*") {
-            return None;
-        }
-        let mut weight = 1_000;
-        for parameter in parts {
-            if let Some((b"q" | b"Q", value)) = split_once(parameter, b'=')
-                .map(|(name, value)| (name.trim_ascii(), value.trim_ascii()))
-            {
-                weight = parse_weight(value)?;
-                // What follows `q` extends the request, not the media type.
-                break;
-            }
-        }
-        Some(Self { kind, name, weight })
-    }
-}
-
-/// `1`, `0.8`, `1.000`; also `.2` and more than three digits, both of which are seen, cut off.
-fn parse_weight(value: &[u8]) -> Option<Weight> {
-    let (whole, fraction) = split_once(value, b'.').unwrap_or((value, b""));
-    let thousandths = match whole {
-        b"0" => 0,
-        b"" if !fraction.is_empty() => 0,
-        b"1" => 1_000,
-        _ => return None,
-    };
-    if !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let digits = fraction.iter().chain(b"000").take(3);
-    let fraction = digits.fold(0, |sum, digit| sum * 10 + Weight::from(digit - b'0'));
-    (thousandths + fraction <= 1_000).then_some(thousandths + fraction)
-}
-
-/// The items of one line, trimmed, without blank ones.
-fn items(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split_outside_quotes(line, b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
-}
-
-/// Splits at a separator that stands in no quoted string. A quote that is not closed runs to the
-/// end.
-fn split_outside_quotes(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    text.split(move |&byte| {
-        let separates = byte == separator && !quoted;
-        quoted ^= byte == b'"' && !escaped;
-        escaped = quoted && byte == b'\\' && !escaped;
-        separates
-    })
-}
-
-fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|&byte| byte == separator)?;
-    Some((text.get(..at)?, text.get(at + 1..)?))
-}
-
-/// A token of RFC 9110, 5.6.2.
-fn is_token(text: &[u8]) -> bool {
-    !text.is_empty()
-        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 #[cfg(test)]
@@ -362,26 +228,6 @@ mod tests {
         assert_eq!(negotiate_lines(&["application/x-ndjson;q=0.5", "*/*"]), JSON);
         assert_eq!(negotiate_lines(&["*/*", "application/json;q=0"]), None);
         assert_eq!(negotiate_lines(&["", "text/html"]), None);
-    }
-
-    #[test]
-    fn weights_are_read_to_three_digits() {
-        for (text, weight) in [
-            ("0", Some(0)),
-            ("1", Some(1_000)),
-            ("1.000", Some(1_000)),
-            ("0.7000000000000001", Some(700)),
-            (".2", Some(200)),
-            ("0.05", Some(50)),
-            ("1.", Some(1_000)),
-            ("", None),
-            (".", None),
-            ("1.001", None),
-            ("0.1x", None),
-            ("10", None),
-        ] {
-            assert_eq!(parse_weight(text.as_bytes()), weight, "{text}");
-        }
     }
 
     fn item() -> impl Strategy<Value = String> {

@@ -118,7 +118,9 @@ impl AdminClient {
             // The admin API tells its errors as problems: something else listens there.
             return Refused { status, detail, problem: None, hint: self.wanted() };
         };
-        let detail = printable(&problem.detail).into_owned();
+        // The problems that source 000 names say all in their titles.
+        let said = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
+        let detail = printable(said).into_owned();
         let hint = if status == StatusCode::UNAUTHORIZED {
             format!("the password is not this server's: {GIVE_PASSWORD}")
         } else {

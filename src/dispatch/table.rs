@@ -1,8 +1,8 @@
 //! The routing table: which account answers a lookup, by the longest prefix of its address.
 //!
 //! An immutable trie over segments, in two slabs: the entries sorted by prefix and, within one, best
-//! first; and the nodes, each one's children side by side and sorted. A node holds all segments up to
-//! where entries end or part, so that an entry costs two nodes at most, however long its prefix is:
+//! first; and the nodes, each one's children side by side. A node holds all segments up to where entries
+//! end or part, so that an entry costs two nodes at most, however long its prefix is:
 //!
 //! ```text
 //! entries  g | g.ipns | g.providers.sha2-256.c.3 | g.providers.sha2-256.c.4
@@ -90,8 +90,20 @@ struct Node {
     segment: Box<str>,
     /// The segments that follow it, with dots between them.
     further: Box<str>,
+    /// One bit for each hex digit that is the segment of a child.
+    digits: u16,
+    /// First those whose segments are digits, in order: counting bits finds one. Then the others,
+    /// sorted.
     children: Range<usize>,
     entries: Range<usize>,
+}
+
+impl Node {
+    /// The place of a digit's child among the children.
+    fn place(&self, digit: u32) -> Option<usize> {
+        let bit = 1_u16 << digit;
+        (self.digits & bit != 0).then(|| (self.digits & (bit - 1)).count_ones() as usize)
+    }
 }
 
 impl<T> RoutingTable<T> {
@@ -146,8 +158,7 @@ impl<T> RoutingTable<T> {
     ) {
         let Some(mut node) = self.nodes.first() else { return };
         while let Some(child) = segments.next().and_then(|segment| self.child(node, segment)) {
-            let mut further = child.further.split_terminator('.');
-            if !further.all(|segment| segments.next() == Some(segment)) {
+            if !goes_on_with(&mut segments, &child.further) {
                 return;
             }
             visit(child);
@@ -157,13 +168,40 @@ impl<T> RoutingTable<T> {
 
     fn child(&self, node: &Node, segment: &str) -> Option<&Node> {
         let children = self.nodes.get(node.children.clone())?;
-        let index = children.binary_search_by(|child| (*child.segment).cmp(segment)).ok()?;
-        children.get(index)
+        if let Some(digit) = digit(segment) {
+            return children.get(node.place(digit)?);
+        }
+        let others = children.get(node.digits.count_ones() as usize..)?;
+        let place = others.binary_search_by(|child| (*child.segment).cmp(segment)).ok()?;
+        others.get(place)
     }
 
     fn winner(&self, node: &Node, now_ms: UnixMs) -> Option<(&RouteEntry, &T)> {
         live(self.entries.get(node.entries.clone())?, now_ms).map(|(entry, target)| (entry, target))
     }
+}
+
+/// What a segment of one lower-case hex digit stands for.
+fn digit(segment: &str) -> Option<u32> {
+    match *segment.as_bytes() {
+        [byte @ b'0'..=b'9'] => Some(u32::from(byte - b'0')),
+        [byte @ b'a'..=b'f'] => Some(u32::from(byte - b'a') + 10),
+        _ => None,
+    }
+}
+
+/// Whether the next segments are these, which have dots between them. Takes them.
+fn goes_on_with<'a>(segments: &mut impl Iterator<Item = &'a str>, expected: &str) -> bool {
+    let mut expected = expected.as_bytes();
+    while !expected.is_empty() {
+        let Some(segment) = segments.next() else { return false };
+        expected = match expected.strip_prefix(segment.as_bytes()) {
+            Some([b'.', rest @ ..]) => rest,
+            Some([]) => return true,
+            Some(_) | None => return false,
+        };
+    }
+    true
 }
 
 /// The first that counts.
@@ -179,37 +217,61 @@ struct Part<'a, T> {
     first_entry: usize,
 }
 
+impl<'a, T> Part<'a, T> {
+    /// The entries by the segment that comes next, in the order of a node's children.
+    fn branches(&self) -> Vec<Part<'a, T>> {
+        let mut first_entry = self.first_entry;
+        let entries = self.entries.chunk_by(|(one, _), (other, _)| {
+            segment(one, self.start) == segment(other, self.start)
+        });
+        let branches = entries.map(|entries| {
+            let branch = Part { entries, first_entry, ..*self };
+            first_entry += entries.len();
+            branch
+        });
+        let mut branches: Vec<_> = branches.collect();
+        branches.sort_by_key(|branch| branch.digit().is_none());
+        branches
+    }
+
+    fn digit(&self) -> Option<u32> {
+        self.entries.first().and_then(|(entry, _)| digit(segment(entry, self.start)?))
+    }
+
+    /// The node of a branch, without its children, and what is to be put under it.
+    fn into_node(self, place: usize) -> (Node, Part<'a, T>) {
+        let common = common(self.entries, self.start);
+        let end = self.start + common.len();
+        let ending = self.entries.iter().take_while(|(it, _)| rest(it, end).is_empty()).count();
+        let (segment, further) = common.split_once('.').unwrap_or((common, ""));
+        let first_below = self.first_entry + ending;
+        let node = Node {
+            segment: segment.into(),
+            further: further.into(),
+            entries: self.first_entry..first_below,
+            ..Node::default()
+        };
+        let entries = self.entries.get(ending..).unwrap_or_default();
+        (node, Part { parent: place, start: end + 1, entries, first_entry: first_below })
+    }
+}
+
 /// The trie over sorted entries, the root first. Level by level, so that children are side by side.
 fn nodes<T>(entries: &[(RouteEntry, T)]) -> Box<[Node]> {
     let mut nodes = vec![Node::default()];
     let mut waiting = VecDeque::from([Part { parent: 0, start: 0, entries, first_entry: 0 }]);
     while let Some(part) = waiting.pop_front() {
         let first_child = nodes.len();
-        let mut first_entry = part.first_entry;
-        let branches = part.entries.chunk_by(|(one, _), (other, _)| {
-            segment(one, part.start) == segment(other, part.start)
-        });
+        let branches = part.branches();
+        let digits = branches.iter().filter_map(Part::digit).fold(0, |bits, it| bits | 1 << it);
         for branch in branches {
-            let common = common(branch, part.start);
-            let end = part.start + common.len();
-            let ending = branch.iter().take_while(|(it, _)| rest(it, end).is_empty()).count();
-            let (segment, further) = common.split_once('.').unwrap_or((common, ""));
-            waiting.push_back(Part {
-                parent: nodes.len(),
-                start: end + 1,
-                entries: branch.get(ending..).unwrap_or_default(),
-                first_entry: first_entry + ending,
-            });
-            nodes.push(Node {
-                segment: segment.into(),
-                further: further.into(),
-                children: 0..0,
-                entries: first_entry..first_entry + ending,
-            });
-            first_entry += branch.len();
+            let (node, below) = branch.into_node(nodes.len());
+            nodes.push(node);
+            waiting.push_back(below);
         }
         let children = first_child..nodes.len();
-        nodes.get_mut(part.parent).expect("a part comes after its parent").children = children;
+        let parent = nodes.get_mut(part.parent).expect("a part comes after its parent");
+        (parent.digits, parent.children) = (digits, children);
     }
     nodes.into()
 }

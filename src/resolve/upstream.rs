@@ -1,4 +1,7 @@
-//! What resolvers need of a remote router.
+//! What resolvers need of a remote router, and how it fails.
+//!
+//! Whoever implements [`Upstream`] vouches for what it gives: resolvers join, cap and cache it, but do
+//! not check it again. A failure is never an empty answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,11 @@ use crate::types::{AccountId, IpnsName, IpnsRecord, ReadyRecord};
 pub trait Upstream: Send + Sync + 'static {
     /// The account under which it is known.
     fn account(&self) -> &AccountId;
+
+    /// Whether it would be asked at all: not resting, not broken, not busy; asks nobody.
+    fn is_ready(&self) -> Result<(), AskError> {
+        Ok(())
+    }
 
     /// Finds records, some at a time, each as early as it is known; unfiltered, in no order, one peer
     /// perhaps more than once. Ends after an error; an end without one says that these are all.

@@ -1,9 +1,13 @@
 //! Multiaddrs: kept as the text they came in, parsed once into what filtering needs.
 
+mod public;
+
 use std::ops::{BitOr, BitOrAssign};
 
 use multiaddr::Multiaddr;
 use thiserror::Error;
+
+pub(crate) use public::is_public_component;
 
 /// The name of every multiaddr protocol, in the order of its bit in a [`ProtocolSet`].
 const PROTOCOL_NAMES: [&str; 42] = [
@@ -128,6 +132,13 @@ impl Addr {
             .filter_map(ProtocolSet::of_name)
             .fold(ProtocolSet::EMPTY, ProtocolSet::bitor);
         Self { text: text.into(), protocols }
+    }
+
+    /// Whether it is of no use to the public: one of its components is known on one machine or network
+    /// only. What does not parse is not known to be.
+    pub fn is_private(&self) -> bool {
+        let parsed = self.text.parse::<Multiaddr>();
+        parsed.is_ok_and(|addr| !addr.iter().all(|component| is_public_component(&component)))
     }
 
     /// The text, as it came.

@@ -51,6 +51,13 @@ impl PeerId {
         ContentKey::from_multihash_text(&self.0).expect("it was printed from a multihash")
     }
 
+    /// The ID as a version 1 CID of codec libp2p-key, in base 32: the form that URLs have.
+    pub fn to_cid_text(&self) -> String {
+        const CID_PREFIX: [u8; 2] = [0x01, 0x72];
+        let bytes = [&CID_PREFIX, self.multihash().as_bytes()].concat();
+        multibase::encode(multibase::Base::Base32Lower, bytes)
+    }
+
     /// The base58 text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -95,6 +102,7 @@ mod tests {
             for base in [multibase::Base::Base32Lower, multibase::Base::Base36Lower] {
                 assert_eq!(PeerId::parse(&multibase::encode(base, &cid)).unwrap(), peer);
             }
+            assert_eq!(peer.to_cid_text(), multibase::encode(multibase::Base::Base32Lower, &cid));
         }
     }
 

@@ -1,8 +1,9 @@
 //! A router for tests: a real HTTP server on loopback that answers as it is told.
 //!
-//! One connection at a time, one request a connection; every read and write is bounded in time,
-//! and the server's thread ends with the value that started it.
+//! One request a connection, and one connection at a time unless many are asked for; every read and
+//! write is bounded in time, and the server's threads end with the value that started them.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,9 @@ pub(crate) struct TestRouter {
     addr: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
     is_stopping: Arc<AtomicBool>,
-    /// The connection that is being served.
-    current: Arc<Mutex<Option<TcpStream>>>,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// The connections that are being served.
+    streams: Arc<Mutex<HashMap<usize, TcpStream>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,34 +55,54 @@ impl TestRouter {
         })
     }
 
-    /// Does whatever `handler` does with each connection, after its request's head was read.
+    /// Does whatever `handler` does with each connection, after its request's head was read; one
+    /// connection after the other.
     pub(crate) fn start(
-        mut handler: impl FnMut(&mut TcpStream) -> std::io::Result<()> + Send + 'static,
+        handler: impl FnMut(&mut TcpStream) -> std::io::Result<()> + Send + 'static,
+    ) -> Self {
+        let handler = Mutex::new(handler);
+        Self::concurrent(move |stream| (*handler.lock().unwrap())(stream))
+    }
+
+    /// As [`TestRouter::start`], with all connections at once.
+    pub(crate) fn concurrent(
+        handler: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
+        let bodies = Arc::new(Mutex::new(Vec::new()));
         let is_stopping = Arc::new(AtomicBool::new(false));
-        let current = Arc::new(Mutex::new(None));
-        let (seen, stop, serving) =
-            (Arc::clone(&heads), Arc::clone(&is_stopping), Arc::clone(&current));
+        let streams = Arc::new(Mutex::new(HashMap::new()));
+        let seen = Seen { heads: Arc::clone(&heads), bodies: Arc::clone(&bodies) };
+        let (stop, open) = (Arc::clone(&is_stopping), Arc::clone(&streams));
         let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                *serving.lock().unwrap() = Some(stream.try_clone().unwrap());
-                if stop.load(Ordering::SeqCst) {
-                    return;
+            std::thread::scope(|scope| {
+                for (number, stream) in listener.incoming().enumerate() {
+                    let mut stream = stream.unwrap();
+                    open.lock().unwrap().insert(number, stream.try_clone().unwrap());
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let (seen, open, handler) = (&seen, &open, &handler);
+                    scope.spawn(move || {
+                        serve(&mut stream, seen, handler);
+                        // The connection is closed when its last handle is gone.
+                        open.lock().unwrap().remove(&number);
+                    });
                 }
-                serve(&mut stream, &seen, &mut handler);
-                // The connection is closed when its last handle is gone.
-                *serving.lock().unwrap() = None;
-            }
+            });
         });
-        Self { addr, heads, is_stopping, current, thread: Some(thread) }
+        Self { addr, heads, is_stopping, bodies, streams, thread: Some(thread) }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// The bodies of the requests that came in.
+    pub(crate) fn bodies(&self) -> Vec<Vec<u8>> {
+        self.bodies.lock().unwrap().clone()
     }
 
     /// The heads of the requests that came in, in lower case.
@@ -92,8 +114,8 @@ impl TestRouter {
 impl Drop for TestRouter {
     fn drop(&mut self) {
         self.is_stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread where it waits for the client, which may wait for this to end...
-        if let Some(stream) = self.current.lock().unwrap().take() {
+        // Wakes the threads where they wait for the client, which may wait for this to end...
+        for stream in self.streams.lock().unwrap().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         // ... and where it waits for a connection.
@@ -117,20 +139,28 @@ pub(crate) fn wait_for_close(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.read(&mut [0]).map(drop)
 }
 
+/// What requests came in.
+struct Seen {
+    heads: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
 fn serve(
     stream: &mut TcpStream,
-    heads: &Mutex<Vec<String>>,
-    handler: &mut impl FnMut(&mut TcpStream) -> std::io::Result<()>,
+    seen: &Seen,
+    handler: &impl Fn(&mut TcpStream) -> std::io::Result<()>,
 ) {
     stream.set_read_timeout(Some(IO_TIMEOUT)).unwrap();
     stream.set_write_timeout(Some(IO_TIMEOUT)).unwrap();
-    let head = read_head(stream);
-    heads.lock().unwrap().push(head.to_ascii_lowercase());
+    let Some((head, body)) = read_request(stream) else { return };
+    seen.heads.lock().unwrap().push(head);
+    seen.bodies.lock().unwrap().push(body);
     // A client that has enough closes the connection, which is no fault of either side.
     let _ = handler(stream);
 }
 
-fn read_head(stream: &TcpStream) -> String {
+/// The head of a request, in lower case, and its body; `None`: none came.
+fn read_request(stream: &TcpStream) -> Option<(String, Vec<u8>)> {
     let mut reader = BufReader::new(stream.take(64 * 1024));
     let mut head = String::new();
     while let Ok(bytes) = reader.read_line(&mut head) {
@@ -138,5 +168,9 @@ fn read_head(stream: &TcpStream) -> String {
             break;
         }
     }
-    head
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).ok()?;
+    (!head.is_empty()).then_some((head, body))
 }

@@ -13,7 +13,7 @@ use super::harness::{
 use super::odd_store::OddStore;
 
 /// Every path of the admin listener with its method, and whether anyone may ask.
-const PATHS: [(&str, &str, bool); 10] = [
+const PATHS: [(&str, &str, bool); 16] = [
     ("GET", "/healthz", true),
     ("GET", "/readyz", true),
     ("GET", "/metrics", true),
@@ -22,6 +22,12 @@ const PATHS: [(&str, &str, bool); 10] = [
     ("POST", "/admin/import", false),
     ("DELETE", "/admin/providers/x", false),
     ("DELETE", "/admin/providers/x/contexts/y", false),
+    ("GET", "/routes", false),
+    ("GET", "/routes/explain", false),
+    ("GET", "/routes/static", false),
+    ("PUT", "/routes/static/g", false),
+    ("DELETE", "/routes/static/g", false),
+    ("POST", "/peer/route/update", false),
     ("GET", "/", false),
     ("GET", "/nowhere", false),
 ];

@@ -11,7 +11,7 @@ use fingerpost::config::Settings;
 use fingerpost::journal::JournalError;
 use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server, Sockets};
-use fingerpost::store::{Announcement, ContextId, NameStore, OpenError, Store};
+use fingerpost::store::{Announcement, ContextId, NameStore, OpenError, StateStore, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
@@ -40,6 +40,7 @@ pub(crate) struct Builder {
     store: Option<Arc<dyn Store>>,
     names: Option<Arc<dyn NameStore>>,
     resolver: Option<Arc<dyn Resolver>>,
+    state: Option<Arc<dyn StateStore>>,
     closed: bool,
     data_dir: Option<PathBuf>,
 }
@@ -51,7 +52,15 @@ pub(crate) fn server() -> Builder {
         admin_password: ADMIN_PASSWORD.parse().expect("a password"),
         ..Settings::default()
     };
-    Builder { settings, store: None, names: None, resolver: None, closed: false, data_dir: None }
+    Builder {
+        settings,
+        store: None,
+        names: None,
+        resolver: None,
+        state: None,
+        closed: false,
+        data_dir: None,
+    }
 }
 
 impl Builder {
@@ -75,6 +84,12 @@ impl Builder {
     /// Asks this resolver instead of the server's own store.
     pub(crate) fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Keeps what the control plane decides in this store.
+    pub(crate) fn state(mut self, state: Arc<dyn StateStore>) -> Self {
+        self.state = Some(state);
         self
     }
 
@@ -107,6 +122,9 @@ impl Builder {
         }
         if let Some(resolver) = self.resolver {
             parts.local = resolver;
+        }
+        if let Some(state) = self.state {
+            parts.state = state;
         }
         let sockets = Sockets::bind(&settings).expect("loopback has free ports");
         let mut server =

@@ -33,6 +33,7 @@ mod operations;
 mod peers;
 mod process;
 mod providers;
+mod routes;
 mod signing;
 mod state;
 mod state_crash;

@@ -15,8 +15,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("cli", &["server", "upstream", "config", "telemetry", "ingest", "types", "metrics"]),
     ("server", &["api", "admin", "ingest", "upstream", "control", "config", "metrics"]),
-    ("api", &["resolve", "ingest", "types", "config", "metrics"]),
-    ("admin", &["control", "dispatch", "ingest", "store", "config", "metrics"]),
+    ("api", &["resolve", "ingest", "types", "media", "config", "metrics"]),
+    ("admin", &["control", "dispatch", "ingest", "store", "media", "config", "metrics"]),
     ("control", &["resolve", "dispatch", "store", "config", "metrics"]),
     ("resolve", &["store", "dispatch", "types", "metrics"]),
     ("upstream", &["resolve", "types", "metrics"]),
@@ -29,6 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("metrics", &["clock"]),
     ("telemetry", &["clock", "config"]),
     ("clock", &[]),
+    ("media", &[]),
     ("types", &[]),
 ];
 

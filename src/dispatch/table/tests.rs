@@ -144,6 +144,26 @@ fn a_lookup_takes_the_route_of_its_part_of_the_key_space() {
 }
 
 #[test]
+fn every_digit_is_told_from_every_other() {
+    let digits = "0123456789abcdef";
+    let text = |digit: char| format!("g.peers.{digit}");
+    let entries = digits.chars().filter(|digit| !"07c".contains(*digit));
+    let entries: Vec<_> = entries
+        .map(|digit| entry(&text(digit), &format!("x{digit}"), Origin::Static))
+        .chain([entry("g.peers.A", "upper", Origin::Static)])
+        .collect();
+    let table = table(&entries);
+    for digit in digits.chars() {
+        let expected = if "07c".contains(digit) { "-".to_owned() } else { format!("x{digit}") };
+        assert_eq!(answerer(&table, &text(digit), 0), expected);
+    }
+    assert_eq!(answerer(&table, "g.peers.A", 0), "upper");
+    for other in ["g", "/", ":", "`", "F", "00", "-"] {
+        assert_eq!(answerer(&table, &format!("g.peers.{other}"), 0), "-", "{other}");
+    }
+}
+
+#[test]
 fn a_route_costs_two_nodes_however_long_it_is() {
     let digest = |first: &str| format!("g.providers.sha2-256.{first}{}", ".0".repeat(63));
     let entries = ["a", "b", "c"].map(|first| entry(&digest(first), "discard", Origin::Static));
@@ -152,8 +172,9 @@ fn a_route_costs_two_nodes_however_long_it_is() {
 }
 
 fn any_prefix() -> impl Strategy<Value = String> {
-    // Segments that begin alike and sort differently from the texts that they are part of.
-    let segment = prop_oneof!["a", "ab", "a-", "b", "~"];
+    // Hex digits and others, some of which begin alike and sort differently from the texts that they
+    // are part of.
+    let segment = prop_oneof!["0", "a", "a-", "0a", "A"];
     proptest::collection::vec(segment, 0..6)
         .prop_map(|segments| segments.iter().fold("g".to_owned(), |text, it| text + "." + it))
 }

@@ -15,12 +15,12 @@
 //! counted why.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use multiaddr::{Multiaddr, Protocol};
 
 use super::wire::Listed;
-use crate::types::{Addr, PeerId};
+use crate::types::{Addr, PeerId, is_public_component};
 
 /// The most addresses of one record: some more than a node with relays has.
 pub const ADDRS_MAX: usize = 32;
@@ -132,48 +132,48 @@ impl AddrPolicy {
     }
 
     /// The address with every unspecified component replaced, if all of them are reachable then.
-    #[allow(clippy::wildcard_enum_match_arm, reason = "few of the many protocols name a host")]
     fn reachable(&self, addr: &Multiaddr) -> Result<Multiaddr, DropReason> {
         addr.iter()
-            .map(|component| match component {
-                Protocol::Ip4(ip) => self.reachable_ip(IpAddr::V4(ip)).map(Protocol::from),
-                Protocol::Ip6(ip) => self.reachable_ip(IpAddr::V6(ip)).map(Protocol::from),
-                Protocol::Dns(name) => self.reachable_name(&name).map(|()| Protocol::Dns(name)),
-                Protocol::Dns4(name) => self.reachable_name(&name).map(|()| Protocol::Dns4(name)),
-                Protocol::Dns6(name) => self.reachable_name(&name).map(|()| Protocol::Dns6(name)),
-                Protocol::Dnsaddr(name) => {
-                    self.reachable_name(&name).map(|()| Protocol::Dnsaddr(name))
-                }
-                Protocol::Tcp(0) | Protocol::Udp(0) => Err(DropReason::NotMultiaddr),
-                // A zone, a socket and a place in memory mean something on one machine only.
-                Protocol::Ip6zone(_) | Protocol::Unix(_) | Protocol::Memory(_)
-                    if !self.allow_private =>
-                {
-                    Err(DropReason::Private)
-                }
-                other => Ok(other),
+            .map(|component| {
+                let component = self.specified(component)?;
+                let is_reachable = self.allow_private || is_public_component(&component);
+                if is_reachable { Ok(component) } else { Err(DropReason::Private) }
             })
             .collect()
     }
 
-    fn reachable_ip(&self, ip: IpAddr) -> Result<IpAddr, DropReason> {
-        let ip = if ip.to_canonical().is_unspecified() {
-            let same_family = |caller: &IpAddr| caller.is_ipv4() == ip.is_ipv4();
-            self.caller.filter(same_family).ok_or(DropReason::Unspecified)?
-        } else {
-            ip
-        };
-        if self.allow_private || is_public(ip) { Ok(ip) } else { Err(DropReason::Private) }
+    /// The component with the caller's address in place of an unspecified one, unless it is none
+    /// that an address can have.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "few of the many protocols name a host")]
+    fn specified<'a>(&self, component: Protocol<'a>) -> Result<Protocol<'a>, DropReason> {
+        match component {
+            Protocol::Ip4(ip) => self.specified_ip(IpAddr::V4(ip)).map(Protocol::from),
+            Protocol::Ip6(ip) => self.specified_ip(IpAddr::V6(ip)).map(Protocol::from),
+            Protocol::Dns(name) => check_name(&name).map(|()| Protocol::Dns(name)),
+            Protocol::Dns4(name) => check_name(&name).map(|()| Protocol::Dns4(name)),
+            Protocol::Dns6(name) => check_name(&name).map(|()| Protocol::Dns6(name)),
+            Protocol::Dnsaddr(name) => check_name(&name).map(|()| Protocol::Dnsaddr(name)),
+            Protocol::Tcp(0) | Protocol::Udp(0) => Err(DropReason::NotMultiaddr),
+            other => Ok(other),
+        }
     }
 
-    fn reachable_name(&self, name: &str) -> Result<(), DropReason> {
-        if let Ok(ip) = name.parse() {
-            return self.reachable_ip(ip).map(drop);
+    fn specified_ip(&self, ip: IpAddr) -> Result<IpAddr, DropReason> {
+        if !ip.to_canonical().is_unspecified() {
+            return Ok(ip);
         }
-        if !is_dns_name(name) {
-            return Err(DropReason::NotMultiaddr);
-        }
-        if self.allow_private || is_public_name(name) { Ok(()) } else { Err(DropReason::Private) }
+        let same_family = |caller: &IpAddr| caller.is_ipv4() == ip.is_ipv4();
+        self.caller.filter(same_family).ok_or(DropReason::Unspecified)
+    }
+}
+
+/// Whether a name is one that somebody can have; one that is an IP address must be of somebody.
+fn check_name(name: &str) -> Result<(), DropReason> {
+    match name.parse::<IpAddr>() {
+        Ok(ip) if ip.to_canonical().is_unspecified() => Err(DropReason::Unspecified),
+        Ok(_) => Ok(()),
+        Err(_) if is_dns_name(name) => Ok(()),
+        Err(_) => Err(DropReason::NotMultiaddr),
     }
 }
 
@@ -207,26 +207,6 @@ fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
 }
 
-/// Whether a name may mean something outside of one machine or network: it has a dot, and does not
-/// end in what is kept for local use (RFC 6761, 6762, 8375, 9476, and what routers make up).
-fn is_public_name(name: &str) -> bool {
-    const LOCAL: [&str; 10] = [
-        "localhost",
-        "local",
-        "localdomain",
-        "lan",
-        "home",
-        "internal",
-        "intranet",
-        "corp",
-        "invalid",
-        "test",
-    ];
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let Some((_, last)) = name.rsplit_once('.') else { return false };
-    !LOCAL.contains(&last) && !name.ends_with(".home.arpa")
-}
-
 /// The address up to the provider's own ID, which clients add themselves.
 fn without_own_id(mut addr: Multiaddr, peer: &PeerId) -> Result<Multiaddr, DropReason> {
     while let Some(Protocol::P2p(id)) = addr.iter().last() {
@@ -236,54 +216,6 @@ fn without_own_id(mut addr: Multiaddr, peer: &PeerId) -> Result<Multiaddr, DropR
         addr.pop();
     }
     if addr.is_empty() { Err(DropReason::NotMultiaddr) } else { Ok(addr) }
-}
-
-/// Whether anybody on the internet could reach the address. Networks for documentation count: they
-/// harm nobody.
-fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => is_public_ipv4(ip),
-        IpAddr::V6(ip) => is_public_ipv6(ip) && carried_ipv4(ip).is_none_or(is_public_ipv4),
-    }
-}
-
-/// The IPv4 address to which packets for an IPv6 address go in the end: 6to4 (2002::/16) and NAT64
-/// (64:ff9b::/96).
-fn carried_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, _, _, _, g, h] = ip.segments();
-    let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
-    match (a, b) {
-        (0x2002, _) => Some(join(b, c)),
-        (0x64, 0xff9b) => Some(join(g, h)),
-        _ => None,
-    }
-}
-
-fn is_public_ipv4(ip: Ipv4Addr) -> bool {
-    let [first, second, third, _] = ip.octets();
-    // 100.64.0.0/10 is behind a carrier's NAT, 198.18.0.0/15 in laboratories.
-    let is_shared = first == 100 && second & 0xc0 == 64;
-    let is_benchmarking = first == 198 && second & 0xfe == 18;
-    // 224.0.0.0/4 is multicast, what is above is reserved, and 0.0.0.0/8 is "this network".
-    let is_unicast = (1..224).contains(&first);
-    let is_local = ip.is_private() || ip.is_loopback() || ip.is_link_local();
-    // 192.0.0.0/24 is for protocols, 192.88.99.0/24 was the anycast of 6to4.
-    let is_special =
-        (first, second, third) == (192, 0, 0) || (first, second, third) == (192, 88, 99);
-    is_unicast && !is_local && !is_shared && !is_benchmarking && !is_special
-}
-
-fn is_public_ipv6(ip: Ipv6Addr) -> bool {
-    let [first, second, third, ..] = ip.segments();
-    let is_multicast = first & 0xff00 == 0xff00;
-    // fc00::/7 is unique local, fe80::/10 link-local, fec0::/10 site-local.
-    let is_local = first & 0xfe00 == 0xfc00 || first & 0xff80 == 0xfe80;
-    // ::/16 holds loopback and the unspecified address, 100::/16 the discard prefix, 64:ff9b:1::/48 is
-    // NAT64 of one network, 2001::/32 Teredo, 5f00::/16 for segment routing.
-    let is_special = matches!(first, 0 | 0x100 | 0x5f00)
-        || (first, second, third) == (0x64, 0xff9b, 1)
-        || (first, second) == (0x2001, 0);
-    !is_multicast && !is_local && !is_special
 }
 
 #[cfg(test)]

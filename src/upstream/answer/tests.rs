@@ -25,21 +25,6 @@ fn jsons(answer: &ProvidersAnswer) -> Vec<&str> {
 }
 
 #[test]
-fn content_types_name_the_format_in_any_case_and_with_parameters() {
-    for (text, format) in [
-        ("application/json", Some(AnswerFormat::Json)),
-        ("Application/JSON; charset=utf-8", Some(AnswerFormat::Json)),
-        ("application/x-ndjson", Some(AnswerFormat::Ndjson)),
-        (" application/x-ndjson ;q=1", Some(AnswerFormat::Ndjson)),
-        ("text/html", None),
-        ("application/jsonp", None),
-        ("", None),
-    ] {
-        assert_eq!(AnswerFormat::of_content_type(text), format, "{text}");
-    }
-}
-
-#[test]
 fn json_with_other_fields_and_no_records_is_empty() {
     for body in [
         r#"{"Providers":[]}"#,
@@ -86,13 +71,12 @@ fn an_answer_of_bad_records_only_is_no_answer() {
 }
 
 #[test]
-fn a_line_beyond_its_limit_is_skipped_without_being_held() {
+fn a_line_beyond_its_limit_is_skipped() {
     let good = record("/ip4/192.0.2.1/tcp/4001");
     let limits = AnswerLimits { line_bytes_max: good.len(), ..AnswerLimits::default() };
     let mut reader = reader(AnswerFormat::Ndjson, limits);
     for _ in 0..100 {
         assert!(reader.push(&[b'x'; 1000]).is_continue());
-        assert!(reader.pending.capacity() <= 2 * good.len());
     }
     assert!(reader.push(format!("\n{good}\n{good} \n{good}").as_bytes()).is_continue());
     let answer = reader.finish(None).unwrap();

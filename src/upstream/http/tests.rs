@@ -2,8 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use super::*;
+use crate::upstream::AnswerLimits;
+use crate::upstream::client::ERROR_TEXT_BYTES_MAX;
 use crate::upstream::test_router::{TestRouter, wait_for_close, write_chunk};
 
 const CID: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
@@ -166,27 +169,6 @@ async fn a_redirect_is_followed() {
     let router = TestRouter::with_headers("307 Temporary Redirect", &location, "");
     assert_eq!(ask_patiently(&router).await.unwrap().records.len(), 1);
     assert!(target.heads()[0].starts_with("get /elsewhere "));
-}
-
-#[test]
-fn a_redirect_never_leads_from_https_to_http() {
-    let url = |text: &str| Url::parse(text).unwrap();
-    let secure = [url("https://a.example/")];
-    let plain = [url("http://a.example/"), url("https://b.example/")];
-    assert_eq!(
-        check_redirect(&secure, &url("http://a.example/x"), 3),
-        Err(RedirectRefused::Downgrade)
-    );
-    assert_eq!(
-        check_redirect(&plain, &url("http://c.example/"), 3),
-        Err(RedirectRefused::Downgrade)
-    );
-    assert_eq!(check_redirect(&plain, &url("https://c.example/"), 3), Ok(()));
-    assert_eq!(check_redirect(&plain[..1], &url("http://c.example/"), 3), Ok(()));
-    assert_eq!(
-        check_redirect(&plain, &url("https://c.example/"), 1),
-        Err(RedirectRefused::TooMany(1))
-    );
 }
 
 #[tokio::test]

@@ -1,0 +1,86 @@
+//! Reading a request's body that is one piece of JSON, within a size and a time.
+//!
+//! A body is never held beyond its limit, whatever its head declared. A client that sends slowly or
+//! stops is told 408.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::web::{Bytes, BytesMut, Payload};
+use futures_util::StreamExt;
+
+use super::error::AdminError;
+
+/// How much of a body is read, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimits {
+    pub(super) bytes_max: usize,
+    /// From the end of the head to the end of the body.
+    pub(super) timeout: Duration,
+}
+
+/// The whole body of a request that says that it is JSON, or does not say what it is.
+pub(super) async fn read_json(
+    request: &HttpRequest,
+    payload: Payload,
+    limits: BodyLimits,
+) -> Result<Bytes, AdminError> {
+    check_type(request.headers())?;
+    let too_large = || AdminError::BodyTooLarge { bytes_max: limits.bytes_max };
+    let declared = request.headers().get(CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|bytes| bytes > limits.bytes_max) {
+        return Err(too_large());
+    }
+    let mut payload = payload;
+    let whole = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| AdminError::BodyBroken)?;
+            if body.len() + chunk.len() > limits.bytes_max {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    let timed_out = |_| AdminError::BodyTimedOut { timeout: limits.timeout };
+    tokio::time::timeout(limits.timeout, whole).await.map_err(timed_out)?
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), AdminError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let value = String::from_utf8_lossy(value.as_bytes());
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "" | "application/json" | "application/hal+json" => Ok(()),
+        _ => Err(AdminError::MediaType {
+            header: "Content-Type",
+            value: value.into_owned(),
+            understood: "application/json is",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn json_is_what_says_so_or_says_nothing() {
+        let is_taken = |value| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_bytes(value).unwrap());
+            check_type(&headers).is_ok()
+        };
+        assert!(check_type(&HeaderMap::new()).is_ok());
+        let json =
+            ["application/json", "Application/JSON; charset=utf-8", "application/hal+json", ""];
+        assert!(json.iter().all(|value| is_taken(value.as_bytes())));
+        let others = [&b"text/plain"[..], b"application/jsonx", b"text/json", b"json", b"\xff"];
+        assert!(!others.into_iter().any(is_taken));
+    }
+}

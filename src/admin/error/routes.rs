@@ -1,0 +1,127 @@
+//! The errors of the routing table's API. Those that source 000 names have its fields and words, and no
+//! `detail`; the others say in theirs what to do.
+
+use actix_web::http::StatusCode;
+use thiserror::Error;
+
+use crate::admin::wire::Problem;
+use crate::control::StaticsError;
+use crate::dispatch::{Address, AddressError};
+use crate::store::StateError;
+use crate::types::{AccountIdError, RoutePrefix, RoutePrefixError};
+
+/// What the kinds of problems that source 000 names have before their own names.
+const KINDS: &str = "https://errors.interledger.org/routes/static/";
+
+/// The kind of problems that have no other name than their status.
+const NO_KIND: &str = "about:blank";
+
+/// Why the routing table's API refuses.
+#[derive(Debug, Error)]
+pub(in crate::admin) enum RouteError {
+    #[error("{0}; write it as in `/routes/static/g.providers.sha2-256.c`")]
+    Prefix(RoutePrefixError),
+    #[error("the path's prefix is not UTF-8")]
+    PrefixEncoding,
+    #[error(
+        "{reason}; send a JSON object like {}",
+        r#"{"routePrefix":"g.foo","nextHopAccountId":"local"}"#
+    )]
+    Body { reason: String },
+    #[error("the body's routePrefix: {0}")]
+    BodyPrefix(RoutePrefixError),
+    #[error("the body's nextHopAccountId: {0}")]
+    BodyAccount(AccountIdError),
+    #[error("{parameter} is {value:?}; give a whole number from {min} to {max}")]
+    Page { parameter: &'static str, value: String, min: u32, max: u32 },
+    #[error("destinationAddress: {0}")]
+    Address(AddressError),
+    #[error("name a destinationAddress: an address, a CID, a peer ID or an IPNS name")]
+    NoAddress,
+    #[error("no route leads to {0}; every lookup has an address that begins with `g`")]
+    NoRoute(Address),
+    #[error("there is no static route for {0} to replace; without If-Match one is created")]
+    NothingToReplace(RoutePrefix),
+    #[error("static routes have no entity tags; If-Match takes `*` only")]
+    EntityTag,
+    #[error("there is a static route for {0} already")]
+    Exists(RoutePrefix),
+    #[error("there is no static route for {0}")]
+    Missing(RoutePrefix),
+    #[error("the body is about another prefix than the path")]
+    Mismatch { entity: RoutePrefix, url: RoutePrefix },
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl From<StaticsError> for RouteError {
+    fn from(error: StaticsError) -> Self {
+        match error {
+            StaticsError::Exists(prefix) => Self::Exists(prefix),
+            StaticsError::Missing(prefix) => Self::Missing(prefix),
+            StaticsError::State(error) => Self::State(error),
+        }
+    }
+}
+
+impl RouteError {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Prefix(_)
+            | Self::PrefixEncoding
+            | Self::Body { .. }
+            | Self::BodyPrefix(_)
+            | Self::BodyAccount(_)
+            | Self::Page { .. }
+            | Self::Address(_)
+            | Self::NoAddress => StatusCode::BAD_REQUEST,
+            Self::NoRoute(_) | Self::Missing(_) => StatusCode::NOT_FOUND,
+            Self::Exists(_) => StatusCode::CONFLICT,
+            Self::NothingToReplace(_) | Self::EntityTag => StatusCode::PRECONDITION_FAILED,
+            Self::Mismatch { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::State(StateError::NoSpace { .. }) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::State(
+                StateError::Io { .. } | StateError::Overloaded | StateError::Unavailable { .. },
+            ) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Gives a problem the name that source 000 has for it.
+    pub(super) fn name(self, problem: Problem) -> Problem {
+        let (prefix, kind, title) = match self {
+            Self::Exists(prefix) => {
+                let title = format!("Static Route Already Exists (`{prefix}`)");
+                (prefix, "static-route-already-exists", title)
+            }
+            Self::Missing(prefix) => {
+                let title = format!("Static Route Does Not Exist (`{prefix}`)");
+                (prefix, "static-route-not-found", title)
+            }
+            Self::Mismatch { entity, url } => {
+                let title = format!(
+                    "Static Route Unprocessable [entityPrefix: `{entity}`, urlPrefix: `{url}`]"
+                );
+                (url, "static-route-unprocessable", title)
+            }
+            Self::Prefix(_)
+            | Self::PrefixEncoding
+            | Self::Body { .. }
+            | Self::BodyPrefix(_)
+            | Self::BodyAccount(_)
+            | Self::Page { .. }
+            | Self::Address(_)
+            | Self::NoAddress
+            | Self::NoRoute(_)
+            | Self::NothingToReplace(_)
+            | Self::EntityTag
+            | Self::State(_) => return Problem { kind: Some(NO_KIND.to_owned()), ..problem },
+        };
+        Problem {
+            prefix: Some(prefix.to_string()),
+            kind: Some(format!("{KINDS}{kind}")),
+            title,
+            detail: String::new(),
+            ..problem
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `GET /routes/static`, and `PUT` and `DELETE /routes/static/{prefix}`: what an operator decides.
+//!
+//! A PUT creates. Only with `If-Match: *` does it replace, and then only what is there: nobody
+//! overwrites by accident what another has just set, and a move of a prefix from one account to
+//! another happens at once, with no moment in between at which the prefix has none.
+
+use std::future::Future;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Map, Value};
+
+use super::page::WantedPage;
+use super::{answer, ok, respond};
+use crate::admin::AdminState;
+use crate::admin::accept::JsonType;
+use crate::admin::body::{self, BodyLimits};
+use crate::admin::error::{AdminError, RouteError};
+use crate::admin::wire::{StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes};
+use crate::control::{StaticRoute, StaticsError};
+use crate::types::{AccountId, RoutePrefix};
+
+/// The longest body of a PUT, in bytes: the longest prefix and account take 1,200, and what clients
+/// add of their own is ignored.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What a PUT may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PutMode {
+    Create,
+    Replace,
+}
+
+/// Answers GET and HEAD of `/routes/static`.
+pub(super) async fn get(request: HttpRequest, state: web::Data<AdminState>) -> HttpResponse {
+    answer(list(&request, &state))
+}
+
+/// Answers PUT of `/routes/static/{prefix}`.
+pub(super) async fn put(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<AdminState>,
+) -> HttpResponse {
+    answer(set(&request, payload, &state).await)
+}
+
+/// Answers DELETE of `/routes/static/{prefix}`.
+pub(super) async fn delete(request: HttpRequest, state: web::Data<AdminState>) -> HttpResponse {
+    answer(remove(&request, &state).await)
+}
+
+fn list(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, AdminError> {
+    let json_type = JsonType::negotiated(request.headers())?;
+    let wanted = WantedPage::of(request)?;
+    let (routes, page) = wanted.cut(state.control.statics().all());
+    let static_routes = routes.iter().map(StaticRouteView::from).collect();
+    Ok(ok(json_type, &StaticRouteList { embedded: StaticRoutes { static_routes }, page }))
+}
+
+async fn set(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &AdminState,
+) -> Result<HttpResponse, AdminError> {
+    let json_type = JsonType::negotiated(request.headers())?;
+    let url = prefix_of(request)?;
+    let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, timeout: state.client_timeout };
+    let body = body::read_json(request, payload, limits).await?;
+    let (entity, next_hop) = read_body(&body)?;
+    if entity != url {
+        return Err(RouteError::Mismatch { entity, url }.into());
+    }
+    let mode = put_mode(request.headers())?;
+    let control = state.control.clone();
+    let change = async move {
+        match mode {
+            PutMode::Create => control.statics().create(entity, next_hop).await,
+            PutMode::Replace => control.statics().replace(entity, next_hop).await,
+        }
+    };
+    let route = to_its_end(change).await?.map_err(|error| refused(error, mode))?;
+    tracing::info!(prefix = %route.prefix, account = %route.next_hop, ?mode, "static route set");
+    Ok(respond_set(json_type, mode, &route))
+}
+
+fn respond_set(json_type: JsonType, mode: PutMode, route: &StaticRoute) -> HttpResponse {
+    let body = StaticRouteView::from(route);
+    match mode {
+        PutMode::Replace => ok(json_type, &body),
+        PutMode::Create => {
+            let mut response = HttpResponse::build(StatusCode::CREATED);
+            // A prefix holds nothing that a path would encode.
+            response.insert_header((header::LOCATION, format!("/routes/static/{}", route.prefix)));
+            respond(response, json_type, &body)
+        }
+    }
+}
+
+async fn remove(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, AdminError> {
+    JsonType::negotiated(request.headers())?;
+    let prefix = prefix_of(request)?;
+    let (control, removed) = (state.control.clone(), prefix.clone());
+    let change = async move { control.statics().remove(&removed).await };
+    to_its_end(change).await?.map_err(RouteError::from)?;
+    tracing::info!(%prefix, "static route removed");
+    Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish())
+}
+
+/// The prefix in the path. Before this the router has decoded all but what would have changed the
+/// path's shape.
+fn prefix_of(request: &HttpRequest) -> Result<RoutePrefix, RouteError> {
+    let segment = request.match_info().get("prefix").unwrap_or_default();
+    let text = percent_encoding::percent_decode_str(segment).decode_utf8();
+    let text = text.map_err(|_| RouteError::PrefixEncoding)?;
+    RoutePrefix::parse(&text).map_err(RouteError::Prefix)
+}
+
+/// What a body asks for.
+fn read_body(body: &[u8]) -> Result<(RoutePrefix, AccountId), RouteError> {
+    let wrong = |error: serde_json::Error| RouteError::Body { reason: error.to_string() };
+    // By way of a map, because the fields' values in a list would be taken too.
+    let fields: Map<String, Value> = serde_json::from_slice(body).map_err(wrong)?;
+    let StaticRouteRequest { route_prefix, next_hop_account_id } =
+        serde_json::from_value(Value::Object(fields)).map_err(wrong)?;
+    Ok((
+        RoutePrefix::parse(&route_prefix).map_err(RouteError::BodyPrefix)?,
+        AccountId::parse(&next_hop_account_id).map_err(RouteError::BodyAccount)?,
+    ))
+}
+
+fn put_mode(headers: &HeaderMap) -> Result<PutMode, RouteError> {
+    let mut values = headers.get_all(header::IF_MATCH);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(PutMode::Create),
+        (Some(value), None) if value.as_bytes().trim_ascii() == b"*" => Ok(PutMode::Replace),
+        (Some(_), _) => Err(RouteError::EntityTag),
+    }
+}
+
+fn refused(error: StaticsError, mode: PutMode) -> RouteError {
+    match (error, mode) {
+        (StaticsError::Missing(prefix), PutMode::Replace) => RouteError::NothingToReplace(prefix),
+        (error, _) => error.into(),
+    }
+}
+
+/// A change, which does not end halfway when its client goes away: what is durable must show.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = T> + Send + 'static,
+) -> Result<T, AdminError> {
+    tokio::spawn(change).await.map_err(|_| AdminError::Panicked("change"))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_comes_to_its_end_though_its_client_goes_away() {
+        let (release, released) = oneshot::channel();
+        let (done, is_done) = oneshot::channel();
+        let change = to_its_end(async move {
+            released.await.unwrap();
+            done.send(()).unwrap();
+        });
+        // Begun, and dropped where it waits.
+        assert!(change.now_or_never().is_none());
+        release.send(()).unwrap();
+        is_done.await.unwrap();
+    }
+
+    fn reason(body: &str) -> String {
+        read_body(body.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_body_has_a_prefix_and_an_account_and_whatever_else() {
+        let body = r#" {"nextHopAccountId":"Alice.Account","x":[{}],"routePrefix":"g.foo"}"#;
+        let (prefix, account) = read_body(body.as_bytes()).unwrap();
+        assert_eq!((prefix.as_str(), account.as_str()), ("g.foo", "aliceaccount"));
+    }
+
+    #[test]
+    fn a_body_that_asks_for_nothing_says_what_to_send() {
+        for (body, start) in [
+            ("", "EOF while parsing"),
+            ("{", "EOF while parsing"),
+            ("null", "invalid type: null, expected a map"),
+            (r#"["g.foo","alice"]"#, "invalid type: sequence, expected a map"),
+            ("{}", "missing field `routePrefix`"),
+            (r#"{"routePrefix":"g"}"#, "missing field `nextHopAccountId`"),
+            (r#"{"routePrefix":"g","nextHopAccountId":42}"#, "invalid type: integer `42`"),
+            (r#"{"routePrefix":null,"nextHopAccountId":"a"}"#, "invalid type: null"),
+        ] {
+            let reason = reason(body);
+            assert!(reason.starts_with(start), "{body}: {reason}");
+            let hint =
+                r#"; send a JSON object like {"routePrefix":"g.foo","nextHopAccountId":"local"}"#;
+            assert!(reason.ends_with(hint), "{body}: {reason}");
+        }
+        let illegal = |prefix: &str, account: &str| {
+            reason(&format!(r#"{{"routePrefix":"{prefix}","nextHopAccountId":"{account}"}}"#))
+        };
+        assert!(illegal("g..a", "local").starts_with("the body's routePrefix: "));
+        assert!(illegal("g", "a b").starts_with("the body's nextHopAccountId: "));
+    }
+}

@@ -1,0 +1,39 @@
+//! An admin listener's state for unit tests: over memory, with nothing in it.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use super::{AdminParts, AdminPassword, AdminState, PeerCredentials, Readiness};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::control::{Accounts, Control, ControlParts, Identity};
+use crate::metrics::Metrics;
+use crate::resolve::{Discard, Router};
+use crate::store::{MemoryNames, MemoryState, MemoryStore};
+use crate::types::{AccountId, AnswerSchema};
+
+/// A state with these users.
+pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
+    let clock = Clock::default();
+    let name = AccountId::parse("us").expect("a name");
+    let control = Control::open(ControlParts {
+        state: Arc::new(MemoryState::new()),
+        clock: clock.clone(),
+        identity: Identity { name, secret: b"shh".to_vec() },
+        accounts: Accounts::new([]),
+        router: Arc::new(Router::new(Arc::new(Discard), clock.clone())),
+    });
+    let parts = AdminParts {
+        store: Arc::new(MemoryStore::new(clock.clone(), AnswerSchema::Announced)),
+        names: Arc::new(MemoryNames::new(Settings::default().ipns_records_max)),
+        control: control.expect("nothing is stored that could not be read"),
+        metrics: Arc::new(Metrics::new()),
+        clock,
+        readiness: Arc::new(Readiness::new()),
+        render_metrics: Box::new(|| std::future::ready(String::new()).boxed()),
+        password: AdminPassword::new(password),
+        peers,
+    };
+    AdminState::new(&Settings::default(), parts)
+}

@@ -1,0 +1,152 @@
+//! Who may ask what of the admin API: the operator, and each peer router by its own name.
+//!
+//! A peer router may exchange routes and nothing else; the operator may do everything but that, since
+//! routes are taken from whom they come from. Credentials are compared as hashes and with all users,
+//! so that how long that takes shows neither a password nor who exists.
+
+use super::password::AdminPassword;
+use crate::config::Secret;
+use crate::types::AccountId;
+
+/// What peer routers ask for is under this path.
+const PEER_PATH: &str = "/peer";
+
+/// How a peer router proves who it is.
+pub struct PeerCredentials {
+    /// Its account, whose name is its user name.
+    pub account: AccountId,
+    /// Its password; none is set: it is not let in.
+    pub password: Secret,
+}
+
+/// Who makes a request. Handlers find it among the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AdminUser {
+    /// The operator.
+    Admin,
+    /// A peer router.
+    Peer(AccountId),
+}
+
+/// All users.
+pub(super) struct Users {
+    admin: AdminPassword,
+    peers: Vec<Peer>,
+}
+
+struct Peer {
+    account: AccountId,
+    credentials_hash: blake3::Hash,
+}
+
+impl Users {
+    pub(super) fn new(admin: AdminPassword, peers: Vec<PeerCredentials>) -> Self {
+        let peers = peers.into_iter().filter_map(|PeerCredentials { account, password }| {
+            let credentials_hash = hash(account.as_str(), password.reveal()?);
+            Some(Peer { account, credentials_hash })
+        });
+        Self { admin, peers: peers.collect() }
+    }
+
+    /// Whose credentials `user:password` are. A peer's name may be written as accounts are.
+    pub(super) fn identify(&self, credentials: &[u8]) -> Option<AdminUser> {
+        let mut user = self.admin.accepts(credentials).then_some(AdminUser::Admin);
+        let hash = peer_hash(credentials);
+        for peer in &self.peers {
+            // blake3 compares its hashes in constant time.
+            if hash == Some(peer.credentials_hash) && user.is_none() {
+                user = Some(AdminUser::Peer(peer.account.clone()));
+            }
+        }
+        user
+    }
+}
+
+impl AdminUser {
+    /// Why this user may not ask for a path; `None`: it may.
+    pub(super) fn barred(&self, path: &str) -> Option<&'static str> {
+        let rest = path.strip_prefix(PEER_PATH);
+        let is_for_peers = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        match (self, is_for_peers) {
+            (Self::Admin, false) | (Self::Peer(_), true) => None,
+            (Self::Admin, true) => {
+                Some("what is under /peer is for peer routers, each by its name")
+            }
+            (Self::Peer(_), false) => Some("a peer router may ask for what is under /peer only"),
+        }
+    }
+}
+
+/// What a peer's credentials hash to, its name as accounts are kept.
+fn peer_hash(credentials: &[u8]) -> Option<blake3::Hash> {
+    let (name, password) = std::str::from_utf8(credentials).ok()?.split_once(':')?;
+    Some(hash(AccountId::parse(name).ok()?.as_str(), password))
+}
+
+fn hash(name: &str, password: &str) -> blake3::Hash {
+    blake3::hash(format!("{name}:{password}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users() -> Users {
+        let peers = [("east-1", "of:east"), ("west", "of west"), ("open", "")];
+        let peers = peers.map(|(name, password)| PeerCredentials {
+            account: AccountId::parse(name).unwrap(),
+            password: password.parse().unwrap(),
+        });
+        Users::new(AdminPassword::new("of admin"), peers.into())
+    }
+
+    fn peer(name: &str) -> Option<AdminUser> {
+        Some(AdminUser::Peer(AccountId::parse(name).unwrap()))
+    }
+
+    #[test]
+    fn each_user_has_a_password_of_its_own() {
+        let users = users();
+        assert_eq!(users.identify(b"admin:of admin"), Some(AdminUser::Admin));
+        assert_eq!(users.identify(b"east-1:of:east"), peer("east-1"));
+        assert_eq!(users.identify(b"East-1.:of:east"), peer("east-1"));
+        assert_eq!(users.identify(b"west:of west"), peer("west"));
+        for wrong in [
+            "admin:of west",
+            "west:of admin",
+            "west:of:east",
+            "east-1:of west",
+            "west:Of west",
+            "Admin:of admin",
+            "north:of west",
+            "west",
+            "west:",
+            ":of west",
+            "",
+        ] {
+            assert_eq!(users.identify(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(users.identify(b"west:\xff"), None);
+    }
+
+    #[test]
+    fn a_peer_without_a_password_is_not_let_in() {
+        assert_eq!(users().identify(b"open:"), None);
+    }
+
+    #[test]
+    fn peers_exchange_routes_and_the_operator_does_the_rest() {
+        let peer = peer("west").unwrap();
+        for (path, is_for_peers) in [
+            ("/peer", true),
+            ("/peer/route/update", true),
+            ("/peers", false),
+            ("/routes", false),
+            ("/", false),
+            ("/admin/peer/x", false),
+        ] {
+            assert_eq!(peer.barred(path).is_none(), is_for_peers, "{path}");
+            assert_eq!(AdminUser::Admin.barred(path).is_none(), !is_for_peers, "{path}");
+        }
+    }
+}

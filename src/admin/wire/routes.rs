@@ -1,0 +1,195 @@
+//! The JSON of the routing table's API, field for field as source 000 has it. Numbers of a page are
+//! texts; times are ISO 8601, UTC, to the millisecond.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMs;
+use crate::control::StaticRoute;
+use crate::dispatch::RouteEntry;
+
+/// 9999-12-31T23:59:59.999Z, the last time that the form can say.
+const LAST_MS: UnixMs = 253_402_300_799_999;
+
+/// What `GET /routes` answers.
+pub type RouteList = Listed<Routes>;
+
+/// What `GET /routes/static` answers.
+pub type StaticRouteList = Listed<StaticRoutes>;
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed<T> {
+    /// What it lists.
+    #[serde(rename = "_embedded")]
+    pub embedded: T,
+    /// Which part of the whole it is.
+    pub page: Page,
+}
+
+/// Routes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routes {
+    /// One for each prefix.
+    pub routes: Vec<RouteView>,
+}
+
+/// Static routes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticRoutes {
+    /// One for each prefix.
+    pub static_routes: Vec<StaticRouteView>,
+}
+
+/// Which part of a list an answer is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page {
+    /// How many a page has.
+    pub size: String,
+    /// How many the list has.
+    pub total_elements: String,
+    /// How many pages that makes.
+    pub total_pages: String,
+    /// Which page it is, from 0.
+    pub number: String,
+}
+
+/// A route that decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// The part of the key space.
+    pub route_prefix: String,
+    /// The account that answers.
+    pub next_hop_account_id: String,
+    /// The routers that it came through, the nearest first.
+    pub path: Vec<String>,
+    /// When it ends; `null`: not by itself.
+    pub expires_at: Option<String>,
+    /// What proves it, as base64.
+    pub auth: String,
+}
+
+/// A route that an operator set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticRouteView {
+    /// When it was created.
+    pub created_at: String,
+    /// When it was last replaced, or created.
+    pub modified_at: String,
+    /// The part of the key space.
+    pub route_prefix: String,
+    /// The account that answers.
+    pub next_hop_account_id: String,
+}
+
+/// The body of `PUT /routes/static/{prefix}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StaticRouteRequest {
+    /// The part of the key space: what the path says too.
+    pub route_prefix: String,
+    /// The account that is to answer.
+    pub next_hop_account_id: String,
+}
+
+/// What `GET /routes/explain` answers: who would answer a lookup, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteExplanation {
+    /// The address of the lookup.
+    pub destination_address: String,
+    /// The prefix of the route that it takes.
+    pub route_prefix: String,
+    /// The account that answers.
+    pub next_hop_account_id: String,
+    /// Where the route comes from: `static`, `default` or `dynamic`.
+    pub origin: String,
+    /// The routers that it came through, the nearest first.
+    pub path: Vec<String>,
+    /// When it ends; `null`: not by itself.
+    pub expires_at: Option<String>,
+    /// Whether there is such an account. If not, the lookup fails.
+    pub exists: bool,
+    /// What the account is: `local`, `discard`, `default`, `upstream`, `fanout`, `peer` or `route`;
+    /// `null` where there is none.
+    pub kind: Option<String>,
+    /// All that are asked, `local` among them.
+    pub upstreams: Vec<String>,
+    /// How the Route would choose, where the account is one.
+    pub route: Option<serde_json::Value>,
+}
+
+impl From<&RouteEntry> for RouteView {
+    fn from(entry: &RouteEntry) -> Self {
+        Self {
+            route_prefix: entry.prefix.to_string(),
+            next_hop_account_id: entry.next_hop.to_string(),
+            path: entry.path.clone(),
+            expires_at: entry.expires_at_ms.map(iso_8601),
+            auth: entry.auth.to_base64(),
+        }
+    }
+}
+
+impl From<&StaticRoute> for StaticRouteView {
+    fn from(route: &StaticRoute) -> Self {
+        Self {
+            created_at: iso_8601(route.created_at_ms),
+            modified_at: iso_8601(route.modified_at_ms),
+            route_prefix: route.prefix.to_string(),
+            next_hop_account_id: route.next_hop.to_string(),
+        }
+    }
+}
+
+/// A time as the API writes it.
+pub(in crate::admin) fn iso_8601(unix_ms: UnixMs) -> String {
+    let time = UNIX_EPOCH + Duration::from_millis(unix_ms.min(LAST_MS));
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::{Origin, RouteAuth};
+    use crate::types::{AccountId, RoutePrefix};
+
+    #[test]
+    fn times_are_written_to_the_millisecond() {
+        for (unix_ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_573_770_668_963, "2019-11-14T22:31:08.963Z"),
+            (LAST_MS, "9999-12-31T23:59:59.999Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(iso_8601(unix_ms), text);
+        }
+    }
+
+    #[test]
+    fn a_dynamic_route_shows_its_way_its_end_and_its_own_auth() {
+        let prefix = RoutePrefix::parse("g.ipns").unwrap();
+        let auth = RouteAuth::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+        let entry = RouteEntry {
+            prefix,
+            next_hop: AccountId::parse("east").unwrap(),
+            origin: Origin::Dynamic,
+            path: vec!["east".to_owned(), "north".to_owned()],
+            expires_at_ms: Some(1_573_770_668_963),
+            auth,
+        };
+        assert_eq!(
+            serde_json::to_string(&RouteView::from(&entry)).unwrap(),
+            concat!(
+                r#"{"routePrefix":"g.ipns","nextHopAccountId":"east","path":["east","north"],"#,
+                r#""expiresAt":"2019-11-14T22:31:08.963Z","#,
+                r#""auth":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}"#
+            )
+        );
+    }
+}

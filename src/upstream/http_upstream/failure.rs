@@ -1,0 +1,140 @@
+//! Why asking failed, and what that means: to the caller, to the metrics, and to the breaker.
+//!
+//! | what happened | caller | breaker |
+//! |---|---|---|
+//! | no connection, broken off, a redirect that is not followed, no routing answer | failed | failure |
+//! | no answer in time | timed out | failure |
+//! | 5xx | failed | failure |
+//! | 429, 503 with `Retry-After` | resting | works |
+//! | 405, 501 | not offered | works |
+//! | 508, 409 and other statuses | failed | works |
+//! | more bytes or records than are read | failed | works |
+//! | records that cannot be used | failed | works |
+//!
+//! What others have written into an upstream's answers is no failure of the upstream to the breaker:
+//! whoever announces nonsense there must not cut it off here. Nor is a refusal of one question.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use thiserror::Error;
+
+use super::super::error::UpstreamError;
+use super::super::printable::printable;
+use crate::metrics::UpstreamOutcome;
+use crate::resolve::AskError;
+
+/// Why there is no whole answer.
+#[derive(Debug, Error)]
+pub(super) enum Failure {
+    #[error("it does not offer this")]
+    NotOffered,
+    #[error("it asks to be left alone for {}", humantime::format_duration(*.0))]
+    Resting(Duration),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// What it has under the key is of no use; printable.
+    #[error("{0}")]
+    Contents(String),
+}
+
+impl Failure {
+    /// Whether it says that the upstream does not work.
+    pub(super) fn is_of_upstream(&self) -> bool {
+        match self {
+            Self::NotOffered | Self::Resting(_) | Self::Contents(_) => false,
+            Self::Upstream(error) => match error {
+                UpstreamError::Connect { .. }
+                | UpstreamError::TimedOut { .. }
+                | UpstreamError::BrokeOff { .. }
+                | UpstreamError::Redirect { .. }
+                | UpstreamError::NotRouting { .. } => true,
+                UpstreamError::Status { status, .. } => {
+                    status.is_server_error() && *status != StatusCode::LOOP_DETECTED
+                }
+                UpstreamError::TooLarge { .. }
+                | UpstreamError::BadUrl { .. }
+                | UpstreamError::Setup(_) => false,
+            },
+        }
+    }
+
+    pub(super) fn outcome(&self) -> UpstreamOutcome {
+        match self {
+            Self::NotOffered => UpstreamOutcome::NotOffered,
+            Self::Resting(_) | Self::Upstream(UpstreamError::Status { .. }) => {
+                UpstreamOutcome::Refused
+            }
+            Self::Upstream(UpstreamError::TimedOut { .. }) => UpstreamOutcome::TimedOut,
+            Self::Upstream(_) | Self::Contents(_) => UpstreamOutcome::Failed,
+        }
+    }
+
+    /// The failure as callers see it: with its root cause, and printable.
+    pub(super) fn to_ask_error(&self) -> AskError {
+        match self {
+            Self::NotOffered => AskError::NotOffered,
+            Self::Resting(retry_after) => AskError::Resting { retry_after: *retry_after },
+            Self::Upstream(UpstreamError::TimedOut { .. }) => AskError::TimedOut,
+            Self::Upstream(error) => AskError::Failed(with_root_cause(error).into()),
+            Self::Contents(reason) => AskError::Failed(reason.as_str().into()),
+        }
+    }
+}
+
+fn with_root_cause(error: &UpstreamError) -> String {
+    let mut root: &dyn Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    let text = match error.source() {
+        Some(_) => format!("{error}: {root}"),
+        None => error.to_string(),
+    };
+    printable(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16) -> Failure {
+        let (url, status) = ("http://far.test".to_owned(), StatusCode::from_u16(code).unwrap());
+        Failure::Upstream(UpstreamError::Status { url, status, text: "because".to_owned() })
+    }
+
+    #[test]
+    fn only_what_the_upstream_is_at_fault_for_counts_against_it() {
+        let url = || "http://far.test".to_owned();
+        let contents = Failure::Contents("no".to_owned());
+        let too_large =
+            Failure::Upstream(UpstreamError::TooLarge { url: url(), what: "bytes", limit: 1 });
+        let not_routing =
+            Failure::Upstream(UpstreamError::NotRouting { url: url(), reason: "no".to_owned() });
+        for (failure, expected, outcome) in [
+            (status(500), true, UpstreamOutcome::Refused),
+            (status(503), true, UpstreamOutcome::Refused),
+            (status(508), false, UpstreamOutcome::Refused),
+            (status(422), false, UpstreamOutcome::Refused),
+            (status(401), false, UpstreamOutcome::Refused),
+            (Failure::NotOffered, false, UpstreamOutcome::NotOffered),
+            (Failure::Resting(Duration::from_secs(1)), false, UpstreamOutcome::Refused),
+            (contents, false, UpstreamOutcome::Failed),
+            (too_large, false, UpstreamOutcome::Failed),
+            (not_routing, true, UpstreamOutcome::Failed),
+        ] {
+            assert_eq!(failure.is_of_upstream(), expected, "{failure}");
+            assert_eq!(failure.outcome(), outcome, "{failure}");
+        }
+    }
+
+    #[test]
+    fn the_caller_is_told_why() {
+        let expected = "http://far.test answered 500 Internal Server Error: because";
+        assert_eq!(status(500).to_ask_error(), AskError::Failed(expected.into()));
+        let retry_after = Duration::from_secs(4);
+        let resting = Failure::Resting(retry_after).to_ask_error();
+        assert_eq!(resting, AskError::Resting { retry_after });
+    }
+}

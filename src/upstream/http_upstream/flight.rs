@@ -1,0 +1,135 @@
+//! One request to an upstream, from the gate to its end, and what is told of it.
+//!
+//! Whatever happens, a flight is counted once: by [`Flight::succeed`], [`Flight::fail`], or, where nobody
+//! waits for the answer any more, when it is dropped.
+
+use reqwest::{Client, Method, Request, RequestBuilder, Response};
+
+use super::failure::Failure;
+use super::gate::Admission;
+use crate::clock::Stopwatch;
+use crate::metrics::{UpstreamCounts, UpstreamOutcome};
+use crate::resolve::{AskError, HOPS_HEADER, Hops};
+use crate::types::AccountId;
+use crate::upstream::client::ClientOptions;
+use crate::upstream::error::UpstreamError;
+
+/// A request under way.
+pub(super) struct Flight {
+    account: AccountId,
+    admission: Admission,
+    counts: UpstreamCounts,
+    watch: Stopwatch,
+    has_records: bool,
+    is_counted: bool,
+}
+
+/// Where a request goes, and in what time.
+pub(super) struct Line<'a> {
+    pub(super) http: &'a Client,
+    pub(super) options: &'a ClientOptions,
+    /// The router, for errors.
+    pub(super) url: &'a str,
+}
+
+impl Flight {
+    pub(super) fn start(account: AccountId, admission: Admission, counts: UpstreamCounts) -> Self {
+        counts.started();
+        let watch = Stopwatch::start();
+        Self { account, admission, counts, watch, has_records: false, is_counted: false }
+    }
+
+    /// Sends a request, and waits for the head of its answer. A read whose connection fails before
+    /// that is sent once more, within the same time: the connection may have been an old one that the
+    /// upstream had closed.
+    pub(super) async fn send(
+        &self,
+        line: &Line<'_>,
+        request: Request,
+    ) -> Result<Response, UpstreamError> {
+        let again = if request.method() == Method::GET { request.try_clone() } else { None };
+        let failed = match self.send_once(line, request).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        let is_of_connection =
+            matches!(failed, UpstreamError::Connect { .. } | UpstreamError::BrokeOff { .. });
+        match again {
+            Some(request) if is_of_connection => self.send_once(line, request).await,
+            _ => Err(failed),
+        }
+    }
+
+    async fn send_once(
+        &self,
+        line: &Line<'_>,
+        mut request: Request,
+    ) -> Result<Response, UpstreamError> {
+        *request.timeout_mut() = Some(line.options.timeout.saturating_sub(self.watch.elapsed()));
+        line.http.execute(request).await.map_err(|error| line.failed(error))
+    }
+
+    /// Counts records that have come, and those that cannot be used.
+    pub(super) fn received(&mut self, records: usize, records_bad: usize) {
+        self.counts.received(records as u64, records_bad as u64);
+        if records > 0 && !self.has_records {
+            self.has_records = true;
+            self.counts.first_record(self.watch.elapsed());
+            // However it ends, it was of use.
+            self.admission.works();
+        }
+    }
+
+    /// The upstream gave a whole answer.
+    pub(super) fn succeed(mut self, outcome: UpstreamOutcome) {
+        self.admission.works();
+        self.count(outcome);
+    }
+
+    /// There is no whole answer; says what the caller is told.
+    pub(super) fn fail(mut self, failure: &Failure) -> AskError {
+        let error = failure.to_ask_error();
+        let account = &self.account;
+        tracing::debug!(%account, %error, "an upstream gave no whole answer");
+        if let Failure::Resting(rest) = failure {
+            self.admission.rest(*rest);
+        }
+        if failure.is_of_upstream() {
+            self.admission.failed(&error);
+        } else {
+            self.admission.works();
+        }
+        self.count(if self.has_records { UpstreamOutcome::Cut } else { failure.outcome() });
+        error
+    }
+
+    fn count(&mut self, outcome: UpstreamOutcome) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.counts.ended(outcome, self.watch.elapsed());
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.count(UpstreamOutcome::Abandoned);
+    }
+}
+
+impl Line<'_> {
+    /// A request that says how many routers the lookup will have passed.
+    pub(super) fn request(
+        &self,
+        request: RequestBuilder,
+        hops: Hops,
+    ) -> Result<Request, UpstreamError> {
+        let request = request.header(HOPS_HEADER, u64::from(hops.next().get()));
+        request.build().map_err(|error| self.failed(error))
+    }
+
+    /// The error of a request or of reading its answer.
+    pub(super) fn failed(&self, error: reqwest::Error) -> UpstreamError {
+        let ClientOptions { timeout, connect_timeout, .. } = *self.options;
+        UpstreamError::of_request(error, self.url, timeout, connect_timeout)
+    }
+}

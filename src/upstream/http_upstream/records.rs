@@ -1,0 +1,181 @@
+//! Asking for records, and handing them on as they come.
+//!
+//! A batch is what one piece of the body made whole; it is handed on before more is read. An answer
+//! that ends early gives what came of it, and then why. Dropping the stream closes the request.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use reqwest::header::ACCEPT;
+use reqwest::{Request, Response};
+
+use super::Shared;
+use super::failure::Failure;
+use super::flight::Flight;
+use super::reply::{self, Reply};
+use super::screen::Screen;
+use crate::metrics::UpstreamOutcome;
+use crate::resolve::{AskError, AskedRecords, Hops, Subject};
+use crate::types::ReadyRecord;
+use crate::upstream::body::{BodyError, BodyReader};
+use crate::upstream::client::{self, ACCEPT_RECORDS};
+use crate::upstream::error::UpstreamError;
+
+/// How far a lookup is.
+enum Phase {
+    Begin {
+        shared: Arc<Shared>,
+        subject: Subject,
+        hops: Hops,
+    },
+    Reading(Box<Reading>),
+    /// All was handed on but why there is no more.
+    Failed(AskError),
+    Ended,
+}
+
+/// An answer that is being read.
+struct Reading {
+    shared: Arc<Shared>,
+    flight: Flight,
+    response: Response,
+    body: BodyReader,
+    screen: Screen,
+}
+
+type Item = Result<Vec<Arc<ReadyRecord>>, AskError>;
+
+/// The records of a subject, from one request.
+pub(super) fn ask(shared: Arc<Shared>, subject: Subject, hops: Hops) -> AskedRecords {
+    stream::unfold(Phase::Begin { shared, subject, hops }, step).boxed()
+}
+
+async fn step(mut phase: Phase) -> Option<(Item, Phase)> {
+    loop {
+        let next = match phase {
+            Phase::Begin { shared, subject, hops } => begin(shared, &subject, hops).await,
+            Phase::Reading(reading) => reading.next().await,
+            Phase::Failed(error) => return Some((Err(error), Phase::Ended)),
+            Phase::Ended => return None,
+        };
+        match next {
+            (batch, next) if batch.is_empty() => phase = next,
+            (batch, next) => return Some((Ok(batch), next)),
+        }
+    }
+}
+
+async fn begin(
+    shared: Arc<Shared>,
+    subject: &Subject,
+    hops: Hops,
+) -> (Vec<Arc<ReadyRecord>>, Phase) {
+    let flight = match shared.start(shared.offers(subject)).await {
+        Ok(flight) => flight,
+        Err(error) => return (Vec::new(), Phase::Failed(error)),
+    };
+    let next = match open(&shared, &flight, subject, hops).await {
+        Ok(Some((response, body))) => {
+            let screen = Screen::new(shared.screen, subject);
+            Phase::Reading(Box::new(Reading { shared, flight, response, body, screen }))
+        }
+        Ok(None) => {
+            flight.succeed(UpstreamOutcome::Empty);
+            Phase::Ended
+        }
+        Err(failure) => Phase::Failed(flight.fail(&failure)),
+    };
+    (Vec::new(), next)
+}
+
+/// Sends the question; gives the answer if it has a body to read.
+async fn open(
+    shared: &Shared,
+    flight: &Flight,
+    subject: &Subject,
+    hops: Hops,
+) -> Result<Option<(Response, BodyReader)>, Failure> {
+    let (request, list) = request(shared, subject, hops)?;
+    let response = flight.send(&shared.line(), request).await?;
+    match reply::read(response, &shared.url, shared.clock.now_ms()).await? {
+        Reply::None => Ok(None),
+        Reply::Body(response) => {
+            let format = client::answer_format(&response, &shared.url)?;
+            let body = BodyReader::new(format, list, shared.client.limits);
+            Ok(Some((response, body)))
+        }
+    }
+}
+
+/// The question, and the field of a JSON answer that has the records.
+fn request(
+    shared: &Shared,
+    subject: &Subject,
+    hops: Hops,
+) -> Result<(Request, &'static str), UpstreamError> {
+    let (url, list) = match subject {
+        Subject::Content(key) => {
+            (shared.url.endpoint(&["providers", &key.to_cid_text()]), "Providers")
+        }
+        Subject::Peer(peer) => (shared.url.endpoint(&["peers", &peer.to_cid_text()]), "Peers"),
+    };
+    let request = shared.http.get(url).header(ACCEPT, ACCEPT_RECORDS);
+    Ok((shared.line().request(request, hops)?, list))
+}
+
+impl Reading {
+    /// Reads the next piece of the answer.
+    async fn next(mut self: Box<Self>) -> (Vec<Arc<ReadyRecord>>, Phase) {
+        match self.read().await {
+            ControlFlow::Continue(()) => {
+                let batch = self.screen.batch();
+                (batch, Phase::Reading(self))
+            }
+            ControlFlow::Break(failure) => self.end(failure),
+        }
+    }
+
+    /// Breaks at the end of the answer, with why it is not whole.
+    async fn read(&mut self) -> ControlFlow<Option<Failure>> {
+        let bad_before = self.screen.records_bad();
+        let chunk = self.response.chunk().await;
+        let read = match chunk {
+            Ok(Some(bytes)) => match self.body.push(&bytes, &mut |text| self.screen.take(text)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(Some(self.shared.cut(error))),
+            },
+            Ok(None) => {
+                let rest = self.body.finish(&mut |text| self.screen.take(text));
+                ControlFlow::Break(rest.err().map(|error| self.shared.cut(error)))
+            }
+            Err(error) => ControlFlow::Break(Some(self.shared.line().failed(error).into())),
+        };
+        let bad = self.screen.records_bad() - bad_before;
+        self.flight.received(self.screen.waiting(), bad);
+        read
+    }
+
+    fn end(mut self, failure: Option<Failure>) -> (Vec<Arc<ReadyRecord>>, Phase) {
+        let batch = self.screen.batch();
+        let failure = failure.or_else(|| self.screen.no_answer().map(Failure::Contents));
+        let next = match failure {
+            Some(failure) => Phase::Failed(self.flight.fail(&failure)),
+            None if self.screen.has_records() => {
+                self.flight.succeed(UpstreamOutcome::Found);
+                Phase::Ended
+            }
+            None => {
+                self.flight.succeed(UpstreamOutcome::Empty);
+                Phase::Ended
+            }
+        };
+        (batch, next)
+    }
+}
+
+impl Shared {
+    fn cut(&self, error: BodyError) -> Failure {
+        error.of_router(self.url.as_str()).into()
+    }
+}

@@ -1,0 +1,189 @@
+//! What of an upstream's records is passed on.
+//!
+//! A record that cannot be read, or that answers for another peer, is refused. Addresses that do not
+//! parse and addresses that the public cannot reach are left out, unless the settings keep them; a
+//! record that loses all of them stays without. Records of unknown schemas stay byte for byte: nobody
+//! knows what their addresses mean.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::super::body::TextError;
+use super::super::printable::printable;
+use crate::resolve::Subject;
+use crate::types::{
+    Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
+};
+
+/// What records must be, and how they are served.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ScreenOptions {
+    pub(super) schema: AnswerSchema,
+    pub(super) unparsable: UnparsableAddrs,
+    pub(super) allow_private_addrs: bool,
+}
+
+/// Takes the records of one answer.
+pub(super) struct Screen {
+    options: ScreenOptions,
+    /// The only peer whose records count.
+    peer: Option<PeerId>,
+    /// Not handed on yet.
+    ready: Vec<Arc<ReadyRecord>>,
+    has_records: bool,
+    records_bad: usize,
+    first_bad: Option<String>,
+}
+
+/// Why a record does not count.
+#[derive(Debug, Error)]
+enum Refused {
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("it is of another peer")]
+    OtherPeer,
+}
+
+impl Screen {
+    pub(super) fn new(options: ScreenOptions, subject: &Subject) -> Self {
+        let peer = match subject {
+            Subject::Content(_) => None,
+            Subject::Peer(peer) => Some(peer.clone()),
+        };
+        Self {
+            options,
+            peer,
+            ready: Vec::new(),
+            has_records: false,
+            records_bad: 0,
+            first_bad: None,
+        }
+    }
+
+    /// Takes the text of a record.
+    pub(super) fn take(&mut self, text: Result<&str, TextError>) {
+        match self.admit(text) {
+            Ok(ready) => {
+                self.has_records = true;
+                self.ready.push(Arc::new(ready));
+            }
+            Err(refused) => {
+                self.records_bad += 1;
+                self.first_bad.get_or_insert_with(|| printable(&refused.to_string()).into());
+            }
+        }
+    }
+
+    /// The records that were taken and not handed on yet.
+    pub(super) fn batch(&mut self) -> Vec<Arc<ReadyRecord>> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// How many records were taken and not handed on yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// How many records were refused.
+    pub(super) fn records_bad(&self) -> usize {
+        self.records_bad
+    }
+
+    /// Why an answer that has ended is none: it had records, of which none counts.
+    pub(super) fn no_answer(&self) -> Option<String> {
+        let reason = self.first_bad.as_ref().filter(|_| !self.has_records)?;
+        Some(format!("none of its {} records can be used: {reason}", self.records_bad))
+    }
+
+    /// Whether a record counted.
+    pub(super) fn has_records(&self) -> bool {
+        self.has_records
+    }
+
+    fn admit(&self, text: Result<&str, TextError>) -> Result<ReadyRecord, Refused> {
+        let record = ProviderRecord::parse(text?, self.options.unparsable)?.record;
+        if self.peer.as_ref().is_some_and(|peer| record.peer() != Some(peer)) {
+            return Err(Refused::OtherPeer);
+        }
+        let record =
+            if self.options.allow_private_addrs { record } else { without_private(record) };
+        Ok(ReadyRecord::new(record, self.options.schema))
+    }
+}
+
+fn without_private(record: ProviderRecord) -> ProviderRecord {
+    let addrs = record.addrs().unwrap_or_default();
+    let public: Vec<Addr> = addrs.iter().filter(|addr| !addr.is_private()).cloned().collect();
+    if public.len() == addrs.len() { record } else { record.with_addrs(&public) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+    const OTHER: &str = "QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3";
+
+    fn admitted(options: ScreenOptions, json: &str) -> String {
+        let subject = Subject::Peer(PeerId::parse(PEER).unwrap());
+        let record = Screen::new(options, &subject).admit(Ok(json)).unwrap();
+        record.json().to_owned()
+    }
+
+    fn record(schema: &str, addrs: &str) -> String {
+        format!(r#"{{"Schema":"{schema}","ID":"{PEER}","Addrs":[{addrs}]}}"#)
+    }
+
+    #[test]
+    fn private_and_unparsable_addresses_are_left_out_unless_they_are_kept() {
+        let public = r#""/ip4/192.0.2.1/tcp/4001""#;
+        let private = r#""/ip4/10.0.0.1/tcp/4001","/dns4/nas.local/tcp/1""#;
+        let unparsable = r#""/new/thing""#;
+        let strict = ScreenOptions::default();
+        let json = record("peer", &[private, public, unparsable].join(","));
+        assert_eq!(admitted(strict, &json), record("peer", public));
+        let allowing = ScreenOptions { allow_private_addrs: true, ..strict };
+        let kept = record("peer", &[private, public].join(","));
+        assert_eq!(admitted(allowing, &json), kept);
+        let keeping = ScreenOptions { unparsable: UnparsableAddrs::Keep, ..strict };
+        let kept = record("peer", &[public, unparsable].join(","));
+        assert_eq!(admitted(keeping, &json), kept);
+    }
+
+    #[test]
+    fn a_record_of_private_addresses_alone_stays_without_and_an_unknown_one_as_it_came() {
+        let private = r#""/ip4/10.0.0.1/tcp/4001""#;
+        let strict = ScreenOptions::default();
+        assert_eq!(admitted(strict, &record("peer", private)), record("peer", ""));
+        assert_eq!(admitted(strict, &record("new", private)), record("new", private));
+    }
+
+    #[test]
+    fn records_are_served_in_the_schema_of_answers() {
+        let bitswap = format!(
+            r#"{{"Protocol":"transport-bitswap","Schema":"bitswap","ID":"{PEER}","Addrs":[]}}"#
+        );
+        assert_eq!(admitted(ScreenOptions::default(), &bitswap), bitswap);
+        let as_peer = ScreenOptions { schema: AnswerSchema::Peer, ..ScreenOptions::default() };
+        assert!(admitted(as_peer, &bitswap).starts_with(r#"{"Schema":"peer""#));
+    }
+
+    #[test]
+    fn records_of_other_peers_and_broken_ones_are_counted_and_refused() {
+        let subject = Subject::Peer(PeerId::parse(PEER).unwrap());
+        let mut screen = Screen::new(ScreenOptions::default(), &subject);
+        screen.take(Ok(&record("peer", "").replace(PEER, OTHER)));
+        screen.take(Ok(r#"{"Schema":"new"}"#));
+        screen.take(Ok("nonsense"));
+        screen.take(Err(TextError::NotUtf8));
+        let reason = screen.no_answer().unwrap();
+        assert_eq!(reason, "none of its 4 records can be used: it is of another peer");
+        assert_eq!((screen.batch().len(), screen.records_bad()), (0, 4));
+        screen.take(Ok(&record("peer", "")));
+        assert_eq!((screen.batch().len(), screen.batch().len()), (1, 0));
+        assert_eq!(screen.no_answer(), None);
+    }
+}

@@ -1,0 +1,178 @@
+//! What is asked, how answers are read, and what becomes of the records.
+
+use std::sync::mpsc;
+
+use super::*;
+use crate::types::UnparsableAddrs;
+use crate::upstream::test_router::{TestRouter, wait_for_close, write_chunk};
+
+const NDJSON: &str = "application/x-ndjson";
+
+#[tokio::test]
+async fn the_request_says_who_asks_and_what_for() {
+    let router = TestRouter::answering("404 Not Found", "application/json", "{}");
+    let rig = Rig::new(&router.url().replace("http://", "http://me:secret@"));
+    assert_eq!(rig.ask().await, Asked { records: Vec::new(), error: None });
+    let peer = Subject::Peer(PeerId::parse(PEER).unwrap());
+    let far = Hops::parse("3").unwrap();
+    assert!(rig.upstream.records(&peer, far).next().await.is_none());
+    assert_eq!(rig.outcome("empty"), 2);
+
+    let heads = router.heads();
+    let cid = ContentKey::from_cid_text(CID).unwrap().to_cid_text();
+    assert!(heads[0].starts_with(&format!("get /routing/v1/providers/{cid} http/1.1\r\n")));
+    let peer = PeerId::parse(PEER).unwrap().to_cid_text();
+    assert!(heads[1].starts_with(&format!("get /routing/v1/peers/{peer} http/1.1\r\n")));
+    for line in [
+        "\naccept: application/x-ndjson, application/json;q=0.9\r\n",
+        "\naccept-encoding: gzip\r\n",
+        "\nuser-agent: fingerpost/",
+        "\nauthorization: basic bwu6c2vjcmv0\r\n",
+    ] {
+        assert!(heads.iter().all(|head| head.contains(line)), "{line} {heads:?}");
+    }
+    assert!(heads[0].contains("\nfingerpost-hops: 1\r\n"), "{heads:?}");
+    assert!(heads[1].contains("\nfingerpost-hops: 4\r\n"), "{heads:?}");
+}
+
+#[tokio::test]
+async fn both_formats_of_both_kinds_are_read() {
+    for (content_type, body, is_peers) in [
+        (NDJSON, format!("{RECORD}\n{RECORD}\n"), false),
+        ("application/json", format!(r#"{{"Providers":[{RECORD},{RECORD}]}}"#), false),
+        (NDJSON, format!("{RECORD}\n{RECORD}"), true),
+        ("application/json", format!(r#"{{"Peers":[{RECORD},{RECORD}]}}"#), true),
+    ] {
+        let router = TestRouter::answering("200 OK", content_type, body);
+        let rig = Rig::new(&router.url());
+        let asked = if is_peers { rig.ask_peer().await } else { rig.ask().await };
+        assert_eq!(asked, Asked { records: vec![RECORD.to_owned(); 2], error: None });
+        assert_eq!((rig.outcome("found"), rig.in_flight()), (1, 0));
+        assert_eq!(rig.count("records_total{upstream=\"far\"}"), 2);
+        assert_eq!(rig.count("first_record_seconds_count{upstream=\"far\"}"), 1);
+        assert_eq!(rig.count("duration_seconds_count{upstream=\"far\"}"), 1);
+    }
+}
+
+#[tokio::test]
+async fn none_found_is_said_in_every_way_that_there_is() {
+    for (status, content_type, body) in [
+        ("404 Not Found", "application/json", r#"{"Providers":[]}"#),
+        ("404 Not Found", "text/plain", "no"),
+        ("200 OK", "application/json", r#"{"Providers":[]}"#),
+        ("200 OK", "application/json", r#"{"Providers":null}"#),
+        ("200 OK", NDJSON, ""),
+    ] {
+        let router = TestRouter::answering(status, content_type, body);
+        let rig = Rig::new(&router.url());
+        assert_eq!(rig.ask().await, Asked { records: Vec::new(), error: None }, "{status} {body}");
+        assert_eq!(rig.outcome("empty"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_handed_on_before_the_next_one_is_sent() {
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let router = TestRouter::streaming(move |stream| {
+        write_chunk(stream, &line(RECORD))?;
+        may_go_on.recv().unwrap();
+        // Two at once, the second in two pieces.
+        let (whole, begun) = (line(RECORD), &line(RECORD)[..20]);
+        write_chunk(stream, &[&whole, begun].concat())?;
+        may_go_on.recv().unwrap();
+        write_chunk(stream, &line(RECORD)[20..])?;
+        write_chunk(stream, b"")
+    });
+    let rig = Rig::new(&router.url());
+    let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
+    let mut batches = rig.upstream.records(&subject, Hops::default());
+    for _ in 0..2 {
+        assert_eq!(batches.next().await.unwrap().unwrap().len(), 1);
+        assert_eq!(rig.in_flight(), 1);
+        go_on.send(()).unwrap();
+    }
+    assert_eq!(batches.next().await.unwrap().unwrap().len(), 1);
+    assert!(batches.next().await.is_none());
+    assert_eq!((rig.outcome("found"), rig.in_flight()), (1, 0));
+}
+
+#[tokio::test]
+async fn whoever_wants_no_more_closes_the_connection() {
+    let (closed, is_closed) = mpsc::channel();
+    let router = TestRouter::streaming(move |stream| {
+        write_chunk(stream, &line(RECORD))?;
+        closed.send(wait_for_close(stream).is_ok()).unwrap();
+        Ok(())
+    });
+    let rig = Rig::new(&router.url());
+    let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
+    let mut batches = rig.upstream.records(&subject, Hops::default());
+    assert_eq!(batches.next().await.unwrap().unwrap().len(), 1);
+    drop(batches);
+    assert!(tokio::task::spawn_blocking(move || is_closed.recv().unwrap()).await.unwrap());
+    assert_eq!((rig.outcome("abandoned"), rig.in_flight()), (1, 0));
+}
+
+#[tokio::test]
+async fn addresses_and_schema_are_as_answers_may_have_them() {
+    let record = |schema: &str, addrs: &str| {
+        format!(r#"{{"Schema":"{schema}","ID":"{PEER}","Addrs":[{addrs}]}}"#)
+    };
+    let public = r#""/ip4/192.0.2.1/tcp/4001""#;
+    let private = r#""/ip4/192.168.0.1/tcp/4001""#;
+    let unparsable = r#""/new/thing""#;
+    let all = [public, private, unparsable].join(",");
+    let body = [record("bitswap", &all), record("peer", private)].join("\n");
+    let router = TestRouter::answering("200 OK", NDJSON, body);
+
+    let asked = Rig::new(&router.url()).ask().await;
+    assert_eq!(asked.records, [record("bitswap", public), record("peer", "")]);
+
+    let lax = |options: &mut UpstreamOptions| {
+        options.allow_private_addrs = true;
+        options.unparsable_addrs = UnparsableAddrs::Keep;
+        options.schema = AnswerSchema::Peer;
+    };
+    let asked = Rig::with(&router.url(), lax).ask().await;
+    assert_eq!(asked.records, [record("peer", &all), record("peer", private)]);
+}
+
+#[tokio::test]
+async fn what_it_is_not_asked_for_it_does_not_offer() {
+    let router = TestRouter::answering("200 OK", NDJSON, RECORD);
+    let nothing = UpstreamOffers { providers: false, peers: false, ipns: false };
+    let rig = Rig::with(&router.url(), |options| options.offers = nothing);
+    let expected = Asked { records: Vec::new(), error: Some(AskError::NotOffered) };
+    assert_eq!((rig.ask().await, rig.ask_peer().await), (expected.clone(), expected));
+    let name = IpnsName::from_multihash(PeerId::parse(PEER).unwrap().multihash().as_bytes());
+    let found = rig.upstream.name(&name.unwrap(), Hops::default()).await;
+    assert_eq!(found, Err(AskError::NotOffered));
+    assert_eq!(rig.outcome("not_offered"), 3);
+    assert!(router.heads().is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_on_the_same_server_is_followed() {
+    let mut requests = 0;
+    let router = TestRouter::start(move |stream| {
+        use std::io::Write;
+        requests += 1;
+        match requests {
+            1 => stream.write_all(
+                b"HTTP/1.1 308 Permanent Redirect\r\nLocation: /else/where\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            ),
+            _ => write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: {NDJSON}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{RECORD}",
+                RECORD.len()
+            ),
+        }
+    });
+    let rig = Rig::new(&router.url().replace("http://", "http://me:secret@"));
+    assert_eq!(rig.ask().await.records.len(), 1);
+    let heads = router.heads();
+    assert!(heads[1].starts_with("get /else/where "), "{heads:?}");
+    for line in ["\nfingerpost-hops: 1\r\n", "\nauthorization: basic "] {
+        assert!(heads[1].contains(line), "{heads:?}");
+    }
+}

@@ -1,0 +1,102 @@
+//! When an upstream is not asked: resting, broken, busy.
+
+use std::sync::Mutex;
+use std::sync::mpsc;
+
+use super::super::breaker::{FAILURES_MAX, PAUSE_MS_FIRST};
+use super::*;
+use crate::upstream::test_router::{TestRouter, wait_for_close};
+
+fn error(error: AskError) -> Asked {
+    Asked { records: Vec::new(), error: Some(error) }
+}
+
+#[tokio::test]
+async fn an_upstream_that_rests_is_not_asked_until_it_is_over() {
+    let headers = "Retry-After: 5\r\n";
+    let router = TestRouter::with_headers("429 Too Many Requests", headers, "slow down");
+    let rig = Rig::new(&router.url());
+    let left = |seconds| AskError::Resting { retry_after: Duration::from_secs(seconds) };
+    assert_eq!(rig.ask().await, error(left(5)));
+    rig.clock.advance(4_000);
+    assert_eq!(rig.upstream.is_ready(), Err(left(1)));
+    assert_eq!(rig.ask().await, error(left(1)));
+    assert_eq!(router.heads().len(), 1);
+    assert_eq!((rig.outcome("refused"), rig.outcome("resting")), (1, 1));
+    rig.clock.advance(1_000);
+    assert_eq!(rig.upstream.is_ready(), Ok(()));
+    assert_eq!(rig.ask().await, error(left(5)));
+    assert_eq!(router.heads().len(), 2);
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_again_and_again_is_not_asked_until_a_probe_succeeds() {
+    let (set_status, status) = mpsc::channel();
+    set_status.send("500 Oops").unwrap();
+    let mut current = "";
+    let router = TestRouter::start(move |stream| {
+        use std::io::Write;
+        current = status.try_recv().unwrap_or(current);
+        write!(stream, "HTTP/1.1 {current}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    });
+    let rig = Rig::new(&router.url());
+    for _ in 0..FAILURES_MAX {
+        assert_eq!(rig.upstream.is_ready(), Ok(()));
+        assert!(reason(rig.ask().await.error).contains("500"));
+    }
+    let asked = FAILURES_MAX as usize;
+    assert_eq!(rig.ask().await, error(AskError::Broken));
+    assert_eq!(rig.upstream.is_ready(), Err(AskError::Broken));
+    assert_eq!((router.heads().len(), rig.outcome("broken")), (asked, 1));
+    assert_eq!(rig.count("breaker{upstream=\"far\"}"), 1);
+
+    rig.clock.advance(PAUSE_MS_FIRST);
+    assert!(reason(rig.ask().await.error).contains("500"));
+    rig.clock.advance(PAUSE_MS_FIRST);
+    assert_eq!(rig.ask().await, error(AskError::Broken));
+    assert_eq!(router.heads().len(), asked + 1);
+
+    set_status.send("404 Not Found").unwrap();
+    rig.clock.advance(PAUSE_MS_FIRST);
+    assert_eq!(rig.ask().await.error, None);
+    assert_eq!((rig.upstream.is_ready(), rig.count("breaker{upstream=\"far\"}")), (Ok(()), 0));
+}
+
+#[tokio::test]
+async fn what_others_wrote_into_its_answers_does_not_break_it() {
+    let router = TestRouter::answering("200 OK", "application/x-ndjson", "{}\n");
+    let rig = Rig::new(&router.url());
+    for _ in 0..=FAILURES_MAX {
+        assert!(reason(rig.ask().await.error).starts_with("none of its 1 records"));
+    }
+    assert_eq!(rig.upstream.is_ready(), Ok(()));
+}
+
+#[tokio::test]
+async fn more_than_it_may_have_at_once_it_is_not_asked() {
+    let (arrived, arrivals) = mpsc::channel();
+    let arrived = Mutex::new(arrived);
+    let router = TestRouter::concurrent(move |stream| {
+        arrived.lock().unwrap().send(()).unwrap();
+        wait_for_close(stream)
+    });
+    let rig = Rig::with(&router.url(), |options| options.requests_max = 2);
+    let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
+    let lookups: Vec<_> = (0..2)
+        .map(|_| {
+            let mut batches = rig.upstream.records(&subject, Hops::default());
+            tokio::spawn(async move { batches.next().await })
+        })
+        .collect();
+    let both = move || [arrivals.recv().unwrap(), arrivals.recv().unwrap()];
+    tokio::task::spawn_blocking(both).await.unwrap();
+    assert_eq!(rig.upstream.is_ready(), Err(AskError::Busy));
+    assert_eq!(rig.ask().await, error(AskError::Busy));
+    assert_eq!((rig.outcome("busy"), rig.in_flight()), (1, 2));
+    for lookup in lookups {
+        lookup.abort();
+        assert!(lookup.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!((rig.upstream.is_ready(), rig.in_flight()), (Ok(()), 0));
+    assert_eq!((router.heads().len(), rig.outcome("abandoned")), (2, 2));
+}
