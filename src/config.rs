@@ -2,25 +2,31 @@
 //! the flags, `--help`, the example file and the origin of each value follow.
 //!
 //! A setting has one name everywhere: `rate_limit` in the file is `FINGERPOST_RATE_LIMIT` and
-//! `--rate-limit`. The file is weaker than the environment, and the environment than the flags.
+//! `--rate-limit`. The file is weaker than the environment, and the environment than the flags. Other
+//! servers with their options stand in the file alone, in sections ([`Remotes`]).
 //!
 //! Invariants: a value passes through the same parser whichever source it comes from; settings that
 //! were loaded keep all rules of `rules.rs`; nothing here reads the process's environment, which is
 //! a parameter. On failure all problems of all sources are returned at once, each with its place,
 //! and no settings.
 
+mod account_name;
 mod choices;
 mod duration;
 mod environment;
 mod error;
 mod file;
+mod list;
 mod log_filter;
 mod networks;
 mod peers;
+mod remote_url;
+mod remotes;
 mod rules;
 mod schema;
 mod secret;
 mod settings;
+mod upstream_list;
 mod workers;
 mod write;
 
@@ -32,17 +38,26 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 
+pub use account_name::AccountName;
 pub use choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 pub use duration::{DURATION_MAX, DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigProblem, Origin};
+pub use list::{Accounts, Item, List, ListError, Prefixes};
 pub use log_filter::{LogFilter, LogFilterError};
 pub use networks::{Networks, NetworksError};
 pub use peers::{Peers, PeersError};
+pub use remote_url::{RemoteUrl, RemoteUrlError};
+pub use remotes::{
+    ClientSettings, EffectiveSection, EndpointSettings, FanoutSettings, PeerSettings, Remotes,
+    UpstreamSettings,
+};
 pub use secret::{Secret, SecretError};
 pub use settings::Settings;
+pub use upstream_list::{NamedUrl, UpstreamList, UpstreamListError};
 pub use workers::{Workers, WorkersError};
 pub use write::example;
 
+use remotes::Section;
 use schema::{Schema, Setting};
 
 /// The flag that names the file of settings; not a setting itself.
@@ -54,6 +69,7 @@ pub struct Loaded {
     /// The settings.
     pub settings: Settings,
     effective: Vec<Effective>,
+    sections: Vec<EffectiveSection>,
 }
 
 impl Loaded {
@@ -65,6 +81,11 @@ impl Loaded {
     /// The settings that were given somewhere, for the log of a start.
     pub fn given(&self) -> impl Iterator<Item = &Effective> {
         self.effective.iter().filter(|effective| effective.origin != Origin::Default)
+    }
+
+    /// The sections of the file, by kind.
+    pub fn sections(&self) -> &[EffectiveSection] {
+        &self.sections
     }
 
     /// Where the setting called `name` in the file came from; `None` if there is none of that name.
@@ -80,6 +101,8 @@ pub struct Effective {
     pub name: String,
     /// Its value as the file writes it; `None` for a secret that is set.
     pub value: Option<String>,
+    /// Whether credentials were left out of the value.
+    pub is_cut: bool,
     /// Where it came from.
     pub origin: Origin,
     /// The title of its group.
@@ -89,8 +112,15 @@ pub struct Effective {
 impl fmt::Display for Effective {
     /// `rate_limit = 5 (flag --rate-limit)`; a secret without its value.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, value, origin, .. } = self;
-        write!(formatter, "{name} = {} ({origin})", value.as_deref().unwrap_or("<not shown>"))
+        let value = self.value.as_deref().unwrap_or("<not shown>");
+        write!(formatter, "{} = {value} ({}{})", self.name, self.origin, self.note())
+    }
+}
+
+impl Effective {
+    /// What else there is to say than where it came from.
+    fn note(&self) -> &'static str {
+        if self.is_cut { "; its credentials are not shown" } else { "" }
     }
 }
 
@@ -149,13 +179,13 @@ pub fn load(
     let schema = Schema::new();
     let environment = environment::read(variables, &schema);
     let path = matches.get_one::<PathBuf>(CONFIG_FLAG).cloned().or(environment.config);
-    let (file, mut problems) = path.map(|path| file::read(&path, &schema)).unwrap_or_default();
-    problems.extend(environment.problems);
-    if !problems.is_empty() {
-        return Err(ConfigError { problems });
+    let mut file = path.map(|path| file::read(&path, &schema)).unwrap_or_default();
+    file.problems.extend(environment.problems);
+    if !file.problems.is_empty() {
+        return Err(ConfigError { problems: file.problems });
     }
-    let given = file.into_iter().chain(environment.given).chain(flags(matches, &schema));
-    combine(&schema, given)
+    let given = file.given.into_iter().chain(environment.given).chain(flags(matches, &schema));
+    combine(&schema, given, file.sections)
 }
 
 /// The settings given as flags. Their values were checked when the command line was parsed.
@@ -173,35 +203,40 @@ fn flags(matches: &ArgMatches, schema: &Schema) -> Vec<Given> {
 }
 
 /// Lays the values over the defaults, the later ones over the earlier, and checks the rules.
-fn combine(schema: &Schema, given: impl IntoIterator<Item = Given>) -> Result<Loaded, ConfigError> {
+fn combine(
+    schema: &Schema,
+    given: impl IntoIterator<Item = Given>,
+    sections: Vec<Section>,
+) -> Result<Loaded, ConfigError> {
     let mut strongest: HashMap<String, Given> =
         given.into_iter().map(|given| (given.name.clone(), given)).collect();
-    let mut flags = Vec::new();
+    let mut texts = HashMap::new();
     let mut effective = Vec::new();
     for setting in schema.settings() {
         let (value, origin) = match strongest.remove(setting.name()) {
             Some(given) => (given.value, given.origin),
             None => (setting.default_value(), Origin::Default),
         };
-        let is_shown = !setting.is_secret() || value.is_empty();
-        effective.push(Effective {
-            name: setting.name().to_owned(),
-            value: is_shown.then(|| write::toml_value(setting.shape(), &value)),
-            origin,
-            heading: setting.heading().to_owned(),
-        });
-        flags.push(format!("{}={value}", setting.flag()));
+        effective.push(setting.effective(&value, origin));
+        texts.insert(setting.name().to_owned(), value);
     }
+    let flags = schema.settings().map(|setting| {
+        let value = texts.get(setting.name()).map(String::as_str).unwrap_or_default();
+        format!("{}={value}", setting.flag())
+    });
     let settings = Settings::from_arg_matches(&schema.parse(flags))
         .expect("the schema is made from this struct");
-    checked(Loaded { settings, effective })
+    let mut loaded = Loaded { settings, effective, sections: Vec::new() };
+    let mut problems = broken_rules(&loaded);
+    let upstreams = loaded.origin("upstreams").unwrap_or(&Origin::Default);
+    let combined = remotes::combine(sections, &loaded.settings, &texts, upstreams);
+    problems.extend(combined.problems);
+    loaded.settings.remotes = combined.remotes;
+    loaded.sections = combined.sections;
+    if problems.is_empty() { Ok(loaded) } else { Err(ConfigError { problems }) }
 }
 
-fn checked(loaded: Loaded) -> Result<Loaded, ConfigError> {
-    let violations = rules::validate(&loaded.settings);
-    if violations.is_empty() {
-        return Ok(loaded);
-    }
+fn broken_rules(loaded: &Loaded) -> Vec<ConfigProblem> {
     let problem = |violation: rules::Violation| ConfigProblem::Rule {
         place: error::place(
             violation.name,
@@ -209,7 +244,7 @@ fn checked(loaded: Loaded) -> Result<Loaded, ConfigError> {
         ),
         message: violation.message,
     };
-    Err(ConfigError { problems: violations.into_iter().map(problem).collect() })
+    rules::validate(&loaded.settings).into_iter().map(problem).collect()
 }
 
 #[cfg(test)]
@@ -234,7 +269,7 @@ mod tests {
     }
 
     /// Loads settings from a file of this text alone.
-    pub(super) fn load_file(text: &str) -> Result<Loaded, ConfigError> {
+    pub(in crate::config) fn load_file(text: &str) -> Result<Loaded, ConfigError> {
         load_all(&[], &[], Some(text))
     }
 

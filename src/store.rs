@@ -8,6 +8,7 @@ mod context;
 mod durable;
 mod memory;
 mod names;
+mod redb_file;
 mod state;
 mod update;
 
@@ -29,7 +30,10 @@ pub use names::{
     DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOpenError, NamesOptions,
     NamesStats, StoredName,
 };
-pub use state::{MemoryState, StateChange, StateError, StateStore, StateTable};
+pub use state::{
+    DurableState, MemoryState, StateChange, StateError, StateOpenError, StateOptions, StateStore,
+    StateTable,
+};
 
 /// Where announcements are kept and lookups are answered.
 ///

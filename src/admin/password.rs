@@ -1,5 +1,5 @@
-//! The password of the admin API: out of the settings, or out of a file in the data directory that
-//! is made at the first start.
+//! The password of the admin API: out of the settings, out of a file that they name, or out of one in
+//! the data directory that is made at the first start.
 //!
 //! Invariants: the file is readable by its owner alone from the moment it has a name, and it has a
 //! name only when it is whole; the password itself is never logged. Passwords are compared as
@@ -47,6 +47,9 @@ pub enum PasswordError {
     /// The file holds no password.
     #[error("{} holds no password: remove it to have one made, or set admin_password", .0.display())]
     Empty(PathBuf),
+    /// The file that the settings name holds no password.
+    #[error("{} (admin_password_file) holds no password in its first line", .0.display())]
+    NamedEmpty(PathBuf),
     /// The file cannot be made.
     #[error("cannot keep a password of the admin API in {}", .path.display())]
     Write {
@@ -90,12 +93,26 @@ pub fn stored_password(settings: &Settings) -> Result<Option<String>, PasswordEr
     if let Some(password) = settings.admin_password.reveal() {
         return Ok(Some(password.to_owned()));
     }
+    let named = &settings.admin_password_file;
+    if *named != PathBuf::new() {
+        return read_named(named).map(Some);
+    }
     let path = settings.data_dir.join(FILE);
     match read(&path) {
         Ok(text) if text.trim().is_empty() => Err(PasswordError::Empty(path)),
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(PasswordError::Read { path, source }),
+    }
+}
+
+/// A file that the settings name is there and holds a password; none is made there.
+fn read_named(path: &Path) -> Result<String, PasswordError> {
+    let text =
+        read(path).map_err(|source| PasswordError::Read { path: path.to_owned(), source })?;
+    match text.lines().next().map(str::trim) {
+        None | Some("") => Err(PasswordError::NamedEmpty(path.to_owned())),
+        Some(password) => Ok(password.to_owned()),
     }
 }
 
@@ -164,6 +181,26 @@ mod tests {
             assert!(!password.accepts(wrong.as_bytes()), "{wrong}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_the_settings_name_is_read_and_never_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let admin_password_file = folder.path().join("secret");
+        let settings = Settings { admin_password_file, ..settings(folder.path()) };
+        let load = || AdminPassword::load_or_make(&settings);
+        assert!(matches!(load(), Err(PasswordError::Read { .. })));
+        for (content, password) in
+            [("pass:word\n", "pass:word"), (" two words \nmore", "two words")]
+        {
+            fs::write(&settings.admin_password_file, content).unwrap();
+            assert!(load().unwrap().accepts(format!("admin:{password}").as_bytes()), "{content}");
+        }
+        for content in ["", "\nsecond line"] {
+            fs::write(&settings.admin_password_file, content).unwrap();
+            assert!(matches!(load(), Err(PasswordError::NamedEmpty(_))), "{content}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -44,15 +44,20 @@ fn summary(loaded: &Loaded) -> String {
     let (mut defaults, mut file, mut environment, mut flags) = (0, 0, 0, 0);
     for effective in loaded.effective() {
         *match effective.origin {
-            Origin::Default => &mut defaults,
+            Origin::Default | Origin::Setting(_) => &mut defaults,
             Origin::File { .. } => &mut file,
             Origin::Environment(_) => &mut environment,
             Origin::Flag(_) => &mut flags,
         } += 1;
     }
+    let sections = match loaded.sections().len() {
+        0 => String::new(),
+        1 => "; 1 section".to_owned(),
+        count => format!("; {count} sections"),
+    };
     format!(
         "ok: {file} settings from the file, {environment} from the environment, \
-         {flags} from flags, {defaults} at their default"
+         {flags} from flags, {defaults} at their default{sections}"
     )
 }
 
@@ -84,6 +89,12 @@ mod tests {
         let text = printed(&args, &["--rate-limit=7"]).unwrap();
         assert!(text.starts_with("ok: 0 settings from the file, 0 from the environment, 1 from"));
         assert_eq!(text.lines().count(), 1);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.toml");
+        std::fs::write(&path, "[[upstream]]\nname = 'east'\nurl = 'https://u:pw@h'").unwrap();
+        let path = path.to_str().unwrap();
+        let text = printed(&args, &["--config", path]).unwrap();
+        assert!(text.ends_with(" at their default; 1 section\n"), "{text}");
         let error = printed(&args, &["--json-records-max=0"]).unwrap_err();
         assert!(error.is::<ConfigError>(), "{error}");
     }

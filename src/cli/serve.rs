@@ -70,8 +70,12 @@ const ABANDON_AFTER: Duration = Duration::from_millis(100);
 /// Starts the log and serves until a signal comes.
 pub(crate) fn run(args: ServeArgs, loaded: Loaded) -> anyhow::Result<ExitCode> {
     telemetry::init(&loaded.settings.log, loaded.settings.log_format)?;
-    let given: Vec<_> = loaded.given().map(ToString::to_string).collect();
+    let given = loaded.given().map(ToString::to_string);
+    let given: Vec<_> = given.chain(loaded.sections().iter().map(ToString::to_string)).collect();
     tracing::info!(settings = given.join(", "), import = ?args.import, "starting");
+    for warning in loaded.settings.warnings() {
+        tracing::warn!("{warning}");
+    }
     let settings = loaded.settings;
     let imports = Imports::prepare(&args, &settings)?;
     data::create(&settings.data_dir, |warning| tracing::warn!("{warning}"))?;

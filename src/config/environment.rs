@@ -58,7 +58,7 @@ fn read_value(setting: Setting<'_>, value: OsString) -> Result<Given, ConfigProb
         Err(reason) => Err(ConfigProblem::Value {
             place: place(setting.name(), &origin),
             expected: setting.expected(),
-            found: if setting.is_secret() { "a secret".to_owned() } else { format!("{value:?}") },
+            found: setting.found(&format!("{value:?}")),
             reason,
         }),
     }

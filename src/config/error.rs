@@ -12,6 +12,8 @@ use thiserror::Error;
 pub enum Origin {
     /// Given nowhere.
     Default,
+    /// Not given in a section: the setting of this name holds.
+    Setting(&'static str),
     /// A line of the file of settings.
     File {
         /// The path as it was given.
@@ -29,6 +31,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
+            Self::Setting(name) => write!(formatter, "setting {name}"),
             Self::File { path, line } => write!(formatter, "file {}:{line}", path.display()),
             Self::Environment(variable) => write!(formatter, "environment {variable}"),
             Self::Flag(flag) => write!(formatter, "flag {flag}"),
@@ -67,6 +70,18 @@ pub enum ConfigProblem {
         /// The known name it resembles.
         nearest: Option<String>,
     },
+    /// A key that its section does not have.
+    #[error("{place}`{name}` is no key of [[{section}]]{}", suggestion(.nearest.as_deref()))]
+    UnknownKey {
+        /// The file and line with a colon.
+        place: String,
+        /// What was written.
+        name: String,
+        /// The section.
+        section: &'static str,
+        /// The known name it resembles.
+        nearest: Option<String>,
+    },
     /// A value that its setting does not take.
     #[error("{place}: expected {expected}, found {found}{}", in_brackets(.reason))]
     Value {
@@ -100,7 +115,7 @@ pub struct ConfigError {
 /// The setting `name` at its origin, as the start of a message.
 pub(super) fn place(name: &str, origin: &Origin) -> String {
     match origin {
-        Origin::Default => name.to_owned(),
+        Origin::Default | Origin::Setting(_) => name.to_owned(),
         Origin::File { path, line } => format!("{}:{line}: {name}", path.display()),
         Origin::Environment(variable) => format!("environment variable {variable}"),
         Origin::Flag(flag) => flag.clone(),

@@ -1,4 +1,4 @@
-//! The file of settings: TOML, one top-level key a setting.
+//! The file of settings: TOML, one top-level key a setting, and arrays of tables for other servers.
 //!
 //! Every problem in the file is found in one go and named with its line. A file that is no TOML is
 //! not searched further, since what a broken file means is a guess.
@@ -8,10 +8,12 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::Spanned;
+use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
 use super::Given;
 use super::error::{ConfigProblem, Origin, place};
+use super::remotes::{Section, SectionKind};
 use super::schema::{Schema, Setting, Shape, nearest};
 
 /// Far more than all settings with long lists need; it keeps a wrong path (a log, a disk) from
@@ -21,13 +23,23 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Characters of a wrong value that a message repeats.
 const FOUND_CHARS_MAX: usize = 60;
 
-/// The settings that the file at `path` gives, and what is wrong with it.
-pub(super) fn read(path: &Path, schema: &Schema) -> (Vec<Given>, Vec<ConfigProblem>) {
+/// What a file says.
+#[derive(Default)]
+pub(super) struct Content {
+    pub(super) given: Vec<Given>,
+    /// Sections that lack nothing.
+    pub(super) sections: Vec<Section>,
+    pub(super) problems: Vec<ConfigProblem>,
+}
+
+/// What the file at `path` says, and what is wrong with it.
+pub(super) fn read(path: &Path, schema: &Schema) -> Content {
     match read_text(path) {
         Ok(text) => parse(path, &text, schema),
         Err(source) => {
             let path = path.display().to_string();
-            (Vec::new(), vec![ConfigProblem::Unreadable { path, source }])
+            let problems = vec![ConfigProblem::Unreadable { path, source }];
+            Content { problems, ..Content::default() }
         }
     }
 }
@@ -41,28 +53,40 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(path: &Path, text: &str, schema: &Schema) -> (Vec<Given>, Vec<ConfigProblem>) {
+fn parse(path: &Path, text: &str, schema: &Schema) -> Content {
     let (table, errors) = DeTable::parse_recoverable(text);
     let file = Document { path, text };
+    let mut content = Content::default();
     if !errors.is_empty() {
-        return (Vec::new(), errors.iter().map(|error| file.malformed(error)).collect());
+        content.problems = errors.iter().map(|error| file.malformed(error)).collect();
+        return content;
     }
-    let mut entries: Vec<_> = table.into_inner().into_iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-
-    let (mut given, mut problems) = (Vec::new(), Vec::new());
-    for (key, value) in entries {
+    for (key, value) in in_order(table.get_ref()) {
+        if let Some(kind) = SectionKind::find(key.get_ref()) {
+            file.sections(kind, value, &mut content);
+            continue;
+        }
         let line = file.line(&key.span());
         let Some(setting) = schema.find(key.get_ref()) else {
-            problems.push(file.unknown(key.get_ref(), line, schema));
+            content.problems.push(file.unknown(key.get_ref(), line, schema));
             continue;
         };
-        match file.value(setting, value.get_ref(), &value.span(), line) {
-            Ok(value) => given.push(value),
-            Err(problem) => problems.push(problem),
+        match file.value(setting, setting.name(), value, line) {
+            Ok(value) => content.given.push(value),
+            Err(problem) => content.problems.push(problem),
         }
     }
-    (given, problems)
+    content
+}
+
+type Key<'a> = Spanned<DeString<'a>>;
+type Value<'a> = Spanned<DeValue<'a>>;
+
+/// The keys and values of a table, as they stand in the file.
+fn in_order<'a, 'b>(table: &'b DeTable<'a>) -> Vec<(&'b Key<'a>, &'b Value<'a>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
 }
 
 /// The file, for messages.
@@ -72,33 +96,103 @@ struct Document<'a> {
 }
 
 impl Document<'_> {
+    /// `name` is the setting's name in messages.
     fn value(
         &self,
         setting: Setting<'_>,
-        value: &DeValue<'_>,
-        span: &Range<usize>,
+        name: &str,
+        value: &Value<'_>,
         line: usize,
     ) -> Result<Given, ConfigProblem> {
-        let origin = Origin::File { path: self.path.to_owned(), line };
-        let read = text_of(value, setting.shape())
+        let origin = self.origin(line);
+        let read = text_of(value.get_ref(), setting.shape())
             .ok_or_else(String::new)
             .and_then(|text| setting.read(&text));
         match read {
             Ok(value) => Ok(Given { name: setting.name().to_owned(), value, origin }),
             Err(reason) => Err(ConfigProblem::Value {
-                place: place(setting.name(), &origin),
+                place: place(name, &origin),
                 expected: setting.expected(),
-                found: if setting.is_secret() { "a secret".to_owned() } else { self.found(span) },
+                found: self.found(setting, &value.span()),
                 reason,
             }),
         }
     }
 
+    /// All sections of a kind, and what is wrong with them.
+    fn sections(&self, kind: SectionKind, value: &Value<'_>, content: &mut Content) {
+        let tables: Option<Vec<_>> = value.get_ref().as_array().and_then(|tables| {
+            tables.iter().map(|table| Some((table.span(), table.get_ref().as_table()?))).collect()
+        });
+        let Some(tables) = tables else {
+            let line = self.line(&value.span());
+            content.problems.push(ConfigProblem::Rule {
+                place: place(kind.name(), &self.origin(line)),
+                message: format!("expected sections, each under a line [[{}]]", kind.name()),
+            });
+            return;
+        };
+        for (span, table) in tables {
+            let line = self.line(&span);
+            let (given, problems) = self.section(kind, table, line);
+            if problems.is_empty() {
+                content.sections.push(Section { kind, origin: self.origin(line), given });
+            }
+            content.problems.extend(problems);
+        }
+    }
+
+    fn section(
+        &self,
+        kind: SectionKind,
+        table: &DeTable<'_>,
+        line: usize,
+    ) -> (Vec<Given>, Vec<ConfigProblem>) {
+        let schema = kind.schema();
+        let (mut given, mut problems) = (Vec::new(), Vec::new());
+        for key in schema.settings().filter(|key| SectionKind::requires(*key)) {
+            if !table.keys().any(|written| written.get_ref() == key.name()) {
+                problems.push(ConfigProblem::Rule {
+                    place: place(&format!("[[{}]]", kind.name()), &self.origin(line)),
+                    message: format!("`{}` is missing", key.name()),
+                });
+            }
+        }
+        for (key, value) in in_order(table) {
+            let line = self.line(&key.span());
+            let Some(known) = schema.find(key.get_ref()) else {
+                problems.push(ConfigProblem::UnknownKey {
+                    place: format!("{}:{line}: ", self.path.display()),
+                    name: key.get_ref().to_string(),
+                    section: kind.name(),
+                    nearest: nearest(key.get_ref(), schema.settings().map(Setting::name))
+                        .map(str::to_owned),
+                });
+                continue;
+            };
+            let name = format!("[[{}]] {}", kind.name(), known.name());
+            match self.value(known, &name, value, line) {
+                Ok(value) => given.push(value),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        (given, problems)
+    }
+
+    fn origin(&self, line: usize) -> Origin {
+        Origin::File { path: self.path.to_owned(), line }
+    }
+
     fn unknown(&self, key: &str, line: usize, schema: &Schema) -> ConfigProblem {
+        let names =
+            schema.settings().map(Setting::name).chain(SectionKind::ALL.map(SectionKind::name));
         ConfigProblem::Unknown {
             place: format!("{}:{line}: ", self.path.display()),
             name: key.to_owned(),
-            nearest: nearest(key, schema.settings().map(Setting::name)).map(str::to_owned),
+            nearest: nearest(key, names).map(|name| match SectionKind::find(name) {
+                Some(kind) => format!("[[{}]]", kind.name()),
+                None => name.to_owned(),
+            }),
         }
     }
 
@@ -115,8 +209,8 @@ impl Document<'_> {
         memchr::memchr_iter(b'\n', before).count() + 1
     }
 
-    fn found(&self, span: &Range<usize>) -> String {
-        let written = self.text.get(span.clone()).unwrap_or_default();
+    fn found(&self, setting: Setting<'_>, span: &Range<usize>) -> String {
+        let written = setting.found(self.text.get(span.clone()).unwrap_or_default());
         let first_line = written.lines().next().unwrap_or_default();
         let shown: String = first_line.chars().take(FOUND_CHARS_MAX).collect();
         if shown.len() < written.len() { format!("{shown}...") } else { shown }
@@ -152,7 +246,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> (Vec<(String, String)>, Vec<String>) {
-        let (given, problems) = parse(Path::new("f.toml"), text, &Schema::new());
+        let Content { given, problems, .. } = parse(Path::new("f.toml"), text, &Schema::new());
         (
             given.into_iter().map(|given| (given.name, given.value)).collect(),
             problems.iter().map(ToString::to_string).collect(),
@@ -194,8 +288,8 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line_and_the_nearest_one() {
         let (_, problems) = parsed("# typo below\nlisten = '127.0.0.1:1'\nrate_limt = 5\n");
         assert_eq!(problems, ["f.toml:3: `rate_limt` is no setting, did you mean `rate_limit`?"]);
-        let (_, problems) = parsed("\n[[upstream]]\nurl = 'https://example.org'\n");
-        assert_eq!(problems, ["f.toml:2: `upstream` is no setting"]);
+        let (_, problems) = parsed("\n[[upstrem]]\nurl = 'https://example.org'\n");
+        assert_eq!(problems, ["f.toml:2: `upstrem` is no setting, did you mean `[[upstream]]`?"]);
     }
 
     #[test]
@@ -244,7 +338,7 @@ mod tests {
         let binary = folder.path().join("binary");
         std::fs::write(&binary, b"listen = \"\xff\"").unwrap();
         for path in [folder.path().to_owned(), folder.path().join("missing"), big, binary] {
-            let (given, problems) = read(&path, &schema);
+            let Content { given, problems, .. } = read(&path, &schema);
             assert!(given.is_empty());
             assert!(matches!(problems[..], [ConfigProblem::Unreadable { .. }]), "{problems:?}");
         }

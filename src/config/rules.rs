@@ -3,6 +3,7 @@
 //! All broken rules are reported, each under the setting that has to be changed.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::choices::AnnounceMode;
@@ -29,10 +30,17 @@ pub(super) struct Violation {
 
 /// Every rule that `settings` break.
 pub(super) fn validate(settings: &Settings) -> Vec<Violation> {
-    [listeners(settings), ranges(settings), durations(settings), announcing(settings)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        listeners(settings),
+        password(settings),
+        ranges(settings),
+        durations(settings),
+        announcing(settings),
+        routing(settings),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn listeners(settings: &Settings) -> Vec<Violation> {
@@ -53,6 +61,25 @@ fn collide(left: SocketAddr, right: SocketAddr) -> bool {
     left.port() != 0
         && left.port() == right.port()
         && (left.ip() == right.ip() || (same_family && either_is_any))
+}
+
+fn password(settings: &Settings) -> Vec<Violation> {
+    let both = settings.admin_password.reveal().is_some()
+        && settings.admin_password_file != PathBuf::new();
+    let both = both.then(|| Violation {
+        name: "admin_password_file",
+        message: "admin_password is set too, give one of the two".to_owned(),
+    });
+    both.into_iter().collect()
+}
+
+fn routing(settings: &Settings) -> Vec<Violation> {
+    let name = settings.router_name.get().filter(|name| name.is_integer());
+    let integer = name.map(|name| Violation {
+        name: "router_name",
+        message: format!("`{name}` is an integer, which names a routing rule"),
+    });
+    integer.into_iter().collect()
 }
 
 fn ranges(settings: &Settings) -> Vec<Violation> {
@@ -82,6 +109,8 @@ fn ranges(settings: &Settings) -> Vec<Violation> {
 fn durations(settings: &Settings) -> Vec<Violation> {
     let positive = [
         ("lookup_timeout", settings.lookup_timeout),
+        ("upstream_timeout", settings.upstream_timeout),
+        ("upstream_connect_timeout", settings.upstream_connect_timeout),
         ("client_timeout", settings.client_timeout),
         ("write_timeout", settings.write_timeout),
         ("import_idle_timeout", settings.import_idle_timeout),
@@ -213,6 +242,21 @@ mod tests {
             ["announce_ttl_max"]
         );
         assert_eq!(violations(|settings| settings.announce_keys_max = 0), ["announce_keys_max"]);
+    }
+
+    #[test]
+    fn a_password_is_given_once_and_a_router_is_not_called_as_a_rule() {
+        assert_eq!(
+            violations(|settings| {
+                settings.admin_password = "pass".parse().unwrap();
+                settings.admin_password_file = "/run/secrets/admin".into();
+            }),
+            ["admin_password_file"]
+        );
+        assert_eq!(
+            violations(|settings| settings.router_name = "4.2".parse().unwrap()),
+            ["router_name"]
+        );
     }
 
     #[test]

@@ -7,19 +7,28 @@
 use std::any::{Any, TypeId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Arg, ArgMatches, Args, Command};
 
+use super::Effective;
+use super::account_name::AccountName;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::format_duration;
+use super::error::Origin;
+use super::list::{Accounts, Prefixes};
 use super::log_filter::LogFilter;
 use super::networks::Networks;
 use super::peers::Peers;
+use super::remote_url::{RemoteUrl, without_credentials};
 use super::secret::Secret;
 use super::settings::Settings;
+use super::upstream_list::UpstreamList;
 use super::workers::Workers;
+use super::write::toml_value;
+use crate::types::AccountId;
 
 /// What every environment variable of Fingerpost begins with.
 pub(super) const VARIABLE_PREFIX: &str = "FINGERPOST_";
@@ -45,11 +54,16 @@ pub(super) struct Schema(Command);
 impl Schema {
     /// The settings of [`Settings`].
     pub(super) fn new() -> Self {
+        Self::of::<Settings>()
+    }
+
+    /// The settings of a struct, or the keys of a section.
+    pub(super) fn of<T: Args>() -> Self {
         let command = Command::new("settings")
             .no_binary_name(true)
             .disable_help_flag(true)
             .disable_version_flag(true);
-        Self(Settings::augment_args(command))
+        Self(T::augment_args(command))
     }
 
     /// Each setting.
@@ -117,6 +131,26 @@ impl<'a> Setting<'a> {
         self.0.get_help_heading().unwrap_or_default()
     }
 
+    /// What holds, with this canonical text from there.
+    pub(super) fn effective(self, value: &str, origin: Origin) -> Effective {
+        let shown = self.value_type().without_secrets.map(|without_secrets| without_secrets(value));
+        let is_cut = shown.as_ref().is_some_and(|shown| shown != value);
+        let shown = shown.unwrap_or_else(|| value.to_owned());
+        let is_shown = !self.is_secret() || value.is_empty();
+        Effective {
+            name: self.name().to_owned(),
+            value: is_shown.then(|| toml_value(self.shape(), &shown)),
+            is_cut,
+            origin,
+            heading: self.heading().to_owned(),
+        }
+    }
+
+    /// What was written for it, for a message that says what is wrong with it.
+    pub(super) fn found(self, written: &str) -> String {
+        if self.is_secret() { "a secret".to_owned() } else { without_credentials(written) }
+    }
+
     /// Whether its value is a secret that is never shown: set `hide_env_values` on the field.
     pub(super) fn is_secret(self) -> bool {
         self.0.is_hide_env_values_set()
@@ -148,7 +182,12 @@ impl<'a> Setting<'a> {
         words.join(" or ")
     }
 
-    /// The canonical text of its default.
+    /// Whether there is a value when none is given.
+    pub(super) fn has_default(self) -> bool {
+        !self.0.get_default_values().is_empty()
+    }
+
+    /// The canonical text of its default, which it must have.
     pub(super) fn default_value(self) -> String {
         self.canonical(Vec::new()).expect("every default is tested to parse")
     }
@@ -187,12 +226,15 @@ struct ValueType {
     shape: Shape,
     expected: &'static str,
     show: fn(&ArgMatches, &str) -> String,
+    /// A canonical text without the secrets in it; `None` where there can be none.
+    without_secrets: Option<fn(&str) -> String>,
 }
 
 /// Every type that a setting has.
-fn value_types() -> [ValueType; 16] {
+fn value_types() -> [ValueType; 23] {
     const NUMBER: &str = "a whole number";
     const CHOICE: &str = "one of its words";
+    const ACCOUNT: &str = "a name of letters, digits, `-`, `_`, `~` and dots";
     [
         shown::<bool>(Shape::Boolean, "true or false"),
         shown::<u32>(Shape::Integer, NUMBER),
@@ -201,6 +243,26 @@ fn value_types() -> [ValueType; 16] {
         shown::<SocketAddr>(Shape::Text, "an address and a port, such as 127.0.0.1:8190"),
         shown::<Networks>(Shape::List, "a list of networks, such as 10.0.0.0/8"),
         shown::<Peers>(Shape::List, "a list of peer IDs"),
+        shown::<Prefixes>(Shape::List, "a list of prefixes, such as g.providers.sha2-256.c"),
+        shown::<Accounts>(Shape::List, "a list of accounts"),
+        shown::<AccountId>(Shape::Text, ACCOUNT),
+        shown::<AccountName>(Shape::Text, ACCOUNT),
+        shown::<String>(Shape::Text, "a text"),
+        ValueType {
+            id: TypeId::of::<UpstreamList>(),
+            shape: Shape::List,
+            expected: "a list of upstreams, such as east=https://router.example (with options each \
+                       is a section, [[upstream]])",
+            show: |matches, name| show(matches, name, UpstreamList::reveal),
+            without_secrets: Some(shown_of::<UpstreamList>),
+        },
+        ValueType {
+            id: TypeId::of::<RemoteUrl>(),
+            shape: Shape::Text,
+            expected: "a URL, such as https://router.example",
+            show: |matches, name| show(matches, name, |url: &RemoteUrl| url.reveal().to_owned()),
+            without_secrets: Some(shown_of::<RemoteUrl>),
+        },
         shown::<Workers>(Shape::IntegerOrText, "a number of threads or `auto`"),
         shown::<EmptyStatus>(Shape::IntegerOrText, CHOICE),
         shown::<RecordSchema>(Shape::Text, CHOICE),
@@ -216,18 +278,21 @@ fn value_types() -> [ValueType; 16] {
                     secret.reveal().unwrap_or_default().to_owned()
                 })
             },
+            without_secrets: None,
         },
         ValueType {
             id: TypeId::of::<PathBuf>(),
             shape: Shape::Text,
             expected: "a path",
             show: |matches, name| show(matches, name, |path: &PathBuf| path.display().to_string()),
+            without_secrets: None,
         },
         ValueType {
             id: TypeId::of::<Duration>(),
             shape: Shape::IntegerOrText,
             expected: "a duration, such as 15s or 5m",
             show: |matches, name| show(matches, name, |duration| format_duration(*duration)),
+            without_secrets: None,
         },
     ]
 }
@@ -237,7 +302,12 @@ fn shown<T: Any + Clone + Send + Sync + ToString>(
     expected: &'static str,
 ) -> ValueType {
     let show = |matches: &ArgMatches, name: &str| show(matches, name, T::to_string);
-    ValueType { id: TypeId::of::<T>(), shape, expected, show }
+    ValueType { id: TypeId::of::<T>(), shape, expected, show, without_secrets: None }
+}
+
+/// What a value says of itself, which leaves its secrets out.
+fn shown_of<T: FromStr + ToString>(canonical: &str) -> String {
+    canonical.parse::<T>().map(|value| value.to_string()).unwrap_or_default()
 }
 
 fn show<T: Any + Clone + Send + Sync>(

@@ -4,6 +4,7 @@
 //! comment is what `--help` and the example file say. Every setting has a default, which holds when
 //! it is given nowhere. What a range or another setting forbids is in `rules.rs`.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,13 +12,17 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, FromArgMatches};
 
+use super::account_name::AccountName;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::parse_duration;
+use super::list::Prefixes;
 use super::log_filter::LogFilter;
 use super::networks::Networks;
 use super::peers::Peers;
+use super::remotes::Remotes;
 use super::schema::Schema;
 use super::secret::Secret;
+use super::upstream_list::UpstreamList;
 use super::workers::Workers;
 
 const PLACES: &str = "Listeners, threads and data";
@@ -26,6 +31,8 @@ const ANSWERS: &str = "Answers";
 const CACHING: &str = "How long answers may be cached";
 const ANNOUNCING: &str = "Signed announcements";
 const NAMES: &str = "IPNS";
+const UPSTREAMS: &str = "Other routers";
+const ROUTES: &str = "Routes to and from peers";
 const RATE_LIMIT: &str = "Rate limit";
 const CLIENTS: &str = "Connections and slow clients";
 const IMPORTS: &str = "Imports";
@@ -76,6 +83,14 @@ pub struct Settings {
     #[arg(long, value_name = "PASSWORD", default_value = "", help_heading = ADMIN,
         hide_env_values = true)]
     pub admin_password: Secret,
+
+    /// File with the password of the user `admin`, in its first line
+    ///
+    /// For secrets that are mounted as files, instead of `admin_password`; it must be there. Empty:
+    /// see `admin_password`.
+    #[arg(long, value_name = "FILE", default_value = "", help_heading = ADMIN,
+        value_parser = parse_path_or_none)]
+    pub admin_password_file: PathBuf,
 
     /// Ask for the password on /metrics too
     ///
@@ -192,6 +207,7 @@ pub struct Settings {
         value_parser = BoolishValueParser::new(), action = ArgAction::Set, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub allow_private_addrs: bool,
+
     /// Keep and serve IPNS records
     ///
     /// Without it /routing/v1/ipns answers 501.
@@ -207,6 +223,84 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", default_value = "100000", help_heading = NAMES,
         hide_short_help = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub ipns_records_max: u64,
+
+    /// Routers that are asked for what is not known here: `NAME=URL`, or a URL, named after its host
+    ///
+    /// The name is an account of the routing table. An upstream with options of its own is a section
+    /// of the file, `[[upstream]]`; both may be there. A user name and a password in a URL are sent as
+    /// Basic authentication. Empty is none.
+    #[arg(long, value_name = "UPSTREAMS", default_value = "", help_heading = UPSTREAMS)]
+    pub upstreams: UpstreamList,
+
+    /// How long one request to an upstream may take, its answer included
+    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = UPSTREAMS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub upstream_timeout: Duration,
+
+    /// How long it may take to connect to an upstream, name resolution and TLS included
+    #[arg(long, value_name = "DURATION", default_value = "3s", help_heading = UPSTREAMS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub upstream_connect_timeout: Duration,
+
+    /// How long a JSON answer that has records waits for further upstreams
+    ///
+    /// An answer without records waits for all of them, up to `lookup_timeout`. A streamed answer
+    /// holds nothing back.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", help_heading = UPSTREAMS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub upstream_gather_timeout: Duration,
+
+    /// Keep addresses in upstreams' records that the public cannot reach: private, loopback, link-local
+    #[arg(long, value_name = "BOOL", default_value = "false", help_heading = UPSTREAMS,
+        hide_short_help = true, value_parser = BoolishValueParser::new(), action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    pub upstream_allow_private_addrs: bool,
+
+    /// Bytes of memory for upstreams' answers; 0 keeps none
+    #[arg(long, value_name = "BYTES", default_value = "67108864", help_heading = UPSTREAMS,
+        hide_short_help = true)]
+    pub upstream_cache_bytes: u64,
+
+    /// How long an upstream's answer with records is used without asking again
+    #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = UPSTREAMS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub upstream_cache_found_max_age: Duration,
+
+    /// How long an upstream's empty answer is used without asking again
+    #[arg(long, value_name = "DURATION", default_value = "15s", help_heading = UPSTREAMS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub upstream_cache_empty_max_age: Duration,
+
+    /// How long after that an answer is still used while the upstream is asked again
+    #[arg(long, value_name = "DURATION", default_value = "10m", help_heading = UPSTREAMS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub upstream_cache_stale_while_revalidate: Duration,
+
+    /// How long after that an answer with records is used when the upstream fails
+    #[arg(long, value_name = "DURATION", default_value = "48h", help_heading = UPSTREAMS,
+        hide_short_help = true, value_parser = parse_duration)]
+    pub upstream_cache_stale_if_error: Duration,
+
+    /// Name of this router in the paths of routes that it tells its peers
+    ///
+    /// Letters, digits, `-`, `_`, `~`; capitals and dots do not count. Empty: one is made at the first
+    /// start and kept.
+    #[arg(long, value_name = "NAME", default_value = "", help_heading = ROUTES)]
+    pub router_name: AccountName,
+
+    /// Parts of the key space that are told to peers as known here: prefixes of lookup addresses
+    ///
+    /// Such as `g.providers.sha2-256.c`; empty is none.
+    #[arg(long, value_name = "PREFIXES", default_value = "", help_heading = ROUTES)]
+    pub advertise: Prefixes,
+
+    /// Secret from which the `auth` of every route is made: 32 bytes or more
+    ///
+    /// Empty: a random one is made at the first start and kept. A shorter one is taken with a warning.
+    #[arg(long, value_name = "SECRET", default_value = "", help_heading = ROUTES,
+        hide_short_help = true, hide_env_values = true)]
+    pub routing_secret: Secret,
 
     /// Requests a second that one client may make; 0 is no limit
     ///
@@ -308,6 +402,29 @@ pub struct Settings {
         value_parser = BoolishValueParser::new(), action = ArgAction::Set, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", hide_possible_values = true)]
     pub access_log: bool,
+
+    /// The other servers: what the sections of the file and `upstreams` come to, put together when
+    /// settings are loaded.
+    #[arg(skip)]
+    pub remotes: Remotes,
+}
+
+/// Shorter, a secret could be found by trying.
+const ROUTING_SECRET_BYTES_MIN: usize = 32;
+
+impl Settings {
+    /// What is allowed but hardly meant, for the log of a start.
+    pub fn warnings(&self) -> Vec<String> {
+        let short = self.routing_secret.reveal().filter(|it| it.len() < ROUTING_SECRET_BYTES_MIN);
+        let warn = |secret: &str| {
+            format!(
+                "routing_secret has {} bytes; with {ROUTING_SECRET_BYTES_MIN} or more it could not \
+                 be found by trying",
+                secret.len()
+            )
+        };
+        short.map(warn).into_iter().collect()
+    }
 }
 
 impl Default for Settings {
@@ -323,9 +440,27 @@ fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
     if text.is_empty() { Err("an empty path") } else { Ok(PathBuf::from(text)) }
 }
 
+/// A path, or the empty one, which stands for none.
+fn parse_path_or_none(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(PathBuf::from(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_secret_is_worth_a_warning_that_does_not_repeat_it() {
+        let with = |secret: &str| Settings {
+            routing_secret: secret.parse().unwrap(),
+            ..Settings::default()
+        };
+        let warnings = with("hunter2").warnings();
+        assert!(warnings[0].contains("has 7 bytes") && !warnings[0].contains("hunter2"));
+        for secret in [String::new(), "x".repeat(32)] {
+            assert_eq!(with(&secret).warnings(), Vec::<String>::new());
+        }
+    }
 
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
@@ -352,6 +487,19 @@ mod tests {
         assert_eq!(settings.log.to_string(), "info,actix_server=warn,actix_http=off");
         assert_eq!((settings.admin_password.reveal(), settings.metrics_auth), (None, false));
         assert_eq!(settings.import_idle_timeout, Duration::from_mins(1));
+        assert!(settings.upstreams.is_empty() && settings.remotes == Remotes::default());
+        assert_eq!(settings.upstream_timeout, Duration::from_secs(10));
+        assert_eq!(settings.upstream_connect_timeout, Duration::from_secs(3));
+        assert_eq!(settings.upstream_gather_timeout, Duration::from_millis(500));
+        assert_eq!(settings.upstream_cache_bytes, 64 << 20);
+        assert_eq!(settings.upstream_cache_found_max_age, Duration::from_mins(5));
+        assert_eq!(settings.upstream_cache_empty_max_age, Duration::from_secs(15));
+        assert_eq!(settings.upstream_cache_stale_while_revalidate, Duration::from_mins(10));
+        assert_eq!(settings.upstream_cache_stale_if_error, Duration::from_hours(48));
+        assert!(!settings.upstream_allow_private_addrs);
+        assert_eq!((settings.router_name.get(), settings.routing_secret.reveal()), (None, None));
+        assert!(settings.advertise.is_empty());
+        assert_eq!(settings.admin_password_file, PathBuf::new());
         assert!(!settings.access_log && !settings.keep_unparsable_addrs);
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::schema::{Schema, Setting, Shape};
-use super::{Effective, Loaded};
+use super::{Effective, Loaded, remotes};
 
 /// The width of a line of text in the example file.
 const LINE_CHARS_MAX: usize = 96;
@@ -27,6 +27,10 @@ impl Loaded {
             }
             text.push_str(&line(effective));
         }
+        for section in &self.sections {
+            text.push_str(&format!("\n[[{}]]\n", section.name));
+            text.extend(section.keys.iter().map(line));
+        }
         text
     }
 }
@@ -36,6 +40,7 @@ fn line(effective: &Effective) -> String {
     // A path may hold a line break, which would end the comment.
     let origin: String =
         origin.to_string().chars().map(|char| if char.is_control() { '?' } else { char }).collect();
+    let origin = origin + effective.note();
     match value {
         Some(value) => format!("{:<ORIGIN_COLUMN$} # {origin}\n", format!("{name} = {value}")),
         None => {
@@ -84,9 +89,9 @@ pub fn example() -> String {
             text.push_str(&format!("\n\n# === {heading} ===\n"));
         }
         text.push('\n');
-        text.push_str(&example_of(setting));
+        text.push_str(&example_of(setting, &setting.default_value()));
     }
-    text
+    text + &remotes::example()
 }
 
 const EXAMPLE_HEAD: &str = "\
@@ -96,13 +101,15 @@ const EXAMPLE_HEAD: &str = "\
 # Start with `fingerpost serve --config FILE`. A setting has one name in three places: `rate_limit`
 # here, FINGERPOST_RATE_LIMIT in the environment, --rate-limit on the command line. The command
 # line wins over the environment, and the environment over this file. `fingerpost config` shows
-# what holds and where it came from.
+# what holds and where it came from. Sections about other servers stand at the end, and in this file
+# alone.
 #
 # Durations: a number with a unit (ms, s, m, h), or a plain number of seconds. Networks: a list such
 # as [\"10.0.0.0/8\", \"2001:db8::/32\"]; outside this file, separated by commas.
 ";
 
-fn example_of(setting: Setting<'_>) -> String {
+/// A setting with its documentation, commented out with this value.
+pub(super) fn example_of(setting: Setting<'_>, value: &str) -> String {
     let mut text = String::new();
     for paragraph in setting.documentation().split("\n\n") {
         let stop = if paragraph.ends_with(['.', '?', '!']) { "" } else { "." };
@@ -112,13 +119,13 @@ fn example_of(setting: Setting<'_>) -> String {
         let meaning = choice.get_help().map(ToString::to_string).unwrap_or_default();
         text.push_str(&comment("#   ", &format!("{}: {meaning}.", choice.get_name())));
     }
-    let value = toml_value(setting.shape(), &setting.default_value());
+    let value = toml_value(setting.shape(), value);
     let _infallible = writeln!(text, "#{} = {value}", setting.name());
     text
 }
 
 /// `text` as comment lines, broken between words.
-fn comment(lead: &str, text: &str) -> String {
+pub(super) fn comment(lead: &str, text: &str) -> String {
     let mut lines = String::new();
     let mut line = String::from(lead);
     for word in text.split_whitespace() {
@@ -145,9 +152,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The example with every setting in force.
+    /// The example with every setting in force, without the sections at its end.
     fn uncommented() -> String {
         let lines = example();
+        let (lines, _) = lines.split_once("\n#[[").unwrap();
         let lines = lines.lines().map(|line| match line.strip_prefix('#') {
             Some(setting) if setting.starts_with(char::is_alphabetic) => setting,
             _ => line,
@@ -179,6 +187,7 @@ mod tests {
     fn the_readme_names_every_setting_with_its_default() {
         let readme = include_str!("../../README.md");
         let example = example();
+        let (example, _) = example.split_once("\n#[[").unwrap();
         let settings = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once(" = "));
         for (name, value) in settings.filter(|(name, _)| !name.contains(' ')) {
             let row = format!("| `{name}` | `{value}` | ");
@@ -204,6 +213,7 @@ mod tests {
         let effective = Effective {
             name: "token".to_owned(),
             value: None,
+            is_cut: false,
             origin: Origin::File { path, line: 3 },
             heading: String::new(),
         };

@@ -7,7 +7,6 @@
 //!
 //! Every implementation passes one battery of tests (`tests/it/names.rs`).
 
-mod aside;
 mod durable;
 mod file;
 mod memory;

@@ -4,6 +4,12 @@
 //! holds them in memory and writes changes, a list at a time: all of it is there after a crash, or
 //! nothing of it. Lists that come at the same time share a commit, so that many small writes cost few
 //! waits for the disk.
+//!
+//! Every implementation passes one battery of tests (`tests/it/state.rs`).
+
+mod durable;
+mod file;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,6 +18,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use thiserror::Error;
+
+pub use durable::{DurableState, StateOpenError, StateOptions};
 
 /// Where the control plane's state is kept.
 pub trait StateStore: Send + Sync + 'static {
@@ -36,6 +44,12 @@ pub enum StateTable {
     Budgets,
     /// Everything of which there is one: the next ids, this router's name, its secrets.
     Single,
+}
+
+impl StateTable {
+    /// Each of them.
+    pub const ALL: [Self; 5] =
+        [Self::StaticRoutes, Self::Routes, Self::Rules, Self::Budgets, Self::Single];
 }
 
 /// A change of one document.
@@ -104,3 +118,6 @@ impl StateStore for MemoryState {
         std::future::ready(Ok(())).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,8 @@ mod process;
 mod providers;
 mod routes;
 mod signing;
+mod state;
+mod state_crash;
 mod statuses;
 mod store;
 mod streaming;

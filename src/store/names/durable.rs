@@ -7,19 +7,18 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::file::{Candidate, DiskMedium, Medium, NamesFile};
-use super::writer::{Command, QUEUE_MAX, Writer};
+use super::file::{CACHE_BYTES, Candidate, NamesFile};
+use super::writer::{Command, LIMITS, Writer};
 use super::{NamePut, NameStore, NamesError, NamesStats, StoredName};
 use crate::clock::UnixMs;
+use crate::store::redb_file::{CommandError, CommandThread, DiskMedium, Medium};
 use crate::types::{IpnsName, IpnsRecord};
 
 /// The file in the data directory.
@@ -38,9 +37,7 @@ pub struct NamesOptions {
 pub struct DurableNames {
     file: Arc<NamesFile>,
     is_failing: Arc<AtomicBool>,
-    /// Both `Some` until the store is dropped.
-    commands: Option<mpsc::Sender<Command>>,
-    writer: Option<JoinHandle<()>>,
+    writer: CommandThread<Command>,
 }
 
 /// Why a store of names cannot be opened.
@@ -66,7 +63,8 @@ impl DurableNames {
     /// Opens the file of a data directory, or makes it.
     pub fn open(options: NamesOptions) -> Result<Self, NamesOpenError> {
         let path = options.directory.join(FILE_NAME);
-        Self::open_on(DiskMedium { path: path.clone() }, path, options.records_max)
+        let medium = DiskMedium { path: path.clone(), cache_bytes: CACHE_BYTES };
+        Self::open_on(medium, path, options.records_max)
     }
 
     pub(super) fn open_on(
@@ -78,38 +76,32 @@ impl DurableNames {
             .map_err(|error| NamesOpenError::File { path, source: Box::new(error) })?;
         let file = Arc::new(file);
         let is_failing = Arc::new(AtomicBool::new(file.must_reopen()));
-        let (commands, received) = mpsc::channel(QUEUE_MAX);
-        let writer = Writer { file: file.clone(), records_max, is_failing: is_failing.clone() };
-        let writer = std::thread::Builder::new()
-            .name("names".to_owned())
-            .spawn(move || writer.run(received))
+        let mut writer = Writer {
+            file: file.clone(),
+            records_max,
+            is_failing: is_failing.clone(),
+            failure: None,
+        };
+        let writer = CommandThread::start("names", LIMITS, move |batch| writer.work_off(batch))
             .map_err(NamesOpenError::Thread)?;
-        Ok(Self { file, is_failing, commands: Some(commands), writer: Some(writer) })
+        Ok(Self { file, is_failing, writer })
     }
 
     /// Hands a command to the thread, unless the queue is full, and waits for what comes of it.
-    async fn ask<T>(
+    fn ask<T: Send + 'static>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, NamesError>>) -> Command,
-    ) -> Result<T, NamesError> {
-        let stopped = || NamesError::Unavailable { reason: "their writer has stopped".to_owned() };
-        let (reply, answer) = oneshot::channel();
-        let commands = self.commands.as_ref().ok_or_else(stopped)?;
-        commands.try_send(command(reply)).map_err(|error| match error {
-            TrySendError::Full(_) => NamesError::Overloaded,
-            TrySendError::Closed(_) => stopped(),
-        })?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
-    }
-}
-
-impl Drop for DurableNames {
-    /// Waits for what is being written, so that the file is closed when the store is gone.
-    fn drop(&mut self) {
-        drop(self.commands.take());
-        if let Some(Err(_)) = self.writer.take().map(JoinHandle::join) {
-            tracing::error!("the thread that writes IPNS records has panicked");
+    ) -> BoxFuture<'static, Result<T, NamesError>> {
+        let answer = self.writer.ask(command);
+        async move {
+            answer.wait().await.map_err(|error| match error {
+                CommandError::Overloaded => NamesError::Overloaded,
+                CommandError::Stopped => {
+                    NamesError::Unavailable { reason: "their writer has stopped".to_owned() }
+                }
+            })?
         }
+        .boxed()
     }
 }
 
@@ -135,19 +127,18 @@ impl NameStore for DurableNames {
         record: IpnsRecord,
         now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<NamePut, NamesError>> {
-        self.ask(move |reply| Command::Put(Candidate { record, now_ms }, reply)).boxed()
+        self.ask(move |reply| Command::Put(Candidate { record, now_ms }, reply))
     }
 
     fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, NamesError>> {
-        self.ask(move |reply| Command::Sweep(now_ms, reply)).boxed()
+        self.ask(move |reply| Command::Sweep(now_ms, reply))
     }
 
     fn stats(&self) -> NamesStats {
-        let has_stopped = self.writer.as_ref().is_none_or(JoinHandle::is_finished);
         NamesStats {
             records: self.file.records(),
             file_bytes: self.file.bytes(),
-            is_failing: has_stopped || self.is_failing.load(Ordering::Relaxed),
+            is_failing: self.writer.has_stopped() || self.is_failing.load(Ordering::Relaxed),
         }
     }
 }

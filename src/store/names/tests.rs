@@ -1,8 +1,6 @@
 //! What the battery of all stores of names (`tests/it/names.rs`) cannot see: the bytes, the commits,
 //! and disks that fail.
 
-mod medium;
-
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,11 +9,12 @@ use futures_util::FutureExt;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::durable::DurableNames;
-use super::file::{Medium, NamesFile};
-use super::writer::QUEUE_MAX;
+use super::file::{CACHE_BYTES, NamesFile};
+use super::writer::LIMITS;
 use super::{NamePut, NameStore, NamesError};
+use crate::store::redb_file::test_medium::TestMedium;
+use crate::store::redb_file::{DiskMedium, Medium};
 use crate::types::ipns_testing::{name, record};
-use medium::TestMedium;
 
 const NOW_MS: u64 = 1_767_225_600_000;
 const LATER: &str = "2026-01-02T00:00:00Z";
@@ -78,7 +77,7 @@ async fn more_than_can_wait_are_refused() {
     let store = Arc::new(open(&medium));
     medium.hold();
     let record = record(&name(1), 1, LATER);
-    let tasks: Vec<_> = (0..2 * QUEUE_MAX)
+    let tasks: Vec<_> = (0..2 * LIMITS.waiting_max)
         .map(|_| {
             let (store, record) = (store.clone(), record.clone());
             tokio::spawn(async move { store.put(record, NOW_MS).await })
@@ -98,7 +97,7 @@ async fn more_than_can_wait_are_refused() {
             }
         }
     }
-    assert!(refused > 0 && refused <= QUEUE_MAX, "{refused}");
+    assert!(refused > 0 && refused <= LIMITS.waiting_max, "{refused}");
 }
 
 #[tokio::test]
@@ -171,5 +170,5 @@ fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     std::fs::write(&path, [7; 5_000]).unwrap();
-    assert!(NamesFile::open(super::file::DiskMedium { path }).is_err());
+    assert!(NamesFile::open(DiskMedium { path, cache_bytes: CACHE_BYTES }).is_err());
 }

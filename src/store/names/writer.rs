@@ -5,21 +5,19 @@
 //! found that the disk takes writes again, further records are refused at once with the same error.
 //! Reads go on.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::vec::Drain;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::file::{Candidate, NamesFile};
 use super::{NamePut, NamesError};
 use crate::clock::UnixMs;
+use crate::store::redb_file::{FileError, QueueLimits};
 
-/// The most commands that one commit answers.
-const BATCH_MAX: usize = 256;
-
-/// The most commands that wait. A record has at most 10 KiB, so they take 10 MiB at most.
-pub(super) const QUEUE_MAX: usize = 1_024;
+/// A record has at most 10 KiB, so those that wait take 10 MiB at most.
+pub(super) const LIMITS: QueueLimits = QueueLimits { waiting_max: 1_024, batch_max: 256 };
 
 /// What the thread is asked for.
 pub(super) enum Command {
@@ -33,49 +31,47 @@ pub(super) enum Command {
 pub(super) struct Writer {
     pub(super) file: Arc<NamesFile>,
     pub(super) records_max: u64,
-    /// Whether the last write failed.
+    /// Whether the last write failed, for all to see.
     pub(super) is_failing: Arc<AtomicBool>,
+    /// How the last write failed, if it did.
+    pub(super) failure: Option<FileError>,
 }
 
 impl Writer {
-    /// Works until nobody can ask any more.
-    pub(super) fn run(self, mut commands: mpsc::Receiver<Command>) {
-        let mut failure: Option<Failure> = None;
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        while commands.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-            let mut candidates = Vec::new();
-            let mut waiting = Vec::new();
-            for command in batch.drain(..) {
-                match command {
-                    Command::Put(candidate, reply) => {
-                        candidates.push(candidate);
-                        waiting.push(reply);
-                    }
-                    Command::Sweep(now_ms, reply) => {
-                        let swept = self.sweep(failure.is_some(), now_ms);
-                        failure = self.noted(swept.as_ref().err().map(Failure::of));
-                        answer(reply, swept);
-                    }
+    /// Works off what has been asked meanwhile.
+    pub(super) fn work_off(&mut self, batch: Drain<'_, Command>) {
+        let mut candidates = Vec::new();
+        let mut waiting = Vec::new();
+        for command in batch {
+            match command {
+                Command::Put(candidate, reply) => {
+                    candidates.push(candidate);
+                    waiting.push(reply);
+                }
+                Command::Sweep(now_ms, reply) => {
+                    let swept = self.sweep(now_ms);
+                    self.note(swept.as_ref().err().map(FileError::again));
+                    answer(reply, swept.map_err(NamesError::from));
                 }
             }
-            if failure.is_none() && !candidates.is_empty() {
-                failure = self.put(&candidates, &mut waiting).err();
-                if failure.is_some() {
-                    // So that reads go on. Whether it works is found out by the next write.
-                    let _ = self.file.reopen();
-                }
+        }
+        if self.failure.is_none() && !candidates.is_empty() {
+            let put = self.put(&candidates, &mut waiting);
+            if put.is_err() {
+                // So that reads go on. Whether it works is found out by the next write.
+                let _ = self.file.reopen();
             }
-            failure = self.noted(failure);
-            if let Some(failure) = &failure {
-                waiting.into_iter().for_each(|reply| answer(reply, Err(failure.to_error())));
-            }
+            self.note(put.err());
+        }
+        if let Some(failure) = &self.failure {
+            waiting.into_iter().for_each(|reply| answer(reply, Err(failure.again().into())));
         }
     }
 
     /// Lets everybody know before anybody is answered.
-    fn noted(&self, failure: Option<Failure>) -> Option<Failure> {
+    fn note(&mut self, failure: Option<FileError>) {
         self.is_failing.store(failure.is_some(), Ordering::Relaxed);
-        failure
+        self.failure = failure;
     }
 
     /// Stores what counts of the candidates and answers those who wait for it; if the disk fails,
@@ -84,9 +80,8 @@ impl Writer {
         &self,
         candidates: &[Candidate],
         waiting: &mut Vec<oneshot::Sender<Result<NamePut, NamesError>>>,
-    ) -> Result<(), Failure> {
-        let verdicts = self.file.put(candidates, self.records_max);
-        let verdicts = verdicts.map_err(|error| Failure::of(&error))?;
+    ) -> Result<(), FileError> {
+        let verdicts = self.file.put(candidates, self.records_max)?;
         for (reply, verdict) in waiting.drain(..).zip(verdicts) {
             let full = |_| NamesError::Full { records_max: self.records_max };
             answer(reply, verdict.map_err(full));
@@ -94,8 +89,8 @@ impl Writer {
         Ok(())
     }
 
-    fn sweep(&self, has_failed: bool, now_ms: UnixMs) -> Result<u64, NamesError> {
-        if has_failed || self.file.must_reopen() {
+    fn sweep(&self, now_ms: UnixMs) -> Result<u64, FileError> {
+        if self.failure.is_some() || self.file.must_reopen() {
             self.file.probe()?;
         }
         Ok(self.file.sweep(now_ms)? as u64)
@@ -105,36 +100,4 @@ impl Writer {
 /// Whoever asked may have gone.
 fn answer<T>(reply: oneshot::Sender<T>, result: T) {
     let _ = reply.send(result);
-}
-
-/// A failure of the disk, to be told to many.
-struct Failure {
-    kind: io::ErrorKind,
-    text: String,
-}
-
-impl Failure {
-    fn of(error: &NamesError) -> Self {
-        let kind = if matches!(error, NamesError::NoSpace { .. }) {
-            io::ErrorKind::StorageFull
-        } else {
-            io::ErrorKind::Other
-        };
-        let text = match error {
-            NamesError::NoSpace { source } | NamesError::Io { source } => source.to_string(),
-            NamesError::Full { .. } | NamesError::Overloaded | NamesError::Unavailable { .. } => {
-                error.to_string()
-            }
-        };
-        Self { kind, text }
-    }
-
-    fn to_error(&self) -> NamesError {
-        let source = io::Error::new(self.kind, self.text.clone());
-        if self.kind == io::ErrorKind::StorageFull {
-            NamesError::NoSpace { source }
-        } else {
-            NamesError::Io { source }
-        }
-    }
 }

@@ -1,4 +1,5 @@
-//! A database in memory that outlives its opening, counts commits, and fails or waits when told.
+//! A database in memory that outlives its opening, counts commits, fails or waits when told, and
+//! remembers what was done to it, so that a test can look at what a crash would leave.
 
 use std::io;
 use std::sync::Arc;
@@ -7,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::{Condvar, Mutex};
 use redb::{Database, Error as RedbError, StorageBackend};
 
-use crate::store::names::aside::Aside;
-use crate::store::names::file::Medium;
+use super::Medium;
+use super::aside::Aside;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct TestMedium(Arc<State>);
+pub(in crate::store) struct TestMedium(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,36 +23,68 @@ struct State {
     is_held: Mutex<bool>,
     released: Condvar,
     is_waiting: AtomicBool,
+    steps: Mutex<Vec<Step>>,
+}
+
+/// What was done to the bytes.
+#[derive(Clone, Debug)]
+pub(in crate::store) enum Step {
+    /// The length was set.
+    Length(u64),
+    /// Bytes were written at an offset.
+    Write(u64, Vec<u8>),
+    /// Everything before is on the disk from here on.
+    Sync,
 }
 
 impl TestMedium {
+    /// A database of these bytes.
+    pub(in crate::store) fn of_bytes(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(State { bytes: Mutex::new(bytes), ..State::default() }))
+    }
+
+    /// The bytes as they are.
+    pub(in crate::store) fn bytes(&self) -> Vec<u8> {
+        self.0.bytes.lock().clone()
+    }
+
+    /// What was done to them so far.
+    pub(in crate::store) fn steps(&self) -> Vec<Step> {
+        self.0.steps.lock().clone()
+    }
+
+    /// How many steps that is.
+    pub(in crate::store) fn steps_done(&self) -> usize {
+        self.0.steps.lock().len()
+    }
+
     /// From now on writes fail in this way; `None`: they work.
-    pub(super) fn fail(&self, failure: Option<io::ErrorKind>) {
+    pub(in crate::store) fn fail(&self, failure: Option<io::ErrorKind>) {
         *self.0.failure.lock() = failure;
     }
 
     /// From now on syncs wait until [`TestMedium::release`].
-    pub(super) fn hold(&self) {
+    pub(in crate::store) fn hold(&self) {
         *self.0.is_held.lock() = true;
     }
 
-    pub(super) fn release(&self) {
+    pub(in crate::store) fn release(&self) {
         *self.0.is_held.lock() = false;
         self.0.released.notify_all();
     }
 
     /// Whether a sync has waited.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(in crate::store) fn is_waiting(&self) -> bool {
         self.0.is_waiting.load(Ordering::SeqCst)
     }
 
     /// How many syncs there were.
-    pub(super) fn syncs(&self) -> usize {
+    pub(in crate::store) fn syncs(&self) -> usize {
         self.0.syncs.load(Ordering::SeqCst)
     }
 
     /// How many times it was opened.
-    pub(super) fn opened(&self) -> usize {
+    pub(in crate::store) fn opened(&self) -> usize {
         self.0.opened.load(Ordering::SeqCst)
     }
 
@@ -93,6 +126,7 @@ impl StorageBackend for TestMedium {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check()?;
+        self.0.steps.lock().push(Step::Length(len));
         self.0.bytes.lock().resize(usize::try_from(len).unwrap(), 0);
         Ok(())
     }
@@ -105,6 +139,7 @@ impl StorageBackend for TestMedium {
             self.0.released.wait(&mut is_held);
         }
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        self.0.steps.lock().push(Step::Sync);
         Ok(())
     }
 
@@ -112,6 +147,7 @@ impl StorageBackend for TestMedium {
         self.check()?;
         let start = usize::try_from(offset).unwrap();
         let mut bytes = self.0.bytes.lock();
+        self.0.steps.lock().push(Step::Write(offset, data.to_vec()));
         bytes
             .get_mut(start..start + data.len())
             .ok_or(io::ErrorKind::UnexpectedEof)?

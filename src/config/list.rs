@@ -1,0 +1,121 @@
+//! Lists in settings: `g.providers.sha2-256.0,g.ipns`, with commas between the items.
+//!
+//! Invariant: the text of a list reads back as the same list.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::types::{AccountId, RoutePrefix};
+
+/// A list; it may be empty.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct List<T>(Vec<T>);
+
+/// A list of prefixes of lookup addresses.
+pub type Prefixes = List<RoutePrefix>;
+
+/// A list of accounts.
+pub type Accounts = List<AccountId>;
+
+/// An item that cannot be read.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("`{item}`: {reason}")]
+pub struct ListError {
+    item: String,
+    reason: String,
+}
+
+/// What stands in a list.
+pub trait Item: Sized + fmt::Display {
+    /// Reads one, or says why it is none.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+impl<T> List<T> {
+    /// The items, in the order in which they were written.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> FromIterator<T> for List<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Self(items.into_iter().collect())
+    }
+}
+
+impl<T: Item> FromStr for List<T> {
+    type Err = ListError;
+
+    fn from_str(text: &str) -> Result<Self, ListError> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let read = |item: &str| {
+            let item = item.trim();
+            T::read(item).map_err(|reason| ListError { item: item.to_owned(), reason })
+        };
+        text.split(',').map(read).collect()
+    }
+}
+
+impl<T: Item> fmt::Display for List<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, item) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "," };
+            write!(formatter, "{separator}{item}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Item for RoutePrefix {
+    fn read(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.to_string())
+    }
+}
+
+impl Item for AccountId {
+    fn read(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_list_reads_back() {
+        for (text, canonical) in
+            [("", ""), ("  ", ""), ("g", "g"), ("g.ipns , g.providers", "g.ipns,g.providers")]
+        {
+            let list: Prefixes = text.parse().unwrap();
+            assert_eq!(list.to_string(), canonical);
+            assert_eq!(list.to_string().parse(), Ok(list));
+        }
+        let accounts: Accounts = "East.1,local".parse().unwrap();
+        assert_eq!(accounts.to_string(), "east1,local");
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_is_named() {
+        let error = "g.ipns,x.y".parse::<Prefixes>().unwrap_err().to_string();
+        assert!(error.starts_with("`x.y`: a prefix begins with g"), "{error}");
+        assert!("g,,g.a".parse::<Prefixes>().is_err());
+        assert!("a b".parse::<Accounts>().unwrap_err().to_string().contains("' '"));
+    }
+}

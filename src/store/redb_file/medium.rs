@@ -1,0 +1,76 @@
+//! What a database lies on: a path of the data directory, or, in tests, what a disk may become.
+//!
+//! Invariant: a database that is made is there whole or not at all.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::backends::{FileBackend, InMemoryBackend};
+use redb::{Database, Error as RedbError};
+
+use super::aside::Aside;
+
+/// What the database lies on.
+pub(in crate::store) trait Medium: Send + Sync + 'static {
+    /// Opens the database, and makes it if it is not there.
+    fn open(&self) -> Result<Database, RedbError>;
+
+    /// Opens the database without writing to what it lies on.
+    fn open_aside(&self) -> Result<Database, RedbError>;
+
+    /// Its size in bytes.
+    fn length(&self) -> u64;
+}
+
+/// The database at a path.
+pub(in crate::store) struct DiskMedium {
+    pub(in crate::store) path: PathBuf,
+    /// Memory for pages of the file, in bytes: redb's own default is a gibibyte.
+    pub(in crate::store) cache_bytes: usize,
+}
+
+impl Medium for DiskMedium {
+    fn open(&self) -> Result<Database, RedbError> {
+        if !self.path.exists() {
+            make_at_once(&self.path)?;
+        }
+        Ok(Database::builder().set_cache_size(self.cache_bytes).open(&self.path)?)
+    }
+
+    fn open_aside(&self) -> Result<Database, RedbError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            // The disk had no room for it yet: there is nothing in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Database::builder().create_with_backend(InMemoryBackend::new())?);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if file.metadata()?.len() == 0 {
+            // It would be made a new database: a file that lost its content is not one without any.
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty").into());
+        }
+        let aside = Aside::new(FileBackend::new(file)?)?;
+        Ok(Database::builder().set_cache_size(self.cache_bytes).create_with_backend(aside)?)
+    }
+
+    fn length(&self) -> u64 {
+        self.path.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+/// Makes an empty database under another name first, so that a crash leaves a whole one or none.
+fn make_at_once(path: &Path) -> Result<(), RedbError> {
+    let new = path.with_extension("redb.new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    drop(Database::create(&new)?);
+    std::fs::rename(&new, path)?;
+    if let Some(directory) = path.parent() {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The file of the control plane's state: `control.redb` in the data directory, one redb database. It
+//! is its own, so that no flood of IPNS records can touch it.
+//!
+//! ```text
+//! tables static_routes, routes, rules, budgets, single
+//!   key    the document's key, UTF-8
+//!   value  its text, UTF-8
+//! ```
+//!
+//! Who owns a document says what its text means. Lists of changes that are written together are one
+//! transaction. Each time the file is opened its checksums are verified: it is small, and a budget or
+//! a route that is wrong is worse than a server that does not start.
+
+use std::collections::BTreeMap;
+
+use redb::{Database, Error as RedbError, ReadableTable, TableDefinition, WriteTransaction};
+
+use super::{StateChange, StateTable};
+use crate::store::redb_file::{FileError, Medium, RedbFile, Work, begin_write};
+
+/// Memory for pages of the file, in bytes.
+pub(super) const CACHE_BYTES: usize = 8 << 20;
+
+/// The open file.
+pub(super) struct StateFile(RedbFile);
+
+impl StateFile {
+    /// Opens the database and verifies it. One whose disk takes no writes can be read, and is opened
+    /// again when something is to be written.
+    pub(super) fn open(medium: impl Medium) -> Result<Self, RedbError> {
+        RedbFile::open(medium, Box::new(verify), "the control plane's state").map(Self)
+    }
+
+    /// All documents of a table, by key.
+    pub(super) fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, FileError> {
+        self.0.read(|transaction| {
+            let rows = transaction.open_table(definition(table))?;
+            let texts = rows.iter()?.map(|row| {
+                let (key, text) = row?;
+                Ok((key.value().to_owned(), text.value().to_owned()))
+            });
+            texts.collect()
+        })
+    }
+
+    /// Makes these changes, in their order, in one commit.
+    pub(super) fn write<'a>(
+        &self,
+        changes: impl IntoIterator<Item = &'a StateChange>,
+    ) -> Result<(), FileError> {
+        let mut of_tables: BTreeMap<StateTable, Vec<&StateChange>> = BTreeMap::new();
+        for change in changes {
+            of_tables.entry(change.table).or_default().push(change);
+        }
+        self.0.write(|transaction| {
+            for (table, changes) in &of_tables {
+                make(transaction, *table, changes)?;
+            }
+            Ok(if of_tables.is_empty() { Work::Unchanged(()) } else { Work::Changed(()) })
+        })
+    }
+
+    /// See [`RedbFile::must_reopen`].
+    pub(super) fn must_reopen(&self) -> bool {
+        self.0.must_reopen()
+    }
+
+    /// See [`RedbFile::reopen`].
+    pub(super) fn reopen(&self) -> Result<(), FileError> {
+        self.0.reopen()
+    }
+
+    /// The size as of the last commit.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+}
+
+fn definition(table: StateTable) -> TableDefinition<'static, &'static str, &'static str> {
+    TableDefinition::new(match table {
+        StateTable::StaticRoutes => "static_routes",
+        StateTable::Routes => "routes",
+        StateTable::Rules => "rules",
+        StateTable::Budgets => "budgets",
+        StateTable::Single => "single",
+    })
+}
+
+/// Verifies all that is there, and makes the tables that are not.
+fn verify(database: &mut Database) -> Result<(), RedbError> {
+    // What was damaged but could be put in order again has lost nothing that was committed: commits in
+    // two phases never fall back on an older one.
+    if !database.check_integrity()? {
+        tracing::warn!("the file of the control plane's state was damaged and has been repaired");
+    }
+    let transaction = begin_write(database)?;
+    for table in StateTable::ALL {
+        transaction.open_table(definition(table))?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn make(
+    transaction: &WriteTransaction,
+    table: StateTable,
+    changes: &[&StateChange],
+) -> Result<(), RedbError> {
+    let mut rows = transaction.open_table(definition(table))?;
+    for StateChange { key, text, .. } in changes {
+        match text {
+            Some(text) => rows.insert(key.as_str(), text.as_str())?,
+            None => rows.remove(key.as_str())?,
+        };
+    }
+    Ok(())
+}
