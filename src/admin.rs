@@ -12,6 +12,7 @@ mod export;
 mod health;
 mod import;
 mod password;
+mod peer;
 mod providers;
 mod routes;
 mod stats;
@@ -170,6 +171,7 @@ pub fn app(
             web::delete().to(providers::remove_context),
         ))
         .configure(routes::configure)
+        .configure(peer::configure)
         .default_service(web::to(|| async { AdminError::UnknownPath.into_response() }))
 }
 

@@ -7,6 +7,7 @@
 mod accounts;
 mod listener;
 mod maintenance;
+mod peers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::admin::{
 use crate::api::{self, ApiParts, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::control::{Control, ControlError, ControlParts, Identity, PeersParts};
+use crate::control::{Control, ControlError, ControlParts, Identity};
+use crate::dispatch::HOLD_DOWN_MS;
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{LocalResolver, Resolver, Router};
@@ -32,6 +34,8 @@ use crate::store::{
     DurableNames, DurableOptions, DurableStore, MemoryNames, MemoryState, NameStore,
     NamesOpenError, NamesOptions, OpenError, Recovery, StateStore, Store,
 };
+use crate::types::AccountId;
+use crate::upstream::UpstreamError;
 use listener::BoundSocket;
 use maintenance::{Maintenance, Upkeep};
 
@@ -52,6 +56,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Clock,
+    /// How long peer routers are to believe that this one is there after a word of it.
+    pub hold_down: Duration,
 }
 
 impl Parts {
@@ -71,7 +77,9 @@ impl Parts {
     fn with_stores(store: Arc<dyn Store>, names: Arc<dyn NameStore>, clock: Clock) -> Self {
         let local = Arc::new(LocalResolver::new(store.clone(), names.clone(), clock.clone()));
         let state = Arc::new(MemoryState::new());
-        Self { store, names, state, local, metrics: Arc::new(Metrics::new()), clock }
+        let metrics = Arc::new(Metrics::new());
+        let hold_down = Duration::from_millis(HOLD_DOWN_MS);
+        Self { store, names, state, local, metrics, clock, hold_down }
     }
 }
 
@@ -142,6 +150,14 @@ pub enum ServerError {
     /// The control plane cannot be read.
     #[error("the control plane does not start")]
     Control(#[from] ControlError),
+    /// A peer router cannot be talked to as it is configured.
+    #[error("the peer `{name}` cannot be reached (admin_url)")]
+    Peer {
+        /// Its name.
+        name: AccountId,
+        /// What is wrong.
+        source: UpstreamError,
+    },
     /// A server's threads could not be started, or ended with an error.
     #[error("the {listener} listener stopped")]
     Stopped {
@@ -186,9 +202,9 @@ impl Server {
         let Sockets { public, admin: admin_socket } = sockets;
         let admin_addr = admin_socket.addr();
         let password = AdminPassword::load_or_make(&settings)?;
-        let (router, control) = open_control(&parts).await?;
-        let peers = control.peers().clone();
-        let Parts { store, names, state: _, local: _, metrics, clock } = parts;
+        let (router, control) = open_control(&settings, &parts).await?;
+        let peer_routers = control.peers().clone();
+        let Parts { store, names, state: _, local: _, metrics, clock, hold_down: _ } = parts;
         let api_parts = ApiParts {
             resolver: router,
             announcer: Announcer::new(&settings, store.clone(), clock.clone()),
@@ -211,14 +227,14 @@ impl Server {
                 state: state.clone(),
             }),
             password,
-            peers: Vec::new(),
+            peers: peers::credentials(&settings),
         };
         let admin_state = web::Data::new(AdminState::new(&settings, admin_parts));
         let admin = run_admin(&settings, admin_socket, admin_state.clone())
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
         let upkeep =
             Upkeep { store: store.clone(), names, state: state.clone().into_inner(), clock };
-        let maintenance = Maintenance::start(upkeep, peers, readiness.clone());
+        let maintenance = Maintenance::start(upkeep, peer_routers, readiness.clone());
         let public = Listener::Bound(public);
         Ok(Self {
             settings,
@@ -295,16 +311,21 @@ impl Server {
 }
 
 /// The control plane, and the resolver that does as it says.
-async fn open_control(parts: &Parts) -> Result<(Arc<Router>, Arc<Control>), ControlError> {
-    let identity = Identity::load_or_make(&*parts.state, None, None).await?;
+async fn open_control(
+    settings: &Settings,
+    parts: &Parts,
+) -> Result<(Arc<Router>, Arc<Control>), ServerError> {
+    let name = settings.router_name.get().cloned();
+    let secret = settings.routing_secret.reveal();
+    let identity = Identity::load_or_make(&*parts.state, name, secret).await?;
     let (accounts, default) = accounts::configured(parts);
     let router = Arc::new(Router::new(default, parts.clock.clone()));
     let control = Control::open(ControlParts {
         state: parts.state.clone(),
         clock: parts.clock.clone(),
-        identity,
         accounts,
-        peers: PeersParts::default(),
+        peers: peers::configured(settings, parts, &identity)?,
+        identity,
         router: router.clone(),
     })?;
     Ok((router, control))

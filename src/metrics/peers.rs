@@ -112,7 +112,8 @@ impl Peers {
         );
         registry.register(
             "peer_updates_received",
-            "Route updates of a peer router, by what became of them",
+            "Route updates of a peer router, and messages of it that cannot be read, by what became \
+             of them",
             peers.received.clone(),
         );
         registry.register(

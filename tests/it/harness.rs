@@ -43,6 +43,7 @@ pub(crate) struct Builder {
     state: Option<Arc<dyn StateStore>>,
     closed: bool,
     data_dir: Option<PathBuf>,
+    real_time: Option<Duration>,
 }
 
 pub(crate) fn server() -> Builder {
@@ -60,6 +61,7 @@ pub(crate) fn server() -> Builder {
         state: None,
         closed: false,
         data_dir: None,
+        real_time: None,
     }
 }
 
@@ -99,6 +101,12 @@ impl Builder {
         self
     }
 
+    /// Follows the system's clock, and lets peers believe for this long that it is there.
+    pub(crate) fn in_real_time(mut self, hold_down: Duration) -> Self {
+        self.real_time = Some(hold_down);
+        self
+    }
+
     /// Leaves the public listener closed.
     pub(crate) fn closed(mut self) -> Self {
         self.closed = true;
@@ -110,7 +118,10 @@ impl Builder {
         let folder = tempfile::tempdir().expect("a folder for the data");
         let mut settings = self.settings;
         settings.data_dir = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
-        let clock_of_parts = Clock::Manual(clock.clone());
+        let clock_of_parts = match self.real_time {
+            Some(_) => Clock::System,
+            None => Clock::Manual(clock.clone()),
+        };
         let mut parts = match self.store {
             Some(store) => Parts::with_store(store, clock_of_parts),
             None => open_parts(&settings, &clock_of_parts).await,
@@ -125,6 +136,9 @@ impl Builder {
         }
         if let Some(state) = self.state {
             parts.state = state;
+        }
+        if let Some(hold_down) = self.real_time {
+            parts.hold_down = hold_down;
         }
         let sockets = Sockets::bind(&settings).expect("loopback has free ports");
         let mut server =
