@@ -12,6 +12,7 @@ mod export;
 mod health;
 mod import;
 mod password;
+mod peer;
 mod pools;
 mod providers;
 mod routes;
@@ -50,9 +51,9 @@ pub use pools::{
 pub use users::PeerCredentials;
 use users::Users;
 pub use wire::{
-    ImportEvent, IpnsStats, JournalStats, Page, Problem, RejectedEntry, RemovedGroups,
-    RouteExplanation, RouteList, RouteView, Routes, StaticRouteList, StaticRouteRequest,
-    StaticRouteView, StaticRoutes, Stats,
+    ImportEvent, IpnsStats, JournalStats, Page, PoolEndpointView, PoolRouteView, PoolView, Problem,
+    RejectedEntry, RemovedGroups, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList,
+    StaticRouteRequest, StaticRouteView, StaticRoutes, Stats,
 };
 
 /// Renders the metrics, with the gauges as of now.
@@ -175,6 +176,7 @@ pub fn app(
         ))
         .configure(pools::services)
         .configure(routes::configure)
+        .configure(peer::configure)
         .default_service(web::to(|| async { AdminError::UnknownPath.into_response() }))
 }
 

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod identity;
+mod peers;
 mod pools;
 mod statics;
 
@@ -22,8 +23,9 @@ use crate::resolve::{RouteTable, Router};
 use crate::store::{StateError, StateStore};
 use crate::types::{AccountId, RoutePrefix};
 
-pub use accounts::{Account, AccountKind, Accounts};
+pub use accounts::{Account, AccountKind, Accounts, RuleResolver};
 pub use identity::Identity;
+pub use peers::{PeerParts, Peers, PeersParts, UnknownPeer, UpdateRefused};
 pub use pools::{
     EndpointParts, ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome, Pools,
     PoolsError, RuleUpstream,
@@ -45,6 +47,8 @@ pub struct ControlParts {
     pub accounts: Accounts,
     /// What Routes are made of.
     pub endpoints: Vec<EndpointParts>,
+    /// Who tells us routes, and what we tell.
+    pub peers: PeersParts,
     /// Whom the snapshots go to.
     pub router: Arc<Router>,
 }
@@ -56,6 +60,8 @@ pub struct Control {
     router: Arc<Router>,
     statics: Statics,
     pools: Pools,
+    peers: Arc<Peers>,
+    clock: Clock,
     table: ArcSwap<RouteTable>,
     /// Held while a table is made, so that an older one never takes the place of a newer one.
     publishing: Mutex<()>,
@@ -88,12 +94,15 @@ pub enum ControlError {
 impl Control {
     /// Reads what was decided before, and publishes it.
     pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
-        let ControlParts { state, clock, identity, accounts, endpoints, router } = parts;
+        let ControlParts { state, clock, identity, accounts, endpoints, peers, router } = parts;
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let publish = publisher(itself.clone());
+        let peers = Peers::new(peers, &identity, clock.clone(), publish.clone());
         let control = Arc::new(Self {
             pools: Pools::open(state.clone(), clock.clone(), publish.clone(), endpoints)?,
-            statics: Statics::open(state, clock, publish)?,
+            statics: Statics::open(state, clock.clone(), publish)?,
+            peers: Arc::new(peers),
+            clock,
             table: ArcSwap::from_pointee(RouteTable::new([])),
             publishing: Mutex::new(()),
             identity,
@@ -114,6 +123,11 @@ impl Control {
     /// The Routes.
     pub fn pools(&self) -> &Pools {
         &self.pools
+    }
+
+    /// The routes from and to peer routers.
+    pub fn peers(&self) -> &Arc<Peers> {
+        &self.peers
     }
 
     /// Whom routes can point to.
@@ -138,7 +152,7 @@ impl Control {
         let has_routes = !entries.is_empty();
         let all = entries.into_iter().chain([self.default_route()]);
         let table = Arc::new(RouteTable::new(all.map(|entry| {
-            let resolver = self.accounts.resolver(&entry.next_hop);
+            let resolver = self.accounts.resolver(&entry.next_hop, &self.pools);
             (entry, resolver)
         })));
         self.table.store(table.clone());
@@ -148,7 +162,9 @@ impl Control {
     /// Every route but the default one.
     fn entries(&self) -> Vec<RouteEntry> {
         let statics = self.statics.all().into_iter();
-        statics.map(|route| self.own_route(route.prefix, route.next_hop, Origin::Static)).collect()
+        let statics =
+            statics.map(|route| self.own_route(route.prefix, route.next_hop, Origin::Static));
+        statics.chain(self.peers.entries(self.clock.now_ms())).collect()
     }
 
     fn default_route(&self) -> RouteEntry {

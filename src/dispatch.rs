@@ -6,9 +6,16 @@
 pub mod pool;
 
 mod address;
+mod advertise;
 mod auth;
 mod table;
 
 pub use address::{Address, AddressError, LookupAddress};
+pub use advertise::{
+    AdvertisedRoute, Applied, Dropped, HOLD_DOWN_MS, HeardRoute, HeardRoutes, LastKnown,
+    LastKnownFields, Listening, MESSAGE_BYTES_MAX, MessageError, NewRoute, OwnRoute,
+    PATH_ROUTERS_MAX, RouteControl, RouteLog, RouteUpdate, RoutingTableId, SyncMode,
+    UPDATE_ROUTES_MAX, advertised,
+};
 pub use auth::{RouteAuth, RouteAuthError};
 pub use table::{Origin, RouteEntry, RoutingTable};

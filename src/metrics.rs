@@ -4,6 +4,7 @@
 //! the number of series is bounded whatever clients send.
 
 mod answers;
+mod peers;
 mod requests;
 mod upstreams;
 
@@ -17,6 +18,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use answers::AnswerCounts;
+use peers::Peers;
+pub use peers::{PeerCounts, PeerOutcome};
 use requests::Workers;
 pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, StreamEnd, WorkerCounts};
 use upstreams::Upstreams;
@@ -76,6 +79,7 @@ pub struct Metrics {
     workers: Arc<Workers>,
     upstreams: Upstreams,
     answers: AnswerCounts,
+    peers: Peers,
     rate_limited: Counter,
     rate_limit_clients: Gauge,
     index_entries: Gauge,
@@ -116,11 +120,13 @@ impl Metrics {
         );
         let upstreams = Upstreams::register(&mut registry);
         let answers = AnswerCounts::register(&mut registry);
+        let peers = Peers::register(&mut registry);
         let mut metrics = Self {
             registry,
             workers: Arc::default(),
             upstreams,
             answers,
+            peers,
             rate_limited: Counter::default(),
             rate_limit_clients: Gauge::default(),
             index_entries: Gauge::default(),
@@ -165,6 +171,11 @@ impl Metrics {
     /// Where it is counted where answers come from.
     pub fn answers(&self) -> &AnswerCounts {
         &self.answers
+    }
+
+    /// Where the peer router of a name is counted. Names come from settings, never from clients.
+    pub fn peer(&self, name: &str) -> PeerCounts {
+        self.peers.counts(name)
     }
 
     /// Counts a request that was refused because its client asks too often.

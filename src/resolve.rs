@@ -12,6 +12,7 @@ mod join;
 mod local;
 mod names;
 mod patience;
+mod peer_link;
 mod pool;
 mod router;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use fallback::Fallback;
 pub use fanout::{Fanout, FanoutOptions, FanoutParts};
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
+pub use peer_link::{PeerLink, PeerLinkError};
 #[cfg(test)]
 pub(crate) use pool::testing as upstream_testing;
 pub use pool::{Endpoints, PoolUpstream, Turn};

@@ -7,6 +7,7 @@
 mod accounts;
 mod listener;
 mod maintenance;
+mod peers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,13 +26,18 @@ use crate::api::{self, ApiParts, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::control::{Control, ControlError, ControlParts, EndpointParts, Identity};
+use crate::dispatch::HOLD_DOWN_MS;
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
-use crate::resolve::{LocalResolver, Resolver, Router};
+use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
 use crate::store::{
-    DurableNames, DurableOptions, DurableStore, MemoryNames, MemoryState, NameStore,
-    NamesOpenError, NamesOptions, OpenError, Recovery, StateStore, Store,
+    DurableNames, DurableOptions, DurableState, DurableStore, MemoryNames, MemoryState, NameStore,
+    NamesOpenError, NamesOptions, OpenError, Recovery, StateOpenError, StateOptions, StateStore,
+    Store,
 };
+use crate::types::AccountId;
+use crate::upstream::UpstreamError;
+use accounts::Configured;
 use listener::BoundSocket;
 use maintenance::{Maintenance, Upkeep};
 
@@ -54,6 +60,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Clock,
+    /// How long peer routers are to believe that this one is there after a word of it.
+    pub hold_down: Duration,
 }
 
 impl Parts {
@@ -61,7 +69,9 @@ impl Parts {
     pub fn open(settings: &Settings, clock: Clock) -> Result<(Self, Recovery), OpenError> {
         let (store, recovery) = open_store(settings, clock.clone())?;
         let names = open_names(settings)?;
-        Ok((Self::with_stores(Arc::new(store), Arc::new(names), clock), recovery))
+        let state = Arc::new(open_state(settings, clock.clone())?);
+        let parts = Self::with_stores(Arc::new(store), Arc::new(names), clock);
+        Ok((Self { state, ..parts }, recovery))
     }
 
     /// Any store, and a resolver that asks it. IPNS records are kept in memory.
@@ -74,7 +84,8 @@ impl Parts {
         let local = Arc::new(LocalResolver::new(store.clone(), names.clone(), clock.clone()));
         let state = Arc::new(MemoryState::new());
         let metrics = Arc::new(Metrics::new());
-        Self { store, names, state, local, endpoints: Vec::new(), metrics, clock }
+        let (endpoints, hold_down) = (Vec::new(), Duration::from_millis(HOLD_DOWN_MS));
+        Self { store, names, state, local, endpoints, metrics, clock, hold_down }
     }
 }
 
@@ -98,6 +109,11 @@ pub fn open_names(settings: &Settings) -> Result<DurableNames, NamesOpenError> {
         directory: settings.data_dir.clone(),
         records_max: settings.ipns_records_max,
     })
+}
+
+/// Opens what the control plane has decided, in the data directory whose store is open.
+pub fn open_state(settings: &Settings, clock: Clock) -> Result<DurableState, StateOpenError> {
+    DurableState::open(StateOptions { directory: settings.data_dir.clone(), clock })
 }
 
 /// A running server.
@@ -145,6 +161,22 @@ pub enum ServerError {
     /// The control plane cannot be read.
     #[error("the control plane does not start")]
     Control(#[from] ControlError),
+    /// A peer router cannot be talked to as it is configured.
+    #[error("the peer `{name}` cannot be reached (admin_url)")]
+    Peer {
+        /// Its name.
+        name: AccountId,
+        /// What is wrong.
+        source: UpstreamError,
+    },
+    /// An upstream, an endpoint or a peer cannot be asked as it is configured.
+    #[error("`{name}` cannot be asked")]
+    Upstream {
+        /// Its name.
+        name: AccountId,
+        /// What is wrong.
+        source: UpstreamError,
+    },
     /// A server's threads could not be started, or ended with an error.
     #[error("the {listener} listener stopped")]
     Stopped {
@@ -189,8 +221,9 @@ impl Server {
         let Sockets { public, admin: admin_socket } = sockets;
         let admin_addr = admin_socket.addr();
         let password = AdminPassword::load_or_make(&settings)?;
-        let (router, control) = open_control(&parts).await?;
-        let Parts { store, names, state: _, local: _, endpoints: _, metrics, clock } = parts;
+        let (router, control, cache) = open_control(&settings, &parts).await?;
+        let peer_routers = control.peers().clone();
+        let Parts { store, names, metrics, clock, .. } = parts;
         let api_parts = ApiParts {
             resolver: router,
             announcer: Announcer::new(&settings, store.clone(), clock.clone()),
@@ -211,16 +244,17 @@ impl Server {
                 names: names.clone(),
                 metrics: metrics.clone(),
                 state: state.clone(),
+                cache,
             }),
             password,
-            peers: Vec::new(),
+            peers: peers::credentials(&settings),
         };
         let admin_state = web::Data::new(AdminState::new(&settings, admin_parts));
         let admin = run_admin(&settings, admin_socket, admin_state.clone())
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
         let upkeep =
             Upkeep { store: store.clone(), names, state: state.clone().into_inner(), clock };
-        let maintenance = Maintenance::start(upkeep, readiness.clone());
+        let maintenance = Maintenance::start(upkeep, peer_routers, readiness.clone());
         let public = Listener::Bound(public);
         Ok(Self {
             settings,
@@ -297,19 +331,27 @@ impl Server {
 }
 
 /// The control plane, and the resolver that does as it says.
-async fn open_control(parts: &Parts) -> Result<(Arc<Router>, Arc<Control>), ControlError> {
-    let identity = Identity::load_or_make(&*parts.state, None, None).await?;
-    let (accounts, default) = accounts::configured(parts);
+async fn open_control(
+    settings: &Settings,
+    parts: &Parts,
+) -> Result<(Arc<Router>, Arc<Control>, Arc<AnswerCache>), ServerError> {
+    let name = settings.router_name.get().cloned();
+    let secret = settings.routing_secret.reveal();
+    let identity = Identity::load_or_make(&*parts.state, name, secret).await?;
+    let Configured { accounts, default, mut endpoints, cache } =
+        accounts::configured(settings, parts)?;
+    endpoints.extend(parts.endpoints.iter().cloned());
     let router = Arc::new(Router::new(default, parts.clock.clone()));
     let control = Control::open(ControlParts {
         state: parts.state.clone(),
         clock: parts.clock.clone(),
-        identity,
         accounts,
-        endpoints: parts.endpoints.clone(),
+        endpoints,
+        peers: peers::configured(settings, parts, &identity)?,
+        identity,
         router: router.clone(),
     })?;
-    Ok((router, control))
+    Ok((router, control, cache))
 }
 
 impl Running {
@@ -396,16 +438,19 @@ struct MetricsSources {
     names: Arc<dyn NameStore>,
     metrics: Arc<Metrics>,
     state: web::Data<ApiState>,
+    cache: Arc<AnswerCache>,
 }
 
 fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
     Box::new(move || {
-        let MetricsSources { store, names, metrics, state } = sources.clone();
+        let MetricsSources { store, names, metrics, state, cache } = sources.clone();
         async move {
             // Gauges of a store that does not answer read as zero.
             let stats = store.stats().await.unwrap_or_default();
             let journal = stats.journal.unwrap_or_default();
             let names = names.stats();
+            let kept = cache.stats();
+            metrics.answers().set_cache(kept.entries, kept.bytes);
             metrics.render(Gauges {
                 index_entries: stats.entries,
                 index_keys: stats.keys,

@@ -10,6 +10,7 @@ mod client;
 mod error;
 mod http;
 mod http_upstream;
+mod peer_router;
 mod printable;
 mod router_url;
 #[cfg(test)]
@@ -21,5 +22,6 @@ pub use client::ClientOptions;
 pub use error::UpstreamError;
 pub use http::{ProvidersQuery, RoutingClient};
 pub use http_upstream::{HttpUpstream, UpstreamOffers, UpstreamOptions};
+pub use peer_router::{HttpPeerLink, PeerLogin};
 pub(crate) use printable::{printable, printable_json, printable_word};
 pub use router_url::RouterUrl;

@@ -3,6 +3,7 @@
 //! Bodies are `application/problem+json` (RFC 9457). The caller is the operator, so the text of an
 //! error is told; what is behind one of ours (paths, the system's words) goes to the log, once.
 
+mod peer;
 mod routes;
 
 use std::error::Error as StdError;
@@ -18,6 +19,7 @@ use crate::ingest::{ImportError, ImportFailure};
 use crate::store::{ContextIdError, StoreError};
 use crate::types::PeerIdError;
 
+pub(super) use peer::PeerError;
 pub(super) use routes::RouteError;
 
 /// How long a caller is asked to wait where there is too much at once, or no room.
@@ -73,6 +75,8 @@ pub(super) enum AdminError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Route(#[from] RouteError),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
     #[error("the {0} stopped unexpectedly")]
     Panicked(&'static str),
 }
@@ -95,6 +99,7 @@ impl AdminError {
             Self::Import { failure, .. } => import_status(&failure.error),
             Self::Store(error) | Self::Unwritten { source: error, .. } => store_status(error),
             Self::Route(error) => error.status(),
+            Self::Peer(error) => error.status(),
             Self::Panicked(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -121,6 +126,9 @@ impl AdminError {
         };
         if let Self::Route(error) = self {
             return error.name(problem);
+        }
+        if let Self::Peer(error) = self {
+            return error.complete(problem);
         }
         if let Self::Import { failure, rejected } = self {
             problem.imported = failure.summary.map(|summary| summary.counts);

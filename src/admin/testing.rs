@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use super::{AdminParts, AdminPassword, AdminState, PeerCredentials, Readiness};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::control::{Accounts, Control, ControlParts, Identity};
+use crate::control::{Accounts, Control, ControlParts, Identity, PeersParts};
 use crate::metrics::Metrics;
 use crate::resolve::{Discard, Router};
 use crate::store::{MemoryNames, MemoryState, MemoryStore};
@@ -21,8 +21,9 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
         state: Arc::new(MemoryState::new()),
         clock: clock.clone(),
         identity: Identity { name, secret: b"shh".to_vec() },
-        accounts: Accounts::new([]),
+        accounts: Accounts::new([], Box::new(|_, _| Arc::new(Discard))),
         endpoints: Vec::new(),
+        peers: PeersParts::default(),
         router: Arc::new(Router::new(Arc::new(Discard), clock.clone())),
     });
     let parts = AdminParts {

@@ -1,16 +1,19 @@
 //! The JSON that the admin API answers with: one definition for the server and for the commands
 //! that ask it.
 
+mod explain;
 mod routes;
 
 use serde::{Deserialize, Serialize};
 
+pub use explain::{PoolEndpointView, PoolRouteView, PoolView};
 pub(super) use routes::iso_8601;
 pub use routes::{
     Page, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList, StaticRouteRequest,
     StaticRouteView, StaticRoutes,
 };
 
+use crate::dispatch::LastKnownFields;
 use crate::ingest::{Acknowledged, ImportCounts, Place, RejectReason, Rejection};
 use crate::store::{NamesStats, StoreStats};
 
@@ -56,6 +59,9 @@ pub struct Problem {
     /// What is wrong, for people; empty where the title says it all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// What is known of a peer's routes, where an update of them does not follow on that.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub last_known: Option<LastKnownFields>,
     /// What an import that stopped had taken in before: that stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<ImportCounts>,

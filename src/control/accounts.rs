@@ -7,7 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::resolve::{Discard, NoAccount, Resolver};
+use parking_lot::Mutex;
+
+use super::pools::{Pools, RuleUpstream};
+use crate::dispatch::pool::RuleId;
+use crate::resolve::{Discard, NoAccount, Resolver, Upstream};
 use crate::types::AccountId;
 
 /// What an account is.
@@ -40,10 +44,16 @@ pub struct Account {
     pub asks: Vec<AccountId>,
 }
 
+/// Makes the resolver of a routing rule's account out of the pool behind it.
+pub type RuleResolver =
+    Box<dyn Fn(&AccountId, Arc<dyn Upstream>) -> Arc<dyn Resolver> + Send + Sync>;
+
 /// All accounts.
-#[derive(Clone)]
 pub struct Accounts {
-    configured: Arc<HashMap<AccountId, Account>>,
+    configured: HashMap<AccountId, Account>,
+    make_rule: RuleResolver,
+    /// Those of routing rules that lead to a Route.
+    rules: Mutex<HashMap<AccountId, Arc<dyn Resolver>>>,
 }
 
 impl AccountKind {
@@ -62,13 +72,16 @@ impl AccountKind {
 }
 
 impl Accounts {
-    /// These, and `discard`.
-    pub fn new(accounts: impl IntoIterator<Item = (AccountId, Account)>) -> Self {
+    /// These, `discard`, and the routing rules.
+    pub fn new(
+        accounts: impl IntoIterator<Item = (AccountId, Account)>,
+        make_rule: RuleResolver,
+    ) -> Self {
         let discard = AccountId::parse(AccountId::DISCARD).expect("it is a legal name");
         let nobody =
             Account { kind: AccountKind::Discard, resolver: Arc::new(Discard), asks: Vec::new() };
         let configured = accounts.into_iter().chain([(discard, nobody)]).collect();
-        Self { configured: Arc::new(configured) }
+        Self { configured, make_rule, rules: Mutex::default() }
     }
 
     /// A configured account; `None`: there is none of that name.
@@ -77,9 +90,20 @@ impl Accounts {
     }
 
     /// What answers for an account. One that does not exist fails every lookup.
-    pub(super) fn resolver(&self, account: &AccountId) -> Arc<dyn Resolver> {
-        match self.configured.get(account) {
-            Some(account) => account.resolver.clone(),
+    pub(super) fn resolver(&self, account: &AccountId, pools: &Pools) -> Arc<dyn Resolver> {
+        if let Some(account) = self.configured.get(account) {
+            return account.resolver.clone();
+        }
+        let mut rules = self.rules.lock();
+        match account.rule().and_then(|rule| pools.rule_upstream(RuleId(rule))) {
+            Some(RuleUpstream::Pool(upstream)) => {
+                let make = || (self.make_rule)(account, upstream);
+                rules.entry(account.clone()).or_insert_with(make).clone()
+            }
+            Some(RuleUpstream::Discard) => {
+                rules.remove(account);
+                Arc::new(Discard)
+            }
             None => Arc::new(NoAccount(account.clone())),
         }
     }

@@ -1,19 +1,294 @@
-//! The accounts that the settings name, each with what answers for it.
+//! Everything that the settings let lookups be sent to: the accounts, the endpoints of Routes, and the
+//! peers, each with what answers for it.
+//!
+//! Nobody is asked while they are made. A server whose client cannot be set up is an error: what is
+//! configured and cannot be asked must not look like "nobody has it".
 
 use std::sync::Arc;
 
-use super::Parts;
-use crate::control::{Account, AccountKind, Accounts};
-use crate::resolve::Resolver;
-use crate::types::AccountId;
+use crate::clock::Clock;
+use crate::config::{ClientSettings, RemoteUrl, Settings};
+use crate::control::{Account, AccountKind, Accounts, EndpointParts, RuleResolver};
+use crate::metrics::Metrics;
+use crate::resolve::{
+    AnswerCache, CacheOptions, Fallback, Fanout, FanoutOptions, FanoutParts, Resolver, Upstream,
+};
+use crate::store::NameStore;
+use crate::types::{AccountId, UnparsableAddrs};
+use crate::upstream::{
+    AnswerLimits, ClientOptions, HttpUpstream, RouterUrl, UpstreamOffers, UpstreamOptions,
+};
 
-/// All accounts, and what answers for the default one.
-pub(super) fn configured(parts: &Parts) -> (Accounts, Arc<dyn Resolver>) {
-    let [local, default] = [AccountId::LOCAL, AccountId::DEFAULT]
-        .map(|name| AccountId::parse(name).expect("it is a legal name"));
-    let resolver = parts.local.clone();
-    let account = |kind| Account { kind, resolver: resolver.clone(), asks: vec![local.clone()] };
-    let accounts =
-        [(local.clone(), account(AccountKind::Local)), (default, account(AccountKind::Default))];
-    (Accounts::new(accounts), resolver)
+use super::{Parts, ServerError};
+
+/// The account under which answers of fallbacks are kept. No configured account can be called so.
+const FALLBACK: &str = "default~fallback";
+
+/// What the settings let lookups be sent to.
+pub(super) struct Configured {
+    pub(super) accounts: Accounts,
+    /// What answers for the account `default`.
+    pub(super) default: Arc<dyn Resolver>,
+    pub(super) endpoints: Vec<EndpointParts>,
+    /// What upstreams said, for all accounts.
+    pub(super) cache: Arc<AnswerCache>,
+}
+
+/// Makes all of it.
+pub(super) fn configured(settings: &Settings, parts: &Parts) -> Result<Configured, ServerError> {
+    let maker = Maker::new(settings, parts);
+    let mut accounts = maker.upstreams()?;
+    accounts.extend(maker.fanouts(&accounts));
+    let peers = maker.peers()?;
+    let default = maker.default_account(&accounts);
+    let local = maker.local_account();
+    let resolver = default.resolver.clone();
+    let named = accounts.into_iter().map(|(name, made)| (name, made.account));
+    let all = named
+        .chain(peers)
+        .chain([(own(AccountId::LOCAL), local), (own(AccountId::DEFAULT), default)]);
+    let endpoints = maker.endpoints()?;
+    let rules = maker.rules();
+    Ok(Configured {
+        accounts: Accounts::new(all, rules),
+        default: resolver,
+        endpoints,
+        cache: maker.cache,
+    })
+}
+
+/// An account of upstreams, and the upstreams.
+struct Made {
+    account: Account,
+    upstreams: Vec<Arc<dyn Upstream>>,
+}
+
+struct Maker<'a> {
+    settings: &'a Settings,
+    local: Arc<dyn Resolver>,
+    names: Arc<dyn NameStore>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    cache: Arc<AnswerCache>,
+}
+
+impl<'a> Maker<'a> {
+    fn new(settings: &'a Settings, parts: &Parts) -> Self {
+        let cache = AnswerCache::new(CacheOptions {
+            bytes_max: settings.upstream_cache_bytes,
+            found_fresh: settings.upstream_cache_found_max_age,
+            empty_fresh: settings.upstream_cache_empty_max_age,
+            stale_while_revalidate: settings.upstream_cache_stale_while_revalidate,
+            stale_if_error: settings.upstream_cache_stale_if_error,
+            ..CacheOptions::default()
+        });
+        Self {
+            settings,
+            local: parts.local.clone(),
+            names: parts.names.clone(),
+            metrics: parts.metrics.clone(),
+            clock: parts.clock.clone(),
+            cache: Arc::new(cache),
+        }
+    }
+
+    fn upstreams(&self) -> Result<Vec<(AccountId, Made)>, ServerError> {
+        let upstreams = self.settings.remotes.upstreams.iter();
+        upstreams
+            .map(|upstream| {
+                let name = upstream.name.clone();
+                let upstream = self.upstream(&name, &upstream.url, &upstream.client, false)?;
+                let made = self.made(AccountKind::Upstream, &name, None, vec![upstream]);
+                Ok((name, made))
+            })
+            .collect()
+    }
+
+    fn fanouts(&self, upstreams: &[(AccountId, Made)]) -> Vec<(AccountId, Made)> {
+        let fanouts = self.settings.remotes.fanouts.iter();
+        fanouts
+            .map(|fanout| {
+                let has_local = fanout.accounts.iter().any(|it| *it == own(AccountId::LOCAL));
+                let named = upstreams
+                    .iter()
+                    .filter(|(name, _)| fanout.accounts.iter().any(|it| it == name));
+                let asked = named.flat_map(|(_, made)| made.upstreams.clone()).collect();
+                let local = has_local.then(|| self.local.clone());
+                (fanout.name.clone(), self.made(AccountKind::Fanout, &fanout.name, local, asked))
+            })
+            .collect()
+    }
+
+    /// The index and all upstreams that are part of it; behind them, those that are asked last.
+    fn default_account(&self, upstreams: &[(AccountId, Made)]) -> Account {
+        let settings = self.settings.remotes.upstreams.iter().filter(|upstream| upstream.default);
+        let (last, first): (Vec<_>, Vec<_>) = settings.partition(|upstream| upstream.fallback);
+        let asked = |part: Vec<&crate::config::UpstreamSettings>| -> Vec<Arc<dyn Upstream>> {
+            let is_part = |name: &AccountId| part.iter().any(|upstream| upstream.name == *name);
+            let named = upstreams.iter().filter(|(name, _)| is_part(name));
+            named.flat_map(|(_, made)| made.upstreams.clone()).collect()
+        };
+        let (first, last) = (asked(first), asked(last));
+        if first.is_empty() && last.is_empty() {
+            return self.account(AccountKind::Default, self.local.clone(), true, &[]);
+        }
+        let asks: Vec<_> = first.iter().chain(&last).cloned().collect();
+        let mut resolver: Arc<dyn Resolver> = if first.is_empty() {
+            self.local.clone()
+        } else {
+            self.fanout(&own(AccountId::DEFAULT), Some(self.local.clone()), first)
+        };
+        if !last.is_empty() {
+            let fallback = self.fanout(&own(FALLBACK), None, last);
+            resolver = Arc::new(Fallback::new(resolver, fallback));
+        }
+        self.account(AccountKind::Default, resolver, true, &asks)
+    }
+
+    fn local_account(&self) -> Account {
+        self.account(AccountKind::Local, self.local.clone(), true, &[])
+    }
+
+    /// The peers, to which dynamic routes lead.
+    fn peers(&self) -> Result<Vec<(AccountId, Account)>, ServerError> {
+        let peers = self.settings.remotes.peers.iter();
+        peers
+            .map(|peer| {
+                let upstream = self.upstream(&peer.name, &peer.url, &peer.client, false)?;
+                let made = self.made(AccountKind::Peer, &peer.name, None, vec![upstream]);
+                Ok((peer.name.clone(), made.account))
+            })
+            .collect()
+    }
+
+    fn endpoints(&self) -> Result<Vec<EndpointParts>, ServerError> {
+        let endpoints = self.settings.remotes.endpoints.iter();
+        endpoints
+            .map(|endpoint| {
+                Ok(EndpointParts {
+                    name: endpoint.name.to_string(),
+                    daily_volume: endpoint.daily_volume,
+                    hourly_rate: endpoint.hourly_rate,
+                    route: endpoint.only_route().map(str::to_owned),
+                    upstream: self.upstream(
+                        &endpoint.name,
+                        &endpoint.url,
+                        &endpoint.client,
+                        true,
+                    )?,
+                })
+            })
+            .collect()
+    }
+
+    /// How routing rules become resolvers.
+    fn rules(&self) -> RuleResolver {
+        let (cache, names, clock) = (self.cache.clone(), self.names.clone(), self.clock.clone());
+        let (options, metrics) = (self.options(), self.metrics.clone());
+        Box::new(move |account, upstream| {
+            Arc::new(Fanout::new(FanoutParts {
+                account: account.clone(),
+                local: None,
+                upstreams: vec![upstream],
+                names: names.clone(),
+                cache: cache.clone(),
+                options,
+                clock: clock.clone(),
+                counts: metrics.answers().clone(),
+            }))
+        })
+    }
+
+    fn made(
+        &self,
+        kind: AccountKind,
+        name: &AccountId,
+        local: Option<Arc<dyn Resolver>>,
+        upstreams: Vec<Arc<dyn Upstream>>,
+    ) -> Made {
+        let has_local = local.is_some();
+        let resolver = self.fanout(name, local, upstreams.clone());
+        Made { account: self.account(kind, resolver, has_local, &upstreams), upstreams }
+    }
+
+    fn account(
+        &self,
+        kind: AccountKind,
+        resolver: Arc<dyn Resolver>,
+        has_local: bool,
+        upstreams: &[Arc<dyn Upstream>],
+    ) -> Account {
+        let local = has_local.then(|| own(AccountId::LOCAL));
+        let asks = local.into_iter().chain(upstreams.iter().map(|it| it.account().clone()));
+        Account { kind, resolver, asks: asks.collect() }
+    }
+
+    fn fanout(
+        &self,
+        name: &AccountId,
+        local: Option<Arc<dyn Resolver>>,
+        upstreams: Vec<Arc<dyn Upstream>>,
+    ) -> Arc<dyn Resolver> {
+        Arc::new(Fanout::new(FanoutParts {
+            account: name.clone(),
+            local,
+            upstreams,
+            names: self.names.clone(),
+            cache: self.cache.clone(),
+            options: self.options(),
+            clock: self.clock.clone(),
+            counts: self.metrics.answers().clone(),
+        }))
+    }
+
+    fn options(&self) -> FanoutOptions {
+        let gather_timeout = self.settings.upstream_gather_timeout;
+        FanoutOptions { gather_timeout, ..FanoutOptions::default() }
+    }
+
+    fn upstream(
+        &self,
+        name: &AccountId,
+        url: &RemoteUrl,
+        client: &ClientSettings,
+        is_metered: bool,
+    ) -> Result<Arc<dyn Upstream>, ServerError> {
+        let failed = |source| ServerError::Upstream { name: name.clone(), source };
+        let url = RouterUrl::parse(url.reveal()).map_err(failed)?;
+        let defaults = UpstreamOptions::new(name.clone(), url);
+        let options = UpstreamOptions {
+            client: ClientOptions {
+                timeout: client.timeout,
+                connect_timeout: client.connect_timeout,
+                limits: AnswerLimits {
+                    body_bytes_max: client.body_bytes_max,
+                    records_max: client.records_max,
+                    ..defaults.client.limits
+                },
+                ..defaults.client
+            },
+            requests_max: client.concurrency,
+            schema: self.settings.record_schema.into(),
+            unparsable_addrs: if self.settings.keep_unparsable_addrs {
+                UnparsableAddrs::Keep
+            } else {
+                UnparsableAddrs::Drop
+            },
+            allow_private_addrs: client.allow_private_addrs,
+            is_metered,
+            offers: UpstreamOffers {
+                providers: client.providers,
+                peers: client.peers,
+                ipns: client.ipns,
+            },
+            ..defaults
+        };
+        let upstream =
+            HttpUpstream::new(options, self.clock.clone(), &self.metrics).map_err(failed)?;
+        Ok(Arc::new(upstream))
+    }
+}
+
+fn own(name: &str) -> AccountId {
+    AccountId::parse(name).expect("it is a legal name")
 }

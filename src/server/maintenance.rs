@@ -1,6 +1,7 @@
-//! The background work: freeing what is removed, expired or forgotten.
+//! The background work: freeing what is removed, expired or forgotten, and talking to peer routers.
 //!
-//! If it dies, readiness says so; lookups go on, but memory is no longer given back.
+//! If either dies, readiness says so; lookups go on, but memory is no longer given back, or peers are
+//! no longer heard and their routes go.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Component, Readiness};
 use crate::api::ApiState;
 use crate::clock::Clock;
+use crate::control::Peers;
 use crate::store::{NameStore, Store};
 
 /// How often the store frees a bounded amount of what is gone.
@@ -28,30 +30,35 @@ pub(super) struct Upkeep {
 /// The background work of a server.
 pub(super) struct Maintenance {
     cancelled: CancellationToken,
-    task: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Maintenance {
     /// Starts it, and declares it ready.
-    pub(super) fn start(upkeep: Upkeep, readiness: Arc<Readiness>) -> Self {
+    pub(super) fn start(upkeep: Upkeep, peers: Arc<Peers>, readiness: Arc<Readiness>) -> Self {
         let cancelled = CancellationToken::new();
         let work = tokio::spawn(run(upkeep, cancelled.clone()));
+        let talk = tokio::spawn(peers.run(cancelled.clone()));
         readiness.set_ready(Component::Maintenance);
-        let task = tokio::spawn(async move {
-            if let Err(panic) = work.await {
-                tracing::error!(%panic, "the background work has stopped");
-            }
-            readiness.set_not_ready(Component::Maintenance);
-        });
-        Self { cancelled, task }
+        let tasks = [work, talk].map(|task| tokio::spawn(watch(task, readiness.clone())));
+        Self { cancelled, tasks }
     }
 
     /// Ends it.
     pub(super) async fn stop(self) {
         self.cancelled.cancel();
-        // The task only waits; it has nothing to fail with.
-        let _ = self.task.await;
+        for task in self.tasks {
+            // The task only waits; it has nothing to fail with.
+            let _ = task.await;
+        }
     }
+}
+
+async fn watch(task: JoinHandle<()>, readiness: Arc<Readiness>) {
+    if let Err(panic) = task.await {
+        tracing::error!(%panic, "the background work has stopped");
+    }
+    readiness.set_not_ready(Component::Maintenance);
 }
 
 async fn run(upkeep: Upkeep, cancelled: CancellationToken) {

@@ -32,7 +32,8 @@ use thiserror::Error;
 
 use super::{
     Announcement, Applied, Changed, ContextId, ExportStream, Found, JournalFigures, Lookup,
-    NamesOpenError, PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
+    NamesOpenError, PeerLookup, ProviderUpdate, Removed, StateOpenError, Store, StoreError,
+    StoreStats, Swept,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::index::{Answer, GroupSpec, Index, IndexError, Interned};
@@ -111,6 +112,9 @@ pub enum OpenError {
     /// The IPNS records cannot be opened.
     #[error(transparent)]
     Names(#[from] NamesOpenError),
+    /// The control plane's state cannot be opened.
+    #[error(transparent)]
+    State(#[from] StateOpenError),
 }
 
 /// Keys that are to point at a group as soon as the journal has them.

@@ -56,6 +56,20 @@ impl RouterUrl {
         url
     }
 
+    /// The URL of `path` where the API's own path would begin: what else the server answers.
+    pub(super) fn beside_api(&self, path: &[&str]) -> Url {
+        let mut url = self.api.clone();
+        let mut segments = url.path_segments_mut().expect("http URLs have path segments");
+        segments.pop().pop().extend(path);
+        drop(segments);
+        url
+    }
+
+    /// Whether the URL says who asks.
+    pub(super) fn has_credentials(&self) -> bool {
+        !self.api.username().is_empty() || self.api.password().is_some()
+    }
+
     pub(super) fn is_https(&self) -> bool {
         self.api.scheme() == "https"
     }

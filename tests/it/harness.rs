@@ -45,6 +45,7 @@ pub(crate) struct Builder {
     endpoints: Vec<EndpointParts>,
     closed: bool,
     data_dir: Option<PathBuf>,
+    real_time: Option<Duration>,
 }
 
 pub(crate) fn server() -> Builder {
@@ -63,6 +64,7 @@ pub(crate) fn server() -> Builder {
         endpoints: Vec::new(),
         closed: false,
         data_dir: None,
+        real_time: None,
     }
 }
 
@@ -108,6 +110,12 @@ impl Builder {
         self
     }
 
+    /// Follows the system's clock, and lets peers believe for this long that it is there.
+    pub(crate) fn in_real_time(mut self, hold_down: Duration) -> Self {
+        self.real_time = Some(hold_down);
+        self
+    }
+
     /// Leaves the public listener closed.
     pub(crate) fn closed(mut self) -> Self {
         self.closed = true;
@@ -119,7 +127,10 @@ impl Builder {
         let folder = tempfile::tempdir().expect("a folder for the data");
         let mut settings = self.settings;
         settings.data_dir = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
-        let clock_of_parts = Clock::Manual(clock.clone());
+        let clock_of_parts = match self.real_time {
+            Some(_) => Clock::System,
+            None => Clock::Manual(clock.clone()),
+        };
         let mut parts = match self.store {
             Some(store) => Parts::with_store(store, clock_of_parts),
             None => open_parts(&settings, &clock_of_parts).await,
@@ -136,6 +147,9 @@ impl Builder {
             parts.state = state;
         }
         parts.endpoints = self.endpoints;
+        if let Some(hold_down) = self.real_time {
+            parts.hold_down = hold_down;
+        }
         let sockets = Sockets::bind(&settings).expect("loopback has free ports");
         let mut server =
             Server::start(settings, parts, sockets).await.expect("the admin listener starts");

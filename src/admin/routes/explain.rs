@@ -7,9 +7,11 @@ use super::{answer, destination, ok};
 use crate::admin::AdminState;
 use crate::admin::accept::JsonType;
 use crate::admin::error::{AdminError, RouteError};
-use crate::admin::wire::{RouteExplanation, iso_8601};
-use crate::control::Account;
+use crate::admin::wire::{PoolView, RouteExplanation, iso_8601};
+use crate::control::AccountKind;
+use crate::dispatch::pool::RuleId;
 use crate::dispatch::{Address, RouteEntry};
+use crate::types::ContentKey;
 
 /// Answers GET and HEAD.
 pub(super) async fn get(request: HttpRequest, state: web::Data<AdminState>) -> HttpResponse {
@@ -27,8 +29,18 @@ fn explain(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, Ad
 }
 
 fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> RouteExplanation {
-    let account = state.control.accounts().get(&entry.next_hop);
+    let control = &state.control;
+    let account = control.accounts().get(&entry.next_hop);
+    // An address of many keys stands for itself.
+    let key = address.multihash().map_or(address.as_str().as_bytes(), ContentKey::as_bytes);
+    let rule = entry.next_hop.rule().map(RuleId).filter(|_| account.is_none());
+    let route = rule.and_then(|rule| control.pools().explain(rule, key));
     let asks = account.map(|account| account.asks.as_slice()).unwrap_or_default();
+    let kind_of_rule = route.as_ref().map(|_| AccountKind::Route);
+    let chain = route.iter().flat_map(|route| &route.chain);
+    let endpoints: Vec<_> = chain
+        .flat_map(|route| route.endpoints.iter().map(|endpoint| endpoint.name.to_string()))
+        .collect();
     RouteExplanation {
         destination_address: address.to_string(),
         route_prefix: entry.prefix.to_string(),
@@ -36,13 +48,13 @@ fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> Rou
         origin: entry.origin.as_str().to_owned(),
         path: entry.path.clone(),
         expires_at: entry.expires_at_ms.map(iso_8601),
-        exists: account.is_some(),
-        kind: account.map(kind),
-        upstreams: asks.iter().map(ToString::to_string).collect(),
-        route: None,
+        exists: account.is_some() || route.is_some(),
+        kind: account.map(|account| account.kind).or(kind_of_rule).map(kind),
+        upstreams: asks.iter().map(ToString::to_string).chain(endpoints).collect(),
+        route: route.map(PoolView::from),
     }
 }
 
-fn kind(account: &Account) -> String {
-    account.kind.as_str().to_owned()
+fn kind(kind: AccountKind) -> String {
+    kind.as_str().to_owned()
 }

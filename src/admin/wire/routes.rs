@@ -3,6 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::explain::PoolView;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
@@ -121,7 +122,7 @@ pub struct RouteExplanation {
     /// All that are asked, `local` among them.
     pub upstreams: Vec<String>,
     /// How the Route would choose, where the account is one.
-    pub route: Option<serde_json::Value>,
+    pub route: Option<PoolView>,
 }
 
 impl From<&RouteEntry> for RouteView {

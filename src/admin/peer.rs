@@ -1,0 +1,82 @@
+//! `POST /peer/route/control` and `/peer/route/update`: what peer routers say.
+//!
+//! Whose words they are is what the credentials say, never what the body says. A message is taken whole
+//! before it is answered, or not at all; an answer without an error is `{}`.
+
+use actix_web::http::header;
+use actix_web::web::{Payload, ServiceConfig};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+
+use super::body::{self, BodyLimits};
+use super::error::{AdminError, PeerError};
+use super::users::AdminUser;
+use super::{AdminState, only};
+use crate::dispatch::{MESSAGE_BYTES_MAX, RouteControl, RouteUpdate};
+use crate::metrics::PeerOutcome;
+use crate::types::AccountId;
+
+/// Adds the paths of this API.
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config.service(only("/peer/route/control", "POST", web::post().to(control))).service(only(
+        "/peer/route/update",
+        "POST",
+        web::post().to(update),
+    ));
+}
+
+/// Answers `POST /peer/route/control`.
+async fn control(
+    state: web::Data<AdminState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    let take = |peer: &AccountId, json: &[u8]| {
+        let control = RouteControl::from_json(json)?;
+        Ok(state.control.peers().control(peer, control)?)
+    };
+    answer(hear(&state, &request, payload, take).await)
+}
+
+/// Answers `POST /peer/route/update`.
+async fn update(
+    state: web::Data<AdminState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResponse {
+    let take = |peer: &AccountId, json: &[u8]| {
+        let update = RouteUpdate::from_json(json)?;
+        Ok(state.control.peers().update(peer, update)?)
+    };
+    answer(hear(&state, &request, payload, take).await)
+}
+
+async fn hear(
+    state: &AdminState,
+    request: &HttpRequest,
+    payload: Payload,
+    take: impl FnOnce(&AccountId, &[u8]) -> Result<(), PeerError>,
+) -> Result<(), AdminError> {
+    let peer = match request.extensions().get::<AdminUser>() {
+        Some(AdminUser::Peer(peer)) => peer.clone(),
+        Some(AdminUser::Admin) | None => return Err(PeerError::NoPeer.into()),
+    };
+    let limits = BodyLimits { bytes_max: MESSAGE_BYTES_MAX, timeout: state.client_timeout };
+    let json = body::read_json(request, payload, limits).await?;
+    take(&peer, &json).map_err(|error| {
+        if matches!(error, PeerError::Message(_)) {
+            tracing::debug!(%peer, %error, "a message of a peer cannot be read");
+            state.metrics.peer(peer.as_str()).received(PeerOutcome::Failed);
+        }
+        error.into()
+    })
+}
+
+fn answer(taken: Result<(), AdminError>) -> HttpResponse {
+    match taken {
+        Ok(()) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "application/json"))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .body("{}"),
+        Err(error) => error.into_response(),
+    }
+}

@@ -1,0 +1,364 @@
+//! Routes from and to peer routers: what each has told us, what we tell each, and when.
+//!
+//! Two tasks a peer: one asks it to tell us its routes, and again when it falls silent (`ask`); one
+//! tells it ours, for as long as it wants to be told (`tell`). A third takes away what silent peers have
+//! told. Everything is in memory: after a restart it is learned again within seconds.
+//!
+//! Invariants: a route of a peer leads to that peer, whatever it says; it is published at once, and gone
+//! when the peer's hold-down has passed without a word of it. What we advertise follows in the same step.
+//! Nothing waits for a peer but the peer's own tasks. A peer that cannot be reached is tried for ever,
+//! ever more rarely, and costs two lines of the log.
+
+mod ask;
+mod backoff;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Identity, Publish};
+use crate::clock::{Clock, UnixMs};
+use crate::dispatch::{
+    Dropped, HOLD_DOWN_MS, HeardRoutes, LastKnown, Listening, Origin, OwnRoute, RouteAuth,
+    RouteControl, RouteEntry, RouteLog, RouteUpdate, RoutingTableId, SyncMode, advertised,
+};
+use crate::metrics::{PeerCounts, PeerOutcome};
+use crate::resolve::{PeerLink, PeerLinkError};
+use crate::types::{AccountId, RoutePrefix};
+use tell::{Telling, Turn};
+
+/// How often it is seen to that routes of silent peers go. Lookups do not wait for it: each route has
+/// its end in the table.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What the routes of peers are about.
+pub struct PeersParts {
+    /// The parts of the key space that this router advertises as its own.
+    pub advertise: Vec<RoutePrefix>,
+    /// How long peers are to believe that we are there after a word of ours.
+    pub hold_down: Duration,
+    /// The peers.
+    pub peers: Vec<PeerParts>,
+}
+
+impl Default for PeersParts {
+    /// Nobody, and nothing to tell.
+    fn default() -> Self {
+        let hold_down = Duration::from_millis(HOLD_DOWN_MS);
+        Self { advertise: Vec::new(), hold_down, peers: Vec::new() }
+    }
+}
+
+/// One peer.
+pub struct PeerParts {
+    /// The account that its routes lead to, and the name under which it tells them.
+    pub account: AccountId,
+    /// The parts of the key space that it may advertise, and what is below them.
+    pub accept: Vec<RoutePrefix>,
+    /// How many routes of it are kept.
+    pub routes_max: usize,
+    /// The way to it.
+    pub link: Arc<dyn PeerLink>,
+    /// Where it is counted.
+    pub counts: PeerCounts,
+}
+
+/// The routes from and to all peers.
+pub struct Peers {
+    us: AccountId,
+    own: Vec<OwnRoute>,
+    hold_down: Duration,
+    clock: Clock,
+    publish: Publish,
+    peers: BTreeMap<AccountId, Arc<Peer>>,
+    state: Mutex<State>,
+}
+
+/// What does not change of a peer.
+struct Peer {
+    account: AccountId,
+    link: Arc<dyn PeerLink>,
+    counts: PeerCounts,
+    /// It has told us something.
+    heard: Notify,
+    /// It knows nothing of us: most likely it has just started, and has forgotten that we asked it.
+    started: Notify,
+    /// It has said whether it wants to be told.
+    asked: Notify,
+    /// There is something to tell it.
+    changed: Notify,
+}
+
+struct State {
+    log: RouteLog,
+    of_peers: BTreeMap<AccountId, PeerState>,
+}
+
+struct PeerState {
+    heard: HeardRoutes,
+    telling: Telling,
+    has_dropped: bool,
+}
+
+/// There is no peer of that name.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("no peer of this name is configured")]
+pub struct UnknownPeer;
+
+/// Why an update was not taken.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum UpdateRefused {
+    /// There is no peer of that name.
+    #[error(transparent)]
+    Unknown(#[from] UnknownPeer),
+    /// It does not follow on what is known; an update from there on would be taken.
+    #[error("the update does not follow on what is known of the table")]
+    Gap(LastKnown),
+}
+
+impl Peers {
+    /// The peers, of which nothing is known yet. [`Peers::run`] has to be called for that to change.
+    pub fn new(parts: PeersParts, identity: &Identity, clock: Clock, publish: Publish) -> Self {
+        let PeersParts { advertise, hold_down, peers } = parts;
+        let us = identity.name.clone();
+        let own = |prefix: RoutePrefix| {
+            let auth = RouteAuth::of(&identity.secret, &prefix);
+            OwnRoute { prefix, auth }
+        };
+        let own: Vec<OwnRoute> = advertise.into_iter().map(own).collect();
+        let hold_down_ms = u64::try_from(hold_down.as_millis()).unwrap_or(u64::MAX);
+        let table_id = RoutingTableId::new(rand::random());
+        let mut log = RouteLog::new(table_id, us.clone(), hold_down_ms);
+        log.advertise(&advertised(&us, &own, []));
+        let mut of_peers = BTreeMap::new();
+        let mut all = BTreeMap::new();
+        for PeerParts { account, accept, routes_max, link, counts } in peers {
+            let heard = HeardRoutes::new(Listening { us: us.clone(), accept, routes_max });
+            let telling = Telling::default();
+            of_peers.insert(account.clone(), PeerState { heard, telling, has_dropped: false });
+            all.insert(account.clone(), Arc::new(Peer::new(account, link, counts)));
+        }
+        let state = Mutex::new(State { log, of_peers });
+        Self { us, own, hold_down, clock, publish, peers: all, state }
+    }
+
+    /// Talks to all peers until it is cancelled.
+    ///
+    /// # Panics
+    ///
+    /// One of its tasks did.
+    pub async fn run(self: Arc<Self>, cancelled: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        for peer in self.peers.values() {
+            tasks.spawn(ask::ask(self.clone(), peer.clone()));
+            tasks.spawn(tell::tell(self.clone(), peer.clone()));
+        }
+        if !self.peers.is_empty() {
+            tasks.spawn(self.clone().sweep_for_ever());
+        }
+        tokio::select! {
+            () = cancelled.cancelled() => {}
+            Some(ended) = tasks.join_next() => {
+                // They do not return, and nobody else can cancel them.
+                let panic = ended.expect_err("tasks of peers have no end").into_panic();
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+
+    /// A peer says whether it wants to be told our routes.
+    pub fn control(&self, peer: &AccountId, control: RouteControl) -> Result<(), UnknownPeer> {
+        let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
+        if let Some(of_peer) = self.state.lock().of_peers.get_mut(&peer.account) {
+            of_peer.telling.asked(control);
+        }
+        let RouteControl { mode, last_known } = control;
+        tracing::debug!(peer = %peer.account, ?mode, ?last_known, "a peer has asked");
+        peer.asked.notify_one();
+        if mode == SyncMode::Sync && last_known.table_id == RoutingTableId::NONE {
+            peer.started.notify_one();
+        }
+        Ok(())
+    }
+
+    /// A peer tells us its routes.
+    pub fn update(&self, peer: &AccountId, update: RouteUpdate) -> Result<(), UpdateRefused> {
+        let now_ms = self.clock.now_ms();
+        let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
+        let mut state = self.state.lock();
+        let of_peer = state.of_peers.get_mut(&peer.account).ok_or(UnknownPeer)?;
+        let has_expired = of_peer.expire(&peer.account, now_ms);
+        let applied = of_peer.heard.apply(update, now_ms);
+        let is_change = has_expired || applied.is_ok_and(|applied| applied.is_change);
+        if let Ok(applied) = applied {
+            of_peer.note_dropped(&peer.account, applied.dropped);
+            peer.counts.dropped(applied.dropped.count());
+        }
+        peer.counts.received(if applied.is_ok() { PeerOutcome::Taken } else { PeerOutcome::Gap });
+        let routes = of_peer.heard.routes(now_ms).0.count();
+        peer.counts.has_routes(routes);
+        // A route lasts longer now, even if it is the same.
+        let is_visible = is_change || routes > 0;
+        let is_news = is_change && self.advertise(&mut state, now_ms);
+        drop(state);
+        peer.heard.notify_one();
+        self.spread(is_visible, is_news);
+        applied.map(drop).map_err(UpdateRefused::Gap)
+    }
+
+    /// The routes of all peers that are believed to be there.
+    pub fn entries(&self, now_ms: UnixMs) -> Vec<RouteEntry> {
+        let state = self.state.lock();
+        let of_peers = state.of_peers.iter().flat_map(|(account, of_peer)| {
+            let (routes, expires_at_ms) = of_peer.heard.routes(now_ms);
+            routes.map(move |(prefix, route)| RouteEntry {
+                prefix: prefix.clone(),
+                next_hop: account.clone(),
+                origin: Origin::Dynamic,
+                path: route.path.iter().map(ToString::to_string).collect(),
+                expires_at_ms: Some(expires_at_ms),
+                auth: route.auth,
+            })
+        });
+        of_peers.collect()
+    }
+
+    /// Takes away what peers have told whose hold-down has passed.
+    pub fn sweep(&self, now_ms: UnixMs) {
+        let mut state = self.state.lock();
+        let mut is_change = false;
+        for (account, of_peer) in &mut state.of_peers {
+            let is_over = of_peer.expire(account, now_ms);
+            if let Some(peer) = self.peers.get(account).filter(|_| is_over) {
+                peer.counts.has_routes(0);
+            }
+            is_change |= is_over;
+        }
+        let is_news = is_change && self.advertise(&mut state, now_ms);
+        drop(state);
+        self.spread(is_change, is_news);
+    }
+
+    async fn sweep_for_ever(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.sweep(self.clock.now_ms());
+        }
+    }
+
+    /// Has the log say what is advertised now. Whether that is a change.
+    fn advertise(&self, state: &mut State, now_ms: UnixMs) -> bool {
+        let State { log, of_peers } = state;
+        let heard = of_peers.iter().flat_map(|(account, of_peer)| {
+            let (routes, _) = of_peer.heard.routes(now_ms);
+            routes.map(move |(prefix, route)| (account, prefix, route))
+        });
+        log.advertise(&advertised(&self.us, &self.own, heard))
+    }
+}
+
+// What the tasks of the peers ask for.
+impl Peers {
+    /// Has the routing table made anew, and all peers told.
+    fn spread(&self, is_visible: bool, is_news: bool) {
+        if is_news {
+            for peer in self.peers.values() {
+                peer.changed.notify_one();
+            }
+        }
+        if is_visible {
+            (self.publish)();
+        }
+    }
+
+    /// How often peers hear of us at least: one message of a hold-down may get lost.
+    fn heartbeat(&self) -> Duration {
+        self.hold_down * 2 / 3
+    }
+
+    /// What to say to a peer so that it tells us what we do not know.
+    fn request(&self, peer: &Peer) -> RouteControl {
+        let now_ms = self.clock.now_ms();
+        let state = self.state.lock();
+        let of_peer = state.of_peers.get(&peer.account);
+        let last_known = of_peer.map_or(LastKnown::NOTHING, |it| it.heard.last_known(now_ms));
+        RouteControl { mode: SyncMode::Sync, last_known }
+    }
+
+    /// How long a peer may be silent.
+    fn silence_max(&self, peer: &Peer) -> Duration {
+        let state = self.state.lock();
+        let of_peer = state.of_peers.get(&peer.account);
+        of_peer.map_or(self.hold_down, |it| Duration::from_millis(it.heard.hold_down_ms()))
+    }
+
+    /// What to tell a peer next; `None`: it does not want to be told.
+    fn turn(&self, peer: &Peer) -> Option<Turn> {
+        let state = self.state.lock();
+        state.of_peers.get(&peer.account)?.telling.turn(&state.log, &peer.account)
+    }
+
+    /// A turn has brought a peer to know this much. Whether there is more to tell it.
+    fn told(&self, peer: &Peer, turn: &Turn, known: LastKnown) -> bool {
+        let mut state = self.state.lock();
+        let State { log, of_peers } = &mut *state;
+        of_peers.get_mut(&peer.account).is_some_and(|it| it.telling.told(turn, known, log))
+    }
+}
+
+impl Peer {
+    fn new(account: AccountId, link: Arc<dyn PeerLink>, counts: PeerCounts) -> Self {
+        let [heard, started, asked, changed] = std::array::from_fn(|_| Notify::new());
+        Self { account, link, counts, heard, started, asked, changed }
+    }
+
+    async fn send_control(&self, control: &RouteControl) -> Result<(), PeerLinkError> {
+        self.counted(self.link.control(control).await)
+    }
+
+    async fn send_update(&self, update: &RouteUpdate) -> Result<(), PeerLinkError> {
+        self.counted(self.link.update(update).await)
+    }
+
+    fn counted(&self, answer: Result<(), PeerLinkError>) -> Result<(), PeerLinkError> {
+        self.counts.sent(match &answer {
+            Ok(()) => PeerOutcome::Taken,
+            Err(PeerLinkError::Gap(_)) => PeerOutcome::Gap,
+            Err(PeerLinkError::Failed(_)) => PeerOutcome::Failed,
+        });
+        answer
+    }
+}
+
+impl PeerState {
+    /// Whether there were routes, which are gone.
+    fn expire(&mut self, account: &AccountId, now_ms: UnixMs) -> bool {
+        let is_over = self.heard.expire(now_ms);
+        if is_over {
+            self.has_dropped = false;
+            tracing::warn!(peer = %account, "a peer has fallen silent: its routes are gone");
+        }
+        is_over
+    }
+
+    /// Says that routes are dropped, once for as long as the peer lets itself be heard.
+    fn note_dropped(&mut self, account: &AccountId, dropped: Dropped) {
+        if dropped.count() == 0 || std::mem::replace(&mut self.has_dropped, true) {
+            return;
+        }
+        let Dropped { not_accepted, loops, too_long, excess } = dropped;
+        tracing::warn!(
+            peer = %account, not_accepted, loops, too_long, excess,
+            "some routes of a peer are not taken; this is said once"
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! The router `alpha` and two peers, `beta` and `gamma`, that answer as they are told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{HOLD_DOWN, account, identity, prefix};
+use crate::clock::{Clock, ManualClock};
+use crate::control::peers::{PeerParts, Peers, PeersParts};
+use crate::dispatch::{RouteControl, RouteUpdate};
+use crate::metrics::Metrics;
+use crate::resolve::{PeerLink, PeerLinkError};
+
+/// How finely the tests' time passes.
+const STEP: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    Control(RouteControl),
+    Update(RouteUpdate),
+}
+
+/// What was said to a peer, and when.
+struct Heard {
+    to: &'static str,
+    at_ms: u64,
+    said: Said,
+}
+
+/// What peers answer to updates: once, and from then on.
+#[derive(Default)]
+struct Answers {
+    next: Option<PeerLinkError>,
+    always: Option<PeerLinkError>,
+}
+
+struct ScriptedLink {
+    to: &'static str,
+    clock: ManualClock,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+impl ScriptedLink {
+    fn hear(&self, said: Said) {
+        let at_ms = Clock::Manual(self.clock.clone()).now_ms();
+        self.heard.lock().push(Heard { to: self.to, at_ms, said });
+    }
+}
+
+impl PeerLink for ScriptedLink {
+    fn control<'a>(
+        &'a self,
+        control: &'a RouteControl,
+    ) -> BoxFuture<'a, Result<(), PeerLinkError>> {
+        self.hear(Said::Control(*control));
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn update<'a>(&'a self, update: &'a RouteUpdate) -> BoxFuture<'a, Result<(), PeerLinkError>> {
+        self.hear(Said::Update(update.clone()));
+        let mut answers = self.answers.lock();
+        let answer = answers.next.take().or_else(|| answers.always.clone());
+        std::future::ready(answer.map_or(Ok(()), Err)).boxed()
+    }
+}
+
+pub(super) struct Script {
+    pub(super) peers: Arc<Peers>,
+    clock: ManualClock,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    answers: Arc<Mutex<Answers>>,
+    published: Arc<AtomicUsize>,
+    _running: DropGuard,
+}
+
+impl Script {
+    /// Starts at time 0 of the clock.
+    pub(super) async fn start(own: &[&str]) -> Self {
+        let clock = ManualClock::new(0);
+        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let answers: Arc<Mutex<Answers>> = Arc::default();
+        let peer = |name| PeerParts {
+            account: account(name),
+            accept: vec![prefix("g")],
+            routes_max: 100,
+            link: Arc::new(ScriptedLink {
+                to: name,
+                clock: clock.clone(),
+                heard: heard.clone(),
+                answers: answers.clone(),
+            }),
+            counts: Metrics::new().peer(name),
+        };
+        let parts = PeersParts {
+            advertise: own.iter().map(|text| prefix(text)).collect(),
+            hold_down: HOLD_DOWN,
+            peers: vec![peer("beta"), peer("gamma")],
+        };
+        let published: Arc<AtomicUsize> = Arc::default();
+        let counter = published.clone();
+        let publish = Arc::new(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let clock_of_peers = Clock::Manual(clock.clone());
+        let peers = Arc::new(Peers::new(parts, &identity("alpha"), clock_of_peers, publish));
+        let running = CancellationToken::new();
+        tokio::spawn(peers.clone().run(running.clone()));
+        let _running = running.drop_guard();
+        let script = Self { peers, clock, heard, answers, published, _running };
+        script.pass(STEP).await;
+        script
+    }
+
+    /// Lets time pass, on both clocks.
+    pub(super) async fn pass(&self, duration: Duration) {
+        pass(&self.clock, duration).await;
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        Clock::Manual(self.clock.clone()).now_ms()
+    }
+
+    /// What `beta` was told, with the times in milliseconds.
+    pub(super) fn said(&self) -> Vec<(u64, Said)> {
+        self.said_to("beta")
+    }
+
+    pub(super) fn said_to(&self, peer: &str) -> Vec<(u64, Said)> {
+        let heard = self.heard.lock();
+        let heard = heard.iter().filter(|heard| heard.to == peer);
+        heard.map(|heard| (heard.at_ms, heard.said.clone())).collect()
+    }
+
+    /// The updates that `beta` was sent.
+    pub(super) fn updates(&self) -> Vec<(u64, RouteUpdate)> {
+        let said = self.said().into_iter();
+        said.filter_map(|(at_ms, said)| match said {
+            Said::Update(update) => Some((at_ms, update)),
+            Said::Control(_) => None,
+        })
+        .collect()
+    }
+
+    pub(super) fn routes(&self) -> Vec<String> {
+        let entries = self.peers.entries(self.now_ms()).into_iter();
+        entries.map(|entry| format!("{} -> {}", entry.prefix, entry.next_hop)).collect()
+    }
+
+    pub(super) fn published(&self) -> usize {
+        self.published.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn answer_next(&self, error: PeerLinkError) {
+        self.answers.lock().next = Some(error);
+    }
+
+    pub(super) fn answer_always(&self, error: PeerLinkError) {
+        self.answers.lock().always = Some(error);
+    }
+
+    pub(super) fn answer_well(&self) {
+        *self.answers.lock() = Answers::default();
+    }
+}
+
+/// Lets time pass, on the clock and for whoever waits.
+pub(super) async fn pass(clock: &ManualClock, duration: Duration) {
+    let mut left = duration;
+    while !left.is_zero() {
+        let step = left.min(STEP);
+        clock.advance(u64::try_from(step.as_millis()).unwrap());
+        tokio::time::sleep(step).await;
+        left -= step;
+    }
+}

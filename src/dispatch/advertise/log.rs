@@ -1,0 +1,148 @@
+//! What we advertise, as a log of changes: each has an epoch, and only the last of each prefix is kept.
+//!
+//! Invariants: telling the log from epoch 0 on gives all that is advertised; telling it from any epoch
+//! on brings whoever knows everything before that epoch up to date. A prefix has one change, so that the
+//! log is as long as there are prefixes, those that are gone included; when too many are gone, a new log
+//! takes its place, with another identity, and everybody is told from the beginning.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::types::{AccountId, RoutePrefix};
+
+use super::{AdvertisedRoute, LastKnown, NewRoute, RouteUpdate, RoutingTableId, UPDATE_ROUTES_MAX};
+
+/// Prefixes that are gone, beyond as many as there are routes, for which a log is still kept.
+const GONE_MAX: usize = 1_000;
+
+/// The log of what we advertise.
+#[derive(Clone, Debug)]
+pub struct RouteLog {
+    table_id: RoutingTableId,
+    speaker: AccountId,
+    hold_down_ms: u64,
+    next_epoch: u64,
+    changes: BTreeMap<u64, Change>,
+    epochs: HashMap<RoutePrefix, u64>,
+    gone: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Change {
+    prefix: RoutePrefix,
+    /// `None`: it is not advertised any more.
+    route: Option<AdvertisedRoute>,
+}
+
+impl RouteLog {
+    /// An empty log, of a router that calls itself `speaker` and lets itself be heard at least every
+    /// `hold_down_ms`.
+    pub fn new(table_id: RoutingTableId, speaker: AccountId, hold_down_ms: u64) -> Self {
+        Self {
+            table_id,
+            speaker,
+            hold_down_ms,
+            next_epoch: 0,
+            changes: BTreeMap::new(),
+            epochs: HashMap::new(),
+            gone: 0,
+        }
+    }
+
+    /// Which table this is.
+    pub fn table_id(&self) -> RoutingTableId {
+        self.table_id
+    }
+
+    /// The epoch of the next change.
+    pub fn next_epoch(&self) -> u64 {
+        self.next_epoch
+    }
+
+    /// Has `routes`, and nothing else, advertised from now on. Whether that is a change.
+    pub fn advertise(&mut self, routes: &BTreeMap<RoutePrefix, AdvertisedRoute>) -> bool {
+        let withdrawn: Vec<RoutePrefix> = self
+            .live()
+            .map(|(prefix, _)| prefix)
+            .filter(|it| !routes.contains_key(it))
+            .cloned()
+            .collect();
+        let changed = routes.iter().filter(|(prefix, route)| self.live_at(prefix) != Some(*route));
+        let changed: Vec<Change> = changed
+            .map(|(prefix, route)| Change { prefix: prefix.clone(), route: Some(route.clone()) })
+            .collect();
+        let is_change = !(withdrawn.is_empty() && changed.is_empty());
+        self.gone += withdrawn.len();
+        let withdrawn = withdrawn.into_iter().map(|prefix| Change { prefix, route: None });
+        for change in withdrawn.chain(changed) {
+            self.append(change);
+        }
+        if self.gone > GONE_MAX + routes.len() {
+            self.start_anew();
+        }
+        is_change
+    }
+
+    /// The first epoch that somebody with this knowledge is to be told.
+    pub fn position_of(&self, known: LastKnown) -> u64 {
+        let is_ours = known.table_id == self.table_id && known.epoch <= self.next_epoch;
+        if is_ours { known.epoch } else { 0 }
+    }
+
+    /// What to tell `peer`, who knows everything before `epoch`: at most as many changes as an update
+    /// may have. Without any it only lets us be heard.
+    pub fn update_from(&self, epoch: u64, peer: &AccountId) -> RouteUpdate {
+        let mut rest = self.changes.range(epoch..);
+        let mut update = RouteUpdate {
+            table_id: self.table_id,
+            current_epoch: self.next_epoch,
+            from_epoch: epoch,
+            to_epoch: self.next_epoch,
+            hold_down_ms: self.hold_down_ms,
+            speaker: self.speaker.clone(),
+            new_routes: Vec::new(),
+            withdrawn_routes: Vec::new(),
+        };
+        for (_, Change { prefix, route }) in rest.by_ref().take(UPDATE_ROUTES_MAX) {
+            let prefix = prefix.clone();
+            match route {
+                // The peer may have been told another one before.
+                Some(route) if route.next_hop.as_ref() != Some(peer) => {
+                    let AdvertisedRoute { path, auth, .. } = route.clone();
+                    update.new_routes.push(NewRoute { prefix, path, auth });
+                }
+                Some(_) | None => update.withdrawn_routes.push(prefix),
+            }
+        }
+        if let Some((next, _)) = rest.next() {
+            update.to_epoch = *next;
+        }
+        update
+    }
+
+    /// All that is advertised.
+    pub fn live(&self) -> impl Iterator<Item = (&RoutePrefix, &AdvertisedRoute)> {
+        self.changes.values().filter_map(|change| Some((&change.prefix, change.route.as_ref()?)))
+    }
+
+    fn live_at(&self, prefix: &RoutePrefix) -> Option<&AdvertisedRoute> {
+        self.changes.get(self.epochs.get(prefix)?)?.route.as_ref()
+    }
+
+    fn append(&mut self, change: Change) {
+        let before = self.epochs.insert(change.prefix.clone(), self.next_epoch);
+        let before = before.and_then(|epoch| self.changes.remove(&epoch));
+        if change.route.is_some() && before.is_some_and(|before| before.route.is_none()) {
+            self.gone -= 1;
+        }
+        self.changes.insert(self.next_epoch, change);
+        self.next_epoch += 1;
+    }
+
+    fn start_anew(&mut self) {
+        let fresh = Self::new(self.table_id.successor(), self.speaker.clone(), self.hold_down_ms);
+        let Self { changes, .. } = std::mem::replace(self, fresh);
+        for change in changes.into_values().filter(|change| change.route.is_some()) {
+            self.append(change);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The identity of a table of advertised routes: epochs count within one.
+//!
+//! A process that starts makes one by chance, so that nobody takes its epochs for those of the process
+//! before it. Written as a UUID; the one of zeros stands for "none is known".
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// Bytes of an identity.
+const BYTES: usize = 16;
+
+/// Where dashes stand in a UUID.
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+
+/// Characters of a UUID.
+const CHARS: usize = 36;
+
+/// Which table epochs belong to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoutingTableId(u128);
+
+impl RoutingTableId {
+    /// No table.
+    pub const NONE: Self = Self(0);
+
+    /// The table of a process that drew these bytes.
+    pub fn new(random: [u8; BYTES]) -> Self {
+        // Version 4, variant 1: what a UUID says of itself when it is random.
+        const SAYS: u128 = 0x0000_0000_0000_F000_C000_0000_0000_0000;
+        const RANDOM: u128 = 0x0000_0000_0000_4000_8000_0000_0000_0000;
+        Self(u128::from_be_bytes(random) & !SAYS | RANDOM)
+    }
+
+    /// Reads a UUID with its dashes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_in_place = |(index, byte): (usize, u8)| match DASHES.contains(&index) {
+            true => byte == b'-',
+            false => byte.is_ascii_hexdigit(),
+        };
+        if text.len() != CHARS || !text.bytes().enumerate().all(is_in_place) {
+            return None;
+        }
+        u128::from_str_radix(&text.replace('-', ""), 16).ok().map(Self)
+    }
+
+    /// The table that takes this one's place in the same process.
+    pub fn successor(self) -> Self {
+        let digest: [u8; 32] = Sha256::digest(self.0.to_be_bytes()).into();
+        let (first, _) = digest.split_first_chunk().expect("a digest is longer than an identity");
+        Self::new(*first)
+    }
+}
+
+impl fmt::Display for RoutingTableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.to_be_bytes().into_iter().enumerate() {
+            let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RoutingTableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoutingTableId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_identity_is_written_as_a_uuid() {
+        let text = "00010203-0405-4607-8809-0a0b0c0d0e0f";
+        let id = RoutingTableId::new([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        assert_eq!(id.to_string(), text);
+        assert_eq!(RoutingTableId::parse(&text.to_uppercase()), Some(id));
+        let none = "00000000-0000-0000-0000-000000000000";
+        assert_eq!(RoutingTableId::parse(none), Some(RoutingTableId::NONE));
+        assert_ne!(RoutingTableId::new([0; BYTES]), RoutingTableId::NONE);
+    }
+
+    #[test]
+    fn what_is_no_uuid_is_none() {
+        for text in [
+            "",
+            "00010203",
+            "000102030405460788090a0b0c0d0e0f",
+            "00010203-0405-4607-8809-0a0b0c0d0e0",
+            "00010203-0405-4607-8809-0a0b0c0d0e0g",
+            "00010203+0405-4607-8809-0a0b0c0d0e0f",
+            "+0010203-0405-4607-8809-0a0b0c0d0e0f",
+            "0001020-30405-4607-8809-0a0b0c0d0e0f",
+            "00010203-0405-4607-8809-0a0b0c0d0eé",
+        ] {
+            assert_eq!(RoutingTableId::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_identity_reads_back_and_has_another_successor(random: [u8; BYTES]) {
+            let id = RoutingTableId::new(random);
+            prop_assert_eq!(RoutingTableId::parse(&id.to_string()), Some(id));
+            prop_assert_ne!(id.successor(), id);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What holds between one who advertises and one who listens: case by case, and whatever gets lost,
+//! comes twice or comes late between them.
+
+mod model;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dispatch::RouteAuth;
+use crate::types::{AccountId, RoutePrefix};
+
+const NOW_MS: u64 = 1_000_000;
+
+fn account(name: &str) -> AccountId {
+    AccountId::parse(name).unwrap()
+}
+
+fn prefix(text: &str) -> RoutePrefix {
+    RoutePrefix::parse(text).unwrap()
+}
+
+fn path(names: &[&str]) -> Vec<AccountId> {
+    names.iter().map(|name| account(name)).collect()
+}
+
+fn auth(of: &str) -> RouteAuth {
+    RouteAuth::of(b"secret", &prefix(of))
+}
+
+fn id(first: u8) -> RoutingTableId {
+    let mut bytes = [0; 16];
+    bytes[0] = first;
+    RoutingTableId::new(bytes)
+}
+
+fn new_route(of: &str, names: &[&str]) -> NewRoute {
+    NewRoute { prefix: prefix(of), path: path(names), auth: auth(of) }
+}
+
+/// An update of the table `id(1)` without routes.
+fn heartbeat(from_epoch: u64, to_epoch: u64) -> RouteUpdate {
+    RouteUpdate {
+        table_id: id(1),
+        current_epoch: to_epoch,
+        from_epoch,
+        to_epoch,
+        hold_down_ms: 45_000,
+        speaker: account("alpha"),
+        new_routes: Vec::new(),
+        withdrawn_routes: Vec::new(),
+    }
+}
+
+fn update(from_epoch: u64, to_epoch: u64, new_routes: &[NewRoute], gone: &[&str]) -> RouteUpdate {
+    RouteUpdate {
+        new_routes: new_routes.to_vec(),
+        withdrawn_routes: gone.iter().map(|text| prefix(text)).collect(),
+        ..heartbeat(from_epoch, to_epoch)
+    }
+}
+
+/// A listener called `us`, for which a peer may advertise everything below `g`.
+fn listener(routes_max: usize) -> HeardRoutes {
+    HeardRoutes::new(Listening { us: account("us"), accept: vec![prefix("g")], routes_max })
+}
+
+fn prefixes(heard: &HeardRoutes, now_ms: u64) -> Vec<String> {
+    heard.routes(now_ms).0.map(|(prefix, _)| prefix.to_string()).collect()
+}
+
+#[test]
+fn an_update_that_follows_is_taken_whole() {
+    let mut heard = listener(10);
+    let first = update(0, 2, &[new_route("g.a", &["alpha"]), new_route("g.b", &["alpha"])], &[]);
+    assert!(heard.apply(first, NOW_MS).unwrap().is_change);
+    let second = update(2, 4, &[new_route("g.c", &["alpha", "beta"])], &["g.a"]);
+    assert!(heard.apply(second, NOW_MS).unwrap().is_change);
+    assert_eq!(prefixes(&heard, NOW_MS), ["g.b", "g.c"]);
+    assert_eq!(heard.last_known(NOW_MS), LastKnown { table_id: id(1), epoch: 4 });
+    let (mut routes, _) = heard.routes(NOW_MS);
+    let kept = HeardRoute { path: path(&["alpha", "beta"]), auth: auth("g.c") };
+    assert_eq!(routes.nth(1), Some((&prefix("g.c"), &kept)));
+}
+
+#[test]
+fn a_gap_is_refused_with_what_is_known_and_changes_no_route() {
+    let mut heard = listener(10);
+    let gap = update(1, 2, &[new_route("g.a", &["alpha"])], &[]);
+    assert_eq!(heard.apply(gap.clone(), NOW_MS), Err(LastKnown::NOTHING));
+    heard.apply(update(0, 3, &[new_route("g.b", &["alpha"])], &[]), NOW_MS).unwrap();
+    let known = LastKnown { table_id: id(1), epoch: 3 };
+    assert_eq!(heard.apply(update(4, 5, &[], &["g.b"]), NOW_MS), Err(known));
+    let of_another_table = RouteUpdate { table_id: id(2), ..gap };
+    assert_eq!(heard.apply(of_another_table, NOW_MS), Err(known));
+    assert_eq!(prefixes(&heard, NOW_MS), ["g.b"]);
+}
+
+#[test]
+fn what_is_old_changes_nothing_but_lets_the_peer_be_heard() {
+    let mut heard = listener(10);
+    heard.apply(update(0, 3, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    for old in [update(0, 3, &[], &["g.a"]), update(1, 2, &[], &["g.a"]), heartbeat(3, 3)] {
+        assert_eq!(heard.apply(old, NOW_MS + 40_000), Ok(Applied::default()));
+    }
+    assert_eq!(prefixes(&heard, NOW_MS + 84_999), ["g.a"]);
+    assert_eq!(prefixes(&heard, NOW_MS + 85_000), [""; 0]);
+}
+
+#[test]
+fn even_a_refused_update_lets_the_peer_be_heard() {
+    let mut heard = listener(10);
+    heard.apply(update(0, 1, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    heard.apply(heartbeat(9, 9), NOW_MS + 40_000).unwrap_err();
+    assert_eq!(prefixes(&heard, NOW_MS + 84_999), ["g.a"]);
+}
+
+#[test]
+fn a_new_table_takes_the_place_of_the_old_one_at_once() {
+    let mut heard = listener(10);
+    heard.apply(update(0, 9, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    let other = update(0, 1, &[new_route("g.b", &["alpha"])], &[]);
+    heard.apply(RouteUpdate { table_id: id(2), ..other }, NOW_MS).unwrap();
+    assert_eq!(prefixes(&heard, NOW_MS), ["g.b"]);
+    let empty = RouteUpdate { table_id: id(3), ..heartbeat(0, 0) };
+    assert!(heard.apply(empty, NOW_MS).unwrap().is_change);
+    assert_eq!(prefixes(&heard, NOW_MS), [""; 0]);
+}
+
+#[test]
+fn a_peer_that_is_silent_is_forgotten_and_begins_afresh() {
+    let mut heard = listener(10);
+    heard.apply(update(0, 2, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    assert!(!heard.expire(NOW_MS + 44_999));
+    assert!(heard.expire(NOW_MS + 45_000));
+    assert!(!heard.expire(NOW_MS + 45_000), "only once");
+    assert_eq!(heard.last_known(NOW_MS + 45_000), LastKnown::NOTHING);
+    assert_eq!(heard.apply(heartbeat(2, 2), NOW_MS + 45_000), Err(LastKnown::NOTHING));
+}
+
+#[test]
+fn the_hold_down_is_granted_within_bounds() {
+    for (asked, granted) in [(0, 1_000), (1_500, 1_500), (u64::MAX, 300_000)] {
+        let mut heard = listener(10);
+        let update = update(0, 1, &[new_route("g.a", &["alpha"])], &[]);
+        heard.apply(RouteUpdate { hold_down_ms: asked, ..update }, NOW_MS).unwrap();
+        assert_eq!(heard.routes(NOW_MS).1, NOW_MS + granted);
+        assert_eq!(heard.hold_down_ms(), granted);
+    }
+}
+
+#[test]
+fn what_may_not_be_advertised_is_dropped_and_counted() {
+    let accept = vec![prefix("g.providers.sha2-256.c"), prefix("g.ipns")];
+    let mut heard =
+        HeardRoutes::new(Listening { us: account("us"), accept, routes_max: usize::MAX });
+    let seventeen = vec!["alpha"; 17];
+    let routes = [
+        new_route("g.ipns", &["alpha"]),
+        new_route("g.providers.sha2-256.c.1", &["alpha"]),
+        new_route("g.providers.sha2-256.cc", &["alpha"]),
+        new_route("g", &["alpha"]),
+        new_route("g.ipns.a", &["alpha", "us", "beta"]),
+        new_route("g.ipns.b", &seventeen),
+        new_route("g.ipns.c", &seventeen[..16]),
+    ];
+    let applied = heard.apply(update(0, 7, &routes, &[]), NOW_MS).unwrap();
+    let dropped = Dropped { not_accepted: 2, loops: 1, too_long: 1, excess: 0 };
+    assert_eq!((applied.dropped, dropped.count()), (dropped, 4));
+    assert_eq!(prefixes(&heard, NOW_MS), ["g.ipns", "g.ipns.c", "g.providers.sha2-256.c.1"]);
+}
+
+#[test]
+fn a_route_that_comes_to_lead_through_us_is_gone() {
+    let mut heard = listener(10);
+    heard.apply(update(0, 1, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    let looping = update(1, 2, &[new_route("g.a", &["alpha", "us"])], &[]);
+    assert!(heard.apply(looping, NOW_MS).unwrap().is_change);
+    assert_eq!(prefixes(&heard, NOW_MS), [""; 0]);
+}
+
+#[test]
+fn what_is_too_much_is_dropped_and_told_again_when_there_is_room() {
+    let mut heard = listener(2);
+    let three = ["g.a", "g.b", "g.c"].map(|text| new_route(text, &["alpha"]));
+    assert_eq!(heard.apply(update(0, 3, &three, &[]), NOW_MS).unwrap().dropped.excess, 1);
+    // Taking another way is no excess.
+    let other_way = new_route("g.a", &["alpha", "beta"]);
+    let applied = heard.apply(update(3, 4, &[other_way], &[]), NOW_MS).unwrap();
+    assert_eq!(applied.dropped, Dropped::default());
+    heard.apply(update(4, 5, &[], &["g.b"]), NOW_MS).unwrap();
+    let from_the_beginning = LastKnown { table_id: id(1), epoch: 0 };
+    assert_eq!(heard.apply(heartbeat(5, 5), NOW_MS), Err(from_the_beginning));
+    heard.apply(update(0, 5, &[new_route("g.c", &["alpha"])], &["g.b"]), NOW_MS).unwrap();
+    assert_eq!(prefixes(&heard, NOW_MS), ["g.a", "g.c"]);
+    assert_eq!(heard.apply(heartbeat(5, 5), NOW_MS), Ok(Applied::default()));
+}
+
+#[test]
+fn the_best_of_what_is_heard_is_passed_on_with_us_at_its_head() {
+    let us = account("us");
+    let heard_route = |names: &[&str]| HeardRoute { path: path(names), auth: auth("g.x") };
+    let [long, short, also_short] =
+        [&["beta", "delta"][..], &["gamma"], &["alpha"]].map(heard_route);
+    let too_long = HeardRoute { path: vec![account("a"); 16], auth: auth("g.x") };
+    let (alpha, beta, gamma) = (account("alpha"), account("beta"), account("gamma"));
+    let (a, b, own) = (prefix("g.a"), prefix("g.b"), prefix("g.own"));
+    let routes = advertised(
+        &us,
+        &[OwnRoute { prefix: own.clone(), auth: auth("g.own") }],
+        [
+            (&beta, &a, &long),
+            (&gamma, &a, &short),
+            (&alpha, &a, &also_short),
+            (&beta, &b, &too_long),
+            (&alpha, &own, &also_short),
+        ],
+    );
+    let passed_on = AdvertisedRoute {
+        path: path(&["us", "alpha"]),
+        auth: auth("g.x").hashed(),
+        next_hop: Some(alpha.clone()),
+    };
+    let ours =
+        AdvertisedRoute { path: path(&["us"]), auth: auth("g.own").hashed(), next_hop: None };
+    assert_eq!(routes, BTreeMap::from([(a, passed_on), (own, ours)]));
+}
+
+#[test]
+fn a_peer_is_not_told_the_routes_that_lead_to_it() {
+    let mut log = RouteLog::new(id(1), account("us"), 45_000);
+    let leads_to = |next_hop: Option<&str>| AdvertisedRoute {
+        path: path(&["us", "alpha"]),
+        auth: auth("g.a"),
+        next_hop: next_hop.map(account),
+    };
+    log.advertise(&BTreeMap::from([(prefix("g.a"), leads_to(None))]));
+    let told = log.update_from(0, &account("alpha"));
+    assert_eq!((told.new_routes.len(), told.withdrawn_routes.len()), (1, 0));
+    log.advertise(&BTreeMap::from([(prefix("g.a"), leads_to(Some("alpha")))]));
+    let told = log.update_from(1, &account("alpha"));
+    assert_eq!((told.new_routes.len(), told.withdrawn_routes), (0, vec![prefix("g.a")]));
+    assert_eq!(log.update_from(1, &account("beta")).new_routes.len(), 1);
+}
+
+#[test]
+fn a_log_whose_routes_come_and_go_does_not_grow_for_ever() {
+    let mut log = RouteLog::new(id(1), account("us"), 45_000);
+    let route = AdvertisedRoute { path: path(&["us"]), auth: auth("g"), next_hop: None };
+    let kept = (prefix("g.kept"), route.clone());
+    let mut ids = vec![log.table_id()];
+    for number in 0..3_500 {
+        let coming = (prefix(&format!("g.{number}")), route.clone());
+        assert!(log.advertise(&BTreeMap::from([kept.clone(), coming])));
+        if ids.last() != Some(&log.table_id()) {
+            ids.push(log.table_id());
+        }
+        assert!(log.next_epoch() <= 2_100, "{}", log.next_epoch());
+    }
+    assert_eq!(ids.len(), 4, "{ids:?}");
+    assert_eq!(log.live().count(), 2);
+}
+
+proptest! {
+    #[test]
+    fn telling_the_log_from_its_beginning_gives_all_that_is_advertised(
+        tables in prop::collection::vec(model::table(), 1..20),
+    ) {
+        let mut log = RouteLog::new(id(1), account("alpha"), 45_000);
+        let mut heard = listener(usize::MAX);
+        for table in &tables {
+            let before = log.next_epoch();
+            let is_change = log.advertise(table);
+            prop_assert_eq!(is_change, log.next_epoch() != before);
+        }
+        let last = tables.last().unwrap();
+        prop_assert_eq!(&log.live().collect::<BTreeMap<_, _>>(), &last.iter().collect());
+        while heard.last_known(NOW_MS).epoch < log.next_epoch() {
+            let told = log.update_from(heard.last_known(NOW_MS).epoch, &account("us"));
+            prop_assert!(told.new_routes.len() + told.withdrawn_routes.len() <= UPDATE_ROUTES_MAX);
+            prop_assert!(told.to_epoch > told.from_epoch);
+            let read = RouteUpdate::from_json(told.to_json().as_bytes()).unwrap();
+            heard.apply(read, NOW_MS).unwrap();
+        }
+        prop_assert_eq!(model::kept(&heard, NOW_MS), model::to_be_kept(last));
+    }
+
+    #[test]
+    fn whatever_gets_lost_the_listener_ends_with_what_is_advertised(
+        events in prop::collection::vec(model::event(), 1..120),
+    ) {
+        let mut model = model::Model::new();
+        for event in events {
+            model.happen(event)?;
+        }
+        model.settle()?;
+    }
+}

@@ -1,0 +1,184 @@
+//! One who advertises, one who listens, and a bad connection between them.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::{account, auth, id, path, prefix};
+use crate::dispatch::advertise::{
+    AdvertisedRoute, HeardRoute, HeardRoutes, LastKnown, Listening, RouteLog, RouteUpdate,
+};
+use crate::types::RoutePrefix;
+
+type Table = BTreeMap<RoutePrefix, AdvertisedRoute>;
+
+const HOLD_DOWN_MS: u64 = 10_000;
+
+/// Anything that `alpha` may advertise; some of it leads to the listener `us`, or through it.
+pub(super) fn table() -> impl Strategy<Value = Table> {
+    let route = prop_oneof![
+        4 => Just((vec!["alpha"], None)),
+        2 => Just((vec!["alpha", "beta"], Some("beta"))),
+        1 => Just((vec!["alpha", "us"], Some("us"))),
+        1 => Just((vec!["alpha", "beta", "us"], Some("beta"))),
+    ];
+    let routes = prop::collection::btree_map(0_u8..120, route, 0..100);
+    routes.prop_map(|routes| {
+        let route = |(number, (names, next_hop)): (u8, (Vec<&str>, Option<&str>))| {
+            let text = format!("g.{number}");
+            let path = path(&names);
+            let next_hop = next_hop.map(account);
+            (prefix(&text), AdvertisedRoute { path, auth: auth(&text), next_hop })
+        };
+        routes.into_iter().map(route).collect()
+    })
+}
+
+/// What `us` shall keep of a table.
+pub(super) fn to_be_kept(table: &Table) -> BTreeMap<RoutePrefix, HeardRoute> {
+    let kept = table.iter().filter(|(_, route)| !route.path.contains(&account("us")));
+    kept.map(|(prefix, AdvertisedRoute { path, auth, .. })| {
+        (prefix.clone(), HeardRoute { path: path.clone(), auth: *auth })
+    })
+    .collect()
+}
+
+/// What `us` keeps.
+pub(super) fn kept(heard: &HeardRoutes, now_ms: u64) -> BTreeMap<RoutePrefix, HeardRoute> {
+    heard.routes(now_ms).0.map(|(prefix, route)| (prefix.clone(), route.clone())).collect()
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// The advertiser has other routes.
+    Advertise(Table),
+    /// It is another process that knows nothing.
+    AdvertiserRestarts,
+    /// So is the listener, which asks to be told.
+    ListenerRestarts,
+    /// The advertiser sends what is next.
+    Send,
+    /// An update that is on its way, or was, arrives (again); its answer may get lost.
+    Arrive { which: usize, is_answered: bool },
+    /// Updates on their way get lost.
+    Lose,
+    /// Time passes.
+    Wait(u64),
+}
+
+pub(super) fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => table().prop_map(Event::Advertise),
+        1 => Just(Event::AdvertiserRestarts),
+        1 => Just(Event::ListenerRestarts),
+        6 => Just(Event::Send),
+        8 => (any::<usize>(), any::<bool>())
+            .prop_map(|(which, is_answered)| Event::Arrive { which, is_answered }),
+        1 => Just(Event::Lose),
+        2 => (0..HOLD_DOWN_MS * 3 / 2).prop_map(Event::Wait),
+    ]
+}
+
+pub(super) struct Model {
+    now_ms: u64,
+    processes: u8,
+    table: Table,
+    log: RouteLog,
+    /// How far the advertiser believes that the listener knows its log.
+    position: u64,
+    on_the_way: Vec<RouteUpdate>,
+    heard: HeardRoutes,
+    last_heard_ms: u64,
+}
+
+fn new_log(process: u8) -> RouteLog {
+    RouteLog::new(id(process), account("alpha"), HOLD_DOWN_MS)
+}
+
+fn new_listener() -> HeardRoutes {
+    let accept = vec![RoutePrefix::everything()];
+    HeardRoutes::new(Listening { us: account("us"), accept, routes_max: 1_000 })
+}
+
+impl Model {
+    pub(super) fn new() -> Self {
+        Self {
+            now_ms: super::NOW_MS,
+            processes: 1,
+            table: Table::new(),
+            log: new_log(1),
+            position: 0,
+            on_the_way: Vec::new(),
+            heard: new_listener(),
+            last_heard_ms: 0,
+        }
+    }
+
+    pub(super) fn happen(&mut self, event: Event) -> Result<(), TestCaseError> {
+        match event {
+            Event::Advertise(table) => {
+                self.log.advertise(&table);
+                self.table = table;
+            }
+            Event::AdvertiserRestarts => {
+                self.processes += 1;
+                self.log = new_log(self.processes);
+                self.log.advertise(&self.table);
+                self.position = 0;
+            }
+            Event::ListenerRestarts => {
+                self.heard = new_listener();
+                self.position = self.log.position_of(self.heard.last_known(self.now_ms));
+            }
+            Event::Send => self.send(),
+            Event::Arrive { which, is_answered } => {
+                if let Some(which) = which.checked_rem(self.on_the_way.len()) {
+                    let update = self.on_the_way[which].clone();
+                    self.arrive(update, is_answered);
+                }
+            }
+            Event::Lose => self.on_the_way.clear(),
+            Event::Wait(ms) => self.now_ms += ms,
+        }
+        self.check()
+    }
+
+    fn send(&mut self) {
+        self.on_the_way.push(self.log.update_from(self.position, &account("us")));
+    }
+
+    fn arrive(&mut self, update: RouteUpdate, is_answered: bool) {
+        let to = LastKnown { table_id: update.table_id, epoch: update.to_epoch };
+        let answer = self.heard.apply(update, self.now_ms);
+        self.last_heard_ms = self.now_ms;
+        if is_answered {
+            let known = answer.map_or_else(|known| known, |_| to);
+            self.position = self.log.position_of(known);
+        }
+    }
+
+    /// Whatever happens, nothing leads through the listener, and nothing outlasts the hold-down.
+    fn check(&self) -> Result<(), TestCaseError> {
+        let kept = kept(&self.heard, self.now_ms);
+        prop_assert!(kept.values().all(|route| !route.path.contains(&account("us"))));
+        let is_silent = self.now_ms >= self.last_heard_ms + HOLD_DOWN_MS;
+        prop_assert!(!is_silent || kept.is_empty());
+        Ok(())
+    }
+
+    /// From here on nothing gets lost. No more messages are needed than there are changes.
+    pub(super) fn settle(&mut self) -> Result<(), TestCaseError> {
+        for _ in 0..8 {
+            self.on_the_way.clear();
+            self.send();
+            let update = self.on_the_way.remove(0);
+            self.arrive(update, true);
+        }
+        self.check()?;
+        prop_assert_eq!(kept(&self.heard, self.now_ms), to_be_kept(&self.table));
+        let known = LastKnown { table_id: self.log.table_id(), epoch: self.log.next_epoch() };
+        prop_assert_eq!(self.heard.last_known(self.now_ms), known);
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! The peer routers that the settings name: how they are reached, and how they prove who they are.
+
+use std::sync::Arc;
+
+use super::{Parts, ServerError};
+use crate::admin::PeerCredentials;
+use crate::config::Settings;
+use crate::control::{Identity, PeerParts, PeersParts};
+use crate::upstream::{HttpPeerLink, PeerLogin};
+
+/// What the control plane has to know of peers.
+pub(super) fn configured(
+    settings: &Settings,
+    parts: &Parts,
+    identity: &Identity,
+) -> Result<PeersParts, ServerError> {
+    let peers = settings.remotes.peers.iter().map(|peer| {
+        let login = PeerLogin {
+            user: peer.user.get().unwrap_or(&identity.name).to_string(),
+            password: peer.password.reveal().unwrap_or_default().to_owned(),
+        };
+        let link = HttpPeerLink::new(peer.admin_url.reveal(), login)
+            .map_err(|source| ServerError::Peer { name: peer.name.clone(), source })?;
+        Ok(PeerParts {
+            account: peer.name.clone(),
+            accept: peer.accept.iter().cloned().collect(),
+            routes_max: peer.routes_max,
+            link: Arc::new(link),
+            counts: parts.metrics.peer(peer.name.as_str()),
+        })
+    });
+    Ok(PeersParts {
+        advertise: settings.advertise.iter().cloned().collect(),
+        hold_down: parts.hold_down,
+        peers: peers.collect::<Result<_, ServerError>>()?,
+    })
+}
+
+/// Whom the admin listener lets in as a peer.
+pub(super) fn credentials(settings: &Settings) -> Vec<PeerCredentials> {
+    let peers = settings.remotes.peers.iter();
+    peers
+        .map(|peer| PeerCredentials { account: peer.name.clone(), password: peer.password.clone() })
+        .collect()
+}
