@@ -13,6 +13,7 @@ mod health;
 mod import;
 mod password;
 mod peer;
+mod pools;
 mod providers;
 mod routes;
 mod stats;
@@ -44,6 +45,9 @@ use error::AdminError;
 pub use export::write_line as write_export_line;
 pub use health::{Component, Readiness};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
+pub use pools::{
+    PoolAnswer, PoolList, PoolPagination, PoolReference, PoolRefusal, PoolRemoved, PoolRoute,
+};
 pub use users::PeerCredentials;
 use users::Users;
 pub use wire::{
@@ -170,6 +174,7 @@ pub fn app(
             "DELETE",
             web::delete().to(providers::remove_context),
         ))
+        .configure(pools::services)
         .configure(routes::configure)
         .configure(peer::configure)
         .default_service(web::to(|| async { AdminError::UnknownPath.into_response() }))

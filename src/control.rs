@@ -7,6 +7,7 @@
 mod accounts;
 mod identity;
 mod peers;
+mod pools;
 mod statics;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::clock::Clock;
+use crate::dispatch::pool::BookError;
 use crate::dispatch::{Origin, RouteAuth, RouteEntry};
 use crate::resolve::{RouteTable, Router};
 use crate::store::{StateError, StateStore};
@@ -24,6 +26,10 @@ use crate::types::{AccountId, RoutePrefix};
 pub use accounts::{Account, AccountKind, Accounts};
 pub use identity::Identity;
 pub use peers::{PeerParts, Peers, PeersParts, UnknownPeer, UpdateRefused};
+pub use pools::{
+    EndpointParts, ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome, Pools,
+    PoolsError, RuleUpstream,
+};
 pub use statics::{StaticRoute, Statics, StaticsError};
 
 /// Called after a change that may change the routing table.
@@ -41,6 +47,8 @@ pub struct ControlParts {
     pub accounts: Accounts,
     /// Who tells us routes, and what we tell.
     pub peers: PeersParts,
+    /// What Routes are made of.
+    pub endpoints: Vec<EndpointParts>,
     /// Whom the snapshots go to.
     pub router: Arc<Router>,
 }
@@ -53,6 +61,7 @@ pub struct Control {
     statics: Statics,
     peers: Arc<Peers>,
     clock: Clock,
+    pools: Pools,
     table: ArcSwap<RouteTable>,
     /// Held while a table is made, so that an older one never takes the place of a newer one.
     publishing: Mutex<()>,
@@ -74,16 +83,23 @@ pub enum ControlError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Documents of Routes contradict each other.
+    #[error("the stored Routes contradict each other")]
+    Routes(#[from] BookError),
+    /// Two endpoints of one name.
+    #[error("two endpoints are called `{0}`")]
+    Endpoint(String),
 }
 
 impl Control {
     /// Reads what was decided before, and publishes it.
     pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
-        let ControlParts { state, clock, identity, accounts, peers, router } = parts;
+        let ControlParts { state, clock, identity, accounts, endpoints, peers, router } = parts;
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let publish = publisher(itself.clone());
         let peers = Peers::new(peers, &identity, clock.clone(), publish.clone());
         let control = Arc::new(Self {
+            pools: Pools::open(state.clone(), clock.clone(), publish.clone(), endpoints)?,
             statics: Statics::open(state, clock.clone(), publish)?,
             peers: Arc::new(peers),
             clock,
@@ -102,6 +118,11 @@ impl Control {
     /// The static routes.
     pub fn statics(&self) -> &Statics {
         &self.statics
+    }
+
+    /// The Routes.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// The routes from and to peer routers.

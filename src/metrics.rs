@@ -3,6 +3,7 @@
 //! Labels are route templates, statuses and formats: never a CID, a peer or an address, so that
 //! the number of series is bounded whatever clients send.
 
+mod answers;
 mod peers;
 mod requests;
 mod upstreams;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use answers::AnswerCounts;
 use peers::Peers;
 pub use peers::{PeerCounts, PeerOutcome};
 use requests::Workers;
@@ -77,6 +79,7 @@ pub struct Metrics {
     workers: Arc<Workers>,
     upstreams: Upstreams,
     peers: Peers,
+    answers: AnswerCounts,
     rate_limited: Counter,
     rate_limit_clients: Gauge,
     index_entries: Gauge,
@@ -117,11 +120,13 @@ impl Metrics {
         );
         let upstreams = Upstreams::register(&mut registry);
         let peers = Peers::register(&mut registry);
+        let answers = AnswerCounts::register(&mut registry);
         let mut metrics = Self {
             registry,
             workers: Arc::default(),
             upstreams,
             peers,
+            answers,
             rate_limited: Counter::default(),
             rate_limit_clients: Gauge::default(),
             index_entries: Gauge::default(),
@@ -166,6 +171,11 @@ impl Metrics {
     /// Where the peer router of a name is counted. Names come from settings, never from clients.
     pub fn peer(&self, name: &str) -> PeerCounts {
         self.peers.counts(name)
+    }
+
+    /// Where it is counted where answers come from.
+    pub fn answers(&self) -> &AnswerCounts {
+        &self.answers
     }
 
     /// Counts a request that was refused because its client asks too often.

@@ -3,12 +3,22 @@
 //! A resolver never turns a failure into an empty answer: "nobody has it" and "we could not find
 //! out" are different, and caches keep only the first.
 
+mod cache;
+mod coalesce;
 mod fallback;
+mod fanout;
 mod hops;
+mod join;
 mod local;
+mod names;
+mod patience;
 mod peer_link;
+mod pool;
 mod router;
+#[cfg(test)]
+mod testing;
 mod upstream;
+mod verdict;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -21,10 +31,15 @@ use thiserror::Error;
 pub use crate::store::{Found, NamePut, StoredName};
 use crate::store::{NamesError, StoreError};
 use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
+pub use cache::{AnswerCache, CacheOptions, CacheStats};
 pub use fallback::Fallback;
+pub use fanout::{Fanout, FanoutOptions, FanoutParts};
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
 pub use peer_link::{PeerLink, PeerLinkError};
+#[cfg(test)]
+pub(crate) use pool::testing as upstream_testing;
+pub use pool::{Endpoints, PoolUpstream, Turn};
 pub use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream};
 

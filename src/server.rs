@@ -25,7 +25,7 @@ use crate::admin::{
 use crate::api::{self, ApiParts, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::control::{Control, ControlError, ControlParts, Identity};
+use crate::control::{Control, ControlError, ControlParts, EndpointParts, Identity};
 use crate::dispatch::HOLD_DOWN_MS;
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
@@ -52,6 +52,8 @@ pub struct Parts {
     pub state: Arc<dyn StateStore>,
     /// What answers lookups for the account `local`.
     pub local: Arc<dyn Resolver>,
+    /// What Routes are made of.
+    pub endpoints: Vec<EndpointParts>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -79,7 +81,7 @@ impl Parts {
         let state = Arc::new(MemoryState::new());
         let metrics = Arc::new(Metrics::new());
         let hold_down = Duration::from_millis(HOLD_DOWN_MS);
-        Self { store, names, state, local, metrics, clock, hold_down }
+        Self { store, names, state, local, endpoints: Vec::new(), metrics, clock, hold_down }
     }
 }
 
@@ -204,7 +206,7 @@ impl Server {
         let password = AdminPassword::load_or_make(&settings)?;
         let (router, control) = open_control(&settings, &parts).await?;
         let peer_routers = control.peers().clone();
-        let Parts { store, names, state: _, local: _, metrics, clock, hold_down: _ } = parts;
+        let Parts { store, names, metrics, clock, .. } = parts;
         let api_parts = ApiParts {
             resolver: router,
             announcer: Announcer::new(&settings, store.clone(), clock.clone()),
@@ -324,6 +326,7 @@ async fn open_control(
         state: parts.state.clone(),
         clock: parts.clock.clone(),
         accounts,
+        endpoints: parts.endpoints.clone(),
         peers: peers::configured(settings, parts, &identity)?,
         identity,
         router: router.clone(),

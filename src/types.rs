@@ -27,7 +27,7 @@ pub use ipns::{
 pub use key::{CID_TEXT_BYTES_MAX, ContentKey, DIGEST_BYTES_MAX, KeyError};
 pub use peer::{PeerId, PeerIdError};
 pub use prefix::{ADDRESS_CHARS_MAX, RoutePrefix, RoutePrefixError};
-pub use ready::{AnswerSchema, ReadyRecord, Selection};
+pub use ready::{AnswerSchema, Kin, ReadyRecord, Selection};
 pub use record::{
     ADDRS_MAX, BitswapRecord, ExtraFields, GraphsyncRecord, ParsedRecord, PeerRecord,
     ProviderRecord, RecordError, Schema, UnknownRecord, UnparsableAddrs,

@@ -23,6 +23,7 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
         identity: Identity { name, secret: b"shh".to_vec() },
         accounts: Accounts::new([]),
         peers: PeersParts::default(),
+        endpoints: Vec::new(),
         router: Arc::new(Router::new(Arc::new(Discard), clock.clone())),
     });
     let parts = AdminParts {

@@ -3,6 +3,8 @@
 //! An answer is a concatenation of these bytes. Where a filter keeps only some of the addresses,
 //! the record's bytes around them are copied too; nothing is parsed or serialised again.
 
+mod unite;
+
 use std::collections::HashSet;
 
 use smallvec::SmallVec;
@@ -12,6 +14,8 @@ use super::peer::PeerId;
 use super::record::{
     AddrsLayout, ExtraFields, PeerRecord, ProviderRecord, Schema, UnparsableAddrs,
 };
+
+pub use unite::Kin;
 
 /// The most addresses that a record has after uniting; positions of addresses have 16 bits.
 const ADDRS_UNITED_MAX: usize = 4096;

@@ -32,6 +32,7 @@ mod odd_store;
 mod operations;
 mod peers;
 mod peers_routes;
+mod pools;
 mod process;
 mod providers;
 mod routes;

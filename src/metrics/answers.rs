@@ -1,0 +1,95 @@
+//! Where the answers come from of lookups for which upstreams may be asked, and how much is kept of
+//! what upstreams said.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    source: &'static str,
+}
+
+/// Counts where answers come from. All clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct AnswerCounts {
+    /// Lookups for which no upstream was asked, because the local index knew as many as were wanted.
+    pub local: Counter,
+    /// Lookups answered with what upstreams said a moment ago.
+    pub fresh: Counter,
+    /// Lookups answered with what upstreams said some time ago.
+    pub stale: Counter,
+    /// Lookups for which upstreams were asked.
+    pub upstream: Counter,
+    /// Lookups that followed one that was under way.
+    pub coalesced: Counter,
+    cache_entries: Gauge,
+    cache_bytes: Gauge,
+}
+
+impl AnswerCounts {
+    /// Counts that `registry` shows.
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let sources = Family::<SourceLabels, Counter>::default();
+        registry.register(
+            "answers",
+            "Lookups for which upstreams may be asked, by where their answer came from",
+            sources.clone(),
+        );
+        let count = |source| sources.get_or_create(&SourceLabels { source }).clone();
+        let counts = Self {
+            local: count("local"),
+            fresh: count("cache_fresh"),
+            stale: count("cache_stale"),
+            upstream: count("upstream"),
+            coalesced: count("coalesced"),
+            ..Self::default()
+        };
+        registry.register(
+            "answer_cache_entries",
+            "Answers of upstreams that are kept",
+            counts.cache_entries.clone(),
+        );
+        registry.register_with_unit(
+            "answer_cache",
+            "Memory that kept answers of upstreams may take up",
+            Unit::Bytes,
+            counts.cache_bytes.clone(),
+        );
+        counts
+    }
+
+    /// Notes how much is kept of what upstreams said.
+    pub fn set_cache(&self, entries: u64, bytes: u64) {
+        self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_sources_are_shown_from_the_start() {
+        let mut registry = Registry::default();
+        let counts = AnswerCounts::register(&mut registry);
+        counts.clone().fresh.inc();
+        counts.set_cache(2, 300);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            r#"answers_total{source="local"} 0"#,
+            r#"answers_total{source="cache_fresh"} 1"#,
+            r#"answers_total{source="cache_stale"} 0"#,
+            r#"answers_total{source="upstream"} 0"#,
+            r#"answers_total{source="coalesced"} 0"#,
+            "answer_cache_entries 2",
+            "answer_cache_bytes 300",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} in {text}");
+        }
+    }
+}

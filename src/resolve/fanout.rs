@@ -1,0 +1,205 @@
+//! The resolver of one account: the local index, where it has one, and upstreams, as one.
+//!
+//! The local index is asked every time, and first: what is announced shows at once, and where it fills
+//! an answer nobody else is asked. Upstreams are asked unfiltered, all at once, each lookup once
+//! however many ask it; what they say is kept, and filtered and cut on the way out, so that one kept
+//! answer serves every question about its subject.
+//!
+//! A failing upstream is only ever a matter of its own log and metrics as long as somebody else knows
+//! something; what it means when nobody does is said in [`super::verdict`]. A local index that fails
+//! counts like an upstream that does, but for its error, which is the answer then. What was kept and
+//! is past its time is served where asking anew fails, rather than an error.
+//!
+//! Dropping what [`Resolver::find`] or [`Resolver::stream`] returned ends the work, unless others wait
+//! for it too, or one has gone away content: an answer in one piece that did not wait for the slowest
+//! upstream leaves it running, so that the next one has it all. Upstreams bound how long that is.
+
+mod answer;
+mod drive;
+mod find;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::cache::{AnswerCache, Cached, CachedAccount, RemoteAnswer};
+use super::coalesce::{FlightKey, Follower, Landed};
+use super::names;
+use super::{
+    Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Upstream,
+};
+use crate::clock::Clock;
+use crate::metrics::AnswerCounts;
+use crate::store::NameStore;
+use crate::types::{AccountId, IpnsName, IpnsRecord};
+
+/// What a [`Fanout`] is made of.
+pub struct FanoutParts {
+    /// The account that it answers for. What its upstreams say is kept under this name; whoever gives
+    /// the account other upstreams clears it ([`AnswerCache::clear_account`]).
+    pub account: AccountId,
+    /// The local index; `None`: only upstreams are asked.
+    pub local: Option<Arc<dyn Resolver>>,
+    /// Who is asked; may be none.
+    pub upstreams: Vec<Arc<dyn Upstream>>,
+    /// Where IPNS records of upstreams are stored, if there is a local index.
+    pub names: Arc<dyn NameStore>,
+    /// What all accounts share.
+    pub cache: Arc<AnswerCache>,
+    /// Limits and times.
+    pub options: FanoutOptions,
+    /// Says how old kept answers are.
+    pub clock: Clock,
+    /// Where it is counted where answers come from.
+    pub counts: AnswerCounts,
+}
+
+/// Limits and times of a [`Fanout`].
+#[derive(Clone, Copy, Debug)]
+pub struct FanoutOptions {
+    /// How long an answer in one piece waits for more once it has something.
+    pub gather_timeout: Duration,
+    /// The most records that all upstreams together contribute to an answer; more are left out.
+    pub records_max: usize,
+}
+
+/// The resolver of one account. Cheap to hold and to clone.
+#[derive(Clone)]
+pub struct Fanout(Arc<Core>);
+
+/// What lookups under way need of a [`Fanout`].
+pub(super) struct Core {
+    /// Tells lookups apart that ask other upstreams.
+    pub(super) number: u64,
+    pub(super) account: Arc<CachedAccount>,
+    pub(super) local: Option<Arc<dyn Resolver>>,
+    pub(super) upstreams: Vec<Arc<dyn Upstream>>,
+    pub(super) names: Arc<dyn NameStore>,
+    pub(super) cache: Arc<AnswerCache>,
+    pub(super) options: FanoutOptions,
+    pub(super) clock: Clock,
+    pub(super) counts: AnswerCounts,
+}
+
+/// What there is of upstreams' answers when a lookup begins.
+enum Remote {
+    /// All that is needed.
+    Kept(Arc<RemoteAnswer>),
+    /// A lookup under way, and what is served if it fails.
+    Asked { follower: Follower, reserve: Option<Arc<RemoteAnswer>> },
+}
+
+impl Default for FanoutOptions {
+    fn default() -> Self {
+        Self { gather_timeout: Duration::from_millis(500), records_max: 10_000 }
+    }
+}
+
+impl Fanout {
+    /// The resolver of an account.
+    pub fn new(parts: FanoutParts) -> Self {
+        let FanoutParts { account, local, upstreams, names, cache, options, clock, counts } = parts;
+        let (number, account) = (cache.new_fanout(), cache.account(&account));
+        let core = Core { number, account, local, upstreams, names, cache, options, clock, counts };
+        Self(Arc::new(core))
+    }
+
+    /// Who answers alone, because there are no upstreams.
+    fn only_local(&self) -> Option<&dyn Resolver> {
+        if self.0.upstreams.is_empty() { self.0.local.as_deref() } else { None }
+    }
+}
+
+impl Resolver for Fanout {
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        match self.only_local() {
+            Some(local) => local.find(question),
+            None => find::find(&self.0, question).boxed(),
+        }
+    }
+
+    fn stream(&self, question: Question) -> FoundStream {
+        match self.only_local() {
+            Some(local) => local.stream(question),
+            None => stream::stream(self.0.clone(), question),
+        }
+    }
+
+    fn name<'a>(
+        &'a self,
+        name: &'a IpnsName,
+        hops: Hops,
+    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+        match self.only_local() {
+            Some(local) => local.name(name, hops),
+            None => names::find(&self.0, name, hops).boxed(),
+        }
+    }
+
+    fn put_name(
+        &self,
+        record: IpnsRecord,
+        hops: Hops,
+    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+        match self.only_local() {
+            Some(local) => local.put_name(record, hops),
+            None => names::put(self.0.clone(), record, hops).boxed(),
+        }
+    }
+}
+
+impl Core {
+    /// What upstreams say: kept, or being asked for. Counts the lookup.
+    fn remote(self: &Arc<Self>, question: &Question) -> Remote {
+        let now_ms = self.clock.now_ms();
+        let reserve = match self.cache.get(&self.account, &question.subject, now_ms) {
+            Cached::Fresh(answer) => {
+                self.counts.fresh.inc();
+                return Remote::Kept(answer);
+            }
+            Cached::Stale(answer) => {
+                self.counts.stale.inc();
+                let key = self.flight_key(question);
+                self.cache.in_flight.begin(&key, |driver| drive::spawn(self.clone(), driver));
+                return Remote::Kept(answer);
+            }
+            Cached::StaleAfterFailure(answer) => {
+                self.counts.stale.inc();
+                return Remote::Kept(answer);
+            }
+            Cached::Reserve(answer) => Some(answer),
+            Cached::Nothing => None,
+        };
+        let key = self.flight_key(question);
+        let start = |driver| drive::spawn(self.clone(), driver);
+        let (follower, was_there) = self.cache.in_flight.follow(key, start);
+        if was_there { &self.counts.coalesced } else { &self.counts.upstream }.inc();
+        Remote::Asked { follower, reserve }
+    }
+
+    fn flight_key(&self, question: &Question) -> FlightKey {
+        let Question { subject, hops, filter: _, records_max: _ } = question;
+        FlightKey { fanout: self.number, subject: subject.clone(), hops: *hops }
+    }
+}
+
+/// What is served of a lookup that has ended: what was kept, where the new answer says nothing because
+/// somebody failed who may have known.
+fn served(
+    landed: Landed,
+    reserve: Option<Arc<RemoteAnswer>>,
+) -> Result<Arc<RemoteAnswer>, ResolveError> {
+    let Landed { answer, failure } = landed;
+    let has_failed = answer.is_empty() && !answer.is_whole();
+    match (reserve, failure) {
+        (Some(reserve), _) if has_failed => Ok(reserve),
+        (_, Some(failure)) => Err(failure.into()),
+        (_, None) => Ok(answer),
+    }
+}
+
+#[cfg(test)]
+mod tests;

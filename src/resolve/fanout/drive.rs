@@ -1,0 +1,75 @@
+//! Asking all upstreams of an account at once, and putting what they say together.
+//!
+//! An upstream that panics counts as one that failed. What was found is kept before the lookup counts
+//! as ended, so that whoever comes later finds one or the other.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::stream::{self, BoxStream, SelectAll};
+use futures_util::{FutureExt, StreamExt};
+use tokio::task::AbortHandle;
+
+use super::Core;
+use crate::resolve::cache::RemoteAnswer;
+use crate::resolve::coalesce::{Driver, Landed};
+use crate::resolve::verdict::Tally;
+use crate::resolve::{AskError, Hops, Subject, Upstream};
+use crate::types::ReadyRecord;
+
+/// What comes of an upstream.
+enum Event {
+    Records(Vec<Arc<ReadyRecord>>),
+    Ended(Result<(), AskError>),
+}
+
+/// Has a task ask the upstreams.
+pub(super) fn spawn(core: Arc<Core>, driver: Driver) -> AbortHandle {
+    tokio::spawn(drive(core, driver)).abort_handle()
+}
+
+async fn drive(core: Arc<Core>, driver: Driver) {
+    let (subject, hops) = (driver.subject().clone(), driver.hops());
+    let ticket = core.cache.ticket(&core.account, &subject);
+    let asked = core.upstreams.iter().map(|upstream| ask(upstream.clone(), subject.clone(), hops));
+    let mut events: SelectAll<_> = asked.collect();
+    let mut tally = Tally::default();
+    while let Some(event) = events.next().await {
+        // An upstream that always has more at hand leaves room for others' work.
+        tokio::task::coop::consume_budget().await;
+        match event {
+            Event::Records(records) => {
+                let records = records.into_iter().map(|record| (record.kin(), record)).collect();
+                driver.add(records, core.options.records_max);
+            }
+            Event::Ended(result) => tally.count(result),
+        }
+    }
+    let records = driver.all();
+    let failure = if records.is_empty() { tally.failure(core.local.is_some()) } else { None };
+    let is_whole = tally.is_whole() && failure.is_none();
+    let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), is_whole);
+    let answer = Arc::new(answer);
+    core.cache.keep(&core.account, &subject, &answer, ticket);
+    driver.land(Landed { answer, failure });
+}
+
+/// What an upstream says, and last how it ended.
+fn ask(upstream: Arc<dyn Upstream>, subject: Subject, hops: Hops) -> BoxStream<'static, Event> {
+    let asked = async move { upstream.records(&subject, hops) };
+    let answer = AssertUnwindSafe(asked.flatten_stream()).catch_unwind();
+    let answer = answer.map(|item| item.unwrap_or_else(|_| Err(AskError::Failed(PANICKED.into()))));
+    let events = stream::unfold(Some(answer.boxed()), |answer| async {
+        let mut answer = answer?;
+        let event = match answer.next().await {
+            Some(Ok(records)) => return Some((Event::Records(records), Some(answer))),
+            Some(Err(error)) => Event::Ended(Err(error)),
+            None => Event::Ended(Ok(())),
+        };
+        Some((event, None))
+    });
+    events.boxed()
+}
+
+/// How the log calls a panic of an upstream, which the panic's own message follows.
+const PANICKED: &str = "asking it panicked";

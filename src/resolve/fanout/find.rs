@@ -1,0 +1,67 @@
+//! Answers in one piece: they wait for all upstreams, but once there is something for one, no longer
+//! than a moment.
+
+use std::sync::Arc;
+
+use super::answer::Local;
+use super::{Core, Remote, served};
+use crate::resolve::cache::RemoteAnswer;
+use crate::resolve::coalesce::Follower;
+use crate::resolve::patience::Patience;
+use crate::resolve::{Found, Question, ResolveError};
+
+pub(super) async fn find(core: &Arc<Core>, question: &Question) -> Result<Found, ResolveError> {
+    let local = match &core.local {
+        None => Local::default(),
+        Some(local) => match local.find(question).await {
+            Ok(found) => Local { found, error: None },
+            Err(error) => Local { found: Found::default(), error: Some(error) },
+        },
+    };
+    if local.is_enough(question) {
+        core.counts.local.inc();
+        return Ok(local.found);
+    }
+    let remote = match core.remote(question) {
+        Remote::Kept(answer) => Ok(answer),
+        Remote::Asked { follower, reserve } => {
+            let has_some = !local.found.records.is_empty();
+            gather(core, question, follower, reserve, has_some).await
+        }
+    };
+    match remote {
+        Ok(answer) => local.with(&answer, question),
+        Err(error) => local.without(error),
+    }
+}
+
+/// What upstreams say, as far as it is worth waiting for. `has_some`: whether the answer will have
+/// records anyway.
+async fn gather(
+    core: &Arc<Core>,
+    question: &Question,
+    mut follower: Follower,
+    reserve: Option<Arc<RemoteAnswer>>,
+    has_some: bool,
+) -> Result<Arc<RemoteAnswer>, ResolveError> {
+    let mut patience = Patience::new(core.options.gather_timeout);
+    patience.begin_if(has_some);
+    loop {
+        if let Some(landed) = follower.landed(core.clock.now_ms()) {
+            return served(landed, reserve);
+        }
+        if !patience.has_begun() {
+            let read = follower.read();
+            let passes = read.iter().any(|(_, record)| question.filter.select(record).is_some());
+            patience.begin_if(passes);
+        }
+        tokio::select! {
+            biased;
+            () = follower.news() => {}
+            () = patience.is_over() => {
+                follower.keep_running();
+                return Ok(follower.so_far(core.clock.now_ms()));
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What the answer is when upstreams fail, or the local index does.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::resolve::testing::*;
+use crate::resolve::{AskError, ResolveError};
+
+const SOON: Duration = Duration::from_secs(3);
+
+fn fails(error: AskError) -> Vec<Step> {
+    vec![Step::Fail(error)]
+}
+
+fn broken() -> Vec<Step> {
+    fails(AskError::Failed("it".into()))
+}
+
+fn finds() -> Vec<Step> {
+    vec![Step::Give(vec![record(1, &[1])])]
+}
+
+/// How an answer is called in the table.
+fn called(answer: &Result<Vec<String>, ResolveError>) -> String {
+    match answer {
+        Ok(texts) => format!("{} records", texts.len()),
+        Err(ResolveError::OverBudget { retry_after }) => {
+            format!("over budget for {}", humantime::format_duration(*retry_after))
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_combination_has_its_answer() {
+    let none = Vec::new;
+    let spent = || fails(AskError::OverBudget { retry_after: SOON });
+    let resting = || fails(AskError::Resting { retry_after: 2 * SOON });
+    let late = || fails(AskError::TimedOut);
+    let partly = || [finds(), broken()].concat();
+    // Upstreams, the answer without a local index, and how often two are asked for two lookups.
+    for (steps, expected, asked) in [
+        (vec![none()], "0 records", 1),
+        (vec![none(), broken()], "0 records", 4),
+        (vec![none(), spent()], "0 records", 4),
+        (vec![finds(), broken()], "1 records", 2),
+        (vec![finds(), late()], "1 records", 2),
+        (vec![partly(), spent()], "1 records", 2),
+        (vec![vec![Step::Panic], finds()], "1 records", 2),
+        (vec![vec![Step::Panic]], "every upstream failed", 2),
+        (vec![broken(), broken()], "every upstream failed", 4),
+        (vec![spent(), resting()], "over budget for 3s", 4),
+        (vec![resting()], "over budget for 6s", 2),
+        (vec![spent(), broken()], "every upstream failed", 4),
+        (vec![late(), late()], "the lookup timed out", 4),
+        (vec![late(), broken()], "every upstream failed", 4),
+        (vec![fails(AskError::Busy)], "too many lookups at once", 2),
+        (vec![fails(AskError::Broken)], "every upstream failed", 2),
+        (vec![fails(AskError::NotOffered)], "every upstream failed", 2),
+        (vec![fails(AskError::NotOffered), none()], "0 records", 2),
+        (vec![fails(AskError::NotOffered), late()], "the lookup timed out", 4),
+    ] {
+        let upstreams: Vec<_> = steps.into_iter().map(FakeUpstream::new).collect();
+        let bench = Bench::new(HasLocal::No, &upstreams);
+        for _ in 0..2 {
+            let answer = bench.find(&question()).await;
+            assert_eq!(called(&answer), expected, "{expected}");
+        }
+        let all: usize = upstreams.iter().map(|upstream| upstream.asked()).sum();
+        assert_eq!(all, asked, "{expected}");
+        let mut items = bench.stream(&question()).await;
+        assert!(items.len() <= 1);
+        let streamed = items.pop().unwrap_or(Ok(Vec::new()));
+        assert_eq!(called(&streamed), expected, "{expected}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_local_is_an_answer_whatever_upstreams_do() {
+    for steps in [broken(), fails(AskError::TimedOut), vec![Step::Panic]] {
+        let upstreams = [FakeUpstream::new(steps)];
+        let bench = Bench::new(HasLocal::Yes, &upstreams).holding([record(1, &[1])]);
+        assert_eq!(bench.find(&question()).await.unwrap(), json(&[record(1, &[1])]));
+        assert_eq!(bench.streamed(&question()).await, json(&[record(1, &[1])]));
+        bench.local.records.lock().clear();
+        assert!(bench.find(&question()).await.is_err());
+    }
+    let not_offered = [FakeUpstream::new(fails(AskError::NotOffered))];
+    let bench = Bench::new(HasLocal::Yes, &not_offered);
+    assert_eq!(called(&bench.find(&question()).await), "0 records");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_index_that_fails_is_the_answer_only_if_nobody_else_knows() {
+    for (steps, expected) in [
+        (finds(), "1 records"),
+        (vec![], "the local store failed"),
+        (broken(), "the local store failed"),
+    ] {
+        let bench = Bench::new(HasLocal::Yes, &[FakeUpstream::new(steps)]);
+        bench.local.fails.store(true, Ordering::SeqCst);
+        assert_eq!(called(&bench.find(&question()).await), expected);
+        let mut items = bench.stream(&question()).await;
+        assert_eq!(called(&items.pop().unwrap()), expected);
+        assert!(items.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_upstreams_the_local_index_answers_and_without_either_nobody_does() {
+    let bench = Bench::new(HasLocal::Yes, &[]).holding([record(1, &[1])]);
+    assert_eq!(bench.find(&question()).await.unwrap().len(), 1);
+    assert_eq!(bench.streamed(&question()).await.len(), 1);
+    assert_eq!(bench.cache.stats().misses, 0);
+    let bench = Bench::new(HasLocal::No, &[]);
+    assert_eq!(called(&bench.find(&question()).await), "every upstream failed");
+}

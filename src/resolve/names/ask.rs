@@ -1,0 +1,171 @@
+//! Asking all upstreams for a name, once for all who want it.
+//!
+//! One task asks; whoever wants the name follows what it has found so far. It ends when nobody follows
+//! it any more, or when all upstreams have answered. If it dies, its followers are told that there will
+//! be no more.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use dashmap::{DashMap, Entry};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
+
+use super::kept::KeptName;
+use super::{better, is_valid};
+use crate::resolve::fanout::Core;
+use crate::resolve::verdict::{Failure, Tally};
+use crate::resolve::{AskError, Hops, StoredName, Upstream};
+use crate::types::{IpnsName, IpnsRecord};
+
+/// Which lookups of names are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct NameKey {
+    /// Which upstreams are asked.
+    pub(super) fanout: u64,
+    pub(super) name: IpnsName,
+    pub(super) hops: Hops,
+}
+
+/// The lookups of names under way.
+#[derive(Default)]
+pub(in crate::resolve) struct NamesInFlight(DashMap<NameKey, watch::Sender<NameProgress>>);
+
+/// How far asking for a name has come.
+#[derive(Clone, Default)]
+pub(super) struct NameProgress {
+    /// The best record so far.
+    pub(super) best: Option<StoredName>,
+    pub(super) ended: Option<Ended>,
+}
+
+/// How asking for a name ended.
+#[derive(Clone, Copy)]
+pub(super) struct Ended {
+    /// Why there is no record, where that is not because there is none.
+    pub(super) failure: Option<Failure>,
+}
+
+/// The side that asks.
+pub(super) struct Asking {
+    in_flight: Arc<NamesInFlight>,
+    key: NameKey,
+    progress: watch::Sender<NameProgress>,
+}
+
+impl NamesInFlight {
+    /// Follows the lookup that is under way, or begins one: `start` spawns its task. Says whether there
+    /// was one.
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        key: NameKey,
+        start: impl FnOnce(Asking),
+    ) -> (watch::Receiver<NameProgress>, bool) {
+        // Following and ending both hold the table's lock, so nobody follows what is being ended.
+        let (asking, progress) = match self.0.entry(key.clone()) {
+            Entry::Occupied(entry) => return (entry.get().subscribe(), true),
+            Entry::Vacant(entry) => {
+                let (sender, progress) = watch::channel(NameProgress::default());
+                entry.insert(sender.clone());
+                (Asking { in_flight: self.clone(), key, progress: sender }, progress)
+            }
+        };
+        // Not under the lock, which dropping takes, too.
+        start(asking);
+        (progress, false)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Asking {
+    /// Waits until nobody follows.
+    async fn is_abandoned(&self) {
+        loop {
+            self.progress.closed().await;
+            let abandoned = self.in_flight.0.remove_if(&self.key, |_, it| {
+                it.same_channel(&self.progress) && it.receiver_count() == 0
+            });
+            if abandoned.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn found(&self, best: &StoredName) {
+        self.progress.send_modify(|progress| progress.best = Some(best.clone()));
+    }
+
+    fn end(self, failure: Option<Failure>) {
+        self.progress.send_modify(|progress| progress.ended = Some(Ended { failure }));
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.in_flight.0.remove_if(&self.key, |_, it| it.same_channel(&self.progress));
+    }
+}
+
+/// Has a task ask the upstreams.
+pub(super) fn spawn(core: Arc<Core>, asking: Asking) {
+    tokio::spawn(async move {
+        let Some(found) = drive(&core, asking).await else { return };
+        if core.local.is_some()
+            && let Err(error) = core.names.put(found, core.clock.now_ms()).await
+        {
+            tracing::debug!(%error, "an IPNS record that an upstream had was not stored");
+        }
+    });
+}
+
+/// Asks until all have answered or nobody waits any more. Gives the record that is new.
+async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
+    let NameKey { name, hops, .. } = asking.key.clone();
+    let epoch = core.account.epoch();
+    let known = core.cache.name(&core.account, &name);
+    let known = known.and_then(|kept| kept.record(core.clock.now_ms()));
+    let mut best = known.clone();
+    let mut tally = Tally::default();
+    let all = core.upstreams.iter().map(|upstream| ask(&**upstream, &name, hops));
+    let mut all: FuturesUnordered<_> = all.collect();
+    loop {
+        let answer = tokio::select! {
+            biased;
+            answer = all.next() => answer,
+            () = asking.is_abandoned() => return None,
+        };
+        let Some(answer) = answer else { break };
+        if let Ok(Some(record)) = &answer {
+            let stored_at_ms = core.clock.now_ms();
+            let found = StoredName { record: record.clone(), stored_at_ms };
+            let found = Some(found).filter(|it| is_valid(it, stored_at_ms));
+            best = better(best, found);
+            best.iter().for_each(|best| asking.found(best));
+        }
+        tally.count(answer.map(drop));
+    }
+    let failure = if best.is_none() { tally.failure(core.local.is_some()) } else { None };
+    let kept = KeptName {
+        record: best.clone(),
+        asked_at_ms: core.clock.now_ms(),
+        is_whole: tally.is_whole() && failure.is_none(),
+    };
+    core.cache.keep_name(&core.account, &name, Arc::new(kept), epoch);
+    asking.end(failure);
+    best.filter(|best| known.as_ref() != Some(best)).map(|best| best.record)
+}
+
+/// Asks one upstream. One that panics has failed.
+async fn ask(
+    upstream: &dyn Upstream,
+    name: &IpnsName,
+    hops: Hops,
+) -> Result<Option<IpnsRecord>, AskError> {
+    let asked = AssertUnwindSafe(async { upstream.name(name, hops).await }).catch_unwind().await;
+    asked.unwrap_or_else(|_| Err(AskError::Failed("asking it panicked".into())))
+}

@@ -1,0 +1,84 @@
+//! Storing a record locally, and handing it on to upstreams, which goes on when whoever put it has
+//! gone. An upstream that does not take it is a matter of its own log.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::oneshot;
+
+use super::better;
+use super::kept::KeptName;
+use crate::resolve::fanout::Core;
+use crate::resolve::verdict::{Failure, Tally};
+use crate::resolve::{AskError, Hops, NamePut, ResolveError, StoredName, Upstream};
+use crate::types::IpnsRecord;
+
+/// Stores a record locally, or has upstreams store it where there is no local store.
+pub(in crate::resolve) async fn put(
+    core: Arc<Core>,
+    record: IpnsRecord,
+    hops: Hops,
+) -> Result<NamePut, ResolveError> {
+    let (sender, receiver) = oneshot::channel();
+    if let Some(local) = &core.local {
+        let done = local.put_name(record.clone(), hops).await?;
+        // What was known here was handed on when it came.
+        if done == NamePut::Stored {
+            tokio::spawn(hand_on(core.clone(), record, hops, sender));
+        }
+        return Ok(done);
+    }
+    // A task, so that those that are slow get it too when the first has taken it.
+    tokio::spawn(hand_on(core, record, hops, sender));
+    match receiver.await {
+        Ok(Ok(())) => Ok(NamePut::Stored),
+        Ok(Err(failure)) => Err(failure.into()),
+        Err(_) => Err(ResolveError::UpstreamsFailed),
+    }
+}
+
+/// Hands a record to all upstreams, and tells when the first has taken it, or that none has.
+async fn hand_on(
+    core: Arc<Core>,
+    record: IpnsRecord,
+    hops: Hops,
+    taken: oneshot::Sender<Result<(), Failure>>,
+) {
+    let mut taken = Some(taken);
+    let mut tally = Tally::default();
+    let all = core.upstreams.iter().map(|upstream| hand_to(&**upstream, &record, hops));
+    let mut all: FuturesUnordered<_> = all.collect();
+    while let Some(result) = all.next().await {
+        if result.is_ok()
+            && let Some(taken) = taken.take()
+        {
+            if core.local.is_none() {
+                remember(&core, &record);
+            }
+            // Whoever has gone need not be told.
+            let _ = taken.send(Ok(()));
+        }
+        tally.count(result);
+    }
+    if let Some(taken) = taken {
+        let _ = taken.send(Err(tally.failure(false).unwrap_or(Failure::Failed)));
+    }
+}
+
+/// Whoever has put a record finds it, though upstreams were asked a moment before.
+fn remember(core: &Core, record: &IpnsRecord) {
+    let (name, now_ms) = (record.name(), core.clock.now_ms());
+    let known = core.cache.name(&core.account, name).and_then(|kept| kept.record(now_ms));
+    let put = StoredName { record: record.clone(), stored_at_ms: now_ms };
+    let kept = KeptName { record: better(known, Some(put)), asked_at_ms: now_ms, is_whole: true };
+    core.cache.keep_name(&core.account, name, Arc::new(kept), core.account.epoch());
+}
+
+/// Hands a record to one upstream. One that panics has failed.
+async fn hand_to(upstream: &dyn Upstream, record: &IpnsRecord, hops: Hops) -> Result<(), AskError> {
+    let handed =
+        AssertUnwindSafe(async { upstream.put_name(record, hops).await }).catch_unwind().await;
+    handed.unwrap_or_else(|_| Err(AskError::Failed("handing it a record panicked".into())))
+}

@@ -1,0 +1,377 @@
+//! Records, questions and upstreams for the unit tests of combining.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
+use parking_lot::Mutex;
+
+use super::{
+    AnswerCache, AskError, AskedRecords, CacheOptions, Fanout, FanoutOptions, FanoutParts, Found,
+    FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Subject, Upstream,
+};
+use crate::clock::{Clock, ManualClock};
+use crate::metrics::AnswerCounts;
+use crate::store::{MemoryNames, NameStore, StoreError};
+use crate::types::{
+    AccountId, AnswerSchema, Filter, IpnsName, IpnsRecord, PeerId, ProviderRecord, ReadyRecord,
+    SelectedRecord, UnparsableAddrs,
+};
+
+/// The time at which tests begin, in milliseconds since the Unix epoch.
+pub(super) const START_MS: u64 = 1_700_000_000_000;
+
+/// The `number`th of any number of peers.
+pub(super) fn peer(number: u32) -> PeerId {
+    let digest = [&number.to_be_bytes()[..], &[3; 28]].concat();
+    let key = [&[0x12, 0x20][..], &digest].concat();
+    let text = multibase::Base::Base58Btc.encode(key);
+    PeerId::parse(&text).unwrap()
+}
+
+/// A record of a peer with an address at each of these ports.
+pub(super) fn record(number: u32, ports: &[u16]) -> Arc<ReadyRecord> {
+    let addrs = ports.iter().map(|port| format!(r#""/ip4/192.0.2.{number}/tcp/{port}""#));
+    let addrs = addrs.collect::<Vec<_>>().join(",");
+    ready(&format!(r#"{{"Schema":"peer","ID":"{}","Addrs":[{addrs}]}}"#, peer(number)))
+}
+
+/// A record of a peer that says nothing else.
+pub(super) fn record_without_addrs(number: u32) -> Arc<ReadyRecord> {
+    ready(&format!(r#"{{"Schema":"peer","ID":"{}"}}"#, peer(number)))
+}
+
+pub(super) fn ready(json: &str) -> Arc<ReadyRecord> {
+    let record = ProviderRecord::parse(json, UnparsableAddrs::Drop).unwrap().record;
+    Arc::new(ReadyRecord::new(record, AnswerSchema::Announced))
+}
+
+/// The addresses of a record, in order.
+pub(super) fn addrs_of(record: &ReadyRecord) -> Vec<String> {
+    let record = ProviderRecord::parse(record.json(), UnparsableAddrs::Drop).unwrap().record;
+    record.addrs().unwrap_or_default().iter().map(|addr| addr.as_str().to_owned()).collect()
+}
+
+/// What an upstream does, one after the other, whenever it is asked for records; then it ends.
+#[derive(Clone)]
+pub(super) enum Step {
+    Give(Vec<Arc<ReadyRecord>>),
+    Wait(Duration),
+    Fail(AskError),
+    Panic,
+    Hang,
+}
+
+/// An upstream that does as it is told.
+pub(super) struct FakeUpstream {
+    account: AccountId,
+    steps: Mutex<Vec<Step>>,
+    /// What it says of any name, after this long; what it says to what it is given.
+    pub(super) name: Mutex<(Duration, Result<Option<IpnsRecord>, AskError>)>,
+    pub(super) taking: Mutex<Result<(), AskError>>,
+    pub(super) taken: Mutex<Vec<IpnsRecord>>,
+    /// How often it was asked, and how many who asked still listen.
+    pub(super) asked: AtomicUsize,
+    pub(super) listening: Arc<AtomicUsize>,
+    pub(super) hops: Mutex<Vec<Hops>>,
+}
+
+/// Counts who listens.
+struct Listening(Arc<AtomicUsize>);
+
+impl Listening {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl FakeUpstream {
+    pub(super) fn new(steps: impl Into<Vec<Step>>) -> Arc<Self> {
+        Arc::new(Self {
+            account: AccountId::parse("fake").unwrap(),
+            steps: Mutex::new(steps.into()),
+            name: Mutex::new((Duration::ZERO, Ok(None))),
+            taking: Mutex::new(Ok(())),
+            taken: Mutex::default(),
+            asked: AtomicUsize::new(0),
+            listening: Arc::default(),
+            hops: Mutex::default(),
+        })
+    }
+
+    /// One that says this of any name, after so long.
+    pub(super) fn of_name(
+        after: Duration,
+        answer: Result<Option<IpnsRecord>, AskError>,
+    ) -> Arc<Self> {
+        let fake = Self::new([]);
+        fake.say_of_name(after, answer);
+        fake
+    }
+
+    pub(super) fn say_of_name(
+        &self,
+        after: Duration,
+        answer: Result<Option<IpnsRecord>, AskError>,
+    ) {
+        *self.name.lock() = (after, answer);
+    }
+
+    pub(super) fn now_do(&self, steps: impl Into<Vec<Step>>) {
+        *self.steps.lock() = steps.into();
+    }
+
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn listening(&self) -> usize {
+        self.listening.load(Ordering::SeqCst)
+    }
+}
+
+impl Upstream for FakeUpstream {
+    fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    fn records(&self, _subject: &Subject, hops: Hops) -> AskedRecords {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.hops.lock().push(hops);
+        let steps = stream::iter(self.steps.lock().clone());
+        let listening = Listening::new(&self.listening);
+        let answers = steps.filter_map(|step| async {
+            match step {
+                Step::Give(records) => Some(Ok(records)),
+                Step::Fail(error) => Some(Err(error)),
+                Step::Wait(duration) => {
+                    tokio::time::sleep(duration).await;
+                    None
+                }
+                Step::Panic => panic!("an upstream that panics"),
+                Step::Hang => std::future::pending().await,
+            }
+        });
+        answers
+            .inspect(move |_| {
+                let _ = &listening;
+            })
+            .boxed()
+    }
+
+    fn name<'a>(
+        &'a self,
+        _name: &'a IpnsName,
+        _hops: Hops,
+    ) -> BoxFuture<'a, Result<Option<IpnsRecord>, AskError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let listening = Listening::new(&self.listening);
+        let (after, answer) = self.name.lock().clone();
+        async move {
+            tokio::time::sleep(after).await;
+            drop(listening);
+            answer
+        }
+        .boxed()
+    }
+
+    fn put_name<'a>(
+        &'a self,
+        record: &'a IpnsRecord,
+        _hops: Hops,
+    ) -> BoxFuture<'a, Result<(), AskError>> {
+        let (after, _) = *self.name.lock();
+        async move {
+            tokio::time::sleep(after).await;
+            self.taking.lock().clone()?;
+            self.taken.lock().push(record.clone());
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// A local index that holds what it is told, about anything.
+pub(super) struct FakeLocal {
+    pub(super) records: Mutex<Vec<Arc<ReadyRecord>>>,
+    pub(super) modified_at_ms: u64,
+    pub(super) fails: AtomicBool,
+    pub(super) names: Arc<dyn NameStore>,
+}
+
+impl FakeLocal {
+    fn found(&self, question: &Question) -> Result<Found, ResolveError> {
+        if self.fails.load(Ordering::SeqCst) {
+            let error = StoreError::Unavailable { reason: "told so".to_owned() };
+            return Err(error.into());
+        }
+        let records = self.records.lock().clone();
+        let selected = records.into_iter().filter_map(|record| {
+            question.filter.select(&record).map(|selection| (record, selection))
+        });
+        let max = question.records_max.map_or(usize::MAX, NonZeroUsize::get);
+        let records: Vec<SelectedRecord> = selected.take(max).collect();
+        let modified_at_ms = (!records.is_empty()).then_some(self.modified_at_ms);
+        Ok(Found { records: records.into(), modified_at_ms })
+    }
+}
+
+impl Resolver for FakeLocal {
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        async { self.found(question) }.boxed()
+    }
+
+    fn stream(&self, question: Question) -> FoundStream {
+        stream::iter([self.found(&question)]).boxed()
+    }
+
+    fn name<'a>(
+        &'a self,
+        name: &'a IpnsName,
+        _hops: Hops,
+    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+        async move { Ok(self.names.get(name, START_MS).await?) }.boxed()
+    }
+
+    fn put_name(
+        &self,
+        record: IpnsRecord,
+        _hops: Hops,
+    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+        async move { Ok(self.names.put(record, START_MS).await?) }.boxed()
+    }
+}
+
+/// A fanout and what it stands on.
+pub(super) struct Bench {
+    pub(super) fanout: Fanout,
+    pub(super) local: Arc<FakeLocal>,
+    pub(super) names: Arc<dyn NameStore>,
+    pub(super) cache: Arc<AnswerCache>,
+    pub(super) clock: ManualClock,
+    pub(super) counts: AnswerCounts,
+}
+
+/// Whether there is a local index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HasLocal {
+    Yes,
+    No,
+}
+
+impl Bench {
+    pub(super) fn new(has_local: HasLocal, upstreams: &[Arc<FakeUpstream>]) -> Self {
+        Self::with(has_local, upstreams, CacheOptions::default(), 1_000)
+    }
+
+    pub(super) fn with(
+        has_local: HasLocal,
+        upstreams: &[Arc<FakeUpstream>],
+        options: CacheOptions,
+        names_max: u64,
+    ) -> Self {
+        let clock = ManualClock::new(START_MS);
+        let names: Arc<dyn NameStore> = Arc::new(MemoryNames::new(names_max));
+        let local = Arc::new(FakeLocal {
+            records: Mutex::default(),
+            modified_at_ms: START_MS - 1_000,
+            fails: AtomicBool::new(false),
+            names: names.clone(),
+        });
+        let cache = Arc::new(AnswerCache::new(options));
+        let counts = AnswerCounts::default();
+        let resolver: Arc<dyn Resolver> = local.clone();
+        let fanout = Fanout::new(FanoutParts {
+            account: account(),
+            local: (has_local == HasLocal::Yes).then_some(resolver),
+            upstreams: upstreams.iter().map(|it| it.clone() as Arc<dyn Upstream>).collect(),
+            names: names.clone(),
+            cache: cache.clone(),
+            options: FanoutOptions::default(),
+            clock: Clock::Manual(clock.clone()),
+            counts: counts.clone(),
+        });
+        Self { fanout, local, names, cache, clock, counts }
+    }
+
+    /// Gives the local index these records.
+    pub(super) fn holding(self, records: impl Into<Vec<Arc<ReadyRecord>>>) -> Self {
+        *self.local.records.lock() = records.into();
+        self
+    }
+
+    pub(super) async fn find(&self, question: &Question) -> Result<Vec<String>, ResolveError> {
+        self.fanout.find(question).await.map(|found| texts(&found))
+    }
+
+    /// Each item of a stream, as texts.
+    pub(super) async fn stream(
+        &self,
+        question: &Question,
+    ) -> Vec<Result<Vec<String>, ResolveError>> {
+        let items = self.fanout.stream(question.clone());
+        items.map(|item| item.map(|found| texts(&found))).collect().await
+    }
+
+    /// All records of a stream, as texts.
+    pub(super) async fn streamed(&self, question: &Question) -> Vec<String> {
+        let items = self.stream(question).await;
+        items.into_iter().flat_map(|item| item.unwrap()).collect()
+    }
+}
+
+pub(super) fn account() -> AccountId {
+    AccountId::parse("the.account").unwrap()
+}
+
+/// Who has some content?
+pub(super) fn question() -> Question {
+    asking("", None)
+}
+
+/// The same with a filter and a cap.
+pub(super) fn asking(filter: &str, records_max: Option<usize>) -> Question {
+    Question {
+        subject: Subject::Content(peer(0).multihash()),
+        filter: Filter::from_query(filter).unwrap(),
+        records_max: records_max.and_then(NonZeroUsize::new),
+        hops: Hops::default(),
+    }
+}
+
+/// The JSON of records, as they would be sent.
+pub(super) fn texts(found: &Found) -> Vec<String> {
+    let text = |(record, selection): &SelectedRecord| {
+        let mut json = Vec::new();
+        record.write_to(selection, &mut json);
+        String::from_utf8(json).unwrap()
+    };
+    found.records.iter().map(text).collect()
+}
+
+/// The JSON of records.
+pub(super) fn json(records: &[Arc<ReadyRecord>]) -> Vec<String> {
+    records.iter().map(|record| record.json().to_owned()).collect()
+}
+
+/// The time by the runtime's clock, which tests have paused.
+pub(super) fn runtime_now() -> tokio::time::Instant {
+    tokio::time::sleep(Duration::ZERO).deadline()
+}
+
+/// Has everything that can happen now happen.
+pub(super) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
