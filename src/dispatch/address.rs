@@ -13,6 +13,7 @@ mod hash_name;
 
 use std::fmt;
 
+use multibase::Base;
 use thiserror::Error;
 
 use crate::types::{
@@ -23,6 +24,13 @@ use hash_name::HashName;
 
 /// The first segment of the address of every lookup.
 const FIRST_SEGMENT: &str = "g";
+
+const PROVIDERS: &str = "providers";
+const PEERS: &str = "peers";
+const IPNS: &str = "ipns";
+
+/// What can be looked up.
+const KINDS: [&str; 3] = [PROVIDERS, PEERS, IPNS];
 
 const NIBBLES: [&str; 16] =
     ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"];
@@ -38,17 +46,17 @@ pub struct LookupAddress<'a> {
 impl<'a> LookupAddress<'a> {
     /// Who has this content?
     pub fn of_content(key: &'a ContentKey) -> Self {
-        Self::new("providers", key)
+        Self::new(PROVIDERS, key)
     }
 
     /// How is the peer reached whose ID is this multihash?
     pub fn of_peer_multihash(multihash: &'a ContentKey) -> Self {
-        Self::new("peers", multihash)
+        Self::new(PEERS, multihash)
     }
 
     /// What does this name stand for?
     pub fn of_name(name: &'a IpnsName) -> Self {
-        Self::new("ipns", name.multihash())
+        Self::new(IPNS, name.multihash())
     }
 
     fn new(kind: &'static str, key: &'a ContentKey) -> Self {
@@ -84,7 +92,10 @@ impl fmt::Display for LookupAddress<'_> {
 
 /// An address as an operator names it; also one that no lookup can have, or the first part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(String);
+pub struct Address {
+    text: String,
+    multihash: Option<ContentKey>,
+}
 
 /// Why a text names no address.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -126,7 +137,7 @@ impl Address {
             return Self::of_peer(peer?);
         }
         match RoutePrefix::parse(text) {
-            Ok(prefix) => Ok(Self(prefix.as_str().to_owned())),
+            Ok(prefix) => Ok(Self::of_prefix(&prefix)),
             // Only addresses have dots.
             Err(error) if text.contains('.') => Err(error.into()),
             Err(_) if text.starts_with('1') => Self::of_peer(text),
@@ -139,12 +150,12 @@ impl Address {
 
     fn of_cid(text: &str) -> Result<Self, AddressError> {
         let key = ContentKey::from_cid_text(text).map_err(AddressError::Cid)?;
-        Ok(LookupAddress::of_content(&key).into())
+        Ok(Self::of_lookup(&LookupAddress::of_content(&key), &key))
     }
 
     fn of_peer(text: &str) -> Result<Self, AddressError> {
         let multihash = PeerId::parse(text)?.multihash();
-        Ok(LookupAddress::of_peer_multihash(&multihash).into())
+        Ok(Self::of_lookup(&LookupAddress::of_peer_multihash(&multihash), &multihash))
     }
 
     fn of_name(text: &str) -> Result<Self, AddressError> {
@@ -153,30 +164,49 @@ impl Address {
             Err(IpnsNameError::Bare { name }) => name,
             parsed => parsed?,
         };
-        Ok(LookupAddress::of_name(&name).into())
+        Ok(Self::of_lookup(&LookupAddress::of_name(&name), name.multihash()))
+    }
+
+    fn of_lookup(address: &LookupAddress<'_>, multihash: &ContentKey) -> Self {
+        Self { text: address.to_string(), multihash: Some(multihash.clone()) }
+    }
+
+    fn of_prefix(prefix: &RoutePrefix) -> Self {
+        Self { text: prefix.as_str().to_owned(), multihash: whole_sha2_256(prefix) }
     }
 
     /// The segments, first to last.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
-        self.0.split('.')
+        self.text.split('.')
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
-}
 
-impl From<LookupAddress<'_>> for Address {
-    fn from(address: LookupAddress<'_>) -> Self {
-        Self(address.to_string())
+    /// The multihash of the one lookup that has this address; `None`: it is a part of the key space, or
+    /// an address written out of whose digest nobody can say whether it is whole.
+    pub fn multihash(&self) -> Option<&ContentKey> {
+        self.multihash.as_ref()
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.text)
     }
+}
+
+/// The multihash of a written address whose digest is a whole SHA2-256, as most are.
+fn whole_sha2_256(prefix: &RoutePrefix) -> Option<ContentKey> {
+    let digits = KINDS.iter().find_map(|kind| {
+        prefix.as_str().strip_prefix(&format!("{FIRST_SEGMENT}.{kind}.sha2-256."))
+    })?;
+    let is_digits = digits.split('.').all(|digit| NIBBLES.contains(&digit));
+    let digest = Base::Base16Lower.decode(digits.replace('.', "")).ok()?;
+    let is_whole = is_digits && digest.len() == 32;
+    is_whole.then(|| ContentKey::from_multihash(&[&[0x12, 0x20], &*digest].concat()).ok()).flatten()
 }
 
 /// What a path begins with, if it ends there; browsers put a slash after it.
@@ -247,6 +277,24 @@ mod tests {
             (format!("/ipfs/{name}"), "g.providers.identity"),
         ] {
             assert_eq!(head(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_address_of_one_lookup_knows_its_multihash() {
+        let key = ContentKey::from_cid_text(CID).unwrap();
+        for text in [CID, ADDRESS] {
+            assert_eq!(Address::parse(text).unwrap().multihash(), Some(&key), "{text}");
+        }
+        let peer = PeerId::parse(PEER).unwrap().multihash();
+        assert_eq!(Address::parse(PEER).unwrap().multihash(), Some(&peer));
+        let shorter = ADDRESS.strip_suffix(".a").unwrap();
+        let more = format!("{ADDRESS}.a");
+        let joined = ADDRESS.replace("9.1.a", "91a");
+        let not_hex = ADDRESS.replace("9.1.a", "9.1.A");
+        let of_another = ADDRESS.replace("sha2-256", "sha3-256");
+        for text in ["g", shorter, &more, &joined, &not_hex, &of_another] {
+            assert_eq!(Address::parse(text).unwrap().multihash(), None, "{text}");
         }
     }
 
