@@ -113,6 +113,12 @@ pub struct UpstreamSettings {
         hide_possible_values = true)]
     pub default: bool,
 
+    /// Of the account `default`, ask it only for what the others do not know
+    #[arg(long, value_name = "BOOL", default_value = "false",
+        value_parser = BoolishValueParser::new(), action = ArgAction::Set,
+        hide_possible_values = true)]
+    pub fallback: bool,
+
     /// How it is asked.
     #[command(flatten)]
     pub client: ClientSettings,
