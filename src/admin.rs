@@ -12,6 +12,7 @@ mod export;
 mod health;
 mod import;
 mod password;
+mod pools;
 mod providers;
 mod routes;
 mod stats;
@@ -43,6 +44,9 @@ use error::AdminError;
 pub use export::write_line as write_export_line;
 pub use health::{Component, Readiness};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
+pub use pools::{
+    PoolAnswer, PoolList, PoolPagination, PoolReference, PoolRefusal, PoolRemoved, PoolRoute,
+};
 pub use users::PeerCredentials;
 use users::Users;
 pub use wire::{
@@ -169,6 +173,7 @@ pub fn app(
             "DELETE",
             web::delete().to(providers::remove_context),
         ))
+        .configure(pools::services)
         .configure(routes::configure)
         .default_service(web::to(|| async { AdminError::UnknownPath.into_response() }))
 }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod identity;
+mod pools;
 mod statics;
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::clock::Clock;
+use crate::dispatch::pool::BookError;
 use crate::dispatch::{Origin, RouteAuth, RouteEntry};
 use crate::resolve::{RouteTable, Router};
 use crate::store::{StateError, StateStore};
@@ -22,6 +24,10 @@ use crate::types::{AccountId, RoutePrefix};
 
 pub use accounts::{Account, AccountKind, Accounts};
 pub use identity::Identity;
+pub use pools::{
+    EndpointParts, ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome, Pools,
+    PoolsError, RuleUpstream,
+};
 pub use statics::{StaticRoute, Statics, StaticsError};
 
 /// Called after a change that may change the routing table.
@@ -37,6 +43,8 @@ pub struct ControlParts {
     pub identity: Identity,
     /// Whom routes can point to.
     pub accounts: Accounts,
+    /// What Routes are made of.
+    pub endpoints: Vec<EndpointParts>,
     /// Whom the snapshots go to.
     pub router: Arc<Router>,
 }
@@ -47,6 +55,7 @@ pub struct Control {
     accounts: Accounts,
     router: Arc<Router>,
     statics: Statics,
+    pools: Pools,
     table: ArcSwap<RouteTable>,
     /// Held while a table is made, so that an older one never takes the place of a newer one.
     publishing: Mutex<()>,
@@ -68,15 +77,22 @@ pub enum ControlError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Documents of Routes contradict each other.
+    #[error("the stored Routes contradict each other")]
+    Routes(#[from] BookError),
+    /// Two endpoints of one name.
+    #[error("two endpoints are called `{0}`")]
+    Endpoint(String),
 }
 
 impl Control {
     /// Reads what was decided before, and publishes it.
     pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
-        let ControlParts { state, clock, identity, accounts, router } = parts;
+        let ControlParts { state, clock, identity, accounts, endpoints, router } = parts;
         let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
         let publish = publisher(itself.clone());
         let control = Arc::new(Self {
+            pools: Pools::open(state.clone(), clock.clone(), publish.clone(), endpoints)?,
             statics: Statics::open(state, clock, publish)?,
             table: ArcSwap::from_pointee(RouteTable::new([])),
             publishing: Mutex::new(()),
@@ -93,6 +109,11 @@ impl Control {
     /// The static routes.
     pub fn statics(&self) -> &Statics {
         &self.statics
+    }
+
+    /// The Routes.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// Whom routes can point to.

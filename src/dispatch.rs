@@ -3,6 +3,8 @@
 //! Pure: no I/O, nothing asynchronous, no clock; `now` is a parameter. What is decided here is carried
 //! out by `resolve`, and changed and kept by `control`.
 
+pub mod pool;
+
 mod address;
 mod auth;
 mod table;

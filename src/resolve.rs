@@ -6,6 +6,7 @@
 mod fallback;
 mod hops;
 mod local;
+mod pool;
 mod router;
 mod upstream;
 
@@ -23,6 +24,9 @@ use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
 pub use fallback::Fallback;
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
+#[cfg(test)]
+pub(crate) use pool::testing as upstream_testing;
+pub use pool::{Endpoints, PoolUpstream, Turn};
 pub use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream};
 

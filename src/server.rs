@@ -24,7 +24,7 @@ use crate::admin::{
 use crate::api::{self, ApiParts, ApiState};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::control::{Control, ControlError, ControlParts, Identity};
+use crate::control::{Control, ControlError, ControlParts, EndpointParts, Identity};
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{LocalResolver, Resolver, Router};
@@ -48,6 +48,8 @@ pub struct Parts {
     pub state: Arc<dyn StateStore>,
     /// What answers lookups for the account `local`.
     pub local: Arc<dyn Resolver>,
+    /// What Routes are made of.
+    pub endpoints: Vec<EndpointParts>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
     /// What time it is.
@@ -71,7 +73,8 @@ impl Parts {
     fn with_stores(store: Arc<dyn Store>, names: Arc<dyn NameStore>, clock: Clock) -> Self {
         let local = Arc::new(LocalResolver::new(store.clone(), names.clone(), clock.clone()));
         let state = Arc::new(MemoryState::new());
-        Self { store, names, state, local, metrics: Arc::new(Metrics::new()), clock }
+        let metrics = Arc::new(Metrics::new());
+        Self { store, names, state, local, endpoints: Vec::new(), metrics, clock }
     }
 }
 
@@ -187,7 +190,7 @@ impl Server {
         let admin_addr = admin_socket.addr();
         let password = AdminPassword::load_or_make(&settings)?;
         let (router, control) = open_control(&parts).await?;
-        let Parts { store, names, state: _, local: _, metrics, clock } = parts;
+        let Parts { store, names, state: _, local: _, endpoints: _, metrics, clock } = parts;
         let api_parts = ApiParts {
             resolver: router,
             announcer: Announcer::new(&settings, store.clone(), clock.clone()),
@@ -303,6 +306,7 @@ async fn open_control(parts: &Parts) -> Result<(Arc<Router>, Arc<Control>), Cont
         clock: parts.clock.clone(),
         identity,
         accounts,
+        endpoints: parts.endpoints.clone(),
         router: router.clone(),
     })?;
     Ok((router, control))

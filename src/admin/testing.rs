@@ -22,6 +22,7 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
         clock: clock.clone(),
         identity: Identity { name, secret: b"shh".to_vec() },
         accounts: Accounts::new([]),
+        endpoints: Vec::new(),
         router: Arc::new(Router::new(Arc::new(Discard), clock.clone())),
     });
     let parts = AdminParts {

@@ -57,6 +57,9 @@ pub struct UpstreamOptions {
     pub allow_private_addrs: bool,
     /// What it is asked for.
     pub offers: UpstreamOffers,
+    /// Whether its requests are counted: then a question is one request, which is not sent again when a
+    /// connection fails and follows no redirect.
+    pub is_metered: bool,
 }
 
 /// What an upstream is asked for; of anything else it is taken to offer nothing.
@@ -81,6 +84,7 @@ struct Shared {
     client: ClientOptions,
     screen: ScreenOptions,
     offers: UpstreamOffers,
+    is_metered: bool,
     gate: Arc<Gate>,
     clock: Clock,
     counts: UpstreamCounts,
@@ -124,6 +128,7 @@ impl UpstreamOptions {
             unparsable_addrs: UnparsableAddrs::default(),
             allow_private_addrs: false,
             offers: UpstreamOffers::default(),
+            is_metered: false,
         }
     }
 }
@@ -131,10 +136,13 @@ impl UpstreamOptions {
 impl HttpUpstream {
     /// An upstream; nobody is asked yet.
     pub fn new(
-        options: UpstreamOptions,
+        mut options: UpstreamOptions,
         clock: Clock,
         metrics: &Metrics,
     ) -> Result<Self, UpstreamError> {
+        if options.is_metered {
+            options.client.redirects_max = 0;
+        }
         let http = client::build(&options.url, &options.client, RedirectScope::SameServer)?;
         let counts = metrics.upstream(options.account.as_str());
         let (account, requests_max) = (options.account.clone(), options.requests_max);
@@ -144,7 +152,7 @@ impl HttpUpstream {
             unparsable: options.unparsable_addrs,
             allow_private_addrs: options.allow_private_addrs,
         };
-        let UpstreamOptions { account, url, client, offers, .. } = options;
+        let UpstreamOptions { account, url, client, offers, is_metered, .. } = options;
         Ok(Self(Arc::new(Shared {
             account,
             url,
@@ -152,6 +160,7 @@ impl HttpUpstream {
             client,
             screen,
             offers,
+            is_metered,
             gate,
             clock,
             counts,
@@ -208,7 +217,8 @@ impl Shared {
     }
 
     fn line(&self) -> Line<'_> {
-        Line { http: &self.http, options: &self.client, url: self.url.as_str() }
+        let (http, options, url) = (&self.http, &self.client, self.url.as_str());
+        Line { http, options, url, is_metered: self.is_metered }
     }
 }
 

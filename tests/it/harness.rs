@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::Settings;
+use fingerpost::control::EndpointParts;
 use fingerpost::journal::JournalError;
 use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server, Sockets};
@@ -41,6 +42,7 @@ pub(crate) struct Builder {
     names: Option<Arc<dyn NameStore>>,
     resolver: Option<Arc<dyn Resolver>>,
     state: Option<Arc<dyn StateStore>>,
+    endpoints: Vec<EndpointParts>,
     closed: bool,
     data_dir: Option<PathBuf>,
 }
@@ -58,6 +60,7 @@ pub(crate) fn server() -> Builder {
         names: None,
         resolver: None,
         state: None,
+        endpoints: Vec::new(),
         closed: false,
         data_dir: None,
     }
@@ -90,6 +93,12 @@ impl Builder {
     /// Keeps what the control plane decides in this store.
     pub(crate) fn state(mut self, state: Arc<dyn StateStore>) -> Self {
         self.state = Some(state);
+        self
+    }
+
+    /// Makes Routes of these endpoints.
+    pub(crate) fn endpoints(mut self, endpoints: Vec<EndpointParts>) -> Self {
+        self.endpoints = endpoints;
         self
     }
 
@@ -126,6 +135,7 @@ impl Builder {
         if let Some(state) = self.state {
             parts.state = state;
         }
+        parts.endpoints = self.endpoints;
         let sockets = Sockets::bind(&settings).expect("loopback has free ports");
         let mut server =
             Server::start(settings, parts, sockets).await.expect("the admin listener starts");

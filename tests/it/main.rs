@@ -31,6 +31,7 @@ mod names;
 mod odd_store;
 mod operations;
 mod peers;
+mod pools;
 mod process;
 mod providers;
 mod routes;

@@ -30,6 +30,8 @@ pub(super) struct Line<'a> {
     pub(super) options: &'a ClientOptions,
     /// The router, for errors.
     pub(super) url: &'a str,
+    /// Whether nothing is sent twice.
+    pub(super) is_metered: bool,
 }
 
 impl Flight {
@@ -41,13 +43,14 @@ impl Flight {
 
     /// Sends a request, and waits for the head of its answer. A read whose connection fails before
     /// that is sent once more, within the same time: the connection may have been an old one that the
-    /// upstream had closed.
+    /// upstream had closed. Where requests are counted it is not: the upstream may have read it.
     pub(super) async fn send(
         &self,
         line: &Line<'_>,
         request: Request,
     ) -> Result<Response, UpstreamError> {
-        let again = if request.method() == Method::GET { request.try_clone() } else { None };
+        let may_repeat = request.method() == Method::GET && !line.is_metered;
+        let again = if may_repeat { request.try_clone() } else { None };
         let failed = match self.send_once(line, request).await {
             Ok(response) => return Ok(response),
             Err(error) => error,

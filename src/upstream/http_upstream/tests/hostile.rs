@@ -341,6 +341,20 @@ async fn a_connection_that_fails_before_the_answer_is_tried_once_more() {
     assert_eq!((router.heads().len(), rig.outcome("empty"), rig.outcome("failed")), (2, 1, 0));
 }
 
+#[rstest]
+#[case::reset(TestRouter::start(reset), "broke off")]
+#[case::redirect(redirecting("/routing/v1/again"), "redirects")]
+#[tokio::test]
+async fn a_metered_upstream_is_sent_one_request_a_question(
+    #[case] router: TestRouter,
+    #[case] why: &str,
+) {
+    let rig = Rig::with(&router.url(), |options| options.is_metered = true);
+    let reason = reason(rig.ask().await.error);
+    assert!(reason.contains(why), "{reason}");
+    assert_eq!(router.heads().len(), 1);
+}
+
 #[tokio::test]
 async fn both_tries_share_one_time() {
     let mut requests = 0;

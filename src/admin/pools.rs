@@ -1,0 +1,139 @@
+//! `/ga/api/v3/eng/routes`: Routes, the pools of endpoints with budgets.
+//!
+//! Paths, fields, their order and statuses are those of source 001: a client that was written for it
+//! works here. Creating answers 200. Everything that is wrong with a request is told at once, in the
+//! envelope that the source has for errors, whatever the error (`refusal`). Fields that are only read,
+//! and those that are not known, are ignored.
+
+mod draft;
+mod list;
+mod refusal;
+mod wire;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::AdminState;
+use crate::control::Pools;
+use crate::dispatch::pool::RouteId;
+use list::ListQuery;
+use refusal::Refusal;
+
+pub use wire::{
+    PoolAnswer, PoolList, PoolPagination, PoolReference, PoolRefusal, PoolRemoved, PoolRoute,
+};
+
+/// Where Routes are.
+const ROUTES: &str = "/ga/api/v3/eng/routes";
+
+/// Bytes of a body at most: a name, a number and a reference take less than one of these kilobytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// A body, or why there is none.
+type Body = Result<web::Bytes, actix_web::Error>;
+
+/// Puts the paths in their place.
+pub(super) fn services(config: &mut web::ServiceConfig) {
+    let all = web::resource(ROUTES)
+        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+        .route(web::get().to(list))
+        .route(web::post().to(create))
+        .default_service(web::to(|| refuse("GET, POST")));
+    let one = web::resource(format!("{ROUTES}/{{id}}"))
+        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+        .route(web::get().to(get))
+        .route(web::put().to(change))
+        .route(web::delete().to(remove))
+        .default_service(web::to(|| refuse("GET, PUT, DELETE")));
+    config.service(all).service(one);
+}
+
+async fn list(state: web::Data<AdminState>, request: HttpRequest) -> HttpResponse {
+    let query = ListQuery::parse(request.query_string());
+    respond(query.map(|query| query.answer(&state.control.pools().book())))
+}
+
+async fn get(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
+    respond(route(state.control.pools(), &path))
+}
+
+async fn create(state: web::Data<AdminState>, body: Body) -> HttpResponse {
+    respond(created(state.control.pools(), body).await)
+}
+
+async fn change(state: web::Data<AdminState>, path: web::Path<String>, body: Body) -> HttpResponse {
+    respond(changed(state.control.pools(), &path, body).await)
+}
+
+async fn remove(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
+    respond(removed(state.control.pools(), &path).await)
+}
+
+async fn refuse(allow: &'static str) -> HttpResponse {
+    Refusal::Method { allow }.into_response()
+}
+
+fn route(pools: &Pools, id: &str) -> Result<PoolAnswer, Refusal> {
+    let id = route_id(id)?;
+    let summary = pools.route(id).ok_or_else(|| Refusal::not_found(id))?;
+    Ok(PoolAnswer::from(summary))
+}
+
+async fn created(pools: &Pools, body: Body) -> Result<PoolAnswer, Refusal> {
+    let draft = draft::parse(&body.map_err(Refusal::Body)?)?;
+    let summary = pools.create(draft).await?;
+    tracing::info!(id = summary.id.0, name = summary.name, "created a Route");
+    Ok(PoolAnswer::from(summary))
+}
+
+async fn changed(pools: &Pools, id: &str, body: Body) -> Result<PoolAnswer, Refusal> {
+    let id = route_id(id)?;
+    let draft = draft::parse(&body.map_err(Refusal::Body)?)?;
+    let summary = pools.change(id, draft).await?;
+    tracing::info!(id = summary.id.0, name = summary.name, "changed a Route");
+    Ok(PoolAnswer::from(summary))
+}
+
+async fn removed(pools: &Pools, id: &str) -> Result<PoolRemoved, Refusal> {
+    let id = route_id(id)?;
+    pools.remove(id).await?;
+    tracing::info!(id = id.0, "deleted a Route");
+    Ok(PoolRemoved { success: true })
+}
+
+/// An id out of a path: any whole number, of which most are nobody's.
+fn route_id(text: &str) -> Result<RouteId, Refusal> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit()) {
+        return Err(Refusal::request(format!(
+            "{text:?} is not the id of a Route: give a whole number"
+        )));
+    }
+    text.parse().map(RouteId).map_err(|_| Refusal::NotFound { id: text.to_owned() })
+}
+
+fn respond<T: Serialize>(answer: Result<T, Refusal>) -> HttpResponse {
+    match answer {
+        Ok(answer) => {
+            HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer)
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_ids_even_if_nobodys() {
+        assert_eq!(route_id("7").unwrap(), RouteId(7));
+        for text in ["-1", "99999999999999999999"] {
+            assert!(matches!(route_id(text), Err(Refusal::NotFound { .. })), "{text}");
+        }
+        for text in ["", "-", "+1", "1.0", "one", "1 ", "--1"] {
+            assert!(matches!(route_id(text), Err(Refusal::Request(_))), "{text}");
+        }
+    }
+}

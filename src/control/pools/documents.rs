@@ -1,0 +1,181 @@
+//! Routes, rules and budgets as they are stored: JSON documents.
+//!
+//! ```text
+//! Routes   1          {"name":"a","requestedDailyVolume":50000,"overflow":null,"rule":42,"endpoints":["one"]}
+//! Rules    42         {"name":"a R1","route":1}                  null: it leads nowhere
+//! Budgets  one        {"day":20000,"spent":7,"bucket":{"missingParts":25200000,"atMs":1728000000000}}
+//! Single   route_ids  {"nextRoute":2,"nextRule":43}
+//! ```
+//!
+//! A document that cannot be read is an error at the start: a budget that was forgotten would be
+//! spent twice, and an id that was forgotten given twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::ControlError;
+use crate::clock::UnixMs;
+use crate::dispatch::pool::{
+    Book, Inventory, Route, RouteId, RouteName, Rule, RuleId, RuleTarget, Spent,
+};
+use crate::store::{StateChange, StateStore, StateTable};
+
+/// The key of the document of the next ids.
+const NEXT_IDS: &str = "route_ids";
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RouteDocument {
+    name: String,
+    requested_daily_volume: u64,
+    overflow: Option<u64>,
+    rule: u64,
+    endpoints: Vec<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct RuleDocument {
+    name: String,
+    route: Option<u64>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct BudgetDocument {
+    day: u64,
+    spent: u64,
+    bucket: BucketDocument,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BucketDocument {
+    missing_parts: u64,
+    at_ms: UnixMs,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NextIdsDocument {
+    next_route: u64,
+    next_rule: u64,
+}
+
+/// What all endpoints have been asked, by name: also those that are no longer configured.
+pub(super) fn read_budgets(state: &dyn StateStore) -> Result<HashMap<String, Spent>, ControlError> {
+    let spent = |(name, text): (String, String)| {
+        let document: BudgetDocument = read("budget", &name, &text)?;
+        let BudgetDocument { day, spent, bucket } = document;
+        let BucketDocument { missing_parts, at_ms } = bucket;
+        Ok((name, Spent { day, of_day: spent, missing_parts, at_ms }))
+    };
+    state.read(StateTable::Budgets)?.into_iter().map(spent).collect()
+}
+
+/// All Routes and rules.
+pub(super) fn read_book(
+    state: &dyn StateStore,
+    inventory: Arc<Inventory>,
+) -> Result<Book, ControlError> {
+    let routes = state.read(StateTable::Routes)?;
+    let routes = routes.iter().map(|(key, text)| read_route(key, text));
+    let rules = state.read(StateTable::Rules)?;
+    let rules = rules.iter().map(|(key, text)| read_rule(key, text));
+    let next_ids = match state.read(StateTable::Single)?.get(NEXT_IDS) {
+        Some(text) => {
+            let NextIdsDocument { next_route, next_rule } = read("document", NEXT_IDS, text)?;
+            Some((RouteId(next_route), RuleId(next_rule)))
+        }
+        None => None,
+    };
+    let (routes, rules) = (routes.collect::<Result<_, _>>()?, rules.collect::<Result<_, _>>()?);
+    Ok(Book::restore(inventory, routes, rules, next_ids)?)
+}
+
+fn read_route(key: &str, text: &str) -> Result<Route, ControlError> {
+    let document: RouteDocument = read("Route", key, text)?;
+    let name = RouteName::parse(&document.name);
+    Ok(Route {
+        id: RouteId(read_id("Route", key)?),
+        name: name.map_err(|error| broken("Route", key, &error))?,
+        requested_daily_volume: document.requested_daily_volume,
+        overflow: document.overflow.map(RouteId),
+        rule: RuleId(document.rule),
+        endpoints: document.endpoints.into_iter().map(Arc::from).collect(),
+    })
+}
+
+fn read_rule(key: &str, text: &str) -> Result<Rule, ControlError> {
+    let RuleDocument { name, route } = read("rule", key, text)?;
+    let target = route.map_or(RuleTarget::Discard, |route| RuleTarget::Route(RouteId(route)));
+    Ok(Rule { id: RuleId(read_id("rule", key)?), name, target })
+}
+
+fn read<T: DeserializeOwned>(what: &'static str, key: &str, text: &str) -> Result<T, ControlError> {
+    serde_json::from_str(text).map_err(|error| broken(what, key, &error))
+}
+
+fn read_id(what: &'static str, key: &str) -> Result<u64, ControlError> {
+    key.parse().map_err(|error: std::num::ParseIntError| broken(what, key, &error))
+}
+
+fn broken(what: &'static str, key: &str, reason: &dyn ToString) -> ControlError {
+    ControlError::Document { what, key: key.to_owned(), reason: reason.to_string() }
+}
+
+/// What is to be written for one book to take another's place.
+pub(super) fn changes(before: &Book, after: &Book) -> Vec<StateChange> {
+    let mut changes = differences(StateTable::Routes, before.routes(), after.routes(), |route| {
+        write(&RouteDocument {
+            name: route.name.to_string(),
+            requested_daily_volume: route.requested_daily_volume,
+            overflow: route.overflow.map(|id| id.0),
+            rule: route.rule.0,
+            endpoints: route.endpoints.iter().map(ToString::to_string).collect(),
+        })
+    });
+    changes.extend(differences(StateTable::Rules, before.rules(), after.rules(), |rule| {
+        let route = match rule.target {
+            RuleTarget::Route(id) => Some(id.0),
+            RuleTarget::Discard => None,
+        };
+        write(&RuleDocument { name: rule.name.clone(), route })
+    }));
+    if before.next_ids() != after.next_ids() {
+        let (RouteId(next_route), RuleId(next_rule)) = after.next_ids();
+        let text = write(&NextIdsDocument { next_route, next_rule });
+        let (table, key) = (StateTable::Single, NEXT_IDS.to_owned());
+        changes.push(StateChange { table, key, text: Some(text) });
+    }
+    changes
+}
+
+/// The change that says what an endpoint has been asked.
+pub(super) fn budget(endpoint: &str, spent: Spent) -> StateChange {
+    let Spent { day, of_day, missing_parts, at_ms } = spent;
+    let bucket = BucketDocument { missing_parts, at_ms };
+    let text = write(&BudgetDocument { day, spent: of_day, bucket });
+    StateChange { table: StateTable::Budgets, key: endpoint.to_owned(), text: Some(text) }
+}
+
+fn differences<K: Ord + ToString, V: PartialEq>(
+    table: StateTable,
+    before: &BTreeMap<K, V>,
+    after: &BTreeMap<K, V>,
+    text: impl Fn(&V) -> String,
+) -> Vec<StateChange> {
+    let gone = before.keys().filter(|key| !after.contains_key(key));
+    let gone = gone.map(|key| StateChange { table, key: key.to_string(), text: None });
+    let other = after.iter().filter(|(key, value)| before.get(key) != Some(value));
+    let other = other.map(|(key, value)| {
+        let text = Some(text(value));
+        StateChange { table, key: key.to_string(), text }
+    });
+    gone.chain(other).collect()
+}
+
+fn write(document: &impl Serialize) -> String {
+    serde_json::to_string(document).expect("it is texts, numbers and lists of them")
+}

@@ -1,0 +1,165 @@
+//! Spending budgets: who chooses an endpoint has its lookup written down before it may be asked.
+//!
+//! Invariants: a lookup is spent in memory and put in line to be written under one lock, so that what
+//! is written of an endpoint never decreases; an endpoint is named to the caller only when the write
+//! is durable. What was spent and could not be written stays spent: the endpoint is not asked, and the
+//! next write that succeeds tells of it. The lock is never held while anything is waited for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::documents;
+use super::explain::{self, PoolExplanation};
+use crate::clock::{Clock, UnixMs};
+use crate::dispatch::pool::{
+    Book, Choice, Ledger, NoneLeft, RouteId, RuleId, RuleTarget, Standing, after,
+};
+use crate::resolve::{AskError, Endpoints, Turn, Upstream};
+use crate::store::{StateError, StateStore};
+
+/// The endpoints and what they have been asked.
+pub(super) struct Spending {
+    state: Arc<dyn StateStore>,
+    clock: Clock,
+    book: ArcSwap<Book>,
+    /// Each at its place in the inventory.
+    upstreams: Vec<Arc<dyn Upstream>>,
+    ledger: Mutex<Ledger>,
+    /// Whether the last write failed: a disk that is full is logged once, not for each lookup.
+    is_failing: AtomicBool,
+}
+
+impl Spending {
+    pub(super) fn new(
+        state: Arc<dyn StateStore>,
+        clock: Clock,
+        book: Book,
+        upstreams: Vec<Arc<dyn Upstream>>,
+        ledger: Ledger,
+    ) -> Self {
+        Self {
+            state,
+            clock,
+            book: ArcSwap::from_pointee(book),
+            upstreams,
+            ledger: Mutex::new(ledger),
+            is_failing: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn book(&self) -> Arc<Book> {
+        self.book.load_full()
+    }
+
+    pub(super) fn set_book(&self, book: Arc<Book>) {
+        self.book.store(book);
+    }
+
+    pub(super) fn explain(&self, rule: RuleId, key: &[u8]) -> Option<PoolExplanation> {
+        let book = self.book();
+        let ledger = self.ledger.lock();
+        let now_ms = self.clock.now_ms();
+        explain::explain(&book, &ledger, rule, key, &self.upstreams, now_ms)
+    }
+
+    /// Spends a lookup in memory; what is returned with it is its way to the disk.
+    fn spend(
+        &self,
+        book: &Book,
+        route: RouteId,
+        key: &[u8],
+        tried: &[usize],
+    ) -> Result<(usize, BoxFuture<'_, Result<(), StateError>>), AskError> {
+        let mut ledger = self.ledger.lock();
+        // Under the lock: times that are out of order would let time pass twice.
+        let now_ms = self.clock.now_ms();
+        let standing = |place| standing(&self.upstreams, place, now_ms);
+        let choice = Choice { book, route, key, tried, standing: &standing, now_ms };
+        let taken = ledger.take(&choice).map_err(|none| self.refusal(none, now_ms))?;
+        let endpoint = book.inventory().get(taken.place).map_or("", |endpoint| &*endpoint.name);
+        let written = self.state.write(vec![documents::budget(endpoint, taken.spent)]);
+        Ok((taken.place, written))
+    }
+
+    fn refusal(&self, none: NoneLeft, now_ms: UnixMs) -> AskError {
+        refusal(none, &self.upstreams, now_ms)
+    }
+
+    fn note_written(&self, written: &Result<(), StateError>) {
+        let was_failing = self.is_failing.swap(written.is_err(), Ordering::Relaxed);
+        match written {
+            Err(error) if !was_failing => {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(error, "budgets cannot be written; endpoints are not asked");
+            }
+            Ok(()) if was_failing => tracing::info!("budgets are written again"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+impl Endpoints for Spending {
+    fn take<'a>(
+        &'a self,
+        rule: RuleId,
+        key: &'a [u8],
+        tried: &'a [usize],
+    ) -> BoxFuture<'a, Result<Turn, AskError>> {
+        async move {
+            let book = self.book();
+            let route = match book.rules().get(&rule).map(|rule| rule.target) {
+                Some(RuleTarget::Route(route)) => route,
+                Some(RuleTarget::Discard) => return Ok(Turn::Discard),
+                None => return Err(AskError::Failed("there is no such routing rule".into())),
+            };
+            let (place, written) = self.spend(&book, route, key, tried)?;
+            let written = written.await;
+            self.note_written(&written);
+            let failed = || AskError::Failed("its budget cannot be written".into());
+            written.map_err(|_| failed())?;
+            let upstream = self.upstreams.get(place).cloned().ok_or_else(failed)?;
+            Ok(Turn::Ask { place, upstream })
+        }
+        .boxed()
+    }
+
+    fn rest(&self, place: usize, retry_after: Duration) {
+        let mut ledger = self.ledger.lock();
+        ledger.rest(place, self.clock.now_ms(), retry_after);
+    }
+}
+
+/// What the upstream at a place says of itself.
+pub(super) fn standing(upstreams: &[Arc<dyn Upstream>], place: usize, now_ms: UnixMs) -> Standing {
+    match upstreams.get(place).map(|upstream| upstream.is_ready()) {
+        Some(Ok(())) => Standing::Ready,
+        Some(Err(AskError::Resting { retry_after } | AskError::OverBudget { retry_after })) => {
+            Standing::Until(after(now_ms, retry_after))
+        }
+        Some(Err(_)) | None => Standing::Away,
+    }
+}
+
+/// Why no endpoint of a chain is asked.
+pub(super) fn refusal(none: NoneLeft, upstreams: &[Arc<dyn Upstream>], now_ms: UnixMs) -> AskError {
+    match none {
+        NoneLeft::Until(until_ms) => {
+            let retry_after = Duration::from_millis(until_ms.saturating_sub(now_ms));
+            AskError::OverBudget { retry_after }
+        }
+        NoneLeft::Away(place) => {
+            let said = upstreams.get(place).map(|upstream| upstream.is_ready());
+            // It may have become ready in between; the next lookup finds out.
+            said.and_then(Result::err).unwrap_or(AskError::Busy)
+        }
+        NoneLeft::NoEndpoints => {
+            AskError::Failed("none of its endpoints is in the configuration".into())
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Routes: pools of endpoints with budgets, each behind a routing rule, each perhaps with another
+//! Route that it overflows into.
+//!
+//! A [`Book`] is all of it as it stands: Routes, rules, and the inventory of endpoints. Its
+//! invariants, which every change and [`Book::restore`] hold it to: an endpoint belongs to one Route
+//! at most; no two Routes have the same name; overflowing never leads back; ids are never used again,
+//! those of deleted Routes included, whose rules stay and point to nothing. A change that cannot be
+//! made leaves the book as it was and says everything that is wrong.
+//!
+//! A [`Ledger`] is what the endpoints have been asked. [`Ledger::take`] is the only way to an
+//! endpoint, and spends what it gives.
+
+mod book;
+mod budget;
+mod inventory;
+mod ledger;
+mod name;
+mod problem;
+mod provision;
+
+pub use book::{Book, BookError, Route, RouteId, RouteSummary, Rule, RuleId, RuleTarget};
+pub use budget::{Limits, Spent};
+pub use inventory::{Endpoint, Inventory};
+pub use ledger::{Account, Choice, Ledger, NoneLeft, Standing, Taken, after};
+pub use name::{ROUTE_NAME_CHARS_MAX, RouteName, RouteNameError};
+pub use problem::{ChangeError, Field, RouteDraft, RouteProblem, RouteReference, VOLUME_MAX};

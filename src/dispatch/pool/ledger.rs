@@ -1,0 +1,154 @@
+//! What all endpoints have been asked, and the choice of the one that is asked next.
+//!
+//! Choosing and spending are one step, so that no two lookups get the same token. Whether an upstream
+//! can be asked at all, it knows itself: that is a question to the caller.
+
+use std::time::Duration;
+
+use super::book::{Book, RouteId};
+use super::budget::Spent;
+use crate::clock::UnixMs;
+
+/// What is known of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// What it has been asked.
+    pub spent: Spent,
+    /// Until when it has asked to be left alone; in the past: it has not.
+    pub resting_until_ms: UnixMs,
+}
+
+/// What an endpoint's upstream says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can be asked.
+    Ready,
+    /// It can be asked from then on.
+    Until(UnixMs),
+    /// It cannot be asked, and nobody knows for how long.
+    Away,
+}
+
+/// An endpoint to ask, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its Route, which may be one that the first overflows into.
+    pub route: RouteId,
+    /// Its place in the inventory.
+    pub place: usize,
+    /// What it has been asked, this time included.
+    pub spent: Spent,
+}
+
+/// Why no endpoint of a chain of Routes can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoneLeft {
+    /// Budgets are used up, or upstreams want to be left alone, until then at least everywhere.
+    Until(UnixMs),
+    /// This one has budget left, but cannot be asked.
+    Away(usize),
+    /// No Route of the chain has an endpoint.
+    NoEndpoints,
+}
+
+/// What all endpoints have been asked, each at its place in the inventory.
+#[derive(Debug)]
+pub struct Ledger(Vec<Account>);
+
+/// How to choose.
+pub struct Choice<'a> {
+    /// The Routes and endpoints.
+    pub book: &'a Book,
+    /// The Route to begin with.
+    pub route: RouteId,
+    /// What is looked up.
+    pub key: &'a [u8],
+    /// Places that were asked in vain for this lookup.
+    pub tried: &'a [usize],
+    /// What the upstream at a place says of itself.
+    pub standing: &'a dyn Fn(usize) -> Standing,
+    /// The time.
+    pub now_ms: UnixMs,
+}
+
+impl Ledger {
+    /// The ledger of an inventory.
+    pub fn new(spent: impl IntoIterator<Item = Spent>) -> Self {
+        let account = |spent| Account { spent, resting_until_ms: 0 };
+        Self(spent.into_iter().map(account).collect())
+    }
+
+    /// What is known of the endpoint at a place; of none, that it was never asked.
+    pub fn account(&self, place: usize) -> Account {
+        self.0.get(place).copied().unwrap_or_default()
+    }
+
+    /// Spends a lookup of the first endpoint, in the order that the key prefers, that can be asked: of
+    /// the Route, else of the one that it overflows into, and so on.
+    pub fn take(&mut self, choice: &Choice<'_>) -> Result<Taken, NoneLeft> {
+        let (route, place) = self.choose(choice)?;
+        let limits = choice.book.inventory().get(place).map(|endpoint| endpoint.limits);
+        let account = self.0.get_mut(place).zip(limits);
+        let (account, limits) = account.ok_or(NoneLeft::NoEndpoints)?;
+        account.spent.debit(limits, choice.now_ms).map_err(NoneLeft::Until)?;
+        Ok(Taken { route, place, spent: account.spent })
+    }
+
+    /// What [`Ledger::take`] would take.
+    pub fn choose(&self, choice: &Choice<'_>) -> Result<(RouteId, usize), NoneLeft> {
+        let Choice { book, key, now_ms, .. } = *choice;
+        let mut soonest_ms = None;
+        let mut away = None;
+        for route in book.chain(choice.route) {
+            for place in book.inventory().ranked(book.places(route), key) {
+                match self.standing(choice, place) {
+                    Standing::Ready if choice.tried.contains(&place) => soonest_ms = Some(now_ms),
+                    Standing::Ready => return Ok((route.id, place)),
+                    Standing::Until(until_ms) => {
+                        let soonest = soonest_ms.unwrap_or(UnixMs::MAX);
+                        soonest_ms = Some(until_ms.min(soonest));
+                    }
+                    Standing::Away => away = away.or(Some(place)),
+                }
+            }
+        }
+        Err(match (away, soonest_ms) {
+            (Some(place), _) => NoneLeft::Away(place),
+            (None, Some(until_ms)) => NoneLeft::Until(until_ms),
+            (None, None) => NoneLeft::NoEndpoints,
+        })
+    }
+
+    /// Whether the endpoint at a place can be asked: with all that holds it back.
+    pub fn standing(&self, choice: &Choice<'_>, place: usize) -> Standing {
+        let Some(endpoint) = choice.book.inventory().get(place) else { return Standing::Away };
+        let account = self.account(place);
+        let ready_at_ms = account.spent.ready_at_ms(endpoint.limits, choice.now_ms);
+        let until_ms = ready_at_ms.max(account.resting_until_ms);
+        match (choice.standing)(place) {
+            Standing::Until(other_ms) if until_ms.max(other_ms) > choice.now_ms => {
+                Standing::Until(until_ms.max(other_ms))
+            }
+            _ if until_ms > choice.now_ms => Standing::Until(until_ms),
+            Standing::Away => Standing::Away,
+            Standing::Ready | Standing::Until(_) => Standing::Ready,
+        }
+    }
+
+    /// Leaves the endpoint at a place alone for a while.
+    pub fn rest(&mut self, place: usize, now_ms: UnixMs, retry_after: Duration) {
+        if let Some(account) = self.0.get_mut(place) {
+            let until_ms = after(now_ms, retry_after);
+            account.resting_until_ms = account.resting_until_ms.max(until_ms);
+        }
+    }
+}
+
+/// The first whole millisecond by which a while has passed.
+pub fn after(now_ms: UnixMs, retry_after: Duration) -> UnixMs {
+    let ms = retry_after.as_nanos().div_ceil(1_000_000);
+    now_ms.saturating_add(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

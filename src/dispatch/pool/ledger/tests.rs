@@ -1,0 +1,169 @@
+//! Tests of choosing endpoints, of spending, and of the times that are told.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::{Endpoint, Field, Inventory, Limits, RouteDraft, RouteReference};
+use super::*;
+
+const HOUR_MS: u64 = 60 * 60 * 1_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+const NOON: UnixMs = 20_000 * DAY_MS + DAY_MS / 2;
+
+/// Routes of one endpoint each, with these limits, each overflowing into the one before it.
+fn chain(limits: &[(u64, u64)]) -> (Book, Ledger) {
+    let endpoints = limits.iter().enumerate().map(|(at, (daily_volume, hourly_rate))| Endpoint {
+        name: format!("e{at}").into(),
+        limits: Limits { daily_volume: *daily_volume, hourly_rate: *hourly_rate },
+        tied_to: Some(format!("r{at}")),
+    });
+    let mut book = Book::new(Arc::new(Inventory::new(endpoints.collect())));
+    for at in 0..limits.len() {
+        let overflow = at.checked_sub(1).map(|at| RouteReference::Name(format!("r{at}")));
+        book.create(RouteDraft {
+            name: Field::Given(format!("r{at}")),
+            requested_daily_volume: Field::Given(1),
+            overflow: Field::Given(overflow),
+        })
+        .unwrap();
+    }
+    (book, Ledger::new(limits.iter().map(|_| Spent::default())))
+}
+
+/// One Route of endpoints with these limits.
+fn pool(limits: &[(u64, u64)]) -> (Book, Ledger) {
+    let endpoints = limits.iter().enumerate().map(|(at, (daily_volume, hourly_rate))| Endpoint {
+        name: format!("e{at}").into(),
+        limits: Limits { daily_volume: *daily_volume, hourly_rate: *hourly_rate },
+        tied_to: None,
+    });
+    let mut book = Book::new(Arc::new(Inventory::new(endpoints.collect())));
+    book.create(RouteDraft {
+        name: Field::Given("r".to_owned()),
+        requested_daily_volume: Field::Given(1 << 50),
+        overflow: Field::Absent,
+    })
+    .unwrap();
+    (book, Ledger::new(limits.iter().map(|_| Spent::default())))
+}
+
+fn ready(_: usize) -> Standing {
+    Standing::Ready
+}
+
+fn choice(book: &Book, route: u64, now_ms: UnixMs) -> Choice<'_> {
+    let route = RouteId(route);
+    Choice { book, route, key: b"key", tried: &[], standing: &ready, now_ms }
+}
+
+#[test]
+fn a_key_keeps_its_endpoint_until_it_has_no_more() {
+    let (book, mut ledger) = pool(&[(2, 10), (2, 10)]);
+    let choice = choice(&book, 1, NOON);
+    let places: Vec<usize> =
+        (0..4).map(|_| ledger.take(&choice).expect("four are left").place).collect();
+    assert_eq!(places[0], places[1]);
+    assert_eq!(places[2], places[3]);
+    assert_ne!(places[0], places[2]);
+    assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(20_001 * DAY_MS)));
+}
+
+#[test]
+fn a_route_that_is_spent_overflows_and_a_chain_ends() {
+    let (book, mut ledger) = chain(&[(1, 10), (1, 10), (1, 10)]);
+    let choice = choice(&book, 3, NOON);
+    let routes: Vec<RouteId> =
+        (0..3).map(|_| ledger.take(&choice).expect("three are left").route).collect();
+    assert_eq!(routes, [RouteId(3), RouteId(2), RouteId(1)]);
+    assert!(ledger.take(&choice).is_err());
+}
+
+#[test]
+fn what_is_resting_tried_or_away_is_passed_over_unspent() {
+    let (book, mut ledger) = pool(&[(9, 9), (9, 9), (9, 9)]);
+    let first = choice(&book, 1, NOON);
+    let (_, preferred) = ledger.choose(&first).unwrap();
+    ledger.rest(preferred, NOON, Duration::from_millis(10));
+    ledger.rest(preferred, NOON, Duration::from_millis(5));
+    let (_, second) = ledger.choose(&first).unwrap();
+    let (_, third) = ledger.choose(&Choice { tried: &[second], ..first }).unwrap();
+    assert_eq!(preferred + second + third, 3);
+    let away = |place: usize| if place == third { Standing::Away } else { Standing::Ready };
+    let none = Choice { tried: &[second], standing: &away, ..choice(&book, 1, NOON) };
+    assert_eq!(ledger.take(&none), Err(NoneLeft::Away(third)));
+    let later = Choice { tried: &[second], standing: &away, ..choice(&book, 1, NOON + 10) };
+    assert_eq!(ledger.take(&later).unwrap().place, preferred);
+    assert_eq!(ledger.account(second).spent, Spent::default());
+}
+
+#[test]
+fn the_time_told_is_the_soonest_of_the_chain_by_all_that_holds_back() {
+    // Spent for the day, spent for the hour, and resting for ten minutes.
+    let (book, mut ledger) = chain(&[(1, 100), (100, 1), (100, 100)]);
+    let choice = choice(&book, 3, NOON);
+    ledger.rest(2, NOON, Duration::from_mins(10));
+    for _ in 0..2 {
+        ledger.take(&choice).unwrap();
+    }
+    assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + HOUR_MS / 6)));
+    ledger.rest(2, NOON, Duration::from_hours(2));
+    assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + HOUR_MS)));
+    ledger.rest(1, NOON, Duration::from_hours(3));
+    assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + 2 * HOUR_MS)));
+    // What the upstream itself says counts too.
+    let standing = |place: usize| match place {
+        2 => Standing::Until(NOON + 5 * HOUR_MS),
+        0 => Standing::Away,
+        _ => Standing::Ready,
+    };
+    let choice = Choice { standing: &standing, ..choice };
+    assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + 3 * HOUR_MS)));
+}
+
+#[test]
+fn a_route_whose_endpoints_have_vanished_has_none() {
+    let (book, _) = chain(&[(1, 1)]);
+    let routes = book.routes().values().cloned().collect();
+    let rules = book.rules().values().cloned().collect();
+    let empty = Book::restore(Arc::new(Inventory::default()), routes, rules, None).unwrap();
+    let mut ledger = Ledger::new([]);
+    assert_eq!(ledger.take(&choice(&empty, 1, NOON)), Err(NoneLeft::NoEndpoints));
+}
+
+#[test]
+fn parts_of_a_millisecond_count_as_one() {
+    assert_eq!(after(5, Duration::ZERO), 5);
+    assert_eq!(after(5, Duration::from_nanos(1)), 6);
+    assert_eq!(after(5, Duration::MAX), u64::MAX);
+}
+
+proptest! {
+    /// Lookups at random times through a random chain: whatever is refused would have been refused
+    /// until the time that was told, and not at it.
+    #[test]
+    fn the_time_told_is_true(
+        limits in proptest::collection::vec((1_u64..6, 1_u64..6), 1..5),
+        lookups in proptest::collection::vec((0_u64..5, 0..DAY_MS / 8, 0_u64..20), 1..60),
+    ) {
+        let (book, mut ledger) = chain(&limits);
+        let mut now_ms = NOON;
+        for (route, gap, rest_s) in lookups {
+            now_ms += gap;
+            let route = 1 + route % limits.len() as u64;
+            match ledger.take(&choice(&book, route, now_ms)) {
+                Ok(taken) if rest_s > 15 => {
+                    ledger.rest(taken.place, now_ms, Duration::from_secs(rest_s));
+                }
+                Ok(taken) => prop_assert!(taken.route.0 <= route),
+                Err(NoneLeft::Until(until_ms)) => {
+                    prop_assert!(until_ms > now_ms);
+                    let sooner = ledger.choose(&choice(&book, route, until_ms - 1));
+                    prop_assert_eq!(sooner, Err(NoneLeft::Until(until_ms)));
+                    prop_assert!(ledger.choose(&choice(&book, route, until_ms)).is_ok());
+                }
+                Err(other) => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Names of Routes, and of the rules that lead to them.
+//!
+//! A name is not a plain integer, because integers are routing rules where accounts are named. Names
+//! are the same whatever their case.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// The longest name of a Route, in characters.
+pub const ROUTE_NAME_CHARS_MAX: usize = 180;
+
+/// The name of a Route, as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteName(Box<str>);
+
+/// Why a text is not the name of a Route. The text says what to do.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum RouteNameError {
+    /// Empty, or nothing but spaces.
+    #[error("name is blank: give it at least one letter or digit")]
+    Blank,
+    /// Too long.
+    #[error("name has {0} characters: shorten it to {ROUTE_NAME_CHARS_MAX}")]
+    Length(usize),
+    /// A character that is not allowed.
+    #[error("name contains {0:?}: use only letters A to Z, digits, spaces, `-`, `_` and `.`")]
+    Character(char),
+    /// Digits only.
+    #[error("name is a plain integer, which would be the id of a routing rule: add a letter to it")]
+    Integer,
+}
+
+impl RouteName {
+    /// Reads a name.
+    pub fn parse(text: &str) -> Result<Self, RouteNameError> {
+        let chars = text.chars().count();
+        if text.trim().is_empty() {
+            return Err(RouteNameError::Blank);
+        }
+        if chars > ROUTE_NAME_CHARS_MAX {
+            return Err(RouteNameError::Length(chars));
+        }
+        let is_legal = |it: char| it.is_ascii_alphanumeric() || " -_.".contains(it);
+        if let Some(other) = text.chars().find(|it| !is_legal(*it)) {
+            return Err(RouteNameError::Character(other));
+        }
+        if text.trim().bytes().all(|it| it.is_ascii_digit()) {
+            return Err(RouteNameError::Integer);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the same name as `text`, whatever the case.
+    pub fn is(&self, text: &str) -> bool {
+        self.0.eq_ignore_ascii_case(text)
+    }
+
+    /// Whether `text` stands in the name, whatever the case.
+    pub fn contains(&self, text: &str) -> bool {
+        self.0.to_ascii_lowercase().contains(&text.to_ascii_lowercase())
+    }
+}
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_as_given_and_compared_without_case() {
+        let name = RouteName::parse("My Route-1_a.b").unwrap();
+        assert_eq!(name.as_str(), "My Route-1_a.b");
+        assert!(name.is("mY rOUTE-1_A.B") && !name.is("my route"));
+        assert!(name.contains("ROUTE") && name.contains("") && !name.contains("routes"));
+        assert_eq!(RouteName::parse(&"a".repeat(180)).unwrap().as_str().len(), 180);
+    }
+
+    #[test]
+    fn what_is_no_name_says_why() {
+        for (text, error) in [
+            ("", RouteNameError::Blank),
+            ("   ", RouteNameError::Blank),
+            (&"a".repeat(181), RouteNameError::Length(181)),
+            ("a/b", RouteNameError::Character('/')),
+            ("é", RouteNameError::Character('é')),
+            ("a\n", RouteNameError::Character('\n')),
+            ("42", RouteNameError::Integer),
+            (" 042", RouteNameError::Integer),
+        ] {
+            assert_eq!(RouteName::parse(text).unwrap_err(), error, "{text:?}");
+        }
+    }
+}

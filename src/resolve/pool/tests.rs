@@ -1,0 +1,182 @@
+//! Tests of how a question goes from endpoint to endpoint. Budgets are tested in `control`.
+
+use parking_lot::Mutex;
+use rstest::rstest;
+
+use super::testing::{FakeUpstream, Script, record};
+use super::*;
+use crate::types::{ReadyRecord, ipns_testing};
+
+/// Endpoints that are taken in order, each once for a question.
+struct InOrder {
+    upstreams: Vec<Arc<FakeUpstream>>,
+    keys: Mutex<Vec<Vec<u8>>>,
+    rested: Mutex<Vec<(usize, Duration)>>,
+    /// What is said when all are tried.
+    end: Option<AskError>,
+}
+
+const WHILE: Duration = Duration::from_secs(7);
+
+impl Endpoints for InOrder {
+    fn take<'a>(
+        &'a self,
+        rule: RuleId,
+        key: &'a [u8],
+        tried: &'a [usize],
+    ) -> BoxFuture<'a, Result<Turn, AskError>> {
+        assert_eq!(rule, RuleId(42));
+        self.keys.lock().push(key.to_vec());
+        let place = (0..self.upstreams.len()).find(|place| !tried.contains(place));
+        let turn = match (place, &self.end) {
+            (Some(place), _) => Ok(Turn::Ask { place, upstream: self.upstreams[place].clone() }),
+            (None, Some(error)) => Err(error.clone()),
+            (None, None) => Ok(Turn::Discard),
+        };
+        std::future::ready(turn).boxed()
+    }
+
+    fn rest(&self, place: usize, retry_after: Duration) {
+        self.rested.lock().push((place, retry_after));
+    }
+}
+
+fn pool(upstreams: &[Arc<FakeUpstream>], end: Option<AskError>) -> (PoolUpstream, Arc<InOrder>) {
+    let upstreams = upstreams.to_vec();
+    let (keys, rested) = (Mutex::default(), Mutex::default());
+    let endpoints = Arc::new(InOrder { upstreams, keys, rested, end });
+    (PoolUpstream::new(RuleId(42), endpoints.clone()), endpoints)
+}
+
+fn spent() -> AskError {
+    AskError::OverBudget { retry_after: WHILE }
+}
+
+fn failed() -> AskError {
+    AskError::Failed("it broke".into())
+}
+
+fn subject() -> Subject {
+    let key = "bafkreigur6gzxm3ykiol7ywou3iy3obruzs2q7boizj7oznznid34dzc3e";
+    Subject::Content(ContentKey::from_cid_text(key).unwrap())
+}
+
+type Asked = Result<Vec<Arc<ReadyRecord>>, AskError>;
+
+async fn ask(pool: &PoolUpstream) -> Vec<Asked> {
+    pool.records(&subject(), Hops::default()).collect().await
+}
+
+fn found(protocol: &str) -> Script {
+    Script { batches: vec![vec![record(protocol)]], error: None }
+}
+
+fn protocols(asked: &[Asked]) -> Vec<String> {
+    let batches = asked.iter().flatten().flatten();
+    batches.map(|record| record.json().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn none_found_is_an_answer() {
+    let both = [FakeUpstream::new("a"), FakeUpstream::new("b")];
+    both[0].says(Script { batches: vec![vec![], vec![]], error: None });
+    let (pool, endpoints) = pool(&both, Some(spent()));
+    assert_eq!(ask(&pool).await.len(), 0);
+    assert_eq!((both[0].asked(), both[1].asked()), (1, 0));
+    let Subject::Content(key) = subject() else { panic!("it is content") };
+    assert_eq!(endpoints.keys.lock()[..], [key.as_bytes().to_vec()]);
+    assert_eq!(pool.account(), &AccountId::parse("42").unwrap());
+}
+
+#[tokio::test]
+async fn a_deleted_route_finds_nothing_and_takes_nothing() {
+    let (pool, _) = pool(&[], None);
+    assert_eq!(ask(&pool).await.len(), 0);
+    let name = ipns_testing::name(1);
+    assert_eq!(pool.name(&name, Hops::default()).await, Ok(None));
+    let record = ipns_testing::record(&name, 1, "2030-01-01T00:00:00Z");
+    let put = pool.put_name(&record, Hops::default()).await;
+    assert_eq!(put, Err(AskError::NotOffered));
+}
+
+#[rstest]
+#[case(AskError::Resting { retry_after: WHILE }, 1)]
+#[case(AskError::OverBudget { retry_after: WHILE }, 1)]
+#[case(AskError::Broken, 0)]
+#[case(AskError::Busy, 0)]
+#[tokio::test]
+async fn who_was_not_asked_or_wants_to_be_left_alone_is_no_failure(
+    #[case] error: AskError,
+    #[case] rested: usize,
+) {
+    let three = ["a", "b", "c"].map(|name| FakeUpstream::failing(name, error.clone()));
+    let last = FakeUpstream::new("d");
+    last.says(found("d"));
+    let all = [&three[..], &[last]].concat();
+    let (pool, endpoints) = pool(&all, Some(spent()));
+    assert_eq!(protocols(&ask(&pool).await), [record("d").json()]);
+    let expected: Vec<_> = (0..3 * rested).map(|place| (place, WHILE)).collect();
+    assert_eq!(endpoints.rested.lock()[..], expected);
+}
+
+#[rstest]
+#[case(failed())]
+#[case(AskError::TimedOut)]
+#[case(AskError::NotOffered)]
+#[tokio::test]
+async fn one_other_endpoint_is_asked_after_a_failure_and_then_it_is_the_answer(
+    #[case] error: AskError,
+) {
+    let all = ["a", "b", "c"].map(|name| FakeUpstream::failing(name, error.clone()));
+    let (pool_of_three, _) = pool(&all, Some(spent()));
+    let asked = ask(&pool_of_three).await;
+    assert!(matches!(&asked[..], [Err(said)] if *said == error), "{asked:?}");
+    assert_eq!(all.each_ref().map(|fake| fake.asked()), [1, 1, 0]);
+
+    all[1].says(found("b"));
+    assert_eq!(protocols(&ask(&pool_of_three).await), [record("b").json()]);
+
+    let (pool_of_one, _) = pool(&all[..1], Some(spent()));
+    let asked = ask(&pool_of_one).await;
+    assert!(matches!(&asked[..], [Err(said)] if *said == error), "no other is left: {asked:?}");
+}
+
+#[tokio::test]
+async fn a_spent_chain_is_told_as_it_is() {
+    let resting = FakeUpstream::failing("a", AskError::Resting { retry_after: WHILE });
+    let (pool, _) = pool(&[resting], Some(spent()));
+    let asked = ask(&pool).await;
+    assert!(matches!(&asked[..], [Err(said)] if *said == spent()), "{asked:?}");
+}
+
+#[tokio::test]
+async fn an_error_after_the_first_records_ends_them() {
+    let both = [FakeUpstream::new("a"), FakeUpstream::new("b")];
+    let batches = vec![vec![], vec![record("a")], vec![record("b")]];
+    both[0].says(Script { batches, error: Some(AskError::TimedOut) });
+    let (pool, _) = pool(&both, Some(spent()));
+    let asked = ask(&pool).await;
+    assert_eq!(protocols(&asked), [record("a").json(), record("b").json()]);
+    assert!(matches!(asked.last(), Some(Err(AskError::TimedOut))));
+    assert_eq!(both[1].asked(), 0);
+}
+
+#[tokio::test]
+async fn names_go_the_same_way() {
+    let name = ipns_testing::name(1);
+    let record = ipns_testing::record(&name, 1, "2030-01-01T00:00:00Z");
+    let all = [
+        FakeUpstream::failing("a", AskError::Resting { retry_after: WHILE }),
+        FakeUpstream::failing("b", failed()),
+        FakeUpstream::new("c"),
+    ];
+    let (good, endpoints) = pool(&all, Some(spent()));
+    assert_eq!(good.name(&name, Hops::default()).await, Ok(None));
+    assert_eq!(good.put_name(&record, Hops::default()).await, Ok(()));
+    assert_eq!(all.each_ref().map(|fake| fake.asked()), [2, 2, 2]);
+    assert_eq!(endpoints.rested.lock().len(), 2);
+    assert!(endpoints.keys.lock().iter().all(|key| *key == name.as_bytes()));
+    let (bad, _) = pool(&all[..2], Some(spent()));
+    assert_eq!(bad.name(&name, Hops::default()).await, Err(failed()));
+    assert_eq!(bad.put_name(&record, Hops::default()).await, Err(failed()));
+}
