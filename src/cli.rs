@@ -1,5 +1,5 @@
-//! The command line: `fingerpost serve`, `lookup`, `config` and those that bring data in and out,
-//! one file each.
+//! The command line: `fingerpost serve`, `lookup`, `config`, `routes` and those that bring data in and
+//! out, one file each.
 //!
 //! The commands are programs, not a library: here, and only here, errors are `anyhow`'s.
 //!
@@ -17,6 +17,7 @@ mod import;
 mod lookup;
 mod remove;
 mod repair;
+mod routes;
 mod serve;
 mod stats;
 
@@ -55,6 +56,12 @@ const TARGET: &str = "\
 Without a URL the command works on the data directory, which no server may be using. With one, the \
 password of the server's admin API is taken from FINGERPOST_ADMIN_PASSWORD, or from the file \
 admin-password of the data directory if that is the server's.";
+
+/// Whom the commands about routes ask.
+const SERVER: &str = "\
+They ask the server that listens where the setting admin_listen says, or the one that --server names. \
+Its password is taken from FINGERPOST_ADMIN_PASSWORD, or from the file admin-password of the data \
+directory if that is the server's.";
 
 /// Parses the command line, runs the command, and says how the process ends.
 pub fn run(
@@ -101,6 +108,7 @@ fn command() -> Command {
                 .about("Ask a Routing V1 server who has a CID"),
         )
         .subcommands(data_commands())
+        .subcommand(routes_command())
         .subcommand(
             with_settings(config::ConfigArgs::augment_args(Command::new("config")))
                 .about("Print the effective settings and where each came from")
@@ -121,8 +129,9 @@ fn data_commands() -> [Command; 5] {
         .about("Say how much is held, and what it costs in memory and on disk");
     let repair = Command::new("repair")
         .about("Keep what is whole of a damaged data directory, and say what is lost");
-    let access = ["data_dir", "admin_password"];
-    let imported = ["data_dir", "admin_password", "record_bytes_max", "line_bytes_max"];
+    let access = ["data_dir", "admin_password", "admin_password_file"];
+    let [data_dir, password, password_file] = access;
+    let imported = [data_dir, password, password_file, "record_bytes_max", "line_bytes_max"];
     [
         telling(import, &imported).after_help(TARGET),
         telling(export, &access).after_help(TARGET),
@@ -130,6 +139,15 @@ fn data_commands() -> [Command; 5] {
         telling(stats, &access).after_help(TARGET),
         telling(repair, &["data_dir"]).after_help(REPAIRED),
     ]
+}
+
+/// The command that steers a running server.
+fn routes_command() -> Command {
+    let routes = routes::RoutesArgs::augment_args(Command::new("routes"))
+        .about("See and change who answers which lookups, on a running server");
+    let told = ["admin_listen", "data_dir", "admin_password", "admin_password_file"];
+    // Global, so that they may stand after the words of the command, too.
+    telling(routes, &told).mut_args(|arg| arg.global(true)).after_help(SERVER)
 }
 
 /// A command that takes all settings, so that one file is good for all commands, and whose help tells
@@ -167,6 +185,11 @@ fn dispatch(
         ("stats", matches) => {
             let args = stats::StatsArgs::from_arg_matches(matches)?;
             stats::run(&args, &load(matches, variables)?.settings, &mut io::stdout().lock())
+        }
+        ("routes", matches) => {
+            let args = routes::RoutesArgs::from_arg_matches(matches)?;
+            let settings = load(matches, variables)?.settings;
+            routes::run(&args, &settings, &mut io::stdout().lock(), &mut io::stderr().lock())
         }
         ("repair", matches) => {
             repair::run(&load(matches, variables)?.settings, &mut io::stdout().lock())
@@ -238,11 +261,13 @@ mod tests {
 
     #[test]
     fn the_help_of_a_command_lists_the_settings_that_mean_something_to_it() {
-        let access = ["admin-password", "data-dir"];
-        let imported = ["admin-password", "data-dir", "line-bytes-max", "record-bytes-max"];
+        let access = ["admin-password", "admin-password-file", "data-dir"];
+        let imported = [&access[..], &["line-bytes-max", "record-bytes-max"]].concat();
+        let steered = [&["admin-listen"], &access[..]].concat();
         let settings = Settings::augment_args(Command::new("settings"));
         for (command, told) in [
             ("import", &imported[..]),
+            ("routes", &steered),
             ("export", &access),
             ("remove", &access),
             ("stats", &access),
@@ -255,7 +280,9 @@ mod tests {
             found.sort_unstable();
             assert_eq!(found, told, "{command}: {text}");
             let is_repair = command == "repair";
-            assert_eq!(text.contains("Without a URL"), !is_repair, "{text}");
+            let is_routes = command == "routes";
+            assert_eq!(text.contains("Without a URL"), !is_repair && !is_routes, "{text}");
+            assert_eq!(text.contains("They ask the server"), is_routes, "{text}");
             assert_eq!(text.contains("Exit code 0: nothing was damaged."), is_repair, "{text}");
         }
     }

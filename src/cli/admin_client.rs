@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::admin::{ADMIN_USER, Problem, stored_password};
@@ -26,6 +28,9 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// The longest answer that is read as one piece of JSON.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// What is said of an answer that nobody can have meant.
+const NOT_AN_ADMIN_API: &str = "the answer is not that of an admin API";
 
 /// The most of an unknown answer that is shown.
 const DETAIL_CHARS_MAX: usize = 240;
@@ -110,7 +115,11 @@ impl AdminClient {
     async fn refused(&self, mut response: Response) -> Refused {
         let status = response.status();
         // What cannot be read on says no more than the status does.
-        let body = read(&mut response).await.unwrap_or_default();
+        let body = read(&mut response, ANSWER_BYTES_MAX).await.unwrap_or_default();
+        if let Ok(Messages { error_messages }) = serde_json::from_slice(&body) {
+            let detail = printable(&error_messages.join("; ")).into_owned();
+            return Refused { status, detail, problem: None, hint: String::new() };
+        }
         let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
             let text = String::from_utf8_lossy(&body);
             let first_line = text.lines().next().unwrap_or_default();
@@ -134,10 +143,31 @@ impl AdminClient {
         &self,
         request: RequestBuilder,
     ) -> anyhow::Result<T> {
-        let mut response = self.send(request).await?;
-        let body = read(&mut response).await.context("the answer cannot be read")?;
-        serde_json::from_slice(&body).context("the answer is not that of an admin API")
+        parsed(&self.text(request, ANSWER_BYTES_MAX).await?)
     }
+
+    /// Sends a request and reads its answer, which is JSON of at most so many bytes, as it came.
+    pub(super) async fn text(
+        &self,
+        request: RequestBuilder,
+        bytes_max: usize,
+    ) -> anyhow::Result<Box<RawValue>> {
+        let mut response = self.send(request).await?;
+        let body = read(&mut response, bytes_max).await.context("the answer cannot be read")?;
+        anyhow::ensure!(body.len() <= bytes_max, "the answer has more than {bytes_max} bytes");
+        serde_json::from_slice(&body).context(NOT_AN_ADMIN_API)
+    }
+}
+
+/// What a piece of JSON says, if it is of this kind.
+pub(super) fn parsed<T: DeserializeOwned>(json: &RawValue) -> anyhow::Result<T> {
+    serde_json::from_str(json.get()).context(NOT_AN_ADMIN_API)
+}
+
+/// How the API of Routes, which is that of source 001, tells what is wrong.
+#[derive(Deserialize)]
+struct Messages {
+    error_messages: Vec<String>,
 }
 
 /// Reads the URL of an admin listener.
@@ -179,12 +209,12 @@ fn parts(parts: &[&str]) -> String {
     marks.zip(said).map(|(mark, part)| format!("{mark}{part}")).collect()
 }
 
-/// The body, as far as it may go.
-async fn read(response: &mut Response) -> reqwest::Result<Vec<u8>> {
+/// The body, as far as it may go and a little further.
+async fn read(response: &mut Response, bytes_max: usize) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
-        if body.len() > ANSWER_BYTES_MAX {
+        if body.len() > bytes_max {
             break;
         }
     }

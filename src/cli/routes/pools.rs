@@ -1,0 +1,260 @@
+//! `fingerpost routes pools`: Routes, which are pools of metered endpoints with budgets.
+//!
+//! A Route is named by its id or by its name: names are no integers, and unique whatever their case.
+
+use anyhow::{Context, bail};
+use clap::{ArgGroup, Args, Subcommand};
+use reqwest::Method;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::output::{Fields, Format, Listing, write_json};
+use super::{LIST_BYTES_MAX, Session};
+use crate::admin::{PoolAnswer, PoolList, PoolReference, PoolRoute};
+use crate::cli::admin_client::parsed;
+
+/// Where Routes are.
+const PATH: [&str; 5] = ["ga", "api", "v3", "eng", "routes"];
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PoolsCommand {
+    /// List Routes, by id
+    List(ListArgs),
+    /// Show one Route
+    Show(ShowArgs),
+    /// Create a Route out of free endpoints; it is asked when a static route names the id of its rule
+    Create(CreateArgs),
+    /// Change what is given of a Route, and nothing else
+    Update(UpdateArgs),
+    /// Delete a Route: its endpoints are free again, and its rule answers "none found"
+    Delete(ShowArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ListArgs {
+    /// Only Routes with this in their name, whatever its case
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// The Route: its id, or its name
+    #[arg(value_name = "ROUTE")]
+    route: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CreateArgs {
+    /// Its name: letters, digits, spaces, `-`, `_` and `.`, and no integer
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// Lookups a day that it shall be good for
+    #[arg(long, value_name = "COUNT")]
+    volume: u64,
+
+    /// The Route, by id or name, that is asked when the budgets of this one are used up
+    #[arg(long, value_name = "ROUTE")]
+    overflow: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(group(
+    ArgGroup::new("changes")
+        .args(["name", "volume", "overflow", "no_overflow"])
+        .required(true)
+        .multiple(true)
+))]
+pub(super) struct UpdateArgs {
+    /// The Route: its id, or its name
+    #[arg(value_name = "ROUTE")]
+    route: String,
+
+    /// A new name; the name of its rule goes with it
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Lookups a day that it shall be good for
+    #[arg(long, value_name = "COUNT")]
+    volume: Option<u64>,
+
+    /// The Route, by id or name, that is asked when the budgets of this one are used up
+    #[arg(long, value_name = "ROUTE", conflicts_with = "no_overflow")]
+    overflow: Option<String>,
+
+    /// Ask nobody when its budgets are used up
+    #[arg(long)]
+    no_overflow: bool,
+}
+
+pub(super) async fn execute(
+    session: &mut Session<'_>,
+    command: &PoolsCommand,
+) -> anyhow::Result<()> {
+    match command {
+        PoolsCommand::List(args) => list(session, args).await,
+        PoolsCommand::Show(args) => {
+            let id = id_of(session, &args.route).await?;
+            let answer = ask(session, Method::GET, Some(&id), None).await?;
+            print(session, &answer)
+        }
+        PoolsCommand::Create(args) => {
+            let answer = ask(session, Method::POST, None, Some(args.body())).await?;
+            print(session, &answer)
+        }
+        PoolsCommand::Update(args) => {
+            let id = id_of(session, &args.route).await?;
+            let answer = ask(session, Method::PUT, Some(&id), Some(args.body())).await?;
+            print(session, &answer)
+        }
+        PoolsCommand::Delete(args) => {
+            let id = id_of(session, &args.route).await?;
+            let answer = ask(session, Method::DELETE, Some(&id), None).await?;
+            if session.format == Format::Json {
+                return Ok(write_json(&answer, session.out)?);
+            }
+            Ok(writeln!(session.out, "deleted Route {id}")?)
+        }
+    }
+}
+
+impl CreateArgs {
+    fn body(&self) -> Value {
+        let Self { name, volume, overflow } = self;
+        let mut route = Map::new();
+        route.insert("name".to_owned(), json!(name));
+        route.insert("requested_target_daily_volume".to_owned(), json!(volume));
+        route.extend(overflow.as_deref().map(overflow_field));
+        json!({ "route": route })
+    }
+}
+
+impl UpdateArgs {
+    fn body(&self) -> Value {
+        let Self { route: _, name, volume, overflow, no_overflow } = self;
+        let mut route = Map::new();
+        route.extend(name.as_ref().map(|name| ("name".to_owned(), json!(name))));
+        let volume = volume.map(|it| ("requested_target_daily_volume".to_owned(), json!(it)));
+        route.extend(volume);
+        route.extend(overflow.as_deref().map(overflow_field));
+        route.extend(no_overflow.then(|| ("overflow_route".to_owned(), Value::Null)));
+        json!({ "route": route })
+    }
+}
+
+/// An overflow by id, or by name: names are no integers.
+fn overflow_field(route: &str) -> (String, Value) {
+    let reference = match route.parse::<u64>() {
+        Ok(id) => json!({ "id": id }),
+        Err(_) => json!({ "name": route }),
+    };
+    ("overflow_route".to_owned(), reference)
+}
+
+async fn ask(
+    session: &Session<'_>,
+    method: Method,
+    id: Option<&str>,
+    body: Option<Value>,
+) -> anyhow::Result<Box<RawValue>> {
+    let path: Vec<_> = PATH.into_iter().chain(id).collect();
+    let request = session.client.request(method, session.client.url(&path));
+    let request = match body {
+        Some(body) => request.json(&body),
+        None => request,
+    };
+    session.client.text(request, LIST_BYTES_MAX).await
+}
+
+async fn list(session: &mut Session<'_>, args: &ListArgs) -> anyhow::Result<()> {
+    let pages = pages(session, args.name.as_deref()).await?;
+    if session.format == Format::Json {
+        for (answer, _) in &pages {
+            write_json(answer, session.out)?;
+        }
+        return Ok(());
+    }
+    let routes = pages.into_iter().flat_map(|(_, page)| page.routes);
+    let rows = routes.map(|route| {
+        [
+            route.id.to_string(),
+            route.name,
+            route.requested_target_daily_volume.to_string(),
+            route.recommended_max_daily_volume.to_string(),
+            route.recommended_max_delivery_rate_per_hour.to_string(),
+            route.overflow_route.as_ref().map(reference).unwrap_or_default(),
+            route.routing_rule.id.to_string(),
+        ]
+    });
+    let header = ["Id", "Name", "Wanted a day", "Most a day", "Most an hour", "Overflow", "Rule"];
+    let listing = Listing { header, rows: rows.collect(), empty: "no Routes" };
+    Ok(listing.write(session.format, session.out)?)
+}
+
+/// All pages, each as it came and as what it says. They neither repeat nor skip a Route that is there
+/// all the time.
+async fn pages(
+    session: &Session<'_>,
+    name: Option<&str>,
+) -> anyhow::Result<Vec<(Box<RawValue>, PoolList)>> {
+    let mut pages = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        let mut url = session.client.url(&PATH);
+        let parameters = [("name", name), ("page_token", token.as_deref())];
+        for (key, value) in parameters {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(key, value);
+            }
+        }
+        let request = session.client.request(Method::GET, url);
+        let answer = session.client.text(request, LIST_BYTES_MAX).await?;
+        let page: PoolList = parsed(&answer)?;
+        let next = page.pagination.next_page_token.clone();
+        let is_last = next.is_none() || page.routes.is_empty();
+        pages.push((answer, page));
+        if is_last {
+            return Ok(pages);
+        }
+        token = next;
+    }
+}
+
+/// The id of the Route that is named.
+async fn id_of(session: &Session<'_>, route: &str) -> anyhow::Result<String> {
+    if route.bytes().all(|it| it.is_ascii_digit()) && !route.is_empty() {
+        return Ok(route.to_owned());
+    }
+    let pages = pages(session, Some(route)).await?;
+    let mut routes = pages.iter().flat_map(|(_, page)| &page.routes);
+    match routes.find(|found| found.name.eq_ignore_ascii_case(route)) {
+        Some(found) => Ok(found.id.to_string()),
+        None => bail!("there is no Route called {route:?}; `routes pools list` lists them"),
+    }
+}
+
+fn print(session: &mut Session<'_>, answer: &RawValue) -> anyhow::Result<()> {
+    if session.format == Format::Json {
+        return Ok(write_json(answer, session.out)?);
+    }
+    let PoolAnswer { route } = parsed(answer).context("the answer is not about a Route")?;
+    Ok(shown(&route).write(session.format, session.out)?)
+}
+
+/// A Route for people.
+fn shown(route: &PoolRoute) -> Fields {
+    let mut fields = Fields::default();
+    fields.add("id", route.id.to_string());
+    fields.add("name", &route.name);
+    fields.add("wanted a day", route.requested_target_daily_volume.to_string());
+    fields.add("most a day", route.recommended_max_daily_volume.to_string());
+    fields.add("most an hour", route.recommended_max_delivery_rate_per_hour.to_string());
+    fields.add("overflow", route.overflow_route.as_ref().map(reference).unwrap_or_default());
+    fields.add("rule", reference(&route.routing_rule));
+    fields
+}
+
+fn reference(reference: &PoolReference) -> String {
+    format!("{} ({})", reference.id, reference.name)
+}
