@@ -1,5 +1,6 @@
 //! What other routers know this one by, and what its routes are signed with: out of the settings, or
-//! made at the first start and kept.
+//! made at the first start and kept. Where the disk takes no writes, what was made holds until the next
+//! start.
 
 use multibase::Base;
 
@@ -64,7 +65,9 @@ async fn kept(
     let text = make();
     let change =
         StateChange { table: StateTable::Single, key: key.to_owned(), text: Some(text.clone()) };
-    state.write(vec![change]).await?;
+    if let Err(error) = state.write(vec![change]).await {
+        tracing::warn!(%error, key, "what was made for this router cannot be kept, and will be another after a restart");
+    }
     Ok(text)
 }
 

@@ -80,27 +80,6 @@ impl Fields {
         self.0.push((name.to_owned(), value.into()));
     }
 
-    /// Adds whatever a piece of JSON has, however deep.
-    pub(super) fn add_all(&mut self, name: &str, value: &Value) {
-        match value {
-            Value::Object(fields) if !fields.is_empty() => {
-                fields
-                    .iter()
-                    .for_each(|(key, value)| self.add_all(&format!("{name}.{key}"), value));
-            }
-            Value::Array(items) if items.iter().any(|it| it.is_object() || it.is_array()) => {
-                let numbered = items.iter().enumerate();
-                numbered.for_each(|(number, it)| self.add_all(&format!("{name}.{number}"), it));
-            }
-            Value::Array(items) => {
-                let items: Vec<_> = items.iter().map(text_of).collect();
-                self.add(name, items.join(", "));
-            }
-            Value::Object(_) | Value::Null => self.add(name, ""),
-            Value::Bool(_) | Value::Number(_) | Value::String(_) => self.add(name, text_of(value)),
-        }
-    }
-
     pub(super) fn write(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
         if format == Format::Lines {
             return self.0.iter().try_for_each(|(name, value)| {
@@ -139,8 +118,4 @@ fn shortened(text: &str) -> String {
         Some(_) => text.chars().take(CELL_CHARS_MAX - 1).chain(['\u{2026}']).collect(),
         None => text.to_owned(),
     }
-}
-
-fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -8,7 +8,8 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use super::output::{Fields, Format, Listing, write_json};
 use super::{LIST_BYTES_MAX, Session};
 use crate::admin::{
-    RouteExplanation, RouteList, StaticRouteList, StaticRouteRequest, StaticRouteView,
+    PoolEndpointView, PoolView, RouteExplanation, RouteList, StaticRouteList, StaticRouteRequest,
+    StaticRouteView,
 };
 use crate::cli::admin_client::{Refused, parsed};
 use crate::dispatch::Address;
@@ -140,9 +141,32 @@ fn explained(explanation: &RouteExplanation) -> Fields {
     }
     fields.add("asks", explanation.upstreams.join(", "));
     if let Some(route) = &explanation.route {
-        fields.add_all("route", route);
+        add_route(&mut fields, route);
     }
     fields
+}
+
+/// What a Route would do, and what is left of its budgets.
+fn add_route(fields: &mut Fields, route: &PoolView) {
+    fields.add("rule", format!("{} ({})", route.rule_id, route.rule_name));
+    let would = match (&route.endpoint, &route.reason) {
+        (Some(endpoint), _) => format!("ask {endpoint}"),
+        (None, Some(reason)) => format!("ask nobody: {reason}"),
+        (None, None) => "find nothing: the Route was deleted".to_owned(),
+    };
+    fields.add("would", would);
+    for pool in &route.chain {
+        for endpoint in &pool.endpoints {
+            let PoolEndpointView { name, daily_volume, daily_left, .. } = endpoint;
+            let PoolEndpointView { hourly_rate, hourly_left, held_back, .. } = endpoint;
+            let held_back = held_back.iter().map(|reason| format!("; {reason}"));
+            let left = format!(
+                "{daily_left} of {daily_volume} left today, {hourly_left} of {hourly_rate} this hour{}",
+                held_back.collect::<String>()
+            );
+            fields.add(&format!("{}: {name}", pool.name), left);
+        }
+    }
 }
 
 pub(super) async fn set(session: &mut Session<'_>, args: &SetArgs) -> anyhow::Result<()> {

@@ -140,23 +140,22 @@ fn an_explanation_tells_the_way_of_a_lookup() {
 }
 
 #[test]
-fn whatever_is_told_of_a_route_is_shown() {
+fn a_route_is_explained_with_what_is_left_of_its_budgets() {
     let route = explanation(
-        r#"42","origin":"static","path":[],"expiresAt":null,"exists":true,"kind":"route","upstreams":["m-1"],"route":{"rule_name":"a R1","chain":[{"id":1,"endpoints":[{"name":"m-1","daily_left":7,"held_back":null}]}],"tags":["x","y"],"is_new":true,"none":{}}"#,
+        r#"42","origin":"static","path":[],"expiresAt":null,"exists":true,"kind":"route","upstreams":["m-1"],"route":{"rule_id":42,"rule_name":"a R1","outcome":"ask","endpoint":"m-1","route_id":1,"reason":null,"chain":[{"id":1,"name":"a","endpoints":[{"name":"m-1","daily_volume":10,"daily_left":7,"hourly_rate":5,"hourly_left":2,"held_back":null},{"name":"m-2","daily_volume":9,"daily_left":0,"hourly_rate":5,"hourly_left":5,"held_back":"its budget is used up for 3h"}]}]}"#,
     );
     let explained = run_lines(&["explain", "g.ipns.x"], &[("200 OK", &route)]);
     assert!(
         explained.out.ends_with(
-            "account\t42 (route)\nasks\tm-1\nroute.chain.0.endpoints.0.daily_left\t7\n\
-             route.chain.0.endpoints.0.held_back\t-\nroute.chain.0.endpoints.0.name\tm-1\n\
-             route.chain.0.id\t1\nroute.is_new\ttrue\nroute.none\t-\nroute.rule_name\ta R1\n\
-             route.tags\tx, y\n"
+            "account\t42 (route)\nasks\tm-1\nrule\t42 (a R1)\nwould\task m-1\n\
+             a: m-1\t7 of 10 left today, 2 of 5 this hour\n\
+             a: m-2\t0 of 9 left today, 5 of 5 this hour; its budget is used up for 3h\n"
         ),
         "{}",
         explained.out
     );
     let table = run_in(Format::Table, &["explain", "g.ipns.x"], &[("200 OK", &route)]);
-    assert!(table.out.lines().any(|line| line.contains("route.rule name")), "{}", table.out);
+    assert!(table.out.lines().any(|line| line.contains("7 of 10 left today")), "{}", table.out);
 }
 
 const SET: &str = r#"{"createdAt":"2026-01-01T00:00:00.000Z","modifiedAt":"2026-01-01T00:00:00.000Z","routePrefix":"g.a","nextHopAccountId":"east"}"#;

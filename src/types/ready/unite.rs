@@ -1,18 +1,18 @@
 //! Which records say the same of one provider, and one record of all that they say.
 //!
 //! Routers that know the same provider tell of it in records that differ in what they happen to
-//! know: in addresses, and, where the schema is `peer`, in transfer protocols. Such records are kin.
-//! Being kin does not depend on who is asked first, so that an answer is the same in whatever order
+//! know: in addresses and in transfer protocols. Such records are kin, whether they are of schema `peer`
+//! or of its forerunner `bitswap`; where both are, the united record is of schema `peer`. Being kin does not depend on who is asked first, so that an answer is the same in whatever order
 //! its parts come.
 //!
-//! Not kin are records with different fields besides (two graphsync deals are two offers), records of
-//! different schemas (a client may read only one of them), and records of unknown schemas, unless
-//! they are equal byte by byte.
+//! Not kin are records with different fields besides (two graphsync deals are two offers), and records
+//! of unknown schemas, unless they are equal byte by byte.
 
 use std::sync::Arc;
 
+use super::AnswerSchema;
 use super::{JSON_UNITED_BYTES_MAX, Protocols, ReadyRecord, identity, short_hash, shorten};
-use crate::types::record::Schema;
+use crate::types::record::{ProviderRecord, Schema, UnparsableAddrs};
 
 /// What comes before the addresses in a record that has a list of them.
 const BEFORE_ADDRS: &str = r#","Addrs":["#;
@@ -31,6 +31,11 @@ impl ReadyRecord {
         if self.schema == Schema::Unknown {
             return Kin(self.identity);
         }
+        let as_peer = self.as_peer();
+        as_peer.as_ref().unwrap_or(self).kin_in_schema()
+    }
+
+    fn kin_in_schema(&self) -> Kin {
         let mut hasher = blake3::Hasher::new();
         let (head, tail) = self.around_lists();
         hasher.update(head.as_bytes()).update(tail.as_bytes());
@@ -41,6 +46,14 @@ impl ReadyRecord {
     /// once and in their order, as many as a record may have. `None`: there are none.
     pub fn united(kin: &[Arc<Self>]) -> Option<Arc<Self>> {
         let first = kin.first()?;
+        let is_one_form = kin.iter().all(|it| it.schema == first.schema)
+            && (first.schema != Schema::Bitswap
+                || kin.iter().all(|it| it.protocol_names() == first.protocol_names()));
+        if !is_one_form {
+            let as_peers =
+                kin.iter().map(|record| record.as_peer().map_or(record.clone(), Arc::new));
+            return Self::united(&as_peers.collect::<Vec<_>>());
+        }
         // Records that have a list and records that have none differ in nothing else.
         let base = kin.iter().find(|record| record.has_addr_list()).unwrap_or(first);
         if kin.len() == 1 || first.schema == Schema::Unknown {
@@ -59,6 +72,15 @@ impl ReadyRecord {
             bytes <= JSON_UNITED_BYTES_MAX
         });
         Some(base.with_more_addrs(bounded).map_or_else(|| base.clone(), Arc::new))
+    }
+
+    /// A record of schema `bitswap` in the schema `peer`; `None`: it is of another.
+    fn as_peer(&self) -> Option<Self> {
+        if self.schema != Schema::Bitswap {
+            return None;
+        }
+        let record = ProviderRecord::parse(&self.json, UnparsableAddrs::Keep).ok()?.record;
+        Some(Self::new(record, AnswerSchema::Peer))
     }
 
     /// The same record with the protocols of all; `None` when that makes no difference, or more
@@ -146,7 +168,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{AnswerSchema, ProviderRecord, UnparsableAddrs};
 
     const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
 
@@ -170,8 +191,9 @@ mod tests {
                 r#""Schema":"bitswap","x":1"#,
                 false,
             ),
-            (r#""Schema":"bitswap","Protocol":"a""#, r#""Schema":"bitswap","Protocol":"b""#, false),
-            (r#""Schema":"bitswap""#, r#""Schema":"peer""#, false),
+            (r#""Schema":"bitswap","Protocol":"a""#, r#""Schema":"bitswap","Protocol":"b""#, true),
+            (r#""Schema":"bitswap""#, r#""Schema":"peer""#, true),
+            (r#""Schema":"bitswap","x":1"#, r#""Schema":"peer""#, false),
             (r#""Schema":"peer","Protocols":["a"]"#, r#""Schema":"peer","Protocols":["b"]"#, true),
             (r#""Schema":"peer","Protocols":["a"]"#, r#""Schema":"peer","Addrs":[]"#, true),
             (r#""Schema":"peer","Protocols":[]"#, r#""Schema":"peer""#, true),
@@ -207,6 +229,20 @@ mod tests {
         assert_ne!(bitswap.kin(), graphsync.kin());
         let united = ReadyRecord::united(&[bitswap, peer]).unwrap();
         let expected = r#"{"Schema":"peer","ID":"PEER","Protocols":["transport-bitswap","other"]}"#;
+        assert_eq!(united.json(), expected.replace("PEER", PEER));
+    }
+
+    #[test]
+    fn the_two_schemas_of_bitswap_unite_as_peer_and_one_stays_what_it_is() {
+        let old = r#"{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"PEER","Addrs":["/ip4/192.0.2.1/tcp/1"]}"#;
+        let more = r#"{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"PEER","Addrs":["/ip4/192.0.2.2/tcp/2"]}"#;
+        let new = r#"{"Schema":"peer","ID":"PEER","Addrs":["/ip4/192.0.2.2/tcp/2"],"Protocols":["other"]}"#;
+        let [old, more, new] = [old, more, new].map(ready);
+        let both = ReadyRecord::united(&[old.clone(), more]).unwrap();
+        assert_eq!(both.schema(), Schema::Bitswap);
+        assert_eq!(both.addr_count(), 2);
+        let expected = r#"{"Schema":"peer","ID":"PEER","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.2/tcp/2"],"Protocols":["transport-bitswap","other"]}"#;
+        let united = ReadyRecord::united(&[old, new]).unwrap();
         assert_eq!(united.json(), expected.replace("PEER", PEER));
     }
 
