@@ -85,15 +85,24 @@ func findProviders(
 	}
 	ids := []string{}
 	for _, record := range records {
-		switch record := record.(type) {
-		case *types.PeerRecord:
-			ids = append(ids, record.ID.String())
-		//nolint:staticcheck // Announcements still come in this schema.
-		case *types.BitswapRecord:
-			ids = append(ids, record.ID.String())
+		if id, _ := peerOf(record); id != nil {
+			ids = append(ids, id.String())
 		}
 	}
 	return ids, records, nil
+}
+
+// Whom a record names, and the addresses; nil if its schema names nobody.
+func peerOf(record types.Record) (*peer.ID, []types.Multiaddr) {
+	switch record := record.(type) {
+	case *types.PeerRecord:
+		return record.ID, record.Addrs
+	//nolint:staticcheck // Announcements still come in this schema.
+	case *types.BitswapRecord:
+		return record.ID, record.Addrs
+	default:
+		return nil, nil
+	}
 }
 
 func providersJSON(ctx context.Context, url string, fixture fixture) error {

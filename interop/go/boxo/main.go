@@ -3,6 +3,9 @@
 //	boxo cases URL FIXTURE            runs the cases, and prints how each ended
 //	boxo announce URL CID TTL         announces CID by a signed PUT, and prints the provider's peer ID
 //	                                  and the milliseconds that were granted
+//	boxo find URL providers CID       prints a line for each record: the peer ID and its addresses
+//	boxo find URL peers ID            the same
+//	boxo find URL name NAME           prints the sequence and the value of the IPNS record
 //
 // FIXTURE is the JSON file in which the suite says what it imported. For each case `begin NAME` is
 // printed, then `ok NAME` or `FAIL NAME: REASON`, and `end` after the last one.
@@ -48,8 +51,10 @@ func run(arguments []string) error {
 		return nil
 	case len(arguments) == 4 && arguments[0] == "announce":
 		return announce(arguments[1], arguments[2], arguments[3])
+	case len(arguments) == 4 && arguments[0] == "find":
+		return lookUp(arguments[1], arguments[2], arguments[3])
 	default:
-		return fmt.Errorf("usage: boxo cases URL FIXTURE | boxo announce URL CID TTL")
+		return fmt.Errorf("usage: boxo cases URL FIXTURE | boxo announce URL CID TTL | boxo find URL KIND KEY")
 	}
 }
 

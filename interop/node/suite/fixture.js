@@ -21,7 +21,7 @@ export function keyOf (text) {
   return CID.createV1(0x55, Digest.create(0x12, sha256(text))).toString()
 }
 
-async function peerIdOf (text) {
+export async function peerIdOf (text) {
   const key = await generateKeyPairFromSeed('Ed25519', sha256(text))
   return peerIdFromPrivateKey(key).toString()
 }

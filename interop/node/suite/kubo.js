@@ -1,11 +1,12 @@
-// A real Kubo node, with a repository of its own, whose only way to find anything is Fingerpost:
-// no bootstrap peers, no mDNS, no DHT, no servers of its makers, loopback addresses only.
+// A real Kubo node, with a repository of its own, whose only way to find anything is the routing that
+// it is given: no bootstrap peers, no mDNS, no servers of its makers, loopback addresses only.
 
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { peerIdFromString } from '@libp2p/peer-id'
 import { Background, lastWords, output } from './processes.js'
 
 const daemonSeconds = 60
@@ -43,6 +44,16 @@ export function delegatedRouting (url) {
   }
 }
 
+// A DHT of the nodes that are connected with each other, which each of them offers on its gateway as
+// a routing API.
+export function dhtRouting () {
+  return {
+    Provide: { Enabled: true, Strategy: 'pinned', DHT: { Interval: '0' } },
+    Routing: { Type: 'dhtserver', LoopbackAddressesOnLanDHT: true },
+    Gateway: { ExposeRoutingAPI: true }
+  }
+}
+
 export class Kubo {
   #context
   #name
@@ -69,6 +80,7 @@ export class Kubo {
     await kubo.#configure(routing, announce)
     await kubo.#startDaemon()
     kubo.id = (await kubo.ipfs(['id', '--format=<id>'])).trim()
+    kubo.ipnsName = peerIdFromString(kubo.id).toCID().toString()
     return kubo
   }
 
@@ -87,6 +99,7 @@ export class Kubo {
     config.Swarm.RelayClient = { Enabled: false }
     config.Ipns = { ...config.Ipns, ...routing.Ipns }
     config.Routing = { ...config.Routing, ...routing.Routing }
+    config.Gateway = { ...config.Gateway, ...routing.Gateway }
     writeFileSync(path, JSON.stringify(config, null, 2))
   }
 
@@ -104,6 +117,7 @@ export class Kubo {
       }
       await sleep(50)
     }
+    this.gateway = readFileSync(join(this.path, 'gateway'), 'utf8').trim()
   }
 
   // Runs `ipfs` beside the daemon; its standard output.
@@ -119,6 +133,11 @@ export class Kubo {
 
   async lines (args, options) {
     return (await this.ipfs(args, options)).split('\n').map(line => line.trim()).filter(line => line !== '')
+  }
+
+  // Without a word to anyone.
+  async kill () {
+    await this.#process?.end('SIGKILL', 1)
   }
 
   async stop () {

@@ -6,8 +6,7 @@ import { generateKeyPair } from '@libp2p/crypto/keys'
 import { createIPNSRecord, marshalIPNSRecord, unmarshalIPNSRecord } from 'ipns'
 import { CID } from 'multiformats/cid'
 import { expectEqual, expectFailure, expectSame, expectThat } from '../expect.js'
-import { Watch } from './watch.js'
-import { openClient } from './open.js'
+import { withClient } from './open.js'
 
 const json = 'application/json'
 const ndjson = 'application/x-ndjson'
@@ -209,16 +208,6 @@ export function casesOf (major) {
 }
 
 // Runs one case with a client of its own.
-export async function runCase (one, { major, url, fixture }) {
-  const watch = new Watch()
-  let client
-  try {
-    client = await openClient(major, url)
-    await one.run({ client, watch, fixture })
-  } catch (error) {
-    throw watch.explain(error)
-  } finally {
-    await client?.stop()
-    watch.end()
-  }
+export function runCase (one, { major, url, fixture }) {
+  return withClient(major, url, ({ client, watch }) => one.run({ client, watch, fixture }))
 }

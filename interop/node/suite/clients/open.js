@@ -8,6 +8,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { marshalIPNSRecord, unmarshalIPNSRecord } from 'ipns'
 import { base58btc } from 'multiformats/bases/base58'
 import { CID } from 'multiformats/cid'
+import { Watch } from './watch.js'
 
 function make (module, init) {
   return module.createDelegatedRoutingV1HttpApiClient == null
@@ -65,5 +66,21 @@ export async function openClient (major, url, init = {}) {
       return parsesNames ? marshalIPNSRecord(record) : record
     },
     stop: () => client.stop?.()
+  }
+}
+
+// What `use` makes of a client of its own, and of the watch over its requests: one such client at a
+// time, since the watch replaces the global `fetch`.
+export async function withClient (major, url, use) {
+  const watch = new Watch()
+  let client
+  try {
+    client = await openClient(major, url)
+    return await use({ client, watch })
+  } catch (error) {
+    throw watch.explain(error)
+  } finally {
+    await client?.stop()
+    watch.end()
   }
 }
