@@ -7,7 +7,6 @@
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, TableStyle, presets};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::upstream::{printable, printable_json};
