@@ -186,6 +186,16 @@ impl ApiError {
         .then_some(NO_ROOM_RETRY_AFTER_S)
     }
 
+    /// Whether the log and the metrics have it already, once and not for each lookup: an upstream that
+    /// is down would fill the disk.
+    fn is_told_elsewhere(&self) -> bool {
+        let Self::Resolve(error) = self else { return false };
+        matches!(
+            error,
+            ResolveError::UpstreamsFailed | ResolveError::TimedOut | ResolveError::NoAccount(_)
+        )
+    }
+
     fn log(&self, request_id: &RequestId) {
         let mut chain = self.to_string();
         let mut source = std::error::Error::source(self);
@@ -193,7 +203,12 @@ impl ApiError {
             write!(chain, ": {cause}").expect("writing to a string cannot fail");
             source = cause.source();
         }
-        tracing::error!(request_id = request_id.as_str(), error = chain, "request failed");
+        let request_id = request_id.as_str();
+        if self.is_told_elsewhere() {
+            tracing::debug!(request_id, error = chain, "request failed");
+        } else {
+            tracing::error!(request_id, error = chain, "request failed");
+        }
     }
 }
 
