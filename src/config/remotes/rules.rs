@@ -9,6 +9,9 @@ use super::section::SectionKind;
 use super::{ClientSettings, Remotes};
 use crate::types::AccountId;
 
+/// The user of the admin API, who is no peer.
+const ADMIN_USER: &str = "admin";
+
 /// Names that mean something else, or will.
 const RESERVED: [&str; 4] = [AccountId::LOCAL, AccountId::DISCARD, AccountId::DEFAULT, "dht"];
 
@@ -97,7 +100,9 @@ fn reserved(at: At, name: &AccountId) -> Option<Violation> {
             at.broken("name", format!("`{name}` is an integer, which names a routing rule")),
         );
     }
-    let is_reserved = RESERVED.contains(&name.as_str());
+    // The password that opens the admin API would be the peer's.
+    let is_admin = at.0 == SectionKind::Peer && name.as_str() == ADMIN_USER;
+    let is_reserved = is_admin || RESERVED.contains(&name.as_str());
     is_reserved.then(|| at.broken("name", format!("`{name}` means something else, choose another")))
 }
 

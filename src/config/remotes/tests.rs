@@ -189,6 +189,8 @@ fn names_that_mean_something_else_are_refused() {
         assert!(told.starts_with("2: [[upstream]] name: `"), "{told}");
         assert!(told.ends_with("means something else, choose another"), "{told}");
     }
+    let admin = problems(&WEST.replace("'west'", "'Admin'"));
+    assert!(admin[0].ends_with("`admin` means something else, choose another"), "{admin:?}");
     let told = problems("[[fanout]]\nname = '4.2'\naccounts = ['local']");
     assert_eq!(told, ["2: [[fanout]] name: `42` is an integer, which names a routing rule"]);
     let told = problems(&format!("router_name = 'West'\n{WEST}"));
