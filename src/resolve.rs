@@ -126,6 +126,12 @@ pub enum ResolveError {
         /// The time until the soonest refill.
         retry_after: Duration,
     },
+    /// Every upstream that could know asks to be left alone for a while.
+    #[error("every upstream asks to be left alone for a while")]
+    Resting {
+        /// The soonest end of such a while.
+        retry_after: Duration,
+    },
     /// Every upstream that could know failed, and nothing is known locally.
     #[error("every upstream failed")]
     UpstreamsFailed,

@@ -129,6 +129,8 @@ pub struct Found {
     /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later:
     /// never earlier. `None` if nothing was found.
     pub modified_at_ms: Option<UnixMs>,
+    /// Whether it should be asked for again soon: somebody who may know more could not say so.
+    pub is_partial: bool,
 }
 
 impl Found {
@@ -136,6 +138,7 @@ impl Found {
     pub fn append(&mut self, more: Self) {
         self.records.append(more.records);
         self.modified_at_ms = self.modified_at_ms.max(more.modified_at_ms);
+        self.is_partial |= more.is_partial;
     }
 }
 

@@ -103,14 +103,15 @@ impl AnswerPolicy {
             None => etag(&found, format),
         };
         let validators = Validators { etag, modified_at_ms: found.modified_at_ms };
+        let is_partial = found.is_partial;
         if conditional::is_not_modified(request.headers(), &validators) {
             let mut response = HttpResponse::build(StatusCode::NOT_MODIFIED);
-            self.add_found_headers(&mut response, validators, now_ms);
+            self.add_found_headers(&mut response, validators, is_partial, now_ms);
             return response.finish();
         }
         let mut response = HttpResponse::build(StatusCode::OK);
         response.insert_header((header::CONTENT_TYPE, content_type(format)));
-        self.add_found_headers(&mut response, validators, now_ms);
+        self.add_found_headers(&mut response, validators, is_partial, now_ms);
         if let Some(rendered) = rendered {
             return response.body(rendered.body.clone());
         }
@@ -121,11 +122,11 @@ impl AnswerPolicy {
     }
 
     /// The answer that goes on while more is found. It has no validators: nobody knows yet what it
-    /// will be.
+    /// will be, nor whether it will be all. So it is fresh for as long as an empty one.
     pub(super) fn respond_growing(&self, body: RecordsBody) -> HttpResponse {
         HttpResponse::build(StatusCode::OK)
             .insert_header((header::CONTENT_TYPE, content_type(Format::Ndjson)))
-            .insert_header((header::CACHE_CONTROL, self.cache_found.clone()))
+            .insert_header((header::CACHE_CONTROL, self.cache_empty.clone()))
             .insert_header((header::VARY, HeaderValue::from_static("Accept")))
             .body(body)
     }
@@ -164,11 +165,14 @@ impl AnswerPolicy {
         &self,
         response: &mut HttpResponseBuilder,
         validators: Validators,
+        is_partial: bool,
         now_ms: UnixMs,
     ) {
         let last_modified = validators.last_modified(now_ms);
+        // Where somebody could not say what they know, more may be found soon.
+        let cache_control = if is_partial { &self.cache_empty } else { &self.cache_found };
         response
-            .insert_header((header::CACHE_CONTROL, self.cache_found.clone()))
+            .insert_header((header::CACHE_CONTROL, cache_control.clone()))
             .insert_header((header::VARY, HeaderValue::from_static("Accept")))
             .insert_header((header::ETAG, validators.etag));
         if let Some(last_modified) = last_modified {

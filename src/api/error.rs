@@ -107,7 +107,8 @@ impl ApiError {
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Put(error) => put_status(error),
-            Self::Overloaded | Self::Resolve(ResolveError::Overloaded) => {
+            Self::Overloaded
+            | Self::Resolve(ResolveError::Overloaded | ResolveError::Resting { .. }) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Resolve(ResolveError::Names(error)) => names_status(error),
@@ -165,7 +166,10 @@ impl ApiError {
         if let Self::RateLimited { retry_after_s } = self {
             return Some(*retry_after_s);
         }
-        if let Self::Resolve(ResolveError::OverBudget { retry_after }) = self {
+        if let Self::Resolve(
+            ResolveError::OverBudget { retry_after } | ResolveError::Resting { retry_after },
+        ) = self
+        {
             return Some(whole_seconds(*retry_after));
         }
         let is_overloaded = matches!(
@@ -192,7 +196,10 @@ impl ApiError {
         let Self::Resolve(error) = self else { return false };
         matches!(
             error,
-            ResolveError::UpstreamsFailed | ResolveError::TimedOut | ResolveError::NoAccount(_)
+            ResolveError::UpstreamsFailed
+                | ResolveError::Resting { .. }
+                | ResolveError::TimedOut
+                | ResolveError::NoAccount(_)
         )
     }
 

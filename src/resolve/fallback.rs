@@ -132,7 +132,7 @@ mod tests {
         let record = ProviderRecord::parse(json, UnparsableAddrs::Drop).unwrap().record;
         let ready = Arc::new(ReadyRecord::new(record, AnswerSchema::Announced));
         let records = vec![(ready, Selection::Whole); count];
-        Found { records: records.into(), modified_at_ms: None }
+        Found { records: records.into(), modified_at_ms: None, is_partial: false }
     }
 
     impl Resolver for Scripted {

@@ -222,7 +222,7 @@ impl FakeLocal {
         let max = question.records_max.map_or(usize::MAX, NonZeroUsize::get);
         let records: Vec<SelectedRecord> = selected.take(max).collect();
         let modified_at_ms = (!records.is_empty()).then_some(self.modified_at_ms);
-        Ok(Found { records: records.into(), modified_at_ms })
+        Ok(Found { records: records.into(), modified_at_ms, is_partial: false })
     }
 }
 

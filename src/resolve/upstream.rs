@@ -72,6 +72,9 @@ pub enum AskError {
         /// The time until the soonest refill.
         retry_after: Duration,
     },
+    /// The lookup has gone in a circle there: whoever it could ask has been asked already.
+    #[error("the lookup has gone in a circle")]
+    Circle,
     /// It does not offer what was asked for.
     #[error("it does not offer this")]
     NotOffered,

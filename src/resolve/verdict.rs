@@ -8,7 +8,8 @@
 //! | all are asked as much as they may be at once | overloaded |
 //! | all failed, in these or other ways | failed |
 //!
-//! An upstream that does not offer what is asked for does not count; where none does, the local index
+//! An upstream that does not offer what is asked for does not count, nor one where the lookup has gone in
+//! a circle: it knows nothing that has not been asked for. Where none counts, the local index
 //! is all there is to ask, and it is a failure if there is none either. Where anything was found, it
 //! is the answer.
 
@@ -43,7 +44,7 @@ impl Tally {
     pub(super) fn count(&mut self, result: Result<(), AskError>) {
         match result {
             Ok(()) => self.answered += 1,
-            Err(AskError::NotOffered) => self.not_offered += 1,
+            Err(AskError::NotOffered | AskError::Circle) => self.not_offered += 1,
             Err(AskError::Resting { retry_after } | AskError::OverBudget { retry_after }) => {
                 self.over_budget += 1;
                 let soonest = self.retry_after.map_or(retry_after, |it| it.min(retry_after));

@@ -291,7 +291,11 @@ impl Store for DurableStore {
             let Lookup { key, filter, records_max } = lookup;
             let now_ms = self.inner.clock.now_ms();
             let answer = self.inner.index.find(key, filter, records_max, now_ms);
-            Ok(Found { records: answer.records, modified_at_ms: answer.modified_at_ms })
+            Ok(Found {
+                records: answer.records,
+                modified_at_ms: answer.modified_at_ms,
+                is_partial: false,
+            })
         }
         .boxed()
     }
@@ -319,7 +323,7 @@ impl Store for DurableStore {
         let now_ms = self.inner.clock.now_ms();
         let answer = self.inner.index.peer(lookup.peer, lookup.filter, now_ms);
         let Answer { records, modified_at_ms } = answer;
-        std::future::ready(Ok(Found { records, modified_at_ms })).boxed()
+        std::future::ready(Ok(Found { records, modified_at_ms, is_partial: false })).boxed()
     }
 
     fn remove<'a>(

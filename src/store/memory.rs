@@ -48,7 +48,11 @@ impl Store for MemoryStore {
         async move {
             let Lookup { key, filter, records_max } = lookup;
             let answer = self.index.find(key, filter, records_max, self.clock.now_ms());
-            Ok(Found { records: answer.records, modified_at_ms: answer.modified_at_ms })
+            Ok(Found {
+                records: answer.records,
+                modified_at_ms: answer.modified_at_ms,
+                is_partial: false,
+            })
         }
         .boxed()
     }
@@ -102,7 +106,11 @@ impl Store for MemoryStore {
     fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
         async move {
             let answer = self.index.peer(lookup.peer, lookup.filter, self.clock.now_ms());
-            Ok(Found { records: answer.records, modified_at_ms: answer.modified_at_ms })
+            Ok(Found {
+                records: answer.records,
+                modified_at_ms: answer.modified_at_ms,
+                is_partial: false,
+            })
         }
         .boxed()
     }

@@ -72,7 +72,11 @@ fn found(number: u32) -> Found {
     let json = peer_record(number, &["/ip4/192.0.2.1/tcp/4001"]);
     let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
     let record = Arc::new(ReadyRecord::new(record, AnswerSchema::Announced));
-    Found { records: vec![(record, Selection::Whole)].into(), modified_at_ms: Some(1) }
+    Found {
+        records: vec![(record, Selection::Whole)].into(),
+        modified_at_ms: Some(1),
+        is_partial: false,
+    }
 }
 
 async fn scripted(with: impl FnOnce(&mut fingerpost::config::Settings)) -> (TestServer, Scripted) {

@@ -86,7 +86,7 @@ impl RemoteAnswer {
             _ => self.records.clone(),
         };
         let modified_at_ms = (!records.is_empty()).then_some(self.made_at_ms);
-        Found { records, modified_at_ms }
+        Found { records, modified_at_ms, is_partial: false }
     }
 
     /// Notes that asking anew failed.

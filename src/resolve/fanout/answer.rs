@@ -62,7 +62,7 @@ fn passing(remote: &RemoteAnswer, question: &Question) -> Found {
     let max = records_max.map_or(usize::MAX, |max| max.get());
     let records: Vec<SelectedRecord> = selected.take(max).collect();
     let modified_at_ms = (!records.is_empty()).then_some(remote.made_at_ms());
-    Found { records: records.into(), modified_at_ms }
+    Found { records: records.into(), modified_at_ms, is_partial: false }
 }
 
 fn joined(local: Found, remote: &RemoteAnswer, question: &Question) -> Found {
@@ -80,7 +80,7 @@ fn joined(local: Found, remote: &RemoteAnswer, question: &Question) -> Found {
     let room = max.saturating_sub(records.len());
     records.extend(rest.filter_map(|(_, record)| select(filter, record)).take(room));
     let modified_at_ms = local.modified_at_ms.max(Some(remote.made_at_ms()));
-    Found { records: records.into(), modified_at_ms }
+    Found { records: records.into(), modified_at_ms, is_partial: false }
 }
 
 /// What of a record passes, if anything does.

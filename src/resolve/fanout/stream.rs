@@ -118,7 +118,11 @@ impl Streaming {
         if !read.is_empty() {
             let now_ms = self.core.clock.now_ms();
             let records = self.select(read.into_iter().filter(|(_, record)| !can_wait(record)));
-            return Some(Ok(Found { records: records.into(), modified_at_ms: Some(now_ms) }));
+            return Some(Ok(Found {
+                records: records.into(),
+                modified_at_ms: Some(now_ms),
+                is_partial: false,
+            }));
         }
         match follower.landed(self.core.clock.now_ms()) {
             Some(landed) => {
@@ -146,7 +150,11 @@ impl Streaming {
         }
         let left = answer.iter().map(|(kin, record)| (*kin, record.clone()));
         let records = self.select(left);
-        Ok(Found { records: records.into(), modified_at_ms: Some(answer.made_at_ms()) })
+        Ok(Found {
+            records: records.into(),
+            modified_at_ms: Some(answer.made_at_ms()),
+            is_partial: false,
+        })
     }
 
     /// What passes of records that were not told of, as much as is wanted. Counts as told.
