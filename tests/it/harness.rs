@@ -194,15 +194,18 @@ pub(crate) fn upstream(name: &str, url: &str) -> UpstreamSettings {
 }
 
 /// Waits until something holds that has to come, however busy the machine is.
-pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(30), what, holds).await;
+}
+
+/// The same, for what takes longer.
+pub(crate) async fn within(longest: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait)
-        .await
-        .unwrap_or_else(|_| panic!("in vain: {what}"));
+    tokio::time::timeout(longest, wait).await.unwrap_or_else(|_| panic!("in vain: {what}"));
 }
 
 /// Opens the data directory. A server that was shut down lets go of it when the last of its worker

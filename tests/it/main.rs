@@ -28,6 +28,7 @@ mod ipns;
 mod ipns_records;
 mod journal;
 mod limits;
+mod metered;
 mod names;
 mod odd_store;
 mod operations;
