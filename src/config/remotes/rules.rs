@@ -10,7 +10,8 @@ use super::{ClientSettings, Remotes};
 use crate::types::AccountId;
 
 /// Names that mean something else, or will.
-const RESERVED: [&str; 4] = [AccountId::LOCAL, AccountId::DISCARD, AccountId::DEFAULT, "dht"];
+const RESERVED: [&str; 5] =
+    [AccountId::LOCAL, AccountId::DISCARD, AccountId::DEFAULT, AccountId::FALLBACK, "dht"];
 
 /// A broken rule.
 #[derive(Debug, Eq, PartialEq)]
