@@ -120,6 +120,9 @@ pub enum ResolveError {
     /// What was to be stored is of a part of the key space that is not served.
     #[error("names of this part of the key space are not served here")]
     Discarded,
+    /// It came through too many routers to go on, and nothing is known otherwise.
+    #[error("this lookup goes through too many routers; they may point at each other")]
+    Looped,
     /// What would be asked has used up its budget, and nothing is known otherwise.
     #[error("the budget of what would be asked is used up")]
     OverBudget {

@@ -102,7 +102,9 @@ impl ApiError {
             Self::NotAcceptable { .. } | Self::MediaType { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Superseded { .. } => StatusCode::CONFLICT,
             Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyHops { .. } => StatusCode::LOOP_DETECTED,
+            Self::TooManyHops { .. } | Self::Resolve(ResolveError::Looped) => {
+                StatusCode::LOOP_DETECTED
+            }
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -157,7 +159,10 @@ impl ApiError {
             if let Self::Resolve(ResolveError::Names(error)) = self { Some(error) } else { None };
         matches!(
             self,
-            Self::NotOffered { .. } | Self::MethodNotSupported { .. } | Self::TooManyHops { .. }
+            Self::NotOffered { .. }
+                | Self::MethodNotSupported { .. }
+                | Self::TooManyHops { .. }
+                | Self::Resolve(ResolveError::Looped)
         ) || matches!(names, Some(NamesError::Full { .. } | NamesError::Overloaded))
     }
 

@@ -181,7 +181,9 @@ impl Asking {
             }
             // Nothing was sent.
             AskError::Broken | AskError::Busy => {}
-            AskError::NotOffered | AskError::TimedOut | AskError::Failed(_) => self.failures += 1,
+            AskError::NotOffered | AskError::Looped | AskError::TimedOut | AskError::Failed(_) => {
+                self.failures += 1
+            }
         }
         if self.failures == FAILURES_MAX {
             return Err(error);

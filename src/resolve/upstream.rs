@@ -75,6 +75,9 @@ pub enum AskError {
     /// It does not offer what was asked for.
     #[error("it does not offer this")]
     NotOffered,
+    /// The lookup has come through too many routers for it to go on, as in a loop of routers.
+    #[error("the lookup has come through too many routers")]
+    Looped,
     /// It gave no whole answer in time.
     #[error("it gave no whole answer in time")]
     TimedOut,

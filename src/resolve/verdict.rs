@@ -3,6 +3,7 @@
 //! | upstreams | nothing found anywhere means |
 //! |---|---|
 //! | one answered that it knows nothing | nobody has it; whole, and kept, only if none failed |
+//! | one says that the lookup has gone too far | it may be going in a circle |
 //! | all have used up their budget, or ask to be left alone | over budget, until the soonest refill |
 //! | all timed out | timed out |
 //! | all are asked as much as they may be at once | overloaded |
@@ -20,6 +21,7 @@ use super::upstream::AskError;
 /// Why nothing is known. The clonable part of [`ResolveError`], for those who share an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
+    Looped,
     OverBudget { retry_after: Duration },
     TimedOut,
     Overloaded,
@@ -31,6 +33,7 @@ pub(super) enum Failure {
 pub(super) struct Tally {
     answered: usize,
     not_offered: usize,
+    looped: usize,
     failed: usize,
     timed_out: usize,
     busy: usize,
@@ -44,6 +47,7 @@ impl Tally {
         match result {
             Ok(()) => self.answered += 1,
             Err(AskError::NotOffered) => self.not_offered += 1,
+            Err(AskError::Looped) => self.looped += 1,
             Err(AskError::Resting { retry_after } | AskError::OverBudget { retry_after }) => {
                 self.over_budget += 1;
                 let soonest = self.retry_after.map_or(retry_after, |it| it.min(retry_after));
@@ -69,6 +73,8 @@ impl Tally {
         }
         let failure = match failures {
             0 => Failure::Failed,
+            // Whatever the others say: routers of a circle must not take each other for broken.
+            _ if self.looped > 0 => Failure::Looped,
             all if all == self.over_budget => {
                 Failure::OverBudget { retry_after: self.retry_after.unwrap_or_default() }
             }
@@ -80,13 +86,14 @@ impl Tally {
     }
 
     fn failures(&self) -> usize {
-        self.failed + self.timed_out + self.busy + self.over_budget
+        self.looped + self.failed + self.timed_out + self.busy + self.over_budget
     }
 }
 
 impl From<Failure> for ResolveError {
     fn from(failure: Failure) -> Self {
         match failure {
+            Failure::Looped => Self::Looped,
             Failure::OverBudget { retry_after } => Self::OverBudget { retry_after },
             Failure::TimedOut => Self::TimedOut,
             Failure::Overloaded => Self::Overloaded,
@@ -108,13 +115,14 @@ mod tests {
     const SPENT: Result<(), AskError> = Err(AskError::OverBudget { retry_after: SOON });
     const LATE_ONE: Result<(), AskError> = Err(AskError::TimedOut);
     const BUSY: Result<(), AskError> = Err(AskError::Busy);
+    const LOOPED: Result<(), AskError> = Err(AskError::Looped);
     const BROKEN: Result<(), AskError> = Err(AskError::Broken);
 
     #[test]
     fn each_combination_of_failures_has_its_meaning() {
         let over_budget = |retry_after| Some(Failure::OverBudget { retry_after });
         let timed_out = Some(Failure::TimedOut);
-        let failed = Some(Failure::Failed);
+        let (failed, looped) = (Some(Failure::Failed), Some(Failure::Looped));
         // What upstreams say, what it means with a local index and without one, whether it is whole.
         for (results, with_local, without, is_whole) in [
             (vec![], None, failed, true),
@@ -124,6 +132,9 @@ mod tests {
             (vec![OK, SPENT], None, None, false),
             (vec![OK, NOT_OFFERED], None, None, true),
             (vec![NOT_OFFERED], None, failed, true),
+            (vec![LOOPED], looped, looped, false),
+            (vec![LOOPED, OK], None, None, false),
+            (vec![BROKEN, LOOPED, SPENT], looped, looped, false),
             (vec![NOT_OFFERED, BROKEN], failed, failed, false),
             (vec![NOT_OFFERED, SPENT], over_budget(SOON), over_budget(SOON), false),
             (vec![SPENT], over_budget(SOON), over_budget(SOON), false),

@@ -404,3 +404,12 @@ pub(crate) fn peer_id(number: u32) -> String {
     multihash.extend_from_slice(&number.to_be_bytes());
     libp2p_identity::PeerId::from_bytes(&multihash).expect("a sha2-256 multihash").to_base58()
 }
+
+/// The `number`th of any number of CIDs, all of them sha2-256, whose digest begins with one hex digit.
+pub(crate) fn cid_below(digit: &str, number: u64) -> String {
+    let first = u8::from_str_radix(digit, 16).expect("a hex digit") << 4;
+    let mut multihash = vec![0x12, 0x20, first];
+    multihash.extend_from_slice(&[7; 23]);
+    multihash.extend_from_slice(&number.to_be_bytes());
+    ContentKey::from_multihash(&multihash).expect("a sha2-256 multihash").to_cid_text()
+}

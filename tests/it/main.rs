@@ -8,6 +8,7 @@
 
 mod admin;
 mod admin_commands;
+mod admin_crash;
 mod admin_import;
 mod announce;
 mod announce_changes;

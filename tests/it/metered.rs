@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fingerpost::config::{EndpointSettings, Settings};
-use fingerpost::types::{AccountId, ContentKey};
+use fingerpost::types::AccountId;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use reqwest::header::RETRY_AFTER;
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::fake_router::{FakeRouter, Reply};
 use super::harness::{
-    ADMIN_PASSWORD, NOW_MS, TestServer, client_settings, eventually, server, within,
+    ADMIN_PASSWORD, NOW_MS, TestServer, cid_below, client_settings, eventually, server, within,
 };
 use super::process::{Serving, serve};
 
@@ -35,12 +35,7 @@ const HOURLY_RATE: u64 = 1_000_000;
 
 /// The `number`th of any number of CIDs.
 fn cid(number: usize) -> String {
-    let mut multihash = vec![0x12, 0x20];
-    // Spread over all prefixes.
-    multihash.extend_from_slice(&(number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    multihash.extend_from_slice(&[7; 16]);
-    multihash.extend_from_slice(&(number as u64).to_be_bytes());
-    ContentKey::from_multihash(&multihash).unwrap().to_cid_text()
+    cid_below(&format!("{:x}", number % 16), number as u64)
 }
 
 /// An upstream that knows nothing.
