@@ -21,9 +21,6 @@ use crate::upstream::{
 
 use super::{Parts, ServerError};
 
-/// The account under which answers of fallbacks are kept. No configured account can be called so.
-const FALLBACK: &str = "default~fallback";
-
 /// What the settings let lookups be sent to.
 pub(super) struct Configured {
     pub(super) accounts: Accounts,
@@ -139,7 +136,7 @@ impl<'a> Maker<'a> {
             self.fanout(&own(AccountId::DEFAULT), Some(self.local.clone()), first)
         };
         if !last.is_empty() {
-            let fallback = self.fanout(&own(FALLBACK), None, last);
+            let fallback = self.fanout(&own(AccountId::FALLBACK), None, last);
             resolver = Arc::new(Fallback::new(resolver, fallback));
         }
         self.account(AccountKind::Default, resolver, true, &asks)

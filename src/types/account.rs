@@ -37,6 +37,8 @@ impl AccountId {
     pub const DISCARD: &str = "discard";
     /// The account of the default route: the index and all upstreams.
     pub const DEFAULT: &str = "default";
+    /// The part of the default account that is asked last; no route points to it.
+    pub const FALLBACK: &str = "default~fallback";
 
     /// Reads a name in the form in which people write it.
     pub fn parse(text: &str) -> Result<Self, AccountIdError> {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fingerpost::clock::{Clock, ManualClock};
-use fingerpost::config::Settings;
+use fingerpost::config::{ClientSettings, Settings, UpstreamSettings};
 use fingerpost::control::EndpointParts;
 use fingerpost::journal::JournalError;
 use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server, Sockets};
 use fingerpost::store::{Announcement, ContextId, NameStore, OpenError, StateStore, Store};
-use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
+use fingerpost::types::{AccountId, ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
 /// The time at which tests begin: 2026-01-01T00:00:00Z.
@@ -167,6 +167,47 @@ impl Builder {
     }
 }
 
+/// How another server is asked: the defaults, but for times that no busy machine needs.
+pub(crate) fn client_settings() -> ClientSettings {
+    ClientSettings {
+        timeout: Duration::from_secs(15),
+        connect_timeout: Duration::from_secs(10),
+        concurrency: 64,
+        records_max: 1_000,
+        body_bytes_max: 4 << 20,
+        allow_private_addrs: false,
+        providers: true,
+        peers: true,
+        ipns: true,
+    }
+}
+
+/// An upstream that is part of the account `default`.
+pub(crate) fn upstream(name: &str, url: &str) -> UpstreamSettings {
+    UpstreamSettings {
+        name: AccountId::parse(name).expect("a name"),
+        url: url.parse().expect("a URL"),
+        default: true,
+        fallback: false,
+        client: client_settings(),
+    }
+}
+
+/// Waits until something holds that has to come, however busy the machine is.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(30), what, holds).await;
+}
+
+/// The same, for what takes longer.
+pub(crate) async fn within(longest: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(longest, wait).await.unwrap_or_else(|_| panic!("in vain: {what}"));
+}
+
 /// Opens the data directory. A server that was shut down lets go of it when the last of its worker
 /// threads has ended, which is somewhat later.
 async fn open_parts(settings: &Settings, clock: &Clock) -> Parts {
@@ -306,7 +347,12 @@ impl TestServer {
 /// A whole answer as text: status, headers in order, body; what changes from run to run replaced.
 pub(crate) async fn written(response: Response) -> String {
     let head = written_head(&response);
-    head + &response.text().await.expect("UTF-8")
+    let id = response.headers().get("x-request-id").cloned();
+    let body = response.text().await.expect("UTF-8");
+    match id.as_ref().and_then(|id| id.to_str().ok()) {
+        Some(id) => head + &body.replace(id, "[request id]"),
+        None => head + &body,
+    }
 }
 
 /// The same, with the size of a body that is no text.
@@ -357,4 +403,13 @@ pub(crate) fn peer_id(number: u32) -> String {
     multihash.extend_from_slice(&[0; 28]);
     multihash.extend_from_slice(&number.to_be_bytes());
     libp2p_identity::PeerId::from_bytes(&multihash).expect("a sha2-256 multihash").to_base58()
+}
+
+/// The `number`th of any number of CIDs, all of them sha2-256, whose digest begins with one hex digit.
+pub(crate) fn cid_below(digit: &str, number: u64) -> String {
+    let first = u8::from_str_radix(digit, 16).expect("a hex digit") << 4;
+    let mut multihash = vec![0x12, 0x20, first];
+    multihash.extend_from_slice(&[7; 23]);
+    multihash.extend_from_slice(&number.to_be_bytes());
+    ContentKey::from_multihash(&multihash).expect("a sha2-256 multihash").to_cid_text()
 }

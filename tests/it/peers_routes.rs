@@ -1,45 +1,43 @@
 //! Routes between routers over HTTP: what a peer may say, and three running Fingerposts.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use fingerpost::config::{AccountName, ClientSettings, PeerSettings, Settings};
+use fingerpost::config::{AccountName, PeerSettings, Settings};
 use fingerpost::types::{AccountId, RoutePrefix};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-use super::harness::{Builder, TestServer, server, written};
+use super::fake_router::{FakeRouter, Reply, record};
+use super::harness::{
+    Builder, TestServer, cid_below, client_settings, eventually, peer_id, peer_record, records,
+    server, upstream, written,
+};
+use super::ipns_records::{Publisher, Statement};
 
 const CONTROL: &str = "/peer/route/control";
 const UPDATE: &str = "/peer/route/update";
 const TABLE_ID: &str = "00010203-0405-4607-8809-0a0b0c0d0e0f";
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1";
 const AUTH: &str = "WhzFqWj0eyDDoq4ynPU3hi6jkon4rwqbpvbFsj+uerw=";
 
-/// A peer whose routes are taken; nobody is at its own address.
-fn peer(name: &str, admin_url: &str) -> PeerSettings {
-    let client = ClientSettings {
-        timeout: Duration::from_secs(5),
-        connect_timeout: Duration::from_secs(2),
-        concurrency: 64,
-        records_max: 1_000,
-        body_bytes_max: 4 << 20,
-        allow_private_addrs: true,
-        providers: true,
-        peers: true,
-        ipns: true,
-    };
+/// A peer whose routes are taken.
+fn peer(name: &str, url: &str, admin_url: &str) -> PeerSettings {
     PeerSettings {
         name: AccountId::parse(name).unwrap(),
-        url: "http://127.0.0.1:1".parse().unwrap(),
+        url: url.parse().unwrap(),
         admin_url: admin_url.parse().unwrap(),
         user: AccountName::default(),
         password: "of peers".parse().unwrap(),
         accept: [RoutePrefix::parse("g.providers").unwrap()].into_iter().collect(),
         routes_max: 100,
-        client,
+        client: client_settings(),
     }
 }
 
@@ -48,7 +46,7 @@ async fn with_a_peer() -> TestServer {
     let set = |settings: &mut Settings| {
         settings.router_name = "us".parse().unwrap();
         settings.routing_secret = "shh".parse().unwrap();
-        settings.remotes.peers = vec![peer("east", "http://127.0.0.1:1")];
+        settings.remotes.peers = vec![peer("east", NOBODY, NOBODY)];
     };
     server().with(set).start().await
 }
@@ -178,24 +176,39 @@ async fn a_peer_has_its_own_paths_and_limits() {
 /// How long the three believe in each other: several times what a busy machine holds a task up.
 const HOLD_DOWN: Duration = Duration::from_secs(3);
 
-/// An address of this machine that no other test has, and no connection gets by chance.
-fn own_address() -> SocketAddr {
-    static COUNT: AtomicU8 = AtomicU8::new(1);
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    SocketAddr::from(([127, high.max(1), low, number], 8_191))
+/// The addresses of one router.
+#[derive(Clone, Copy)]
+struct Place {
+    public: SocketAddr,
+    admin: SocketAddr,
 }
 
-/// A router that advertises these prefixes, and its peers by name and admin address.
-fn router(name: &str, addr: SocketAddr, advertise: &str, peers: &[(&str, SocketAddr)]) -> Builder {
-    let peers = peers.iter().map(|(name, addr)| peer(name, &format!("http://{addr}"))).collect();
-    let set = |settings: &mut Settings| {
-        settings.router_name = name.parse().unwrap();
-        settings.admin_listen = addr;
-        settings.advertise = advertise.parse().unwrap();
-        settings.remotes.peers = peers;
-    };
-    server().in_real_time(HOLD_DOWN).with(set)
+impl Place {
+    /// On an address of this machine that no other test has, and no connection gets by chance.
+    fn new() -> Self {
+        static COUNT: AtomicU8 = AtomicU8::new(1);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let at = |port| SocketAddr::from(([127, high.max(1), low, number], port));
+        Self { public: at(8_190), admin: at(8_191) }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.public)
+    }
+
+    /// A router here, with its peers by name.
+    fn router(&self, name: &str, peers: &[(&str, Self)]) -> Builder {
+        let peers =
+            peers.iter().map(|(name, at)| peer(name, &at.url(), &format!("http://{}", at.admin)));
+        let set = |settings: &mut Settings| {
+            settings.router_name = name.parse().unwrap();
+            settings.listen = self.public;
+            settings.admin_listen = self.admin;
+            settings.remotes.peers = peers.collect();
+        };
+        server().in_real_time(HOLD_DOWN).with(set)
+    }
 }
 
 /// The dynamic routes that a router shows: prefix, next hop and path.
@@ -214,7 +227,7 @@ async fn learned(server: &TestServer) -> Vec<String> {
 }
 
 /// Waits until a router has learned exactly these routes. All that time it must know `always`.
-async fn until_learned(server: &TestServer, expected: &[&str], always: &[&str]) -> Duration {
+async fn until_learned(server: &TestServer, expected: &[String], always: &[String]) -> Duration {
     let start = Instant::now();
     loop {
         let routes = learned(server).await;
@@ -229,25 +242,215 @@ async fn until_learned(server: &TestServer, expected: &[&str], always: &[&str]) 
     }
 }
 
+/// The two halves of the content, by first digit.
+const LOW: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
+const HIGH: [&str; 8] = ["8", "9", "a", "b", "c", "d", "e", "f"];
+
+fn prefixes(half: [&str; 8]) -> [String; 8] {
+    half.map(|digit| format!("g.providers.sha2-256.{digit}"))
+}
+
+/// The routes of a half as they are shown.
+fn leading(half: [&str; 8], to: &str) -> Vec<String> {
+    prefixes(half).iter().map(|prefix| format!("{prefix} -> {to}")).collect()
+}
+
+/// A CID in each part of a half.
+fn cids(half: [&str; 8]) -> [String; 8] {
+    half.map(|digit| cid_below(digit, 0))
+}
+
+/// Who provides a CID, as a router says it.
+async fn provider(server: &TestServer, cid: &str) -> Result<Value, u16> {
+    let answer = server.providers(cid).await;
+    if answer.status() != 200 {
+        return Err(answer.status().as_u16());
+    }
+    let mut records = records(answer).await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    Ok(records.remove(0)["ID"].take())
+}
+
+/// Asks a router about CIDs, one after the other, for as long as it is there.
+struct Asking {
+    is_over: Arc<AtomicBool>,
+    task: JoinHandle<Vec<u16>>,
+}
+
+impl Asking {
+    fn start(router: Place, cids: [String; 8]) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let stop = is_over.clone();
+        let task = tokio::spawn(async move {
+            let client = reqwest::Client::builder().no_proxy().build().unwrap();
+            let mut statuses = Vec::new();
+            for cid in cids.iter().cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let url = format!("{}/routing/v1/providers/{cid}", router.url());
+                statuses.push(client.get(url).send().await.unwrap().status().as_u16());
+                // Leaves the machine to the others.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            statuses
+        });
+        Self { is_over, task }
+    }
+
+    /// The statuses of the answers.
+    async fn end(self) -> Vec<u16> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_that_dies_loses_its_half_and_gets_it_back() {
-    const LOW: &str = "g.providers.sha2-256.0 -> a (a)";
-    const HIGH: &str = "g.providers.sha2-256.8 -> b (b)";
-    let [of_a, of_b, of_c] = [own_address(), own_address(), own_address()];
-    let a = router("a", of_a, "g.providers.sha2-256.0", &[("c", of_c)]).start().await;
-    let b = || router("b", of_b, "g.providers.sha2-256.8", &[("c", of_c)]);
-    let first_b = b().start().await;
-    let c = router("c", of_c, "", &[("a", of_a), ("b", of_b)]).start().await;
-    until_learned(&c, &[LOW, HIGH], &[]).await;
-    until_learned(&a, &["g.providers.sha2-256.8 -> c (c b)"], &[]).await;
+    let [at_a, at_b, at_c] = [Place::new(), Place::new(), Place::new()];
+    let folder = tempfile::tempdir().unwrap();
+    let advertising = |place: Place, name: &str, half: [&str; 8]| {
+        let set = |settings: &mut Settings| {
+            settings.advertise = prefixes(half).join(",").parse().unwrap();
+        };
+        place.router(name, &[("c", at_c)]).with(set).data_dir(&folder.path().join(name)).start()
+    };
+    let a = advertising(at_a, "a", LOW).await;
+    let first_b = advertising(at_b, "b", HIGH).await;
+    // So that every lookup is forwarded.
+    let forget = |settings: &mut Settings| settings.upstream_cache_bytes = 0;
+    let c = at_c.router("c", &[("a", at_a), ("b", at_b)]).with(forget).start().await;
+    for (server, number, half) in [(&a, 1, LOW), (&first_b, 2, HIGH), (&c, 3, HIGH)] {
+        for cid in cids(half) {
+            server.announce(&cid, &peer_record(number, &["/ip4/192.0.2.1/tcp/4001"])).await;
+        }
+    }
+    let (low, high) = (leading(LOW, "a (a)"), leading(HIGH, "b (b)"));
+    let all = [low.clone(), high].concat();
+    until_learned(&c, &all, &[]).await;
+    until_learned(&a, &leading(HIGH, "c (c b)"), &[]).await;
+    assert_halves(&c, 1, Ok(peer_id(2))).await;
+    assert_eq!(provider(&a, &cids(HIGH)[0]).await, Ok(peer_id(2).into()), "by way of c");
+
+    let asking_low = Asking::start(at_c, cids(LOW));
+    let asking_high = Asking::start(at_c, cids(HIGH));
     first_b.shutdown().await;
-    let gone_after = until_learned(&c, &[LOW], &[LOW]).await;
+    let gone_after = until_learned(&c, &low, &low).await;
     assert!(gone_after <= HOLD_DOWN + Duration::from_secs(2), "{gone_after:?}");
+    // The default answers: what c knows itself, and nobody else.
+    assert_halves(&c, 1, Ok(peer_id(3))).await;
+    assert_eq!(provider(&c, &cid_below("8", 1)).await, Err(404));
     until_learned(&a, &[], &[]).await;
-    let second_b = b().start().await;
-    until_learned(&c, &[LOW, HIGH], &[LOW]).await;
-    until_learned(&a, &["g.providers.sha2-256.8 -> c (c b)"], &[]).await;
+
+    let second_b = advertising(at_b, "b", HIGH).await;
+    until_learned(&c, &all, &low).await;
+    until_learned(&a, &leading(HIGH, "c (c b)"), &[]).await;
+    eventually("b answers again", async || {
+        provider(&c, &cids(HIGH)[7]).await == Ok(peer_id(2).into())
+    })
+    .await;
+    assert_halves(&c, 1, Ok(peer_id(2))).await;
+    let of_low = asking_low.end().await;
+    assert!(of_low.len() > 100 && of_low.iter().all(|status| *status == 200), "{of_low:?}");
+    let of_high = asking_high.end().await;
+    assert!(of_high.iter().all(|status| [200, 502].contains(status)), "{of_high:?}");
     for server in [a, second_b, c] {
+        server.shutdown().await;
+    }
+}
+
+/// The lower half is provided by the peer of one number, the higher half as said.
+async fn assert_halves(server: &TestServer, of_low: u32, of_high: Result<String, u16>) {
+    for cid in cids(LOW) {
+        assert_eq!(provider(server, &cid).await, Ok(peer_id(of_low).into()), "{cid}");
+    }
+    for cid in cids(HIGH) {
+        assert_eq!(provider(server, &cid).await, of_high.clone().map(Value::from), "{cid}");
+    }
+}
+
+/// Two routers that ask each other, and perhaps a third one, for what they do not know.
+async fn circle(third: Option<&FakeRouter>) -> [TestServer; 2] {
+    let (at_a, at_b) = (Place::new(), Place::new());
+    let start = |place: Place, other: &str, at: Place| {
+        let third = third.map(|third| upstream("third", &third.url()));
+        let upstreams = [upstream(other, &at.url())].into_iter().chain(third).collect();
+        let set = |settings: &mut Settings| settings.remotes.upstreams = upstreams;
+        place.router("router", &[]).with(set).start()
+    };
+    [start(at_a, "b", at_b).await, start(at_b, "a", at_a).await]
+}
+
+/// Requests that the two have sent each other.
+async fn exchanged([a, b]: &[TestServer; 2]) -> f64 {
+    let count = |to| format!("fingerpost_upstream_duration_seconds_count{{upstream=\"{to}\"}}");
+    a.metric(&count("b")).await + b.metric(&count("a")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_that_goes_in_a_circle_ends_at_the_hop_limit_and_breaks_nothing() {
+    let circle = circle(None).await;
+    let [a, b] = &circle;
+    let start = Instant::now();
+    let unknown = a.providers(&cid_below("0", 0)).await;
+    assert!(start.elapsed() < client_settings().timeout, "{:?}", start.elapsed());
+    insta::assert_snapshot!("circle", written(unknown).await);
+    // Nine routers at most take a lookup up, and the ninth asks once more.
+    assert!((exchanged(&circle).await - 9.0).abs() < 0.1);
+    for number in 1..10 {
+        assert_eq!(a.providers(&cid_below("0", number)).await.status(), 404);
+    }
+    assert!((exchanged(&circle).await - 90.0).abs() < 0.1);
+    let known = cid_below("1", 0);
+    b.announce(&known, &peer_record(1, &[])).await;
+    assert_eq!(provider(a, &known).await, Ok(peer_id(1).into()));
+    let lines = [("accept", "application/x-ndjson")];
+    let path = format!("/routing/v1/providers/{}", cid_below("0", 10));
+    assert_eq!(a.ask(Method::GET, &path, &lines).await.status(), 404);
+    for server in circle {
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_hides_nothing_that_somebody_else_says() {
+    let third = FakeRouter::start(Reply::json(r#"{"Providers":[]}"#)).await;
+    let circle = circle(Some(&third)).await;
+    assert_eq!(provider(&circle[0], &cid_below("0", 0)).await, Err(404));
+    let hops = third.asked().into_iter().map(|asked| {
+        let line = asked.head.lines().find_map(|it| it.strip_prefix("fingerpost-hops: "));
+        line.unwrap().parse::<u8>().unwrap()
+    });
+    let mut hops: Vec<u8> = hops.collect();
+    hops.sort_unstable();
+    assert_eq!(hops, [1, 2, 3, 4, 5, 6, 7, 8, 9], "no router takes up one with more than 8");
+    third.reply_with(Reply::providers(&[record(1)]));
+    assert_eq!(provider(&circle[0], &cid_below("1", 0)).await, Ok(peer_id(1).into()));
+    for server in circle {
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_put_goes_round_a_circle_once() {
+    let circle = circle(None).await;
+    let [a, b] = &circle;
+    let publisher = Publisher::ed25519(1);
+    let end = "2100-01-01T00:00:00Z".to_owned();
+    let record = publisher.sign(&Statement { end, ..Statement::default() });
+    let headers = [("content-type", "application/vnd.ipfs.ipns-record")];
+    let put = a.send(Method::PUT, &publisher.path(), &headers, record.clone()).await;
+    assert_eq!(put.status(), 200);
+    let is_here = async |server: &TestServer| {
+        (server.metric("fingerpost_ipns_puts_total{outcome=\"stored\"}").await - 1.0).abs() < 0.1
+    };
+    eventually("both have it", async || is_here(a).await && is_here(b).await).await;
+    // The second hands it back, and there it ends.
+    eventually("nothing is under way", async || (exchanged(&circle).await - 2.0).abs() < 0.1).await;
+    let unchanged = "fingerpost_ipns_puts_total{outcome=\"unchanged\"}";
+    assert!((a.metric(unchanged).await - 1.0).abs() < 0.1);
+    assert_eq!(b.get(&publisher.path()).await.bytes().await.unwrap(), record);
+    for server in circle {
         server.shutdown().await;
     }
 }

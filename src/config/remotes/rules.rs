@@ -13,7 +13,8 @@ use crate::types::AccountId;
 const ADMIN_USER: &str = "admin";
 
 /// Names that mean something else, or will.
-const RESERVED: [&str; 4] = [AccountId::LOCAL, AccountId::DISCARD, AccountId::DEFAULT, "dht"];
+const RESERVED: [&str; 5] =
+    [AccountId::LOCAL, AccountId::DISCARD, AccountId::DEFAULT, AccountId::FALLBACK, "dht"];
 
 /// A broken rule.
 #[derive(Debug, Eq, PartialEq)]

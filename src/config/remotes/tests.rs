@@ -183,7 +183,7 @@ fn a_wrong_url_is_named_without_its_credentials() {
 
 #[test]
 fn names_that_mean_something_else_are_refused() {
-    for name in ["local", "Discard", "de.fault", "dht"] {
+    for name in ["local", "Discard", "de.fault", "dht", "default~fallback"] {
         let text = format!("[[upstream]]\nname = '{name}'\nurl = 'http://a'");
         let told = &problems(&text)[0];
         assert!(told.starts_with("2: [[upstream]] name: `"), "{told}");

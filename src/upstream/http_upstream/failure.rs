@@ -7,7 +7,8 @@
 //! | 5xx | failed | failure |
 //! | 429, 503 with `Retry-After` | resting | works |
 //! | 405, 501 | not offered | works |
-//! | 508, 409 and other statuses | failed | works |
+//! | 508 | looped | works |
+//! | 409 and other statuses | failed | works |
 //! | more bytes or records than are read | failed | works |
 //! | records that cannot be used | failed | works |
 //!
@@ -77,6 +78,11 @@ impl Failure {
             Self::NotOffered => AskError::NotOffered,
             Self::Resting(retry_after) => AskError::Resting { retry_after: *retry_after },
             Self::Upstream(UpstreamError::TimedOut { .. }) => AskError::TimedOut,
+            Self::Upstream(UpstreamError::Status { status, .. })
+                if *status == StatusCode::LOOP_DETECTED =>
+            {
+                AskError::Circle
+            }
             Self::Upstream(error) => AskError::Failed(with_root_cause(error).into()),
             Self::Contents(reason) => AskError::Failed(reason.as_str().into()),
         }
@@ -134,6 +140,7 @@ mod tests {
         let expected = "http://far.test answered 500 Internal Server Error: because";
         assert_eq!(status(500).to_ask_error(), AskError::Failed(expected.into()));
         let retry_after = Duration::from_secs(4);
+        assert_eq!(status(508).to_ask_error(), AskError::Circle);
         let resting = Failure::Resting(retry_after).to_ask_error();
         assert_eq!(resting, AskError::Resting { retry_after });
     }
