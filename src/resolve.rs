@@ -32,7 +32,7 @@ pub use crate::store::{Found, NamePut, StoredName};
 use crate::store::{NamesError, StoreError};
 use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
 pub use cache::{AnswerCache, CacheOptions, CacheStats};
-pub use fallback::Fallback;
+pub use fallback::{Fallback, FallbackParts};
 pub use fanout::{Fanout, FanoutOptions, FanoutParts};
 pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;

@@ -2,7 +2,10 @@
 //!
 //! The others are asked when the first found nothing or failed. Where the first found nothing and the
 //! others failed, nothing was found: as with several that are asked together, one that failed does not
-//! undo what another said.
+//! undo what another said. The local index alone says nothing about what others have, so where it is all
+//! that was asked first, the failure is the answer.
+//!
+//! Of IPNS records the best counts, not the first, so for those all are asked together.
 
 use std::sync::Arc;
 
@@ -12,34 +15,53 @@ use futures_util::{FutureExt, StreamExt, stream};
 use super::{Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName};
 use crate::types::{IpnsName, IpnsRecord};
 
-/// Two resolvers, of which the second is asked for what the first does not find.
-pub struct Fallback {
-    first: Arc<dyn Resolver>,
-    then: Arc<dyn Resolver>,
+/// What a [`Fallback`] is made of.
+pub struct FallbackParts {
+    /// Who is asked first.
+    pub first: Arc<dyn Resolver>,
+    /// Whether that is the local index, which speaks for nobody else.
+    pub is_first_local: bool,
+    /// Who is asked for what the first do not find.
+    pub then: Arc<dyn Resolver>,
+    /// All of them together, for IPNS records.
+    pub names: Arc<dyn Resolver>,
 }
 
+/// Resolvers of which some are asked for what others do not find.
+pub struct Fallback(FallbackParts);
+
 impl Fallback {
-    /// Asks `first`, and `then` for what it does not find.
-    pub fn new(first: Arc<dyn Resolver>, then: Arc<dyn Resolver>) -> Self {
-        Self { first, then }
+    /// A resolver that asks as `parts` say.
+    pub fn new(parts: FallbackParts) -> Self {
+        Self(parts)
     }
 }
 
 impl Resolver for Fallback {
     fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
         async move {
-            let first = self.first.find(question).await;
+            let FallbackParts { first, is_first_local, then, .. } = &self.0;
+            let first = first.find(question).await;
             if first.as_ref().is_ok_and(|found| !found.records.is_empty()) {
                 return first;
             }
-            self.then.find(question).await.or(first)
+            match then.find(question).await {
+                Ok(mut found) => {
+                    found.is_partial |= first.is_err();
+                    Ok(found)
+                }
+                Err(error) if *is_first_local => Err(error),
+                Err(_) => first,
+            }
         }
         .boxed()
     }
 
     fn stream(&self, question: Question) -> FoundStream {
-        let first = self.first.stream(question.clone());
-        let state = Streaming { source: first, phase: Phase::First(self.then.clone(), question) };
+        let FallbackParts { first, is_first_local, then, .. } = &self.0;
+        let source = first.stream(question.clone());
+        let next = Next { resolver: then.clone(), question, is_first_local: *is_first_local };
+        let state = Streaming { source, phase: Phase::First(next) };
         stream::unfold(Some(state), |state| async { state?.next().await }).boxed()
     }
 
@@ -48,23 +70,15 @@ impl Resolver for Fallback {
         name: &'a IpnsName,
         hops: Hops,
     ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
-        async move {
-            let first = self.first.name(name, hops).await;
-            if matches!(first, Ok(Some(_))) {
-                return first;
-            }
-            self.then.name(name, hops).await.or(first)
-        }
-        .boxed()
+        self.0.names.name(name, hops)
     }
 
-    /// Where it is found first.
     fn put_name(
         &self,
         record: IpnsRecord,
         hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        self.first.put_name(record, hops)
+        self.0.names.put_name(record, hops)
     }
 }
 
@@ -75,12 +89,19 @@ struct Streaming {
 }
 
 enum Phase {
-    /// The first is asked; who is asked if it ends without a record.
-    First(Arc<dyn Resolver>, Question),
-    /// The others are asked; how the first ended.
-    Then(Result<(), ResolveError>),
+    /// The first is asked.
+    First(Next),
+    /// The others are asked; how the first ended, unless it has nothing to say if they fail.
+    Then(Option<Result<(), ResolveError>>),
     /// Records came.
     Found,
+}
+
+/// Who is asked if the first ends without a record.
+struct Next {
+    resolver: Arc<dyn Resolver>,
+    question: Question,
+    is_first_local: bool,
 }
 
 impl Streaming {
@@ -96,12 +117,14 @@ impl Streaming {
                 None => Ok(()),
             };
             let error = match (self.phase, ended) {
-                (Phase::First(then, question), ended) => {
-                    self = Self { source: then.stream(question), phase: Phase::Then(ended) };
+                (Phase::First(Next { resolver, question, is_first_local }), ended) => {
+                    let phase = Phase::Then((!is_first_local).then_some(ended));
+                    self = Self { source: resolver.stream(question), phase };
                     continue;
                 }
                 (Phase::Then(_) | Phase::Found, Ok(())) => return None,
-                (Phase::Then(first), Err(_)) => first.err()?,
+                (Phase::Then(Some(first)), Err(_)) => first.err()?,
+                (Phase::Then(None), Err(error)) => error,
                 (Phase::Found, Err(error)) => error,
             };
             return Some((Err(error), None));
@@ -151,9 +174,19 @@ mod tests {
         }
     }
 
-    /// How many records both ways of asking find; the error as text.
     async fn ask(first: Scripted, then: Scripted) -> Result<usize, String> {
-        let fallback = Fallback::new(Arc::new(first), Arc::new(then));
+        ask_after(false, first, then).await
+    }
+
+    /// How many records both ways of asking find; the error as text.
+    async fn ask_after(
+        is_first_local: bool,
+        first: Scripted,
+        then: Scripted,
+    ) -> Result<usize, String> {
+        let (first, then): (Arc<dyn Resolver>, _) = (Arc::new(first), Arc::new(then));
+        let parts = FallbackParts { names: first.clone(), first, is_first_local, then };
+        let fallback = Fallback::new(parts);
         let key = ContentKey::from_cid_text("bafkqaaa").unwrap();
         let question = Question {
             subject: Subject::Content(key),
@@ -187,5 +220,10 @@ mod tests {
         assert_eq!(ask(Finds(0), Finds(0)).await, Ok(0));
         let timed_out = ResolveError::TimedOut.to_string();
         assert_eq!(ask(TimesOut, Fails).await, Err(timed_out));
+        // The index alone does not know what others have.
+        let failed = ResolveError::UpstreamsFailed.to_string();
+        assert_eq!(ask_after(true, Finds(0), Fails).await, Err(failed));
+        assert_eq!(ask_after(true, Finds(0), Finds(0)).await, Ok(0));
+        assert_eq!(ask_after(true, Finds(1), Fails).await, Ok(1));
     }
 }

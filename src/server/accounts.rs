@@ -11,7 +11,8 @@ use crate::config::{ClientSettings, RemoteUrl, Settings};
 use crate::control::{Account, AccountKind, Accounts, EndpointParts, RuleResolver};
 use crate::metrics::Metrics;
 use crate::resolve::{
-    AnswerCache, CacheOptions, Fallback, Fanout, FanoutOptions, FanoutParts, Resolver, Upstream,
+    AnswerCache, CacheOptions, Fallback, FallbackParts, Fanout, FanoutOptions, FanoutParts,
+    Resolver, Upstream,
 };
 use crate::store::NameStore;
 use crate::types::{AccountId, UnparsableAddrs};
@@ -130,15 +131,17 @@ impl<'a> Maker<'a> {
             return self.account(AccountKind::Default, self.local.clone(), true, &[]);
         }
         let asks: Vec<_> = first.iter().chain(&last).cloned().collect();
-        let mut resolver: Arc<dyn Resolver> = if first.is_empty() {
-            self.local.clone()
+        let with_local =
+            |asked| self.fanout(&own(AccountId::DEFAULT), Some(self.local.clone()), asked);
+        // Without upstreams this is the index itself.
+        let (is_first_local, first) = (first.is_empty(), with_local(first));
+        let resolver = if last.is_empty() {
+            first
         } else {
-            self.fanout(&own(AccountId::DEFAULT), Some(self.local.clone()), first)
+            let then = self.fanout(&own(AccountId::FALLBACK), None, last);
+            let names = with_local(asks.clone());
+            Arc::new(Fallback::new(FallbackParts { first, is_first_local, then, names }))
         };
-        if !last.is_empty() {
-            let fallback = self.fanout(&own(AccountId::FALLBACK), None, last);
-            resolver = Arc::new(Fallback::new(resolver, fallback));
-        }
         self.account(AccountKind::Default, resolver, true, &asks)
     }
 
