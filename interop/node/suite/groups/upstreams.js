@@ -11,7 +11,7 @@ import { Kubo, delegatedRouting } from '../kubo.js'
 import { output } from '../processes.js'
 import { Server } from '../server.js'
 import { firstProvider, heliaAsker, heliaJsonAsker } from '../upstreams/askers.js'
-import { atOnce, expectProviders, expectUnknown, findNothing, findThrough } from '../upstreams/cases.js'
+import { atOnce, expectProviders, expectUnknown, findNothing, findThrough, soon } from '../upstreams/cases.js'
 import { HeliaServer } from '../upstreams/helia.js'
 import { KuboRouter } from '../upstreams/kubo.js'
 import { Name } from '../upstreams/names.js'
@@ -91,7 +91,9 @@ export const upstreamsHeliaGroup = {
     const own = await Name.create()
     await report.check('name put arrives at the upstream', async () => {
       await own.put(url, value, 1)
-      expectEqual(await heliaAsker.record(helia.url, own.text), { sequence: 1, value }, 'the record')
+      await soon(async () => {
+        expectEqual(await heliaAsker.record(helia.url, own.text), { sequence: 1, value }, 'the record')
+      })
     })
 
     helia.pause()
@@ -142,8 +144,10 @@ export const upstreamsKuboGroup = {
     const name = await Name.create()
     await report.check('name put arrives at the upstream', async () => {
       await name.put(url, value, 1)
-      const resolved = await giver.ipfs(['name', 'resolve', '--nocache', `/ipns/${name.text}`])
-      expectEqual(resolved.trim(), value, 'the name')
+      await soon(async () => {
+        const resolved = await giver.ipfs(['name', 'resolve', '--nocache', `/ipns/${name.text}`])
+        expectEqual(resolved.trim(), value, 'the name')
+      })
     })
 
     const taker = await Kubo.start(context, 'taker', { routing: delegatedRouting(url) })
@@ -216,7 +220,9 @@ export const upstreamsBothGroup = {
       const name = await Name.create()
       await name.put(url, value, 1)
       for (const [router, at] of Object.entries(routers)) {
-        expectEqual(await heliaAsker.record(at, name.text), { sequence: 1, value }, `the record of ${router}`)
+        await soon(async () => {
+          expectEqual(await heliaAsker.record(at, name.text), { sequence: 1, value }, `the record of ${router}`)
+        })
       }
     })
 
