@@ -101,7 +101,15 @@ export const upstreamsHeliaGroup = {
       const record = await firstProvider(url, fixture.many)
       expectThat(fixture.manyIDs.includes(record?.id), `${record?.id} is none of the providers`)
     }))
+    const late = await Name.create()
+    await report.check('name put and found at once while the upstream is stuck', () => atOnce(async () => {
+      await late.put(url, value, 1)
+      expectEqual(await heliaAsker.record(url, late.text), { sequence: 1, value }, 'the record')
+    }))
     helia.resume()
+    await report.check('name put arrives when the upstream goes on', () => soon(async () => {
+      expectEqual(await heliaAsker.record(helia.url, late.text), { sequence: 1, value }, 'the record')
+    }))
 
     await helia.kill()
     await report.check('local content at once without the upstream', () => atOnce(async () => {
@@ -114,6 +122,9 @@ export const upstreamsHeliaGroup = {
       expectEqual(await heliaAsker.record(url, own.text), { sequence: 1, value }, 'the record put')
     }))
     await expectUnknown(context, url, unasked)
+    await helia.start()
+    await report.check('the upstream is asked again when it is back', () => soon(
+      () => expectProviders(heliaAsker, url, unasked, [far])))
     await report.check('server stops', () => server.stop())
   }
 }

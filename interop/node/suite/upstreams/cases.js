@@ -9,8 +9,9 @@ import { Name } from './names.js'
 // What is known at once must not wait for routers that are gone.
 const atOnceMs = 1000
 
-// What is handed on arrives soon after whoever put it has been answered.
-const handedOnMs = 5000
+// What goes on behind an answer takes so long at most: handing a name on after it was put, and finding
+// that a router is back, which is tried after pauses that grow with the time for which it was gone.
+const soonMs = 20_000
 
 export async function expectProviders (asker, url, cid, expected) {
   expectSame(texts(await asker.providers(url, cid)), texts(expected), 'providers')
@@ -29,7 +30,7 @@ export async function atOnce (ask) {
 
 // Asks again until what `ask` expects holds; the last failure, if it never does.
 export async function soon (ask) {
-  const deadline = Date.now() + handedOnMs
+  const deadline = Date.now() + soonMs
   for (;;) {
     try {
       return await ask()
