@@ -12,14 +12,14 @@ import { browserGroup } from './groups/browser.js'
 import { endToEndGroup } from './groups/end_to_end.js'
 import { heliaGroups } from './groups/helia.js'
 import { kuboCustomGroup, kuboDelegatedGroup, kuboExchangeGroup } from './groups/kubo.js'
-import { openapiGroup } from './groups/openapi.js'
+import { openapiGroup, openapiUpstreamGroup } from './groups/openapi.js'
 import { upstreamsBothGroup, upstreamsHeliaGroup, upstreamsKuboGroup } from './groups/upstreams.js'
 import { writeFixture } from './fixture.js'
 
 const groups = [
   openapiGroup, ...heliaGroups, browserGroup, boxoGroup,
   kuboCustomGroup, kuboDelegatedGroup, kuboExchangeGroup, endToEndGroup,
-  upstreamsHeliaGroup, upstreamsKuboGroup, upstreamsBothGroup
+  upstreamsHeliaGroup, upstreamsKuboGroup, upstreamsBothGroup, openapiUpstreamGroup
 ]
 
 function chosen (names) {

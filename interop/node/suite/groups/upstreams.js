@@ -11,7 +11,7 @@ import { Kubo, delegatedRouting } from '../kubo.js'
 import { output } from '../processes.js'
 import { Server } from '../server.js'
 import { firstProvider, heliaAsker, heliaJsonAsker } from '../upstreams/askers.js'
-import { atOnce, expectProviders, expectUnknown, findNothing, findThrough } from '../upstreams/cases.js'
+import { atOnce, expectProviders, expectUnknown, findNothing, findThrough, soon } from '../upstreams/cases.js'
 import { HeliaServer } from '../upstreams/helia.js'
 import { KuboRouter } from '../upstreams/kubo.js'
 import { Name } from '../upstreams/names.js'
@@ -91,7 +91,9 @@ export const upstreamsHeliaGroup = {
     const own = await Name.create()
     await report.check('name put arrives at the upstream', async () => {
       await own.put(url, value, 1)
-      expectEqual(await heliaAsker.record(helia.url, own.text), { sequence: 1, value }, 'the record')
+      await soon(async () => {
+        expectEqual(await heliaAsker.record(helia.url, own.text), { sequence: 1, value }, 'the record')
+      })
     })
 
     helia.pause()
@@ -99,7 +101,15 @@ export const upstreamsHeliaGroup = {
       const record = await firstProvider(url, fixture.many)
       expectThat(fixture.manyIDs.includes(record?.id), `${record?.id} is none of the providers`)
     }))
+    const late = await Name.create()
+    await report.check('name put and found at once while the upstream is stuck', () => atOnce(async () => {
+      await late.put(url, value, 1)
+      expectEqual(await heliaAsker.record(url, late.text), { sequence: 1, value }, 'the record')
+    }))
     helia.resume()
+    await report.check('name put arrives when the upstream goes on', () => soon(async () => {
+      expectEqual(await heliaAsker.record(helia.url, late.text), { sequence: 1, value }, 'the record')
+    }))
 
     await helia.kill()
     await report.check('local content at once without the upstream', () => atOnce(async () => {
@@ -112,6 +122,9 @@ export const upstreamsHeliaGroup = {
       expectEqual(await heliaAsker.record(url, own.text), { sequence: 1, value }, 'the record put')
     }))
     await expectUnknown(context, url, unasked)
+    await helia.start()
+    await report.check('the upstream is asked again when it is back', () => soon(
+      () => expectProviders(heliaAsker, url, unasked, [far])))
     await report.check('server stops', () => server.stop())
   }
 }
@@ -142,8 +155,10 @@ export const upstreamsKuboGroup = {
     const name = await Name.create()
     await report.check('name put arrives at the upstream', async () => {
       await name.put(url, value, 1)
-      const resolved = await giver.ipfs(['name', 'resolve', '--nocache', `/ipns/${name.text}`])
-      expectEqual(resolved.trim(), value, 'the name')
+      await soon(async () => {
+        const resolved = await giver.ipfs(['name', 'resolve', '--nocache', `/ipns/${name.text}`])
+        expectEqual(resolved.trim(), value, 'the name')
+      })
     })
 
     const taker = await Kubo.start(context, 'taker', { routing: delegatedRouting(url) })
@@ -216,7 +231,9 @@ export const upstreamsBothGroup = {
       const name = await Name.create()
       await name.put(url, value, 1)
       for (const [router, at] of Object.entries(routers)) {
-        expectEqual(await heliaAsker.record(at, name.text), { sequence: 1, value }, `the record of ${router}`)
+        await soon(async () => {
+          expectEqual(await heliaAsker.record(at, name.text), { sequence: 1, value }, `the record of ${router}`)
+        })
       }
     })
 

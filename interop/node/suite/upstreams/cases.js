@@ -1,5 +1,6 @@
 // Cases of upstreams: the same whatever router is behind Fingerpost.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expectEqual, expectFailure, expectSame, expectThat } from '../expect.js'
 import { peerIdOf } from '../fixture.js'
 import { askersOf, heliaAsker, heliaJsonAsker } from './askers.js'
@@ -7,6 +8,10 @@ import { Name } from './names.js'
 
 // What is known at once must not wait for routers that are gone.
 const atOnceMs = 1000
+
+// What goes on behind an answer takes so long at most: handing a name on after it was put, and finding
+// that a router is back, which is tried after pauses that grow with the time for which it was gone.
+const soonMs = 20_000
 
 export async function expectProviders (asker, url, cid, expected) {
   expectSame(texts(await asker.providers(url, cid)), texts(expected), 'providers')
@@ -21,6 +26,21 @@ export async function atOnce (ask) {
   await ask()
   const passed = Date.now() - since
   expectThat(passed <= atOnceMs, `answered after ${passed} ms`)
+}
+
+// Asks again until what `ask` expects holds; the last failure, if it never does.
+export async function soon (ask) {
+  const deadline = Date.now() + soonMs
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (Date.now() > deadline) {
+        throw error
+      }
+    }
+    await sleep(25)
+  }
 }
 
 async function expectStatus (status, ask, what) {

@@ -8,29 +8,42 @@ import { Background, lastWords } from '../processes.js'
 const startSeconds = 20
 
 export class HeliaServer {
+  #known
+  #log
   #process
+
+  constructor (context) {
+    this.#known = join(context.scratch, `${context.group}-helia.json`)
+    this.#log = join(context.logs, `${context.group}-helia.log`)
+    context.atEnd(() => this.kill())
+  }
 
   // `known` is what its router knows.
   static async start (context, known) {
-    const server = new HeliaServer()
-    const path = join(context.scratch, `${context.group}-helia.json`)
-    writeFileSync(path, JSON.stringify(known))
-    const log = join(context.logs, `${context.group}-helia.log`)
-    server.#process = new Background(process.execPath, [join(import.meta.dirname, 'program.js'), path], { log })
-    context.atEnd(() => server.kill())
-    await server.#untilListening(log)
+    const server = new HeliaServer(context)
+    writeFileSync(server.#known, JSON.stringify(known))
+    await server.start()
     return server
   }
 
-  async #untilListening (log) {
+  // Starts, for the first time or again: then on the same port, without the names that were put.
+  async start () {
+    const port = this.url == null ? '0' : new URL(this.url).port
+    this.#process = new Background(
+      process.execPath, [join(import.meta.dirname, 'program.js'), this.#known, port], { log: this.#log })
+    await this.#untilListening()
+  }
+
+  async #untilListening () {
     const deadline = Date.now() + startSeconds * 1000
     for (;;) {
-      this.url = /^listening on (http:\S+)/m.exec(readFileSync(log, 'utf8'))?.[1]
-      if (this.url != null) {
+      const url = /^listening on (http:\S+)/m.exec(readFileSync(this.#log, 'utf8'))?.[1]
+      if (url != null) {
+        this.url = url
         return
       }
       if (this.#process.ended || Date.now() > deadline) {
-        throw new Error(`Helia's server did not start: ${lastWords(log)}`)
+        throw new Error(`Helia's server did not start: ${lastWords(this.#log)}`)
       }
       await sleep(25)
     }
@@ -46,6 +59,6 @@ export class HeliaServer {
   }
 
   async kill () {
-    await this.#process.end('SIGKILL', 1)
+    await this.#process?.end('SIGKILL', 1)
   }
 }
