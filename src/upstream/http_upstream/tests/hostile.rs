@@ -156,9 +156,17 @@ async fn an_upstream_that_is_slow(#[case] router: TestRouter, #[case] expected: 
     answering("503 Service Unavailable", "text/plain", "busy"),
     refused(Reason::Says("503"))
 )]
+#[case::error_502(
+    answering("502 Bad Gateway", "text/plain", "every upstream failed"),
+    refused(Reason::Says(": every upstream failed"))
+)]
+#[case::error_504(
+    answering("504 Gateway Timeout", "text/plain", "late"),
+    refused(Reason::Is(AskError::TimedOut))
+)]
 #[case::loop_508(
     answering("508 Loop Detected", "text/plain", "loop"),
-    refused(Reason::Says("508"))
+    Expected { outcome: "circle", ..refused(Reason::Is(AskError::Circle)) }
 )]
 #[case::empty_204(answering("204 No Content", JSON, ""), refused(Reason::Says("204")))]
 #[case::bad_422(
