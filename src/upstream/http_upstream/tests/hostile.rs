@@ -255,6 +255,19 @@ async fn check(rig: &Rig, router: &TestRouter, expected: Expected) {
 }
 
 #[tokio::test]
+async fn an_error_is_final_before_its_text_has_come() {
+    let router = TestRouter::start(|stream| {
+        stream.write_all(b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nout of")?;
+        wait_for_close(stream)
+    });
+    let rig = Rig::new(&router.url());
+    let watch = Stopwatch::start();
+    let reason = reason(rig.ask().await.error);
+    assert!(reason.ends_with("500 Internal Server Error: out of"), "{reason}");
+    assert!(watch.elapsed() < PATIENT / 3, "{:?}", watch.elapsed());
+}
+
+#[tokio::test]
 async fn where_nobody_listens_the_reason_is_said() {
     let addr = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let rig = Rig::new(&format!("http://me:secret@{addr}"));
