@@ -38,6 +38,8 @@ pub enum UpstreamOutcome {
     Busy,
     /// It does not offer what was asked for, or is not asked for such.
     NotOffered,
+    /// The lookup had gone in a circle there.
+    Circle,
     /// Nobody waited for its answer any more.
     Abandoned,
 }
@@ -95,7 +97,7 @@ pub(super) struct Upstreams {
 type Histograms = Family<UpstreamLabels, Histogram, fn() -> Histogram>;
 
 impl UpstreamOutcome {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Found,
         Self::Empty,
         Self::Stored,
@@ -107,6 +109,7 @@ impl UpstreamOutcome {
         Self::Resting,
         Self::Busy,
         Self::NotOffered,
+        Self::Circle,
         Self::Abandoned,
     ];
 
@@ -123,6 +126,7 @@ impl UpstreamOutcome {
             Self::Resting => "resting",
             Self::Busy => "busy",
             Self::NotOffered => "not_offered",
+            Self::Circle => "circle",
             Self::Abandoned => "abandoned",
         }
     }

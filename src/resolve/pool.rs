@@ -4,7 +4,8 @@
 //! of its budget before the endpoint is named here. A lookup that was spent is never given back,
 //! whatever becomes of the question. An endpoint that wants to be left alone costs a turn and no
 //! failure: the next one is asked. One that fails before its first record is a failure: one other
-//! endpoint is asked, and what that says is the answer. What fails later ends the records.
+//! endpoint is asked, and what that says is the answer. A circle is an answer, too: another endpoint
+//! may lead into the same one, and costs again. What fails later ends the records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,9 +182,8 @@ impl Asking {
             }
             // Nothing was sent.
             AskError::Broken | AskError::Busy => {}
-            AskError::NotOffered | AskError::Circle | AskError::TimedOut | AskError::Failed(_) => {
-                self.failures += 1
-            }
+            AskError::Circle => return Err(error),
+            AskError::NotOffered | AskError::TimedOut | AskError::Failed(_) => self.failures += 1,
         }
         if self.failures == FAILURES_MAX {
             return Err(error);

@@ -11,6 +11,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, Response, StatusCode, Url};
 use thiserror::Error;
+use tokio::time;
 
 use super::body::{AnswerFormat, AnswerLimits};
 use super::error::UpstreamError;
@@ -24,6 +25,10 @@ const USER_AGENT: &str = concat!("fingerpost/", env!("CARGO_PKG_VERSION"));
 
 /// How much of an error's body is read for its first line: what our own errors may have.
 pub(super) const ERROR_TEXT_BYTES_MAX: usize = 1024;
+
+/// How long is waited for that line: it comes with the head of the answer or right after it, and an error
+/// is final without it.
+const ERROR_TEXT_WAIT: Duration = Duration::from_millis(250);
 
 /// How long an HTTP/2 connection may be silent before it is pinged, and how long it has for the answer:
 /// one that the network has swallowed must not take the requests of minutes with it.
@@ -195,15 +200,20 @@ fn is_same_server(from: &Url, to: &Url) -> bool {
     from.host() == to.host() && (ports.0 == ports.1 || is_upgrade)
 }
 
-/// The first line of an error's body, printable; empty where none can be read.
+/// The first line of an error's body, or what came of it in time; printable, and empty where none can be
+/// read.
 async fn first_line(mut response: Response) -> String {
     let mut body = Vec::new();
-    while body.len() < ERROR_TEXT_BYTES_MAX && !body.contains(&b'\n') {
-        match response.chunk().await {
-            Ok(Some(bytes)) => body.extend(bytes.iter().take(ERROR_TEXT_BYTES_MAX)),
-            Ok(None) | Err(_) => break,
+    let read = async {
+        while body.len() < ERROR_TEXT_BYTES_MAX && !body.contains(&b'\n') {
+            match response.chunk().await {
+                Ok(Some(bytes)) => body.extend(bytes.iter().take(ERROR_TEXT_BYTES_MAX)),
+                Ok(None) | Err(_) => break,
+            }
         }
-    }
+    };
+    // What was read until then is told either way.
+    let _ = time::timeout(ERROR_TEXT_WAIT, read).await;
     body.truncate(ERROR_TEXT_BYTES_MAX);
     let text = String::from_utf8_lossy(&body);
     printable(text.lines().next().unwrap_or_default().trim()).into_owned()

@@ -142,6 +142,17 @@ async fn one_other_endpoint_is_asked_after_a_failure_and_then_it_is_the_answer(
 }
 
 #[tokio::test]
+async fn a_circle_costs_no_second_lookup() {
+    let both = ["a", "b"].map(|name| FakeUpstream::failing(name, AskError::Circle));
+    let (pool, _) = pool(&both, Some(spent()));
+    let asked = ask(&pool).await;
+    assert!(matches!(&asked[..], [Err(AskError::Circle)]), "{asked:?}");
+    let name = ipns_testing::name(1);
+    assert_eq!(pool.name(&name, Hops::default()).await, Err(AskError::Circle));
+    assert_eq!(both.each_ref().map(|fake| fake.asked()), [2, 0]);
+}
+
+#[tokio::test]
 async fn a_spent_chain_is_told_as_it_is() {
     let resting = FakeUpstream::failing("a", AskError::Resting { retry_after: WHILE });
     let (pool, _) = pool(&[resting], Some(spent()));

@@ -5,15 +5,18 @@
 //! | no connection, broken off, a redirect that is not followed, no routing answer | failed | failure |
 //! | no answer in time | timed out | failure |
 //! | 5xx | failed | failure |
+//! | 502 | failed | works |
+//! | 504 | timed out | works |
 //! | 429, 503 with `Retry-After` | resting | works |
 //! | 405, 501 | not offered | works |
-//! | 508 | looped | works |
+//! | 508 | a circle | works |
 //! | 409 and other statuses | failed | works |
 //! | more bytes or records than are read | failed | works |
 //! | records that cannot be used | failed | works |
 //!
 //! What others have written into an upstream's answers is no failure of the upstream to the breaker:
-//! whoever announces nonsense there must not cut it off here. Nor is a refusal of one question.
+//! whoever announces nonsense there must not cut it off here. Nor is a refusal of one question. Nor are
+//! those that it asked in turn: a router two hops away must not cut off this one's own index.
 
 use std::error::Error;
 use std::time::Duration;
@@ -31,6 +34,9 @@ use crate::resolve::AskError;
 pub(super) enum Failure {
     #[error("it does not offer this")]
     NotOffered,
+    /// The lookup has passed too many routers: it goes round in a circle.
+    #[error("the lookup has gone in a circle")]
+    Circle,
     #[error("it asks to be left alone for {}", humantime::format_duration(*.0))]
     Resting(Duration),
     #[error(transparent)]
@@ -44,7 +50,7 @@ impl Failure {
     /// Whether it says that the upstream does not work.
     pub(super) fn is_of_upstream(&self) -> bool {
         match self {
-            Self::NotOffered | Self::Resting(_) | Self::Contents(_) => false,
+            Self::NotOffered | Self::Circle | Self::Resting(_) | Self::Contents(_) => false,
             Self::Upstream(error) => match error {
                 UpstreamError::Connect { .. }
                 | UpstreamError::TimedOut { .. }
@@ -52,7 +58,7 @@ impl Failure {
                 | UpstreamError::Redirect { .. }
                 | UpstreamError::NotRouting { .. } => true,
                 UpstreamError::Status { status, .. } => {
-                    status.is_server_error() && *status != StatusCode::LOOP_DETECTED
+                    status.is_server_error() && !is_of_those_behind(*status)
                 }
                 UpstreamError::TooLarge { .. }
                 | UpstreamError::BadUrl { .. }
@@ -64,6 +70,7 @@ impl Failure {
     pub(super) fn outcome(&self) -> UpstreamOutcome {
         match self {
             Self::NotOffered => UpstreamOutcome::NotOffered,
+            Self::Circle => UpstreamOutcome::Circle,
             Self::Resting(_) | Self::Upstream(UpstreamError::Status { .. }) => {
                 UpstreamOutcome::Refused
             }
@@ -76,17 +83,23 @@ impl Failure {
     pub(super) fn to_ask_error(&self) -> AskError {
         match self {
             Self::NotOffered => AskError::NotOffered,
+            Self::Circle => AskError::Circle,
             Self::Resting(retry_after) => AskError::Resting { retry_after: *retry_after },
             Self::Upstream(UpstreamError::TimedOut { .. }) => AskError::TimedOut,
             Self::Upstream(UpstreamError::Status { status, .. })
-                if *status == StatusCode::LOOP_DETECTED =>
+                if *status == StatusCode::GATEWAY_TIMEOUT =>
             {
-                AskError::Circle
+                AskError::TimedOut
             }
             Self::Upstream(error) => AskError::Failed(with_root_cause(error).into()),
             Self::Contents(reason) => AskError::Failed(reason.as_str().into()),
         }
     }
+}
+
+/// Whether a status tells of the servers that the upstream asked in turn.
+fn is_of_those_behind(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
 fn with_root_cause(error: &UpstreamError) -> String {
@@ -121,10 +134,12 @@ mod tests {
         for (failure, expected, outcome) in [
             (status(500), true, UpstreamOutcome::Refused),
             (status(503), true, UpstreamOutcome::Refused),
-            (status(508), false, UpstreamOutcome::Refused),
+            (status(502), false, UpstreamOutcome::Refused),
+            (status(504), false, UpstreamOutcome::Refused),
             (status(422), false, UpstreamOutcome::Refused),
             (status(401), false, UpstreamOutcome::Refused),
             (Failure::NotOffered, false, UpstreamOutcome::NotOffered),
+            (Failure::Circle, false, UpstreamOutcome::Circle),
             (Failure::Resting(Duration::from_secs(1)), false, UpstreamOutcome::Refused),
             (contents, false, UpstreamOutcome::Failed),
             (too_large, false, UpstreamOutcome::Failed),
@@ -139,8 +154,9 @@ mod tests {
     fn the_caller_is_told_why() {
         let expected = "http://far.test answered 500 Internal Server Error: because";
         assert_eq!(status(500).to_ask_error(), AskError::Failed(expected.into()));
+        assert_eq!(status(504).to_ask_error(), AskError::TimedOut);
+        assert_eq!(Failure::Circle.to_ask_error(), AskError::Circle);
         let retry_after = Duration::from_secs(4);
-        assert_eq!(status(508).to_ask_error(), AskError::Circle);
         let resting = Failure::Resting(retry_after).to_ask_error();
         assert_eq!(resting, AskError::Resting { retry_after });
     }

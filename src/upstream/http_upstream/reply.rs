@@ -34,6 +34,7 @@ pub(super) async fn read(
         }
         StatusCode::NOT_FOUND => Ok(Reply::None),
         StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => Err(Failure::NotOffered),
+        StatusCode::LOOP_DETECTED => Err(Failure::Circle),
         StatusCode::TOO_MANY_REQUESTS => {
             Err(Failure::Resting(retry_after(&response, now_ms).unwrap_or(REST_MIN)))
         }

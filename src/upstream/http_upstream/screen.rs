@@ -1,9 +1,13 @@
 //! What of an upstream's records is passed on.
 //!
-//! A record that cannot be read, or that answers for another peer, is refused. Addresses that do not
-//! parse and addresses that the public cannot reach are left out, unless the settings keep them; a
-//! record that loses all of them stays without. Records of unknown schemas stay byte for byte: nobody
-//! knows what their addresses mean.
+//! A record that cannot be read is refused. Addresses that do not parse and addresses that the public
+//! cannot reach are left out, unless the settings keep them; a record that loses all of them stays
+//! without. Records of unknown schemas stay byte for byte or not at all: one that lists an address in
+//! `Addrs` that would be left out as out of the public's reach is refused, as nobody knows what it would
+//! mean without.
+//!
+//! Where a peer is asked for, only records of that peer count, and they are in schema `peer` whatever
+//! schema answers have; those of unknown schemas are refused.
 
 use std::sync::Arc;
 
@@ -13,7 +17,7 @@ use super::super::body::TextError;
 use super::super::printable::printable;
 use crate::resolve::Subject;
 use crate::types::{
-    Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
+    Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, Schema, UnparsableAddrs,
 };
 
 /// What records must be, and how they are served.
@@ -45,6 +49,10 @@ enum Refused {
     Record(#[from] RecordError),
     #[error("it is of another peer")]
     OtherPeer,
+    #[error("it is of an unknown schema, where a peer was asked for")]
+    NotOfSchemaPeer,
+    #[error("it is of an unknown schema, with an address that the public cannot reach")]
+    PrivateAddr,
 }
 
 impl Screen {
@@ -105,32 +113,47 @@ impl Screen {
 
     fn admit(&self, text: Result<&str, TextError>) -> Result<ReadyRecord, Refused> {
         let record = ProviderRecord::parse(text?, self.options.unparsable)?.record;
-        if self.peer.as_ref().is_some_and(|peer| record.peer() != Some(peer)) {
-            return Err(Refused::OtherPeer);
-        }
+        let schema = match &self.peer {
+            Some(peer) if record.peer() != Some(peer) => return Err(Refused::OtherPeer),
+            Some(_) if record.schema() == Schema::Unknown => return Err(Refused::NotOfSchemaPeer),
+            Some(_) => AnswerSchema::Peer,
+            None => self.options.schema,
+        };
         let record =
-            if self.options.allow_private_addrs { record } else { without_private(record) };
-        Ok(ReadyRecord::new(record, self.options.schema))
+            if self.options.allow_private_addrs { record } else { without_private(record)? };
+        Ok(ReadyRecord::new(record, schema))
     }
 }
 
-fn without_private(record: ProviderRecord) -> ProviderRecord {
+fn without_private(record: ProviderRecord) -> Result<ProviderRecord, Refused> {
     let addrs = record.addrs().unwrap_or_default();
     let public: Vec<Addr> = addrs.iter().filter(|addr| !addr.is_private()).cloned().collect();
-    if public.len() == addrs.len() { record } else { record.with_addrs(&public) }
+    if public.len() == addrs.len() {
+        return Ok(record);
+    }
+    match record.schema() {
+        Schema::Unknown => Err(Refused::PrivateAddr),
+        Schema::Bitswap | Schema::Graphsync | Schema::Peer => Ok(record.with_addrs(&public)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ContentKey;
 
+    const CID: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
     const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
     const OTHER: &str = "QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3";
 
     fn admitted(options: ScreenOptions, json: &str) -> String {
-        let subject = Subject::Peer(PeerId::parse(PEER).unwrap());
-        let record = Screen::new(options, &subject).admit(Ok(json)).unwrap();
-        record.json().to_owned()
+        let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
+        served(options, &subject, json).unwrap()
+    }
+
+    fn served(options: ScreenOptions, subject: &Subject, json: &str) -> Result<String, Refused> {
+        let record = Screen::new(options, subject).admit(Ok(json))?;
+        Ok(record.json().to_owned())
     }
 
     fn record(schema: &str, addrs: &str) -> String {
@@ -154,11 +177,37 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_private_addresses_alone_stays_without_and_an_unknown_one_as_it_came() {
+    fn a_record_of_private_addresses_alone_stays_without() {
         let private = r#""/ip4/10.0.0.1/tcp/4001""#;
         let strict = ScreenOptions::default();
         assert_eq!(admitted(strict, &record("peer", private)), record("peer", ""));
-        assert_eq!(admitted(strict, &record("new", private)), record("new", private));
+    }
+
+    #[test]
+    fn a_record_of_an_unknown_schema_stays_as_it_came_or_not_at_all() {
+        let strict = ScreenOptions::default();
+        let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
+        let public = record("new", r#""/ip4/192.0.2.1/tcp/4001","/new/thing""#);
+        assert_eq!(admitted(strict, &public), public);
+        let private = record("new", r#""/ip4/192.0.2.1/tcp/4001", "/ip4/10.0.0.7/tcp/3""#);
+        let refused = served(strict, &subject, &private).unwrap_err();
+        assert!(matches!(refused, Refused::PrivateAddr), "{refused}");
+        let allowing = ScreenOptions { allow_private_addrs: true, ..strict };
+        assert_eq!(admitted(allowing, &private), private);
+    }
+
+    #[test]
+    fn a_peers_records_are_of_schema_peer_whatever_answers_have() {
+        let subject = Subject::Peer(PeerId::parse(PEER).unwrap());
+        for schema in [AnswerSchema::Announced, AnswerSchema::Peer] {
+            let options = ScreenOptions { schema, ..ScreenOptions::default() };
+            for schema in ["bitswap", "graphsync-filecoinv1", "peer"] {
+                let json = served(options, &subject, &record(schema, "")).unwrap();
+                assert_eq!(json, record("peer", ""));
+            }
+            let refused = served(options, &subject, &record("new", "")).unwrap_err();
+            assert!(matches!(refused, Refused::NotOfSchemaPeer), "{refused}");
+        }
     }
 
     #[test]

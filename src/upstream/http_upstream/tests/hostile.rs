@@ -156,9 +156,17 @@ async fn an_upstream_that_is_slow(#[case] router: TestRouter, #[case] expected: 
     answering("503 Service Unavailable", "text/plain", "busy"),
     refused(Reason::Says("503"))
 )]
+#[case::error_502(
+    answering("502 Bad Gateway", "text/plain", "every upstream failed"),
+    refused(Reason::Says(": every upstream failed"))
+)]
+#[case::error_504(
+    answering("504 Gateway Timeout", "text/plain", "late"),
+    refused(Reason::Is(AskError::TimedOut))
+)]
 #[case::loop_508(
     answering("508 Loop Detected", "text/plain", "loop"),
-    refused(Reason::Says("508"))
+    Expected { outcome: "circle", ..refused(Reason::Is(AskError::Circle)) }
 )]
 #[case::empty_204(answering("204 No Content", JSON, ""), refused(Reason::Says("204")))]
 #[case::bad_422(
@@ -244,6 +252,19 @@ async fn check(rig: &Rig, router: &TestRouter, expected: Expected) {
     assert_eq!(rig.count("duration_seconds_count{upstream=\"far\"}"), 1);
     assert_eq!((rig.bad_records(), rig.in_flight()), (expected.bad_records, 0));
     assert_eq!(router.heads().len(), expected.requests);
+}
+
+#[tokio::test]
+async fn an_error_is_final_before_its_text_has_come() {
+    let router = TestRouter::start(|stream| {
+        stream.write_all(b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nout of")?;
+        wait_for_close(stream)
+    });
+    let rig = Rig::new(&router.url());
+    let watch = Stopwatch::start();
+    let reason = reason(rig.ask().await.error);
+    assert!(reason.ends_with("500 Internal Server Error: out of"), "{reason}");
+    assert!(watch.elapsed() < PATIENT / 3, "{:?}", watch.elapsed());
 }
 
 #[tokio::test]

@@ -92,6 +92,14 @@ async fn a_record_whose_time_is_over_does_not_count() {
 }
 
 #[tokio::test]
+async fn a_circle_is_said() {
+    let router = TestRouter::answering("508 Loop Detected", "text/plain", "loop");
+    let rig = Rig::new(&router.url());
+    assert_eq!(get(&rig, NAME).await, Err(AskError::Circle));
+    assert_eq!((rig.outcome("circle"), rig.outcome("failed")), (1, 0));
+}
+
+#[tokio::test]
 async fn a_record_is_stored_as_it_is() {
     for status in ["200 OK", "201 Created", "204 No Content"] {
         let router = TestRouter::answering(status, "text/plain", "");
@@ -113,6 +121,7 @@ async fn a_record_that_is_not_stored_is_a_failure_and_sent_once() {
     for (status, expected) in [
         ("409 Conflict", failed("409 Conflict: newer")),
         ("400 Bad Request", failed("400 Bad Request: newer")),
+        ("508 Loop Detected", AskError::Circle),
         ("501 Not Implemented", AskError::NotOffered),
         ("405 Method Not Allowed", AskError::NotOffered),
         ("404 Not Found", AskError::NotOffered),

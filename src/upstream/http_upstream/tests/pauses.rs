@@ -1,7 +1,10 @@
 //! When an upstream is not asked: resting, broken, busy.
 
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::mpsc;
+
+use rstest::rstest;
 
 use super::super::breaker::{FAILURES_MAX, PAUSE_MS_FIRST};
 use super::*;
@@ -35,7 +38,6 @@ async fn an_upstream_that_fails_again_and_again_is_not_asked_until_a_probe_succe
     set_status.send("500 Oops").unwrap();
     let mut current = "";
     let router = TestRouter::start(move |stream| {
-        use std::io::Write;
         current = status.try_recv().unwrap_or(current);
         write!(stream, "HTTP/1.1 {current}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     });
@@ -72,6 +74,36 @@ async fn what_others_wrote_into_its_answers_does_not_break_it() {
     assert_eq!(rig.upstream.is_ready(), Ok(()));
 }
 
+#[rstest]
+#[case::bad_gateway("502 Bad Gateway")]
+#[case::gateway_timeout("504 Gateway Timeout")]
+#[case::circle("508 Loop Detected")]
+#[tokio::test]
+async fn that_those_behind_it_fail_does_not_break_it(#[case] status: &'static str) {
+    let (set_status, statuses) = mpsc::channel::<&str>();
+    let mut current = status;
+    let router = TestRouter::start(move |stream| {
+        current = statuses.try_iter().last().unwrap_or(current);
+        write!(stream, "HTTP/1.1 {current}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    });
+    let rig = Rig::new(&router.url());
+    for _ in 0..=FAILURES_MAX {
+        rig.ask().await.error.unwrap();
+    }
+    assert_eq!(rig.upstream.is_ready(), Ok(()));
+
+    // Nor does it keep it broken.
+    set_status.send("500 Oops").unwrap();
+    for _ in 0..FAILURES_MAX {
+        rig.ask().await.error.unwrap();
+    }
+    assert_eq!(rig.upstream.is_ready(), Err(AskError::Broken));
+    set_status.send(status).unwrap();
+    rig.clock.advance(PAUSE_MS_FIRST);
+    rig.ask().await.error.unwrap();
+    assert_eq!(rig.upstream.is_ready(), Ok(()));
+}
+
 #[tokio::test]
 async fn more_than_it_may_have_at_once_it_is_not_asked() {
     let (arrived, arrivals) = mpsc::channel();
@@ -90,7 +122,7 @@ async fn more_than_it_may_have_at_once_it_is_not_asked() {
         .collect();
     let both = move || [arrivals.recv().unwrap(), arrivals.recv().unwrap()];
     tokio::task::spawn_blocking(both).await.unwrap();
-    assert_eq!(rig.upstream.is_ready(), Err(AskError::Busy));
+    assert_eq!(rig.upstream.is_ready(), Ok(()), "nobody waits yet");
     assert_eq!(rig.ask().await, error(AskError::Busy));
     assert_eq!((rig.outcome("busy"), rig.in_flight()), (1, 2));
     for lookup in lookups {
