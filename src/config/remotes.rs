@@ -53,8 +53,10 @@ pub struct ClientSettings {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub connect_timeout: Duration,
 
-    /// Requests under way at once: at least 1; past it this server is left out of a lookup
-    #[arg(long, value_name = "COUNT", default_value = "64")]
+    /// Requests under way at once: at least 1
+    ///
+    /// Past it lookups wait their turn for up to a second, then this server is left out.
+    #[arg(long, value_name = "COUNT", default_value = "128")]
     pub concurrency: usize,
 
     /// Records that are taken of one answer: at least 1

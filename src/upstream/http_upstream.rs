@@ -97,8 +97,8 @@ impl Default for UpstreamOffers {
 }
 
 impl UpstreamOptions {
-    /// Requests under way at once: a browser's worth of lookups, which a small router bears.
-    pub const REQUESTS_MAX: usize = 64;
+    /// Requests under way at once: a burst of lookups, which a small router bears.
+    pub const REQUESTS_MAX: usize = 128;
 
     /// The time to connect: three tries to send the first packet.
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

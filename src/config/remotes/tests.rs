@@ -84,7 +84,7 @@ fn a_key_that_is_not_given_has_the_value_of_the_flat_setting_from_wherever_that_
     let line = |key: &str| toml.lines().rfind(|line| line.starts_with(key)).unwrap();
     assert!(line("timeout = \"7s\"").ends_with(" # setting upstream_timeout"), "{toml}");
     assert!(line("name = \"east1\"").ends_with("f.toml:3"), "{toml}");
-    assert!(line("concurrency = 64").ends_with(" # default"), "{toml}");
+    assert!(line("concurrency = 128").ends_with(" # default"), "{toml}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Whether an upstream is asked now: not resting, not broken, and not more than so many at once.
 //!
-//! A request that finds every place taken waits for [`TURN_WAIT`]: bursts are shorter than that, and an
+//! A request that finds every place taken waits for [`TURN_WAIT`] at most: a burst gets its turns, and an
 //! upstream that hangs costs a lookup no more. Whoever was let in leaves the gate by dropping the
 //! [`Admission`], which gives the place back whatever happened.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,13 +19,16 @@ use crate::metrics::{BreakerState, UpstreamCounts, UpstreamOutcome};
 use crate::resolve::AskError;
 use crate::types::AccountId;
 
-/// How long a request waits for a place.
-const TURN_WAIT: Duration = Duration::from_millis(100);
+/// How long a request waits for a place: what a lookup can spare and still be answered in time.
+const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// The way to one upstream.
 pub(super) struct Gate {
     account: AccountId,
     turns: Arc<Semaphore>,
+    turns_max: usize,
+    /// How many wait for a turn.
+    waiting: AtomicUsize,
     state: Mutex<State>,
     clock: Clock,
     counts: UpstreamCounts,
@@ -35,6 +39,9 @@ struct State {
     breaker: Breaker,
     rest: Rest,
 }
+
+/// A place in the line of those who wait for a turn.
+struct Waiting<'a>(&'a AtomicUsize);
 
 /// Leave to ask once. Dropped before it was told how the upstream did, it counts as neither a success
 /// nor a failure.
@@ -62,14 +69,22 @@ impl Gate {
         counts: UpstreamCounts,
     ) -> Self {
         counts.breaker(BreakerState::Closed);
-        let turns = Arc::new(Semaphore::new(requests_max.min(Semaphore::MAX_PERMITS)));
-        Self { account, turns, state: Mutex::default(), clock, counts }
+        let turns_max = requests_max.min(Semaphore::MAX_PERMITS);
+        let turns = Arc::new(Semaphore::new(turns_max));
+        let (waiting, state) = (AtomicUsize::new(0), Mutex::default());
+        Self { account, turns, turns_max, waiting, state, clock, counts }
     }
 
-    /// Whether somebody would be let in at once.
+    /// Whether somebody would be let in, soon if not at once: those who wait are fewer than those who
+    /// may ask at once.
     pub(super) fn is_ready(&self) -> Result<(), AskError> {
         self.state.lock().check(self.clock.now_ms())?;
-        if self.turns.available_permits() > 0 { Ok(()) } else { Err(AskError::Busy) }
+        let is_line_short = self.waiting.load(Ordering::Relaxed) < self.turns_max;
+        if is_line_short || self.turns.available_permits() > 0 {
+            Ok(())
+        } else {
+            Err(AskError::Busy)
+        }
     }
 
     /// Lets one request in; who is not let in is counted.
@@ -93,6 +108,7 @@ impl Gate {
         let turn = match self.turns.clone().try_acquire_owned() {
             Ok(turn) => turn,
             Err(_) => {
+                let _waiting = Waiting::begin(&self.waiting);
                 let turn = time::timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await;
                 turn.map_err(|_| AskError::Busy)?.expect("the semaphore is never closed")
             }
@@ -124,6 +140,19 @@ impl Gate {
                 tracing::warn!(%account, "an upstream that had failed too often is asked again");
             }
         }
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -167,6 +196,8 @@ impl Drop for Admission {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::super::breaker::{FAILURES_MAX, PAUSE_MS_FIRST};
     use super::*;
     use crate::clock::ManualClock;
@@ -186,17 +217,37 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn whoever_finds_no_place_waits_a_short_time_for_one() {
+    #[tokio::test(start_paused = true)]
+    async fn whoever_finds_no_place_waits_a_second_for_one() {
         let (gate, _) = gate(1);
         let first = gate.enter().await.unwrap();
-        assert_eq!(gate.is_ready(), Err(AskError::Busy));
+        let before = time::Instant::now();
         assert_eq!(gate.enter().await.err(), Some(AskError::Busy));
-        // Polled in this order: it waits when the place becomes free.
-        let (second, ()) = tokio::join!(gate.enter(), async { drop(first) });
+        assert_eq!(before.elapsed(), TURN_WAIT);
+        let leave = async {
+            time::sleep(Duration::from_millis(900)).await;
+            drop(first);
+        };
+        let (second, ()) = tokio::join!(gate.enter(), leave);
         assert!(second.is_ok());
-        drop(second);
-        assert_eq!(gate.is_ready(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn it_is_busy_when_as_many_wait_as_may_ask_at_once() {
+        let (gate, _) = gate(2);
+        let both = [gate.enter().await.unwrap(), gate.enter().await.unwrap()];
+        let mut waiting = [gate.enter().boxed(), gate.enter().boxed()];
+        for enter in &mut waiting {
+            assert_eq!(gate.is_ready(), Ok(()));
+            assert!(enter.now_or_never().is_none());
+        }
+        assert_eq!(gate.is_ready(), Err(AskError::Busy));
+        let [first, second] = waiting;
+        drop(first);
+        assert_eq!(gate.is_ready(), Ok(()), "one gave up");
+        drop(both);
+        assert!(second.await.is_ok());
+        assert_eq!(gate.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
