@@ -348,6 +348,22 @@ async fn records_of_other_peers_do_not_count() {
 }
 
 #[tokio::test]
+async fn the_log_says_why_no_record_can_be_used() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(Arc::new(log.reopen().unwrap()))
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let router = TestRouter::answering("200 OK", NDJSON, "{\"ID\":1}\n[]\n");
+    Rig::new(&router.url()).ask().await.error.unwrap();
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    let why = "none of its 2 records can be used: the record has no `Schema`";
+    assert!(log.lines().any(|line| line.contains("account=far") && line.contains(why)), "{log}");
+}
+
+#[tokio::test]
 async fn a_connection_that_fails_before_the_answer_is_tried_once_more() {
     let mut requests = 0;
     let router = TestRouter::start(move |stream| {
