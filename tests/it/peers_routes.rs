@@ -18,6 +18,9 @@ const UPDATE: &str = "/peer/route/update";
 const TABLE_ID: &str = "00010203-0405-4607-8809-0a0b0c0d0e0f";
 const AUTH: &str = "WhzFqWj0eyDDoq4ynPU3hi6jkon4rwqbpvbFsj+uerw=";
 
+/// Stands for no table.
+const NO_TABLE_ID: &str = "00000000-0000-0000-0000-000000000000";
+
 /// A peer whose routes are taken; nobody is at its own address.
 fn peer(name: &str, admin_url: &str) -> PeerSettings {
     let client = ClientSettings {
@@ -80,7 +83,7 @@ async fn a_peer_says_what_it_knows_and_what_it_advertises() {
     let server = with_a_peer().await;
     let control = json!({
         "mode": "SYNC", "lastKnownEpoch": 0,
-        "lastKnownRoutingTableId": "00000000-0000-0000-0000-000000000000",
+        "lastKnownRoutingTableId": NO_TABLE_ID,
     });
     insta::assert_snapshot!("peer_taken", written(say(&server, CONTROL, &control).await).await);
     let mut gap = update();
@@ -93,6 +96,10 @@ async fn a_peer_says_what_it_knows_and_what_it_advertises() {
     gap["currentEpochIndex"] = json!(4);
     insta::assert_snapshot!("peer_later_gap", written(say(&server, UPDATE, &gap).await).await);
     let routes = server.admin(Method::GET, "/routes").send().await.unwrap();
+    gap["routingTableId"] = json!("44444444-4444-4444-8444-444444444444");
+    insta::assert_snapshot!("peer_gap_of_another_table", {
+        written(say(&server, UPDATE, &gap).await).await
+    });
     insta::assert_snapshot!("peer_routes", written(routes).await);
     assert!((server.metric(r#"fingerpost_peer_routes{peer="east"}"#).await - 1.0).abs() < 0.1);
     server.shutdown().await;
@@ -115,6 +122,7 @@ async fn a_peer_that_is_silent_for_its_hold_down_has_no_routes() {
 #[case::not_json("{", "not the JSON")]
 #[case::a_field_is_missing(r#"{"routingTableId":""}"#, "missing field `currentEpochIndex`")]
 #[case::prefix(r#"{"prefix":"h.a","path":["east"],"auth":"AUTH"}"#, "`newRoutes[0].prefix`")]
+#[case::no_table(r#"{"routingTableId":"00000000-0000-0000-0000-000000000000"}"#, "all zeros")]
 #[case::auth(r#"{"prefix":"g.a","path":["east"],"auth":"AAAA"}"#, "`newRoutes[0].auth`")]
 #[case::no_path(r#"{"prefix":"g.a","path":[],"auth":"AUTH"}"#, "`newRoutes[0].path` is empty")]
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +138,10 @@ async fn what_a_peer_must_not_send_is_refused_and_told_why(
             whole.to_string()
         }
         _ => text.to_owned(),
+        Ok(fields) if fields["routingTableId"] == NO_TABLE_ID => {
+            whole["routingTableId"] = json!(NO_TABLE_ID);
+            whole.to_string()
+        }
     };
     let answer = as_peer(&server, UPDATE).body(body).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), problem_type(&answer)), (400, true));
