@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use fingerpost::config::{AccountName, ClientSettings, PeerSettings, Settings};
 use fingerpost::types::{AccountId, RoutePrefix};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -215,6 +215,8 @@ async fn learned(server: &TestServer) -> Vec<String> {
     let routes = server.admin(Method::GET, "/routes").send().await.unwrap();
     let routes: Value = serde_json::from_str(&routes.text().await.unwrap()).unwrap();
     let routes = routes["_embedded"]["routes"].as_array().unwrap().iter();
+        (east(Method::POST, UPDATE).header(CONTENT_ENCODING, "gzip").body("x"), 415),
+        (east(Method::POST, CONTROL).header(CONTENT_ENCODING, "gzip").body("x"), 415),
     let routes = routes.filter(|route| route["expiresAt"].is_string());
     let shown = routes.map(|route| {
         let text = |field: &str| route[field].as_str().unwrap_or_default().to_owned();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use fingerpost::store::{MemoryState, StateChange, StateError, StateStore, StateTable};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use reqwest::header::{ACCEPT, ALLOW, CONTENT_TYPE, IF_MATCH};
+use reqwest::header::{
+    ACCEPT, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, LOCATION,
+};
 use reqwest::{Method, RequestBuilder, Response};
 use rstest::rstest;
 
@@ -352,6 +354,8 @@ async fn what_is_wrong_is_told_in_the_order_of_the_checks() {
     let request = server.admin(Method::PUT, "/routes/static/g.bar").header(IF_MATCH, "\"x\"");
     assert_eq!(request.body(body("g.foo", "local")).send().await.unwrap().status(), 422);
     server.shutdown().await;
+    let gzip = put(&server, "g.bar", "local").header(CONTENT_ENCODING, "gzip");
+    insta::assert_snapshot!("routes_compressed", sent(gzip).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
