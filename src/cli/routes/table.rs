@@ -12,7 +12,7 @@ use crate::admin::{
     StaticRouteView,
 };
 use crate::cli::admin_client::{Refused, parsed};
-use crate::dispatch::Address;
+use crate::dispatch::{Address, AddressError};
 use crate::types::{AccountId, AccountIdError, RoutePrefix};
 use crate::upstream::printable;
 
@@ -251,7 +251,11 @@ pub(super) async fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> anyh
 
 /// A prefix, or what stands for itself alone.
 fn parse_prefix(text: &str) -> anyhow::Result<RoutePrefix> {
-    let address = Address::parse(text)?;
+    let address = match Address::parse(text) {
+        // It was meant as a prefix, so what is wrong with it as one is what helps.
+        Err(AddressError::Illegal(error)) => return Err(error.into()),
+        address => address?,
+    };
     RoutePrefix::parse(address.as_str()).context("its address is too long for a prefix")
 }
 

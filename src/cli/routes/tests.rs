@@ -221,6 +221,9 @@ fn a_cid_stands_for_itself_alone() {
         (["remove", "g.a b"].as_slice(), "cannot stand in a prefix"),
         (&["remove", "nonsense"], "neither an address (`g.providers...`) nor a CID"),
         (&["set", "g", "a b"], "cannot stand in an account's name"),
+        (&["set", "g..x", "local"], "'<PREFIX>': a prefix has no empty segments"),
+        (&["set", "private.x.", "local"], "'<PREFIX>': a prefix has no empty segments"),
+        (&["remove", "go.x"], "'<PREFIX>': a prefix begins with g, private"),
     ] {
         let error = routes().try_get_matches_from(arguments).unwrap_err().to_string();
         assert!(error.contains(told), "{error}");
@@ -344,9 +347,17 @@ fn a_pool_is_created_and_changed_with_what_is_given_and_nothing_else() {
         &["pools", "update", "1"][..],
         &["pools", "update", "1", "--overflow", "2", "--no-overflow"],
         &["pools", "create", "a"],
-        &["pools", "create", "a", "--volume", "-1"],
     ] {
         assert!(routes().try_get_matches_from(arguments).is_err(), "{arguments:?}");
+    }
+    for volume in ["-5", "0", "many", "1.5", "9007199254740993"] {
+        for arguments in [["pools", "create", "a"], ["pools", "update", "a"]] {
+            let arguments = arguments.into_iter().chain(["--volume", volume]);
+            let error = routes().try_get_matches_from(arguments).unwrap_err().to_string();
+            let told =
+                format!("invalid value '{volume}' for '--volume <COUNT>': give a whole number");
+            assert!(error.contains(&told), "{error}");
+        }
     }
 }
 
