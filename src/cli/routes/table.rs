@@ -8,8 +8,8 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use super::output::{Fields, Format, Listing, write_json};
 use super::{LIST_BYTES_MAX, Session};
 use crate::admin::{
-    PoolEndpointView, PoolView, RouteExplanation, RouteList, StaticRouteList, StaticRouteRequest,
-    StaticRouteView,
+    NotAskedView, PoolEndpointView, PoolView, RouteExplanation, RouteList, StaticRouteList,
+    StaticRouteRequest, StaticRouteView,
 };
 use crate::cli::admin_client::{Refused, parsed};
 use crate::dispatch::{Address, AddressError};
@@ -140,6 +140,9 @@ fn explained(explanation: &RouteExplanation) -> Fields {
         fields.add("expires", expires_at);
     }
     fields.add("asks", explanation.upstreams.join(", "));
+    for NotAskedView { name, reason } in &explanation.not_asked {
+        fields.add(&format!("not {name}"), reason);
+    }
     if let Some(route) = &explanation.route {
         add_route(&mut fields, route);
     }

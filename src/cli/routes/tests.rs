@@ -120,14 +120,14 @@ fn explanation(rest: &str) -> String {
 #[test]
 fn an_explanation_tells_the_way_of_a_lookup() {
     let known = explanation(
-        r#"west","origin":"dynamic","path":["west","north"],"expiresAt":"2026-01-01T00:00:00.000Z","exists":true,"kind":"peer","upstreams":["west"],"route":null"#,
+        r#"west","origin":"dynamic","path":["west","north"],"expiresAt":"2026-01-01T00:00:00.000Z","exists":true,"kind":"peer","upstreams":["west"],"notAsked":[{"name":"west","reason":"it rests"}],"route":null"#,
     );
     let explained = run_lines(&["explain", "g.ipns.x"], &[("200 OK", &known)]);
     assert_eq!(explained.requests, ["get /routes/explain?destinationaddress=g.ipns.x"]);
     assert_eq!(
         explained.out,
         "address\tg.ipns.x\nprefix\tg.ipns (dynamic)\naccount\twest (peer)\npath\twest north\n\
-         expires\t2026-01-01T00:00:00.000Z\nasks\twest\n"
+         expires\t2026-01-01T00:00:00.000Z\nasks\twest\nnot west\tit rests\n"
     );
     let nobody = explanation(
         r#"nowhere","origin":"static","path":[],"expiresAt":null,"exists":false,"kind":null,"upstreams":[],"route":null"#,
