@@ -29,7 +29,8 @@ use super::cache::{AnswerCache, Cached, CachedAccount, RemoteAnswer};
 use super::coalesce::{FlightKey, Follower, Landed};
 use super::names;
 use super::{
-    Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Upstream,
+    Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Subject,
+    Upstream,
 };
 use crate::clock::Clock;
 use crate::metrics::AnswerCounts;
@@ -38,8 +39,8 @@ use crate::types::{AccountId, IpnsName, IpnsRecord};
 
 /// What a [`Fanout`] is made of.
 pub struct FanoutParts {
-    /// The account that it answers for. What its upstreams say is kept under this name; whoever gives
-    /// the account other upstreams clears it ([`AnswerCache::clear_account`]).
+    /// The account that it answers for. What its upstreams say is kept under this name, so the account
+    /// always has the same upstreams.
     pub account: AccountId,
     /// The local index; `None`: only upstreams are asked.
     pub local: Option<Arc<dyn Resolver>>,
@@ -74,7 +75,7 @@ pub struct Fanout(Arc<Core>);
 pub(super) struct Core {
     /// Tells lookups apart that ask other upstreams.
     pub(super) number: u64,
-    pub(super) account: Arc<CachedAccount>,
+    pub(super) account: CachedAccount,
     pub(super) local: Option<Arc<dyn Resolver>>,
     pub(super) upstreams: Vec<Arc<dyn Upstream>>,
     pub(super) names: Arc<dyn NameStore>,
@@ -155,7 +156,7 @@ impl Core {
     /// What upstreams say: kept, or being asked for. Counts the lookup.
     fn remote(self: &Arc<Self>, question: &Question) -> Remote {
         let now_ms = self.clock.now_ms();
-        let reserve = match self.cache.get(&self.account, &question.subject, now_ms) {
+        let reserve = match self.cache.get(self.account, &question.subject, now_ms) {
             Cached::Fresh(answer) => {
                 self.counts.fresh.inc();
                 return Remote::Kept(answer);
@@ -180,24 +181,39 @@ impl Core {
         Remote::Asked { follower, reserve }
     }
 
+    /// What is served of a lookup that has ended: what was kept, where the new answer says nothing
+    /// because somebody failed who may have known.
+    fn served(
+        &self,
+        landed: Landed,
+        reserve: Option<Arc<RemoteAnswer>>,
+        subject: &Subject,
+    ) -> Result<Arc<RemoteAnswer>, ResolveError> {
+        match (landed.failure, reserve) {
+            (Some(failure), None) => Err(failure.into()),
+            (_, reserve) => Ok(self.with_reserve(landed.answer, reserve, subject)),
+        }
+    }
+
+    /// An answer with what was kept, unless it is whole or has that already.
+    fn with_reserve(
+        &self,
+        answer: Arc<RemoteAnswer>,
+        reserve: Option<Arc<RemoteAnswer>>,
+        subject: &Subject,
+    ) -> Arc<RemoteAnswer> {
+        match reserve {
+            Some(reserve) if !answer.is_whole() && answer.is_empty() => reserve,
+            Some(reserve) if !answer.is_whole() && answer.parts().is_none() => {
+                Arc::new(answer.united_with(&reserve, subject, self.options.records_max))
+            }
+            _ => answer,
+        }
+    }
+
     fn flight_key(&self, question: &Question) -> FlightKey {
         let Question { subject, hops, filter: _, records_max: _ } = question;
         FlightKey { fanout: self.number, subject: subject.clone(), hops: *hops }
-    }
-}
-
-/// What is served of a lookup that has ended: what was kept, where the new answer says nothing because
-/// somebody failed who may have known.
-fn served(
-    landed: Landed,
-    reserve: Option<Arc<RemoteAnswer>>,
-) -> Result<Arc<RemoteAnswer>, ResolveError> {
-    let Landed { answer, failure } = landed;
-    let has_failed = answer.is_empty() && !answer.is_whole();
-    match (reserve, failure) {
-        (Some(reserve), _) if has_failed => Ok(reserve),
-        (_, Some(failure)) => Err(failure.into()),
-        (_, None) => Ok(answer),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn find(
         },
     };
     let now_ms = core.clock.now_ms();
-    let kept = core.cache.name(&core.account, name);
+    let kept = core.cache.name(core.account, name);
     let known = better(local, kept.as_deref().and_then(|kept| kept.record(now_ms)));
     let fresh =
         kept.is_some_and(|kept| kept.is_fresh(known.as_ref(), core.cache.options(), now_ms));

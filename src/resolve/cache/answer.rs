@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::UnixMs;
-use crate::resolve::join::KinRecords;
+use crate::resolve::join::{Joined, KinRecords};
 use crate::resolve::{Found, Subject};
-use crate::types::{Kin, Records, Selection, SharedRecords};
+use crate::types::{Kin, ReadyRecord, Records, Selection, SharedRecords};
 
 /// Records of more bytes are not shared with the texts that are made of them: long answers are
 /// written while they are sent.
@@ -35,6 +35,15 @@ pub(in crate::resolve) struct RemoteAnswer {
     is_whole: bool,
     /// When asking anew failed last; 0: it did not.
     failed_at_ms: AtomicU64,
+    united: Option<United>,
+}
+
+/// What a partial answer was united of.
+#[derive(Debug)]
+struct United {
+    new: Arc<RemoteAnswer>,
+    /// What was known before; itself not united of anything that counts.
+    old: Arc<RemoteAnswer>,
 }
 
 impl RemoteAnswer {
@@ -54,13 +63,35 @@ impl RemoteAnswer {
         let is_shared = matches!(subject, Subject::Content(_)) && bytes <= SHARED_BYTES_MAX;
         let records =
             if is_shared { Arc::new(SharedRecords::new(records)).into() } else { records.into() };
-        Self { records, kin, made_at_ms, is_whole, failed_at_ms: AtomicU64::new(0) }
+        Self { records, kin, made_at_ms, is_whole, failed_at_ms: AtomicU64::new(0), united: None }
+    }
+
+    /// This answer, which is not whole, with what was known before: its own records first, each with
+    /// what was known of the same provider, and no more than `records_max`.
+    pub(in crate::resolve) fn united_with(
+        self: &Arc<Self>,
+        old: &Arc<Self>,
+        subject: &Subject,
+        records_max: usize,
+    ) -> Self {
+        let mut joined = Joined::default();
+        for (kin, record) in self.iter().chain(old.iter()) {
+            joined.add(*kin, record.clone(), records_max);
+        }
+        let united = United { new: self.clone(), old: old.clone() };
+        let answer = Self::new(subject, joined.all(), self.made_at_ms, false);
+        Self { united: Some(united), ..answer }
+    }
+
+    /// What is new in this answer, and the older one that it was united with.
+    pub(in crate::resolve) fn parts(&self) -> Option<(&Arc<Self>, &Arc<Self>)> {
+        self.united.as_ref().map(|United { new, old }| (new, old))
     }
 
     /// The records with what they are kin to.
     pub(in crate::resolve) fn iter(
         &self,
-    ) -> impl ExactSizeIterator<Item = (&Kin, &Arc<crate::types::ReadyRecord>)> {
+    ) -> impl ExactSizeIterator<Item = (&Kin, &Arc<ReadyRecord>)> {
         self.kin.iter().zip(self.records.iter().map(|(record, _)| record))
     }
 
@@ -102,10 +133,11 @@ impl RemoteAnswer {
     /// How much memory it takes at most, the texts included that may be made of it.
     pub(super) fn bytes(&self) -> usize {
         let texts = if self.records.shared().is_some() { TEXTS } else { 0 };
-        let of_record = |(_, record): (&Kin, &Arc<crate::types::ReadyRecord>)| {
+        let of_record = |(_, record): (&Kin, &Arc<ReadyRecord>)| {
             let addrs = record.addr_count() * ADDR_BYTES;
             record.len_bytes() * (1 + texts) + addrs + RECORD_BYTES
         };
-        ANSWER_BYTES + self.iter().map(of_record).sum::<usize>()
+        let of_parts = self.parts().map_or(0, |(new, old)| new.bytes() + old.bytes());
+        ANSWER_BYTES + self.iter().map(of_record).sum::<usize>() + of_parts
     }
 }

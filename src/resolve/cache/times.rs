@@ -2,12 +2,14 @@
 //!
 //! An answer that has records is fresh for a while, then it is served while it is asked for anew in
 //! the background, and after that only if asking fails. One that is not whole is fresh for as long as
-//! an empty one, and not served while it is asked for anew: the upstream that failed may know more. An
-//! empty one is only ever served fresh, because what nobody had may be somewhere by now, and because a
+//! an empty one, and not served while it is asked for anew: the upstream that failed may know more. It
+//! never takes the place of a whole one that is good for anything: it is united with that, whose records
+//! go when its own time is over, however often the new part is renewed. An empty one is only ever served fresh, because what nobody had may be somewhere by now, and because a
 //! failure must not look like "nobody has it".
 //!
 //! A clock that is set back makes answers younger, never invalid.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::RemoteAnswer;
@@ -79,6 +81,31 @@ impl CacheOptions {
         } else {
             Freshness::Reserve
         }
+    }
+}
+
+impl CacheOptions {
+    /// The answer without those of its records whose time is over.
+    pub(super) fn current(&self, answer: Arc<RemoteAnswer>, now_ms: UnixMs) -> Arc<RemoteAnswer> {
+        match answer.parts() {
+            Some((new, old)) if self.freshness(old, now_ms) == Freshness::Gone => new.clone(),
+            _ => answer,
+        }
+    }
+
+    /// With what a partial answer is united that comes after `before`: with a whole answer as long as
+    /// there is one that is good for anything, or else with what is newest.
+    pub(super) fn base(
+        &self,
+        before: &Arc<RemoteAnswer>,
+        now_ms: UnixMs,
+    ) -> Option<Arc<RemoteAnswer>> {
+        let is_good = |it: &&Arc<RemoteAnswer>| {
+            !it.is_empty() && self.freshness(it, now_ms) != Freshness::Gone
+        };
+        let (new, old) = before.parts().map_or((before, None), |(new, old)| (new, Some(old)));
+        let whole = old.filter(|old| old.is_whole()).filter(is_good);
+        whole.or_else(|| Some(new).filter(is_good)).cloned()
     }
 }
 

@@ -30,7 +30,6 @@ pub(super) fn spawn(core: Arc<Core>, driver: Driver) -> AbortHandle {
 
 async fn drive(core: Arc<Core>, driver: Driver) {
     let (subject, hops) = (driver.subject().clone(), driver.hops());
-    let ticket = core.cache.ticket(&core.account, &subject);
     let asked = core.upstreams.iter().map(|upstream| ask(upstream.clone(), subject.clone(), hops));
     let mut events: SelectAll<_> = asked.collect();
     let mut tally = Tally::default();
@@ -49,8 +48,7 @@ async fn drive(core: Arc<Core>, driver: Driver) {
     let failure = if records.is_empty() { tally.failure(core.local.is_some()) } else { None };
     let is_whole = tally.is_whole() && failure.is_none();
     let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), is_whole);
-    let answer = Arc::new(answer);
-    core.cache.keep(&core.account, &subject, &answer, ticket);
+    let answer = core.cache.keep(core.account, &subject, answer, core.options.records_max);
     driver.land(Landed { answer, failure });
 }
 

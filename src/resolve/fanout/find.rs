@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::answer::Local;
-use super::{Core, Remote, served};
+use super::{Core, Remote};
 use crate::resolve::cache::RemoteAnswer;
 use crate::resolve::coalesce::Follower;
 use crate::resolve::patience::Patience;
@@ -48,7 +48,7 @@ async fn gather(
     patience.begin_if(has_some);
     loop {
         if let Some(landed) = follower.landed(core.clock.now_ms()) {
-            return served(landed, reserve);
+            return core.served(landed, reserve, &question.subject);
         }
         if !patience.has_begun() {
             let read = follower.read();
@@ -60,7 +60,8 @@ async fn gather(
             () = follower.news() => {}
             () = patience.is_over() => {
                 follower.keep_running();
-                return Ok(follower.so_far(core.clock.now_ms()));
+                let so_far = follower.so_far(core.clock.now_ms());
+                return Ok(core.with_reserve(so_far, reserve, &question.subject));
             }
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use super::answer::{Local, select};
-use super::{Core, Remote, served};
+use super::{Core, Remote};
 use crate::resolve::cache::RemoteAnswer;
 use crate::resolve::coalesce::Follower;
 use crate::resolve::{Found, FoundStream, Question, ResolveError};
@@ -126,7 +126,7 @@ impl Streaming {
         }
         match follower.landed(self.core.clock.now_ms()) {
             Some(landed) => {
-                let served = served(landed, reserve.take());
+                let served = self.core.served(landed, reserve.take(), &self.question.subject);
                 Some(self.end_with(served))
             }
             None => {

@@ -126,8 +126,7 @@ pub(super) fn spawn(core: Arc<Core>, asking: Asking) {
 /// Asks until all have answered or nobody waits any more. Gives the record that is new.
 async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
     let NameKey { name, hops, .. } = asking.key.clone();
-    let epoch = core.account.epoch();
-    let known = core.cache.name(&core.account, &name);
+    let known = core.cache.name(core.account, &name);
     let known = known.and_then(|kept| kept.record(core.clock.now_ms()));
     let mut best = known.clone();
     let mut tally = Tally::default();
@@ -155,7 +154,7 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
         asked_at_ms: core.clock.now_ms(),
         is_whole: tally.is_whole() && failure.is_none(),
     };
-    core.cache.keep_name(&core.account, &name, Arc::new(kept), epoch);
+    core.cache.keep_name(core.account, &name, kept);
     asking.end(failure);
     best.filter(|best| known.as_ref() != Some(best)).map(|best| best.record)
 }

@@ -70,10 +70,10 @@ async fn hand_on(
 /// Whoever has put a record finds it, though upstreams were asked a moment before.
 fn remember(core: &Core, record: &IpnsRecord) {
     let (name, now_ms) = (record.name(), core.clock.now_ms());
-    let known = core.cache.name(&core.account, name).and_then(|kept| kept.record(now_ms));
+    let known = core.cache.name(core.account, name).and_then(|kept| kept.record(now_ms));
     let put = StoredName { record: record.clone(), stored_at_ms: now_ms };
     let kept = KeptName { record: better(known, Some(put)), asked_at_ms: now_ms, is_whole: true };
-    core.cache.keep_name(&core.account, name, Arc::new(kept), core.account.epoch());
+    core.cache.keep_name(core.account, name, kept);
 }
 
 /// Hands a record to one upstream. One that panics has failed.

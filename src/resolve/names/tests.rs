@@ -203,7 +203,6 @@ async fn a_name_is_asked_for_once_and_only_as_long_as_somebody_waits() {
         }
     }
     bench.clock.advance(10 * MINUTE);
-    bench.cache.clear_account(&account());
     let alone = name(1);
     let mut alone = bench.fanout.name(&alone, Hops::default());
     assert!((&mut alone).now_or_never().is_none());

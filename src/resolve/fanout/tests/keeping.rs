@@ -146,47 +146,6 @@ async fn whole_answers_share_their_records_and_texts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_are_forgotten_by_subject_and_by_account() {
-    let upstream = FakeUpstream::new(finds(1));
-    let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
-    let mut other = question();
-    other.subject = Subject::Peer(peer(1));
-    let both = async || {
-        bench.find(&question()).await.unwrap();
-        bench.find(&other).await.unwrap();
-        upstream.asked()
-    };
-    assert_eq!((both().await, both().await), (2, 2));
-    bench.cache.forget(&question().subject);
-    assert_eq!((both().await, both().await), (3, 3));
-    bench.cache.clear_account(&account());
-    assert_eq!((both().await, both().await), (5, 5));
-    bench.cache.clear_account(&crate::types::AccountId::of_rule(42));
-    assert_eq!(both().await, 5);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_asked_for_before_it_was_to_be_forgotten_is_not_kept() {
-    for clears in [false, true] {
-        let wait = Step::Wait(Duration::from_secs(1));
-        let upstream = FakeUpstream::new([wait, Step::Give(vec![record(1, &[1])])]);
-        let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
-        let asked = question();
-        let (answer, ()) = tokio::join!(bench.find(&asked), async {
-            settle().await;
-            if clears {
-                bench.cache.clear_account(&account());
-            } else {
-                bench.cache.forget(&asked.subject);
-            }
-        });
-        assert_eq!(answer.unwrap().len(), 1);
-        bench.find(&asked).await.unwrap();
-        assert_eq!(upstream.asked(), 2);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn nothing_is_kept_where_no_memory_is_given() {
     let upstream = FakeUpstream::new(finds(1));
     let options = CacheOptions { bytes_max: 0, ..CacheOptions::default() };
