@@ -21,7 +21,7 @@ use super::coalesce::InFlight;
 use super::names::{KeptName, NamesInFlight};
 use crate::clock::UnixMs;
 use crate::types::{AccountId, IpnsName};
-pub(super) use answer::RemoteAnswer;
+pub(super) use answer::{Extent, RemoteAnswer};
 pub use times::CacheOptions;
 use times::Freshness;
 
@@ -155,28 +155,50 @@ impl AnswerCache {
         answer: RemoteAnswer,
         records_max: usize,
     ) -> Arc<RemoteAnswer> {
-        let now_ms = answer.made_at_ms();
         let mut served = Arc::new(answer);
         let Some(answers) = &self.answers else { return served };
         // Nothing else is kept on the subject in between.
         answers.entry((account.0, subject.clone())).and_compute_with(|before| {
             let before = before.map(Entry::into_value);
-            if served.is_whole() {
-                return Op::Put(served.clone());
+            let put = self.put(before.as_ref(), &mut served, subject, records_max);
+            if let (Op::Put(answer), Some(before)) = (&put, &before) {
+                answer.follow_on(before);
             }
-            if served.is_empty() {
-                before.iter().for_each(|before| before.note_failure(now_ms));
-                return Op::Nop;
-            }
-            if let Some(base) = before.as_ref().and_then(|it| self.options.base(it, now_ms)) {
-                served = Arc::new(served.united_with(&base, subject, records_max));
-            }
-            let is_better = |before: Arc<RemoteAnswer>| {
-                before.is_whole() && self.options.freshness(&before, now_ms) == Freshness::Fresh
-            };
-            if before.is_some_and(is_better) { Op::Nop } else { Op::Put(served.clone()) }
+            put
         });
         served
+    }
+
+    /// What is to be kept after `before`. An answer that is partial is united with what is left of that.
+    fn put(
+        &self,
+        before: Option<&Arc<RemoteAnswer>>,
+        answer: &mut Arc<RemoteAnswer>,
+        subject: &Subject,
+        records_max: usize,
+    ) -> Op<Arc<RemoteAnswer>> {
+        if answer.is_whole() {
+            return Op::Put(answer.clone());
+        }
+        let now_ms = answer.made_at_ms();
+        if answer.is_empty() {
+            if answer.is_partial() {
+                before.iter().for_each(|before| before.note_failure(now_ms));
+            }
+            return Op::Nop;
+        }
+        let Some(base) = before.and_then(|before| self.options.base(before, now_ms)) else {
+            return Op::Put(answer.clone());
+        };
+        // What went in a circle might be told what it said itself, for ever.
+        if !answer.is_partial() {
+            return Op::Nop;
+        }
+        *answer = Arc::new(answer.united_with(&base, subject, records_max));
+        let is_fresh = |before: &Arc<RemoteAnswer>| {
+            before.is_whole() && self.options.freshness(before, now_ms) == Freshness::Fresh
+        };
+        if before.is_some_and(is_fresh) { Op::Nop } else { Op::Put(answer.clone()) }
     }
 
     /// What is kept on an IPNS name.

@@ -3,7 +3,7 @@
 //! The local index is asked every time, and first: what is announced shows at once, and where it fills
 //! an answer nobody else is asked. Upstreams are asked unfiltered, all at once, each lookup once
 //! however many ask it; what they say is kept, and filtered and cut on the way out, so that one kept
-//! answer serves every question about its subject.
+//! answer serves every question about its subject. Of a peer there is one record, with what all know.
 //!
 //! A failing upstream is only ever a matter of its own log and metrics as long as somebody else knows
 //! something; what it means when nobody does is said in [`super::verdict`]. A local index that fails
@@ -125,7 +125,10 @@ impl Resolver for Fanout {
     fn stream(&self, question: Question) -> FoundStream {
         match self.only_local() {
             Some(local) => local.stream(question),
-            None => stream::stream(self.0.clone(), question),
+            None => match question.subject {
+                Subject::Content(_) => stream::stream(self.0.clone(), question),
+                Subject::Peer(_) => stream::in_one_piece(self.0.clone(), question),
+            },
         }
     }
 
@@ -175,10 +178,23 @@ impl Core {
             Cached::Nothing => None,
         };
         let key = self.flight_key(question);
-        let start = |driver| drive::spawn(self.clone(), driver);
+        let mut is_asked = false;
+        let start = |driver| {
+            is_asked = self.is_asked();
+            drive::spawn(self.clone(), driver)
+        };
         let (follower, was_there) = self.cache.in_flight.follow(key, start);
-        if was_there { &self.counts.coalesced } else { &self.counts.upstream }.inc();
+        if was_there {
+            self.counts.coalesced.inc();
+        } else if is_asked {
+            self.counts.upstream.inc();
+        }
         Remote::Asked { follower, reserve }
+    }
+
+    /// Whether any upstream would be asked now.
+    pub(super) fn is_asked(&self) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.is_ready().is_ok())
     }
 
     /// What is served of a lookup that has ended: what was kept, where the new answer says nothing
@@ -189,13 +205,15 @@ impl Core {
         reserve: Option<Arc<RemoteAnswer>>,
         subject: &Subject,
     ) -> Result<Arc<RemoteAnswer>, ResolveError> {
-        match (landed.failure, reserve) {
+        let Landed { answer, failure } = landed;
+        match (failure, reserve) {
+            (Some(failure), Some(_)) if !answer.is_partial() => Err(failure.into()),
             (Some(failure), None) => Err(failure.into()),
-            (_, reserve) => Ok(self.with_reserve(landed.answer, reserve, subject)),
+            (_, reserve) => Ok(self.with_reserve(answer, reserve, subject)),
         }
     }
 
-    /// An answer with what was kept, unless it is whole or has that already.
+    /// An answer with what was kept, unless nobody failed who may know more, or it has that already.
     fn with_reserve(
         &self,
         answer: Arc<RemoteAnswer>,
@@ -203,8 +221,8 @@ impl Core {
         subject: &Subject,
     ) -> Arc<RemoteAnswer> {
         match reserve {
-            Some(reserve) if !answer.is_whole() && answer.is_empty() => reserve,
-            Some(reserve) if !answer.is_whole() && answer.parts().is_none() => {
+            Some(reserve) if answer.is_partial() && answer.is_empty() => reserve,
+            Some(reserve) if answer.is_partial() && answer.parts().is_none() => {
                 Arc::new(answer.united_with(&reserve, subject, self.options.records_max))
             }
             _ => answer,

@@ -1,14 +1,12 @@
 //! The cache by itself: its bounds. What it is for is tested through [`crate::resolve::Fanout`].
 
-use std::sync::Arc;
-
 use super::*;
 use crate::resolve::testing::{START_MS, account, peer, record};
 
 fn answer(number: u32) -> RemoteAnswer {
     let record = record(number % 255, &[1, 2, 3]);
     let records = vec![(record.kin(), record)];
-    RemoteAnswer::new(&subject(number), records, START_MS, true)
+    RemoteAnswer::new(&subject(number), records, START_MS, Extent::Whole)
 }
 
 fn subject(number: u32) -> Subject {
@@ -33,7 +31,7 @@ fn memory_is_bounded_in_bytes() {
 #[test]
 fn an_answer_weighs_at_least_its_texts() {
     let answer = answer(1);
-    let text = answer.found(None).records.iter().map(|(it, _)| it.len_bytes()).sum::<usize>();
+    let text = answer.all().iter().map(|(it, _)| it.len_bytes()).sum::<usize>();
     assert!(answer.bytes() > 3 * text);
 }
 

@@ -85,6 +85,14 @@ impl CacheOptions {
 }
 
 impl CacheOptions {
+    /// Whether an answer is to be asked for again soon: it is not whole, or older than one is served
+    /// while it is asked for anew. A whole one that is younger counts as good even if asking anew has
+    /// just failed.
+    pub(in crate::resolve) fn is_partial(&self, answer: &RemoteAnswer, now_ms: UnixMs) -> bool {
+        let good = self.found_fresh.saturating_add(self.stale_while_revalidate);
+        !answer.is_whole() || since(answer.made_at_ms(), now_ms) >= good
+    }
+
     /// The answer without those of its records whose time is over.
     pub(super) fn current(&self, answer: Arc<RemoteAnswer>, now_ms: UnixMs) -> Arc<RemoteAnswer> {
         match answer.parts() {
@@ -117,6 +125,7 @@ fn since(then_ms: UnixMs, now_ms: UnixMs) -> Duration {
 mod tests {
     use super::*;
     use crate::resolve::Subject;
+    use crate::resolve::cache::Extent;
     use crate::resolve::testing::{peer, record};
 
     const SECOND: u64 = 1_000;
@@ -126,7 +135,8 @@ mod tests {
     fn answer(records: usize, is_whole: bool) -> RemoteAnswer {
         let records = (0..records as u32).map(|number| record(number, &[1]));
         let records = records.map(|record| (record.kin(), record)).collect();
-        RemoteAnswer::new(&Subject::Peer(peer(0)), records, HOUR, is_whole)
+        let extent = if is_whole { Extent::Whole } else { Extent::Partial };
+        RemoteAnswer::new(&Subject::Peer(peer(0)), records, HOUR, extent)
     }
 
     #[test]

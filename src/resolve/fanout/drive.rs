@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::task::AbortHandle;
 
 use super::Core;
-use crate::resolve::cache::RemoteAnswer;
+use crate::resolve::cache::{Extent, RemoteAnswer};
 use crate::resolve::coalesce::{Driver, Landed};
 use crate::resolve::verdict::Tally;
 use crate::resolve::{AskError, Hops, Subject, Upstream};
@@ -46,8 +46,11 @@ async fn drive(core: Arc<Core>, driver: Driver) {
     }
     let records = driver.all();
     let failure = if records.is_empty() { tally.failure(core.local.is_some()) } else { None };
-    let is_whole = tally.is_whole() && failure.is_none();
-    let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), is_whole);
+    let extent = match tally.extent() {
+        Extent::Whole if failure.is_some() => Extent::Partial,
+        extent => extent,
+    };
+    let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), extent);
     let answer = core.cache.keep(core.account, &subject, answer, core.options.records_max);
     driver.land(Landed { answer, failure });
 }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::kept::KeptName;
 use super::{better, is_valid};
+use crate::resolve::cache::Extent;
 use crate::resolve::fanout::Core;
 use crate::resolve::verdict::{Failure, Tally};
 use crate::resolve::{AskError, Hops, StoredName, Upstream};
@@ -152,7 +153,7 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
     let kept = KeptName {
         record: best.clone(),
         asked_at_ms: core.clock.now_ms(),
-        is_whole: tally.is_whole() && failure.is_none(),
+        is_whole: tally.extent() == Extent::Whole && failure.is_none(),
     };
     core.cache.keep_name(core.account, &name, kept);
     asking.end(failure);

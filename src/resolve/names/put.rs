@@ -24,8 +24,10 @@ pub(in crate::resolve) async fn put(
     let (sender, receiver) = oneshot::channel();
     if let Some(local) = &core.local {
         let done = local.put_name(record.clone(), hops).await?;
-        // What was known here was handed on when it came.
-        if done == NamePut::Stored {
+        // What another router hands on was handed on when it came first; a client may put it again
+        // because not every upstream has it.
+        let is_again = done == NamePut::Unchanged && hops == Hops::default();
+        if done == NamePut::Stored || is_again {
             tokio::spawn(hand_on(core.clone(), record, hops, sender));
         }
         return Ok(done);
