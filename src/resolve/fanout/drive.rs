@@ -46,10 +46,9 @@ async fn drive(core: Arc<Core>, driver: Driver) {
     }
     let records = driver.all();
     let failure = if records.is_empty() { tally.failure(core.local.is_some()) } else { None };
-    let extent = match tally.extent() {
-        Extent::Whole if failure.is_some() => Extent::Partial,
-        extent => extent,
-    };
+    let extent = tally.extent();
+    let is_unknown = extent == Extent::Whole && failure.is_some();
+    let extent = if is_unknown { Extent::Partial } else { extent };
     let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), extent);
     let answer = core.cache.keep(core.account, &subject, answer, core.options.records_max);
     driver.land(Landed { answer, failure });
