@@ -300,9 +300,10 @@ async fn a_peer_is_one_record_of_what_all_know_of_it() {
         let bench = Bench::new(HasLocal::Yes, &upstreams).holding(held);
         let mut question = asking(filter, Some(1));
         question.subject = crate::resolve::Subject::Peer(peer(1));
+        let expected = [expected];
         for _ in 0..2 {
-            assert_eq!(bench.find(&question).await.unwrap(), [expected.clone()]);
-            assert_eq!(bench.streamed(&question).await, [expected.clone()]);
+            assert_eq!(bench.find(&question).await.unwrap(), expected);
+            assert_eq!(bench.streamed(&question).await, expected);
         }
     }
     let bench =
