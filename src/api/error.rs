@@ -158,7 +158,10 @@ impl ApiError {
             if let Self::Resolve(ResolveError::Names(error)) = self { Some(error) } else { None };
         matches!(
             self,
-            Self::NotOffered { .. } | Self::MethodNotSupported { .. } | Self::TooManyHops { .. }
+            Self::NotOffered { .. }
+                | Self::MethodNotSupported { .. }
+                | Self::TooManyHops { .. }
+                | Self::Resolve(ResolveError::Resting { .. })
         ) || matches!(names, Some(NamesError::Full { .. } | NamesError::Overloaded))
     }
 

@@ -186,7 +186,7 @@ async fn explain_names_those_that_would_not_be_asked() {
         (answer["upstreams"].clone(), answer["notAsked"].clone())
     };
     assert_eq!(explained().await, (json!(["east"]), json!([])));
-    assert_eq!(server.providers(CID).await.status(), 429);
+    assert_eq!(server.providers(CID).await.status(), 503);
     let reason = "it asks to be left alone for 1m";
     let not_asked = json!([{"name": "east", "reason": reason}]);
     assert_eq!(explained().await, (json!(["east"]), not_asked));
