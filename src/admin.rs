@@ -52,9 +52,9 @@ pub use pools::{
 pub use users::PeerCredentials;
 use users::Users;
 pub use wire::{
-    ImportEvent, IpnsStats, JournalStats, Page, PoolEndpointView, PoolRouteView, PoolView, Problem,
-    RejectedEntry, RemovedGroups, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList,
-    StaticRouteRequest, StaticRouteView, StaticRoutes, Stats,
+    ImportEvent, IpnsStats, JournalStats, NotAskedView, Page, PoolEndpointView, PoolRouteView,
+    PoolView, Problem, RejectedEntry, RemovedGroups, RouteExplanation, RouteList, RouteView,
+    Routes, StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes, Stats,
 };
 
 /// Renders the metrics, with the gauges as of now.

@@ -1,16 +1,19 @@
 //! Reading a request's body that is one piece of JSON, within a size and a time.
 //!
-//! A body is never held beyond its limit, whatever its head declared. A client that sends slowly or
+//! A body is taken as it is, never decompressed, and never held beyond its limit, whatever its head declared. A client that sends slowly or
 //! stops is told 408.
 
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures_util::StreamExt;
 
 use super::error::AdminError;
+
+/// What to do about a body that is compressed.
+pub(super) const NOT_COMPRESSED: &str = "send the body as it is, without Content-Encoding";
 
 /// How much of a body is read, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +23,18 @@ pub(super) struct BodyLimits {
     pub(super) timeout: Duration,
 }
 
-/// The whole body of a request that says that it is JSON, or does not say what it is.
+/// The whole body of a request that says that it is JSON, or does not say what it is, and is not
+/// compressed.
 pub(super) async fn read_json(
     request: &HttpRequest,
     payload: Payload,
     limits: BodyLimits,
 ) -> Result<Bytes, AdminError> {
     check_type(request.headers())?;
+    if let Some(value) = compression(request.headers()) {
+        let understood = NOT_COMPRESSED;
+        return Err(AdminError::MediaType { header: "Content-Encoding", value, understood });
+    }
     let too_large = || AdminError::BodyTooLarge { bytes_max: limits.bytes_max };
     let declared = request.headers().get(CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -49,6 +57,16 @@ pub(super) async fn read_json(
     tokio::time::timeout(limits.timeout, whole).await.map_err(timed_out)?
 }
 
+/// The `Content-Encoding` of a request whose body is compressed.
+pub(super) fn compression(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(CONTENT_ENCODING);
+    let all = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>();
+    let all = all.join(", ");
+    let is_none = |name: &str| name.is_empty() || name.eq_ignore_ascii_case("identity");
+    let is_plain = all.split(',').all(|name| is_none(name.trim()));
+    (!is_plain).then_some(all)
+}
+
 fn check_type(headers: &HeaderMap) -> Result<(), AdminError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let value = String::from_utf8_lossy(value.as_bytes());
@@ -68,6 +86,27 @@ mod tests {
     use actix_web::http::header::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn what_is_compressed_is_not_taken_for_json() {
+        let compression = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
+            }
+            compression(&headers)
+        };
+        for plain in [&[][..], &[""], &["identity"], &["Identity, identity"], &["", "identity"]] {
+            assert_eq!(compression(plain), None, "{plain:?}");
+        }
+        for (values, told) in [
+            (&["gzip"][..], "gzip"),
+            (&["identity, br"], "identity, br"),
+            (&["identity", "zstd"], "identity, zstd"),
+        ] {
+            assert_eq!(compression(values).as_deref(), Some(told));
+        }
+    }
 
     #[test]
     fn json_is_what_says_so_or_says_nothing() {

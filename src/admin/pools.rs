@@ -15,6 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::AdminState;
+use super::body::compression;
 use crate::control::Pools;
 use crate::dispatch::pool::{Book, RouteDraft, RouteId};
 use list::ListQuery;
@@ -30,22 +31,24 @@ const ROUTES: &str = "/ga/api/v3/eng/routes";
 /// Bytes of a body at most: a name, a number and a reference take less than one of these kilobytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// A body, or why there is none.
-type Body = Result<web::Bytes, actix_web::Error>;
+/// A body with what is said of it, or why there is none.
+type Body = (HttpRequest, Result<web::Bytes, actix_web::Error>);
 
 /// Puts the paths in their place.
 pub(super) fn services(config: &mut web::ServiceConfig) {
     let all = web::resource(ROUTES)
         .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
         .route(web::get().to(list))
+        .route(web::head().to(list))
         .route(web::post().to(create))
-        .default_service(web::to(|| refuse("GET, POST")));
+        .default_service(web::to(|| refuse("GET, HEAD, POST")));
     let one = web::resource(format!("{ROUTES}/{{id}}"))
         .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
         .route(web::get().to(get))
+        .route(web::head().to(get))
         .route(web::put().to(change))
         .route(web::delete().to(remove))
-        .default_service(web::to(|| refuse("GET, PUT, DELETE")));
+        .default_service(web::to(|| refuse("GET, HEAD, PUT, DELETE")));
     config.service(all).service(one);
 }
 
@@ -66,6 +69,14 @@ async fn change(state: web::Data<AdminState>, path: web::Path<String>, body: Bod
     respond(changed(state.control.pools(), &path, body).await)
 }
 
+/// What a request asks for.
+fn draft((request, body): Body) -> Result<RouteDraft, Refusal> {
+    match compression(request.headers()) {
+        Some(value) => Err(Refusal::Compressed { value }),
+        None => draft::parse(&body.map_err(Refusal::Body)?),
+    }
+}
+
 async fn remove(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
     respond(removed(state.control.pools(), &path).await)
 }
@@ -81,7 +92,7 @@ fn route(pools: &Pools, id: &str) -> Result<PoolAnswer, Refusal> {
 }
 
 async fn created(pools: &Pools, body: Body) -> Result<PoolAnswer, Refusal> {
-    let draft = draft::parse(&body.map_err(Refusal::Body)?)?;
+    let draft = draft(body)?;
     let summary = pools.create(draft).await?;
     tracing::info!(id = summary.id.0, name = summary.name, "created a Route");
     Ok(PoolAnswer::from(summary))
@@ -89,7 +100,7 @@ async fn created(pools: &Pools, body: Body) -> Result<PoolAnswer, Refusal> {
 
 async fn changed(pools: &Pools, id: &str, body: Body) -> Result<PoolAnswer, Refusal> {
     let id = route_id(id)?;
-    let draft = draft::parse(&body.map_err(Refusal::Body)?)?;
+    let draft = draft(body)?;
     let summary = pools.change(id, draft).await?;
     tracing::info!(id = summary.id.0, name = summary.name, "changed a Route");
     Ok(PoolAnswer::from(summary))

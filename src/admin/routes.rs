@@ -22,6 +22,9 @@ use crate::dispatch::Address;
 /// What is offered where lists are.
 const READ: &str = "GET, HEAD";
 
+/// What is offered of one static route.
+const CHANGE: &str = "GET, HEAD, PUT, DELETE";
+
 /// Adds the paths of this API.
 pub(super) fn configure(config: &mut ServiceConfig) {
     let read = |path, get: actix_web::Route, head| only(path, READ, get).route(head);
@@ -31,7 +34,9 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(read("/routes/static", web::get().to(statics::get), web::head().to(statics::get)))
         .service(
             // Any text: what is no prefix is told so.
-            only("/routes/static/{prefix:.*}", "PUT, DELETE", web::put().to(statics::put))
+            only("/routes/static/{prefix:.*}", CHANGE, web::put().to(statics::put))
+                .route(web::get().to(statics::get_one))
+                .route(web::head().to(statics::get_one))
                 .route(web::delete().to(statics::delete)),
         );
 }

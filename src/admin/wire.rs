@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub use explain::{PoolEndpointView, PoolRouteView, PoolView};
 pub(super) use routes::iso_8601;
 pub use routes::{
-    Page, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList, StaticRouteRequest,
-    StaticRouteView, StaticRoutes,
+    NotAskedView, Page, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList,
+    StaticRouteRequest, StaticRouteView, StaticRoutes,
 };
 
 use crate::dispatch::LastKnownFields;

@@ -172,6 +172,8 @@ pub struct EndpointSettings {
 #[derive(Args, Clone, Debug, Eq, PartialEq)]
 pub struct PeerSettings {
     /// Its name: the account that its routes lead to, and what it calls itself when it speaks to us
+    ///
+    /// Not `admin`, which is the operator's.
     #[arg(long, value_name = "NAME", value_parser = AccountId::parse)]
     pub name: AccountId,
 

@@ -42,6 +42,8 @@ pub struct Account {
     pub resolver: Arc<dyn Resolver>,
     /// The names of all that are asked, `local` among them.
     pub asks: Vec<AccountId>,
+    /// Those of them that are upstreams.
+    pub upstreams: Vec<Arc<dyn Upstream>>,
 }
 
 /// Makes the resolver of a routing rule's account out of the pool behind it.
@@ -78,8 +80,12 @@ impl Accounts {
         make_rule: RuleResolver,
     ) -> Self {
         let discard = AccountId::parse(AccountId::DISCARD).expect("it is a legal name");
-        let nobody =
-            Account { kind: AccountKind::Discard, resolver: Arc::new(Discard), asks: Vec::new() };
+        let nobody = Account {
+            kind: AccountKind::Discard,
+            resolver: Arc::new(Discard),
+            asks: Vec::new(),
+            upstreams: Vec::new(),
+        };
         let configured = accounts.into_iter().chain([(discard, nobody)]).collect();
         Self { configured, make_rule, rules: Mutex::default() }
     }

@@ -84,6 +84,11 @@ impl Statics {
         self.routes.read().values().cloned().collect()
     }
 
+    /// The one of a prefix.
+    pub fn get(&self, prefix: &RoutePrefix) -> Option<StaticRoute> {
+        self.routes.read().get(prefix).cloned()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.routes.read().len()

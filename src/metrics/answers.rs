@@ -21,7 +21,7 @@ pub struct AnswerCounts {
     pub fresh: Counter,
     /// Lookups answered with what upstreams said some time ago.
     pub stale: Counter,
-    /// Lookups for which upstreams were asked.
+    /// Lookups for which at least one upstream was asked.
     pub upstream: Counter,
     /// Lookups that followed one that was under way.
     pub coalesced: Counter,

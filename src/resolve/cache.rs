@@ -4,17 +4,16 @@
 //! and every cap; an answer that is served from here shares its records, and the text that was made
 //! of them, with all others. Memory is bounded in bytes; what is asked for seldom makes way. What a
 //! server knows itself is never kept here, so that what is announced to it shows at once.
-//!
-//! An answer that was asked for before an account was cleared or a subject forgotten is not kept.
 
 mod answer;
 mod times;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dashmap::DashMap;
+use moka::Entry;
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use super::Subject;
@@ -22,24 +21,18 @@ use super::coalesce::InFlight;
 use super::names::{KeptName, NamesInFlight};
 use crate::clock::UnixMs;
 use crate::types::{AccountId, IpnsName};
-pub(super) use answer::RemoteAnswer;
+pub(super) use answer::{Extent, RemoteAnswer};
 pub use times::CacheOptions;
 use times::Freshness;
-
-/// How many counters there are of forgotten subjects. Subjects that share one are only ever not kept
-/// because of another.
-const FORGOTTEN: usize = 256;
 
 /// Answers of upstreams, and the lookups under way.
 pub struct AnswerCache {
     options: CacheOptions,
-    answers: Option<Cache<(u32, Subject), Kept<RemoteAnswer>>>,
-    names: Option<Cache<(u32, IpnsName), Kept<KeptName>>>,
-    accounts: DashMap<AccountId, Arc<CachedAccount>>,
+    answers: Option<Cache<(u32, Subject), Arc<RemoteAnswer>>>,
+    names: Option<Cache<(u32, IpnsName), Arc<KeptName>>>,
+    accounts: DashMap<AccountId, CachedAccount>,
     accounts_made: AtomicU32,
     fanouts_made: AtomicU64,
-    forgotten: Box<[AtomicU64]>,
-    hasher: RandomState,
     hits: AtomicU64,
     stale: AtomicU64,
     misses: AtomicU64,
@@ -63,18 +56,8 @@ pub struct CacheStats {
 }
 
 /// An account, as the cache knows it.
-pub(super) struct CachedAccount {
-    number: u32,
-    /// Counted up when it is cleared.
-    epoch: AtomicU64,
-}
-
-/// What was kept when it was asked for.
-#[derive(Clone, Copy)]
-pub(super) struct Ticket {
-    epoch: u64,
-    forgotten: u64,
-}
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CachedAccount(u32);
 
 /// What is kept on a subject.
 pub(super) enum Cached {
@@ -90,26 +73,15 @@ pub(super) enum Cached {
     Nothing,
 }
 
-struct Kept<T> {
-    epoch: u64,
-    value: Arc<T>,
-}
-
-impl<T> Clone for Kept<T> {
-    fn clone(&self) -> Self {
-        Self { epoch: self.epoch, value: self.value.clone() }
-    }
-}
-
 impl AnswerCache {
     /// An empty cache.
     pub fn new(options: CacheOptions) -> Self {
         let answers = (options.bytes_max > 0).then(|| {
-            let weigher = |_: &_, kept: &Kept<RemoteAnswer>| weight(kept.value.bytes());
+            let weigher = |_: &_, kept: &Arc<RemoteAnswer>| weight(kept.bytes());
             Cache::builder().max_capacity(options.bytes_max).weigher(weigher).build()
         });
         let names = (options.names_bytes_max > 0).then(|| {
-            let weigher = |_: &_, kept: &Kept<KeptName>| weight(kept.value.bytes());
+            let weigher = |_: &_, kept: &Arc<KeptName>| weight(kept.bytes());
             Cache::builder().max_capacity(options.names_bytes_max).weigher(weigher).build()
         });
         Self {
@@ -119,29 +91,11 @@ impl AnswerCache {
             accounts: DashMap::new(),
             accounts_made: AtomicU32::new(0),
             fanouts_made: AtomicU64::new(0),
-            forgotten: (0..FORGOTTEN).map(|_| AtomicU64::new(0)).collect(),
-            hasher: RandomState::new(),
             hits: AtomicU64::new(0),
             stale: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             in_flight: Arc::default(),
             names_in_flight: Arc::default(),
-        }
-    }
-
-    /// Forgets what upstreams said of a subject, under every account.
-    pub fn forget(&self, subject: &Subject) {
-        self.forgotten_of(subject).fetch_add(1, Ordering::SeqCst);
-        let Some(answers) = &self.answers else { return };
-        for account in &self.accounts {
-            answers.invalidate(&(account.number, subject.clone()));
-        }
-    }
-
-    /// Forgets what the upstreams of an account said, as when they are others now.
-    pub fn clear_account(&self, account: &AccountId) {
-        if let Some(account) = self.accounts.get(account) {
-            account.epoch.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -160,12 +114,9 @@ impl AnswerCache {
     }
 
     /// The account of this name, which is the same one whenever it is asked for.
-    pub(super) fn account(&self, account: &AccountId) -> Arc<CachedAccount> {
-        let entry = self.accounts.entry(account.clone()).or_insert_with(|| {
-            let number = self.accounts_made.fetch_add(1, Ordering::Relaxed);
-            Arc::new(CachedAccount { number, epoch: AtomicU64::new(0) })
-        });
-        entry.clone()
+    pub(super) fn account(&self, account: &AccountId) -> CachedAccount {
+        let make = || CachedAccount(self.accounts_made.fetch_add(1, Ordering::Relaxed));
+        *self.accounts.entry(account.clone()).or_insert_with(make)
     }
 
     /// A number that nothing else has, for one set of upstreams: lookups are shared by those that would
@@ -175,10 +126,15 @@ impl AnswerCache {
     }
 
     /// What is kept on a subject, counted.
-    pub(super) fn get(&self, account: &CachedAccount, subject: &Subject, now_ms: UnixMs) -> Cached {
-        let (cached, count) = match self.peek(account, subject) {
+    pub(super) fn get(&self, account: CachedAccount, subject: &Subject, now_ms: UnixMs) -> Cached {
+        let kept = self.answers.as_ref().and_then(|it| it.get(&(account.0, subject.clone())));
+        let kept = kept.map(|kept| {
+            let freshness = self.options.freshness(&kept, now_ms);
+            (freshness, self.options.current(kept, now_ms))
+        });
+        let (cached, count) = match kept {
             None => (Cached::Nothing, &self.misses),
-            Some(answer) => match self.options.freshness(&answer, now_ms) {
+            Some((freshness, answer)) => match freshness {
                 Freshness::Fresh => (Cached::Fresh(answer), &self.hits),
                 Freshness::Stale => (Cached::Stale(answer), &self.stale),
                 Freshness::StaleAfterFailure => (Cached::StaleAfterFailure(answer), &self.stale),
@@ -190,76 +146,75 @@ impl AnswerCache {
         cached
     }
 
-    /// What is to be taken before upstreams are asked.
-    pub(super) fn ticket(&self, account: &CachedAccount, subject: &Subject) -> Ticket {
-        Ticket {
-            epoch: account.epoch.load(Ordering::SeqCst),
-            forgotten: self.forgotten_of(subject).load(Ordering::SeqCst),
-        }
-    }
-
-    /// Keeps what upstreams said, unless it is to be forgotten by now. What failed leaves what was kept
-    /// before in its place.
+    /// Keeps what upstreams said, and gives what is served of it. What failed leaves what was kept
+    /// before in its place; what is partial is united with it, to `records_max` records.
     pub(super) fn keep(
         &self,
-        account: &CachedAccount,
+        account: CachedAccount,
         subject: &Subject,
-        answer: &Arc<RemoteAnswer>,
-        ticket: Ticket,
-    ) {
-        if answer.is_empty() && !answer.is_whole() {
-            if let Some(before) = self.peek(account, subject) {
-                before.note_failure(answer.made_at_ms());
+        answer: RemoteAnswer,
+        records_max: usize,
+    ) -> Arc<RemoteAnswer> {
+        let mut served = Arc::new(answer);
+        let Some(answers) = &self.answers else { return served };
+        // Nothing else is kept on the subject in between.
+        answers.entry((account.0, subject.clone())).and_compute_with(|before| {
+            let before = before.map(Entry::into_value);
+            let put = self.put(before.as_ref(), &mut served, subject, records_max);
+            if let (Op::Put(answer), Some(before)) = (&put, &before) {
+                answer.follow_on(before);
             }
-            return;
+            put
+        });
+        served
+    }
+
+    /// What is to be kept after `before`. An answer that is partial is united with what is left of that.
+    fn put(
+        &self,
+        before: Option<&Arc<RemoteAnswer>>,
+        answer: &mut Arc<RemoteAnswer>,
+        subject: &Subject,
+        records_max: usize,
+    ) -> Op<Arc<RemoteAnswer>> {
+        if answer.is_whole() {
+            return Op::Put(answer.clone());
         }
-        let Some(answers) = &self.answers else { return };
-        let key = (account.number, subject.clone());
-        answers.insert(key.clone(), Kept { epoch: ticket.epoch, value: answer.clone() });
-        // Whoever forgets counts first and removes then, so that one of the two sees the other.
-        if self.forgotten_of(subject).load(Ordering::SeqCst) != ticket.forgotten {
-            answers.invalidate(&key);
+        let now_ms = answer.made_at_ms();
+        if answer.is_empty() {
+            if answer.is_partial() {
+                before.iter().for_each(|before| before.note_failure(now_ms));
+            }
+            return Op::Nop;
         }
+        let Some(base) = before.and_then(|before| self.options.base(before, now_ms)) else {
+            return Op::Put(answer.clone());
+        };
+        // What went in a circle might be told what it said itself, for ever.
+        if !answer.is_partial() {
+            return Op::Nop;
+        }
+        *answer = Arc::new(answer.united_with(&base, subject, records_max));
+        let is_fresh = |before: &Arc<RemoteAnswer>| {
+            before.is_whole() && self.options.freshness(before, now_ms) == Freshness::Fresh
+        };
+        if before.is_some_and(is_fresh) { Op::Nop } else { Op::Put(answer.clone()) }
     }
 
     /// What is kept on an IPNS name.
-    pub(super) fn name(&self, account: &CachedAccount, name: &IpnsName) -> Option<Arc<KeptName>> {
-        let kept = self.names.as_ref()?.get(&(account.number, name.clone()))?;
-        (kept.epoch == account.epoch.load(Ordering::SeqCst)).then_some(kept.value)
+    pub(super) fn name(&self, account: CachedAccount, name: &IpnsName) -> Option<Arc<KeptName>> {
+        self.names.as_ref()?.get(&(account.0, name.clone()))
     }
 
     /// Keeps what is known of an IPNS name.
-    pub(super) fn keep_name(
-        &self,
-        account: &CachedAccount,
-        name: &IpnsName,
-        kept: Arc<KeptName>,
-        epoch: u64,
-    ) {
+    pub(super) fn keep_name(&self, account: CachedAccount, name: &IpnsName, kept: KeptName) {
         if let Some(names) = &self.names {
-            names.insert((account.number, name.clone()), Kept { epoch, value: kept });
+            names.insert((account.0, name.clone()), Arc::new(kept));
         }
     }
 
     pub(super) fn options(&self) -> &CacheOptions {
         &self.options
-    }
-
-    fn peek(&self, account: &CachedAccount, subject: &Subject) -> Option<Arc<RemoteAnswer>> {
-        let kept = self.answers.as_ref()?.get(&(account.number, subject.clone()))?;
-        (kept.epoch == account.epoch.load(Ordering::SeqCst)).then_some(kept.value)
-    }
-
-    fn forgotten_of(&self, subject: &Subject) -> &AtomicU64 {
-        let place = self.hasher.hash_one(subject) as usize % FORGOTTEN;
-        self.forgotten.get(place).expect("there are that many places")
-    }
-}
-
-impl CachedAccount {
-    /// How often it was cleared.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
     }
 }
 

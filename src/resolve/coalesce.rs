@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::cache::RemoteAnswer;
+use super::cache::{Extent, RemoteAnswer};
 use super::join::{Joined, KinRecords};
 use super::verdict::Failure;
 use super::{Hops, Subject};
@@ -234,7 +234,7 @@ impl Follower {
     /// What was found so far.
     pub(super) fn so_far(&self, now_ms: UnixMs) -> Arc<RemoteAnswer> {
         let records = self.flight.progress.lock().joined.all();
-        Arc::new(RemoteAnswer::new(&self.key.subject, records, now_ms, false))
+        Arc::new(RemoteAnswer::new(&self.key.subject, records, now_ms, Extent::Partial))
     }
 
     /// Has the lookup go on when this follower is gone.

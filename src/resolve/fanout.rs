@@ -3,7 +3,7 @@
 //! The local index is asked every time, and first: what is announced shows at once, and where it fills
 //! an answer nobody else is asked. Upstreams are asked unfiltered, all at once, each lookup once
 //! however many ask it; what they say is kept, and filtered and cut on the way out, so that one kept
-//! answer serves every question about its subject.
+//! answer serves every question about its subject. Of a peer there is one record, with what all know.
 //!
 //! A failing upstream is only ever a matter of its own log and metrics as long as somebody else knows
 //! something; what it means when nobody does is said in [`super::verdict`]. A local index that fails
@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::cache::{AnswerCache, Cached, CachedAccount, RemoteAnswer};
+use super::cache::{AnswerCache, Cached, CachedAccount, Extent, RemoteAnswer};
 use super::coalesce::{FlightKey, Follower, Landed};
 use super::names;
 use super::{
@@ -39,8 +39,8 @@ use crate::types::{AccountId, IpnsName, IpnsRecord};
 
 /// What a [`Fanout`] is made of.
 pub struct FanoutParts {
-    /// The account that it answers for. What its upstreams say is kept under this name; whoever gives
-    /// the account other upstreams clears it ([`AnswerCache::clear_account`]).
+    /// The account that it answers for. What its upstreams say is kept under this name, so the account
+    /// always has the same upstreams.
     pub account: AccountId,
     /// The local index; `None`: only upstreams are asked.
     pub local: Option<Arc<dyn Resolver>>,
@@ -75,7 +75,7 @@ pub struct Fanout(Arc<Core>);
 pub(super) struct Core {
     /// Tells lookups apart that ask other upstreams.
     pub(super) number: u64,
-    pub(super) account: Arc<CachedAccount>,
+    pub(super) account: CachedAccount,
     pub(super) local: Option<Arc<dyn Resolver>>,
     pub(super) upstreams: Vec<Arc<dyn Upstream>>,
     pub(super) names: Arc<dyn NameStore>,
@@ -125,7 +125,10 @@ impl Resolver for Fanout {
     fn stream(&self, question: Question) -> FoundStream {
         match self.only_local() {
             Some(local) => local.stream(question),
-            None => stream::stream(self.0.clone(), question),
+            None => match question.subject {
+                Subject::Content(_) => stream::stream(self.0.clone(), question),
+                Subject::Peer(_) => stream::in_one_piece(self.0.clone(), question),
+            },
         }
     }
 
@@ -158,10 +161,10 @@ impl Core {
         let now_ms = self.clock.now_ms();
         if is_its_own_content(&question.subject) {
             self.counts.local.inc();
-            let nothing = RemoteAnswer::new(&question.subject, Vec::new(), now_ms, true);
+            let nothing = RemoteAnswer::new(&question.subject, Vec::new(), now_ms, Extent::Whole);
             return Remote::Kept(Arc::new(nothing));
         }
-        let reserve = match self.cache.get(&self.account, &question.subject, now_ms) {
+        let reserve = match self.cache.get(self.account, &question.subject, now_ms) {
             Cached::Fresh(answer) => {
                 self.counts.fresh.inc();
                 return Remote::Kept(answer);
@@ -180,10 +183,55 @@ impl Core {
             Cached::Nothing => None,
         };
         let key = self.flight_key(question);
-        let start = |driver| drive::spawn(self.clone(), driver);
+        let mut is_asked = false;
+        let start = |driver| {
+            is_asked = self.is_asked();
+            drive::spawn(self.clone(), driver)
+        };
         let (follower, was_there) = self.cache.in_flight.follow(key, start);
-        if was_there { &self.counts.coalesced } else { &self.counts.upstream }.inc();
+        if was_there {
+            self.counts.coalesced.inc();
+        } else if is_asked {
+            self.counts.upstream.inc();
+        }
         Remote::Asked { follower, reserve }
+    }
+
+    /// Whether any upstream would be asked now.
+    pub(super) fn is_asked(&self) -> bool {
+        self.upstreams.iter().any(|upstream| upstream.is_ready().is_ok())
+    }
+
+    /// What is served of a lookup that has ended: what was kept, where the new answer says nothing
+    /// because somebody failed who may have known.
+    fn served(
+        &self,
+        landed: Landed,
+        reserve: Option<Arc<RemoteAnswer>>,
+        subject: &Subject,
+    ) -> Result<Arc<RemoteAnswer>, ResolveError> {
+        let Landed { answer, failure } = landed;
+        match (failure, reserve) {
+            (Some(failure), Some(_)) if !answer.is_partial() => Err(failure.into()),
+            (Some(failure), None) => Err(failure.into()),
+            (_, reserve) => Ok(self.with_reserve(answer, reserve, subject)),
+        }
+    }
+
+    /// An answer with what was kept, unless nobody failed who may know more, or it has that already.
+    fn with_reserve(
+        &self,
+        answer: Arc<RemoteAnswer>,
+        reserve: Option<Arc<RemoteAnswer>>,
+        subject: &Subject,
+    ) -> Arc<RemoteAnswer> {
+        match reserve {
+            Some(reserve) if answer.is_partial() && answer.is_empty() => reserve,
+            Some(reserve) if answer.is_partial() && answer.parts().is_none() => {
+                Arc::new(answer.united_with(&reserve, subject, self.options.records_max))
+            }
+            _ => answer,
+        }
     }
 
     fn flight_key(&self, question: &Question) -> FlightKey {
@@ -195,21 +243,6 @@ impl Core {
 /// Whether nobody need be asked: whoever has the key has the content.
 fn is_its_own_content(subject: &Subject) -> bool {
     matches!(subject, Subject::Content(key) if key.is_identity())
-}
-
-/// What is served of a lookup that has ended: what was kept, where the new answer says nothing because
-/// somebody failed who may have known.
-fn served(
-    landed: Landed,
-    reserve: Option<Arc<RemoteAnswer>>,
-) -> Result<Arc<RemoteAnswer>, ResolveError> {
-    let Landed { answer, failure } = landed;
-    let has_failed = answer.is_empty() && !answer.is_whole();
-    match (reserve, failure) {
-        (Some(reserve), _) if has_failed => Ok(reserve),
-        (_, Some(failure)) => Err(failure.into()),
-        (_, None) => Ok(answer),
-    }
 }
 
 #[cfg(test)]

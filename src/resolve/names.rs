@@ -8,8 +8,8 @@
 //! account. A store that takes no more is no error for the reader.
 //!
 //! A record that is put is stored locally first, and the local answer is the answer; upstreams then
-//! get what was new here, so that where routers hand records to each other they stop when everybody
-//! has them. Without a local store, it is enough that one upstream takes it.
+//! get what was new here, and what a client puts again, for one that was down when it was new. What
+//! routers hand to each other stops where it is known. Without a local store, it is enough that one upstream takes it.
 
 mod ask;
 mod kept;
@@ -44,7 +44,7 @@ pub(super) async fn find(
         },
     };
     let now_ms = core.clock.now_ms();
-    let kept = core.cache.name(&core.account, name);
+    let kept = core.cache.name(core.account, name);
     let known = better(local, kept.as_deref().and_then(|kept| kept.record(now_ms)));
     let fresh =
         kept.is_some_and(|kept| kept.is_fresh(known.as_ref(), core.cache.options(), now_ms));
@@ -53,9 +53,16 @@ pub(super) async fn find(
         (known, None)
     } else {
         let key = NameKey { fanout: core.number, name: name.clone(), hops };
-        let (progress, was_there) =
-            core.cache.names_in_flight.follow(key, |asking| ask::spawn(core.clone(), asking));
-        if was_there { &core.counts.coalesced } else { &core.counts.upstream }.inc();
+        let mut is_asked = false;
+        let (progress, was_there) = core.cache.names_in_flight.follow(key, |asking| {
+            is_asked = core.is_asked();
+            ask::spawn(core.clone(), asking);
+        });
+        if was_there {
+            core.counts.coalesced.inc();
+        } else if is_asked {
+            core.counts.upstream.inc();
+        }
         let (found, failure) = gather(core, progress, known.is_some()).await;
         (better(known, found), failure)
     };

@@ -77,6 +77,7 @@ pub(super) struct FakeUpstream {
     pub(super) asked: AtomicUsize,
     pub(super) listening: Arc<AtomicUsize>,
     pub(super) hops: Mutex<Vec<Hops>>,
+    pub(super) readiness: Mutex<Result<(), AskError>>,
 }
 
 /// Counts who listens.
@@ -106,6 +107,7 @@ impl FakeUpstream {
             asked: AtomicUsize::new(0),
             listening: Arc::default(),
             hops: Mutex::default(),
+            readiness: Mutex::new(Ok(())),
         })
     }
 
@@ -143,6 +145,10 @@ impl FakeUpstream {
 impl Upstream for FakeUpstream {
     fn account(&self) -> &AccountId {
         &self.account
+    }
+
+    fn is_ready(&self) -> Result<(), AskError> {
+        self.readiness.lock().clone()
     }
 
     fn records(&self, _subject: &Subject, hops: Hops) -> AskedRecords {

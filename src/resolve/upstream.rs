@@ -55,7 +55,7 @@ pub type AskedRecords = BoxStream<'static, Result<Vec<Arc<ReadyRecord>>, AskErro
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AskError {
     /// It has said to be left alone for a while, which is not over.
-    #[error("it asks to be left alone for {}", humantime::format_duration(*.retry_after))]
+    #[error("it asks to be left alone for {}", rounded_up(*.retry_after))]
     Resting {
         /// What is left of the while.
         retry_after: Duration,
@@ -67,7 +67,7 @@ pub enum AskError {
     #[error("it is asked as much as it may be at once")]
     Busy,
     /// It may not be asked for more until its budget is refilled.
-    #[error("its budget is used up for {}", humantime::format_duration(*.retry_after))]
+    #[error("its budget is used up for {}", rounded_up(*.retry_after))]
     OverBudget {
         /// The time until the soonest refill.
         retry_after: Duration,
@@ -84,4 +84,28 @@ pub enum AskError {
     /// It cannot be reached, refuses, or gives answers that are none.
     #[error("{0}")]
     Failed(Arc<str>),
+}
+
+/// A while for people, in whole seconds: it is over when it is said to be.
+fn rounded_up(duration: Duration) -> humantime::FormattedDuration {
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    humantime::format_duration(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_while_is_told_in_whole_seconds_and_never_too_short() {
+        for (ms, told) in [(0, "0s"), (1, "1s"), (1_000, "1s"), (1_001, "2s"), (3_599_001, "1h")] {
+            let retry_after = Duration::from_millis(ms);
+            let resting = AskError::Resting { retry_after }.to_string();
+            assert_eq!(resting, format!("it asks to be left alone for {told}"));
+            let spent = AskError::OverBudget { retry_after }.to_string();
+            assert_eq!(spent, format!("its budget is used up for {told}"));
+        }
+        let longest = AskError::OverBudget { retry_after: Duration::MAX };
+        assert!(longest.to_string().starts_with("its budget is used up for "));
+    }
 }

@@ -3,25 +3,29 @@
 //! | upstreams | nothing found anywhere means |
 //! |---|---|
 //! | one answered that it knows nothing | nobody has it; whole, and kept, only if none failed |
-//! | all have used up their budget, or ask to be left alone | over budget, until the soonest refill |
+//! | all have used up their budget | over budget, until the soonest refill |
+//! | all ask to be left alone, but for those over budget | resting, until the soonest end of either |
 //! | all timed out | timed out |
 //! | all are asked as much as they may be at once | overloaded |
 //! | all failed, in these or other ways | failed |
 //!
 //! An upstream that does not offer what is asked for does not count, nor one where the lookup has gone in
-//! a circle: it knows nothing that has not been asked for. Where none counts, the local index
+//! a circle: it knows nothing that has not been asked for. But how far a lookup gets depends on where it
+//! began, so what is found with a circle is not whole, and nothing found is not kept. Where none counts, the local index
 //! is all there is to ask, and it is a failure if there is none either. Where anything was found, it
 //! is the answer.
 
 use std::time::Duration;
 
 use super::ResolveError;
+use super::cache::Extent;
 use super::upstream::AskError;
 
 /// Why nothing is known. The clonable part of [`ResolveError`], for those who share an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     OverBudget { retry_after: Duration },
+    Resting { retry_after: Duration },
     TimedOut,
     Overloaded,
     Failed,
@@ -31,11 +35,12 @@ pub(super) enum Failure {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     answered: usize,
-    not_offered: usize,
+    circled: usize,
     failed: usize,
     timed_out: usize,
     busy: usize,
     over_budget: usize,
+    resting: usize,
     retry_after: Option<Duration>,
 }
 
@@ -44,11 +49,15 @@ impl Tally {
     pub(super) fn count(&mut self, result: Result<(), AskError>) {
         match result {
             Ok(()) => self.answered += 1,
-            Err(AskError::NotOffered | AskError::Circle) => self.not_offered += 1,
-            Err(AskError::Resting { retry_after } | AskError::OverBudget { retry_after }) => {
+            Err(AskError::NotOffered) => {}
+            Err(AskError::Circle) => self.circled += 1,
+            Err(AskError::OverBudget { retry_after }) => {
                 self.over_budget += 1;
-                let soonest = self.retry_after.map_or(retry_after, |it| it.min(retry_after));
-                self.retry_after = Some(soonest);
+                self.note_end(retry_after);
+            }
+            Err(AskError::Resting { retry_after }) => {
+                self.resting += 1;
+                self.note_end(retry_after);
             }
             Err(AskError::TimedOut) => self.timed_out += 1,
             Err(AskError::Busy) => self.busy += 1,
@@ -56,9 +65,13 @@ impl Tally {
         }
     }
 
-    /// Whether no upstream failed.
-    pub(super) fn is_whole(&self) -> bool {
-        self.failures() == 0
+    /// How much of what upstreams know was found.
+    pub(super) fn extent(&self) -> Extent {
+        match (self.failures(), self.circled) {
+            (0, 0) => Extent::Whole,
+            (0, _) => Extent::Circled,
+            _ => Extent::Partial,
+        }
     }
 
     /// Why nothing is known, if nothing was found; `None`: because nobody has it. `has_local`:
@@ -68,11 +81,11 @@ impl Tally {
         if self.answered > 0 || (failures == 0 && has_local) {
             return None;
         }
+        let retry_after = self.retry_after.unwrap_or_default();
         let failure = match failures {
             0 => Failure::Failed,
-            all if all == self.over_budget => {
-                Failure::OverBudget { retry_after: self.retry_after.unwrap_or_default() }
-            }
+            all if all == self.over_budget => Failure::OverBudget { retry_after },
+            all if all == self.over_budget + self.resting => Failure::Resting { retry_after },
             all if all == self.timed_out => Failure::TimedOut,
             all if all == self.busy => Failure::Overloaded,
             _ => Failure::Failed,
@@ -81,7 +94,11 @@ impl Tally {
     }
 
     fn failures(&self) -> usize {
-        self.failed + self.timed_out + self.busy + self.over_budget
+        self.failed + self.timed_out + self.busy + self.over_budget + self.resting
+    }
+
+    fn note_end(&mut self, retry_after: Duration) {
+        self.retry_after = Some(self.retry_after.map_or(retry_after, |it| it.min(retry_after)));
     }
 }
 
@@ -89,6 +106,7 @@ impl From<Failure> for ResolveError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::OverBudget { retry_after } => Self::OverBudget { retry_after },
+            Failure::Resting { retry_after } => Self::Resting { retry_after },
             Failure::TimedOut => Self::TimedOut,
             Failure::Overloaded => Self::Overloaded,
             Failure::Failed => Self::UpstreamsFailed,
@@ -110,41 +128,56 @@ mod tests {
     const LATE_ONE: Result<(), AskError> = Err(AskError::TimedOut);
     const BUSY: Result<(), AskError> = Err(AskError::Busy);
     const BROKEN: Result<(), AskError> = Err(AskError::Broken);
+    const CIRCLE: Result<(), AskError> = Err(AskError::Circle);
 
     #[test]
     fn each_combination_of_failures_has_its_meaning() {
         let over_budget = |retry_after| Some(Failure::OverBudget { retry_after });
+        let resting = |retry_after| Some(Failure::Resting { retry_after });
         let timed_out = Some(Failure::TimedOut);
         let failed = Some(Failure::Failed);
-        // What upstreams say, what it means with a local index and without one, whether it is whole.
-        for (results, with_local, without, is_whole) in [
-            (vec![], None, failed, true),
-            (vec![OK], None, None, true),
-            (vec![OK, OK], None, None, true),
-            (vec![OK, BROKEN], None, None, false),
-            (vec![OK, SPENT], None, None, false),
-            (vec![OK, NOT_OFFERED], None, None, true),
-            (vec![NOT_OFFERED], None, failed, true),
-            (vec![NOT_OFFERED, BROKEN], failed, failed, false),
-            (vec![NOT_OFFERED, SPENT], over_budget(SOON), over_budget(SOON), false),
-            (vec![SPENT], over_budget(SOON), over_budget(SOON), false),
-            (vec![RESTING], over_budget(LATE), over_budget(LATE), false),
-            (vec![RESTING, SPENT], over_budget(SOON), over_budget(SOON), false),
-            (vec![SPENT, RESTING], over_budget(SOON), over_budget(SOON), false),
-            (vec![SPENT, LATE_ONE], failed, failed, false),
-            (vec![LATE_ONE], timed_out, timed_out, false),
-            (vec![LATE_ONE, LATE_ONE], timed_out, timed_out, false),
-            (vec![LATE_ONE, BROKEN], failed, failed, false),
-            (vec![BUSY, BUSY], Some(Failure::Overloaded), Some(Failure::Overloaded), false),
-            (vec![BUSY, BROKEN], failed, failed, false),
-            (vec![BROKEN], failed, failed, false),
-            (vec![Err(AskError::Failed("it".into()))], failed, failed, false),
+        // What upstreams say, what it means with a local index and without one, how much was found.
+        for (results, with_local, without, extent) in [
+            (vec![], None, failed, Extent::Whole),
+            (vec![OK], None, None, Extent::Whole),
+            (vec![OK, OK], None, None, Extent::Whole),
+            (vec![OK, BROKEN], None, None, Extent::Partial),
+            (vec![OK, SPENT], None, None, Extent::Partial),
+            (vec![OK, NOT_OFFERED], None, None, Extent::Whole),
+            (vec![NOT_OFFERED], None, failed, Extent::Whole),
+            (vec![NOT_OFFERED, BROKEN], failed, failed, Extent::Partial),
+            (vec![NOT_OFFERED, SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
+            (vec![SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
+            (vec![SPENT, SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
+            (vec![RESTING], resting(LATE), resting(LATE), Extent::Partial),
+            (vec![RESTING, RESTING], resting(LATE), resting(LATE), Extent::Partial),
+            (vec![RESTING, SPENT], resting(SOON), resting(SOON), Extent::Partial),
+            (vec![SPENT, RESTING], resting(SOON), resting(SOON), Extent::Partial),
+            (vec![RESTING, BROKEN], failed, failed, Extent::Partial),
+            (vec![CIRCLE], None, failed, Extent::Circled),
+            (vec![CIRCLE, OK], None, None, Extent::Circled),
+            (vec![CIRCLE, NOT_OFFERED], None, failed, Extent::Circled),
+            (vec![CIRCLE, BROKEN], failed, failed, Extent::Partial),
+            (vec![CIRCLE, RESTING], resting(LATE), resting(LATE), Extent::Partial),
+            (vec![SPENT, LATE_ONE], failed, failed, Extent::Partial),
+            (vec![LATE_ONE], timed_out, timed_out, Extent::Partial),
+            (vec![LATE_ONE, LATE_ONE], timed_out, timed_out, Extent::Partial),
+            (vec![LATE_ONE, BROKEN], failed, failed, Extent::Partial),
+            (
+                vec![BUSY, BUSY],
+                Some(Failure::Overloaded),
+                Some(Failure::Overloaded),
+                Extent::Partial,
+            ),
+            (vec![BUSY, BROKEN], failed, failed, Extent::Partial),
+            (vec![BROKEN], failed, failed, Extent::Partial),
+            (vec![Err(AskError::Failed("it".into()))], failed, failed, Extent::Partial),
         ] {
             let mut tally = Tally::default();
             results.iter().for_each(|result| tally.count(result.clone()));
             assert_eq!(tally.failure(true), with_local, "{results:?}");
             assert_eq!(tally.failure(false), without, "{results:?}");
-            assert_eq!(tally.is_whole(), is_whole, "{results:?}");
+            assert_eq!(tally.extent(), extent, "{results:?}");
         }
     }
 }

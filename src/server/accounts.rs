@@ -41,8 +41,8 @@ pub(super) fn configured(settings: &Settings, parts: &Parts) -> Result<Configure
     let default = maker.default_account(&accounts);
     let local = maker.local_account();
     let resolver = default.resolver.clone();
-    let named = accounts.into_iter().map(|(name, made)| (name, made.account));
-    let all = named
+    let all = accounts
+        .into_iter()
         .chain(peers)
         .chain([(own(AccountId::LOCAL), local), (own(AccountId::DEFAULT), default)]);
     let endpoints = maker.endpoints()?;
@@ -53,12 +53,6 @@ pub(super) fn configured(settings: &Settings, parts: &Parts) -> Result<Configure
         endpoints,
         cache: maker.cache,
     })
-}
-
-/// An account of upstreams, and the upstreams.
-struct Made {
-    account: Account,
-    upstreams: Vec<Arc<dyn Upstream>>,
 }
 
 struct Maker<'a> {
@@ -90,7 +84,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn upstreams(&self) -> Result<Vec<(AccountId, Made)>, ServerError> {
+    fn upstreams(&self) -> Result<Vec<(AccountId, Account)>, ServerError> {
         let upstreams = self.settings.remotes.upstreams.iter();
         upstreams
             .map(|upstream| {
@@ -102,7 +96,7 @@ impl<'a> Maker<'a> {
             .collect()
     }
 
-    fn fanouts(&self, upstreams: &[(AccountId, Made)]) -> Vec<(AccountId, Made)> {
+    fn fanouts(&self, upstreams: &[(AccountId, Account)]) -> Vec<(AccountId, Account)> {
         let fanouts = self.settings.remotes.fanouts.iter();
         fanouts
             .map(|fanout| {
@@ -110,7 +104,7 @@ impl<'a> Maker<'a> {
                 let named = upstreams
                     .iter()
                     .filter(|(name, _)| fanout.accounts.iter().any(|it| it == name));
-                let asked = named.flat_map(|(_, made)| made.upstreams.clone()).collect();
+                let asked = named.flat_map(|(_, account)| account.upstreams.clone()).collect();
                 let local = has_local.then(|| self.local.clone());
                 (fanout.name.clone(), self.made(AccountKind::Fanout, &fanout.name, local, asked))
             })
@@ -118,17 +112,17 @@ impl<'a> Maker<'a> {
     }
 
     /// The index and all upstreams that are part of it; behind them, those that are asked last.
-    fn default_account(&self, upstreams: &[(AccountId, Made)]) -> Account {
+    fn default_account(&self, upstreams: &[(AccountId, Account)]) -> Account {
         let settings = self.settings.remotes.upstreams.iter().filter(|upstream| upstream.default);
         let (last, first): (Vec<_>, Vec<_>) = settings.partition(|upstream| upstream.fallback);
         let asked = |part: Vec<&crate::config::UpstreamSettings>| -> Vec<Arc<dyn Upstream>> {
             let is_part = |name: &AccountId| part.iter().any(|upstream| upstream.name == *name);
             let named = upstreams.iter().filter(|(name, _)| is_part(name));
-            named.flat_map(|(_, made)| made.upstreams.clone()).collect()
+            named.flat_map(|(_, account)| account.upstreams.clone()).collect()
         };
         let (first, last) = (asked(first), asked(last));
         if first.is_empty() && last.is_empty() {
-            return self.account(AccountKind::Default, self.local.clone(), true, &[]);
+            return self.account(AccountKind::Default, self.local.clone(), true, Vec::new());
         }
         let asks: Vec<_> = first.iter().chain(&last).cloned().collect();
         let with_local =
@@ -142,11 +136,11 @@ impl<'a> Maker<'a> {
             let names = with_local(asks.clone());
             Arc::new(Fallback::new(FallbackParts { first, is_first_local, then, names }))
         };
-        self.account(AccountKind::Default, resolver, true, &asks)
+        self.account(AccountKind::Default, resolver, true, asks)
     }
 
     fn local_account(&self) -> Account {
-        self.account(AccountKind::Local, self.local.clone(), true, &[])
+        self.account(AccountKind::Local, self.local.clone(), true, Vec::new())
     }
 
     /// The peers, to which dynamic routes lead.
@@ -156,7 +150,7 @@ impl<'a> Maker<'a> {
             .map(|peer| {
                 let upstream = self.upstream(&peer.name, &peer.url, &peer.client, false)?;
                 let made = self.made(AccountKind::Peer, &peer.name, None, vec![upstream]);
-                Ok((peer.name.clone(), made.account))
+                Ok((peer.name.clone(), made))
             })
             .collect()
     }
@@ -205,10 +199,10 @@ impl<'a> Maker<'a> {
         name: &AccountId,
         local: Option<Arc<dyn Resolver>>,
         upstreams: Vec<Arc<dyn Upstream>>,
-    ) -> Made {
+    ) -> Account {
         let has_local = local.is_some();
         let resolver = self.fanout(name, local, upstreams.clone());
-        Made { account: self.account(kind, resolver, has_local, &upstreams), upstreams }
+        self.account(kind, resolver, has_local, upstreams)
     }
 
     fn account(
@@ -216,11 +210,11 @@ impl<'a> Maker<'a> {
         kind: AccountKind,
         resolver: Arc<dyn Resolver>,
         has_local: bool,
-        upstreams: &[Arc<dyn Upstream>],
+        upstreams: Vec<Arc<dyn Upstream>>,
     ) -> Account {
         let local = has_local.then(|| own(AccountId::LOCAL));
         let asks = local.into_iter().chain(upstreams.iter().map(|it| it.account().clone()));
-        Account { kind, resolver, asks: asks.collect() }
+        Account { kind, resolver, asks: asks.collect(), upstreams }
     }
 
     fn fanout(

@@ -2,7 +2,8 @@
 //!
 //! A name has 1 to 64 of letters, digits and `-_.~`, and is kept lower-cased and without its dots, as
 //! the interface of source 000 does: `Alice.Main` and `alicemain` are one account. A plain integer is
-//! the id of a routing rule, so nothing else may be called that.
+//! the id of a routing rule, so nothing else may be called that; it is kept without leading zeros, so
+//! that a rule has one spelling: `042`, `4.2` and `42` are one account.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +53,13 @@ impl AccountId {
             return Err(AccountIdError::Character(other));
         }
         let name = text.replace('.', "").to_ascii_lowercase();
-        if name.is_empty() { Err(AccountIdError::Dots) } else { Ok(Self(name.into())) }
+        let Some(last) = name.len().checked_sub(1) else { return Err(AccountIdError::Dots) };
+        if !name.bytes().all(|it| it.is_ascii_digit()) {
+            return Ok(Self(name.into()));
+        }
+        // The last digit stays, whatever it is.
+        let zeros = name.bytes().take(last).take_while(|it| *it == b'0').count();
+        Ok(Self(name.chars().skip(zeros).collect::<String>().into()))
     }
 
     /// The account of the routing rule with this id.
@@ -115,6 +122,11 @@ mod tests {
         assert_eq!(AccountId::parse("42").unwrap().rule(), Some(42));
         assert_eq!(AccountId::of_rule(42), AccountId::parse("4.2").unwrap());
         assert_eq!(AccountId::parse("42a").unwrap().rule(), None);
+        for (text, one) in
+            [("042", "42"), ("0.4.2", "42"), ("0", "0"), ("0.00", "0"), ("00a", "00a")]
+        {
+            assert_eq!(AccountId::parse(text).unwrap().as_str(), one);
+        }
         let huge = AccountId::parse(&"9".repeat(30)).unwrap();
         assert!(huge.is_integer() && huge.rule().is_none());
     }

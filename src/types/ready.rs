@@ -6,6 +6,7 @@
 mod unite;
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use smallvec::SmallVec;
 
@@ -43,6 +44,8 @@ pub struct ReadyRecord {
     protocols: Protocols,
     identity: [u8; 16],
     digest: [u8; 16],
+    /// Worked out when it is asked for first: most records are never joined with others'.
+    kin: OnceLock<Kin>,
 }
 
 /// The transfer protocols that a record names.
@@ -83,6 +86,7 @@ impl ReadyRecord {
             json: json.into(),
             addrs,
             protocols,
+            kin: OnceLock::new(),
         }
     }
 

@@ -1,13 +1,14 @@
 //! Routes between routers over HTTP: what a peer may say, and three running Fingerposts.
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use fingerpost::config::{AccountName, PeerSettings, Settings};
 use fingerpost::types::{AccountId, RoutePrefix};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -15,8 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::fake_router::{FakeRouter, Reply, record};
 use super::harness::{
-    Builder, TestServer, cid_below, client_settings, eventually, peer_id, peer_record, records,
-    server, upstream, written,
+    Builder, CID, TestServer, cid_below, client_settings, eventually, peer_id, peer_record,
+    records, server, upstream, written,
 };
 use super::ipns_records::{Publisher, Statement};
 
@@ -25,6 +26,9 @@ const UPDATE: &str = "/peer/route/update";
 const TABLE_ID: &str = "00010203-0405-4607-8809-0a0b0c0d0e0f";
 /// Where nobody listens.
 const NOBODY: &str = "http://127.0.0.1:1";
+
+/// Stands for no table.
+const NO_TABLE_ID: &str = "00000000-0000-0000-0000-000000000000";
 const AUTH: &str = "WhzFqWj0eyDDoq4ynPU3hi6jkon4rwqbpvbFsj+uerw=";
 
 /// A peer whose routes are taken.
@@ -78,7 +82,7 @@ async fn a_peer_says_what_it_knows_and_what_it_advertises() {
     let server = with_a_peer().await;
     let control = json!({
         "mode": "SYNC", "lastKnownEpoch": 0,
-        "lastKnownRoutingTableId": "00000000-0000-0000-0000-000000000000",
+        "lastKnownRoutingTableId": NO_TABLE_ID,
     });
     insta::assert_snapshot!("peer_taken", written(say(&server, CONTROL, &control).await).await);
     let mut gap = update();
@@ -90,6 +94,10 @@ async fn a_peer_says_what_it_knows_and_what_it_advertises() {
     (gap["fromEpochIndex"], gap["toEpochIndex"]) = (json!(3), json!(4));
     gap["currentEpochIndex"] = json!(4);
     insta::assert_snapshot!("peer_later_gap", written(say(&server, UPDATE, &gap).await).await);
+    gap["routingTableId"] = json!("44444444-4444-4444-8444-444444444444");
+    insta::assert_snapshot!("peer_gap_of_another_table", {
+        written(say(&server, UPDATE, &gap).await).await
+    });
     let routes = server.admin(Method::GET, "/routes").send().await.unwrap();
     insta::assert_snapshot!("peer_routes", written(routes).await);
     assert!((server.metric(r#"fingerpost_peer_routes{peer="east"}"#).await - 1.0).abs() < 0.1);
@@ -112,6 +120,7 @@ async fn a_peer_that_is_silent_for_its_hold_down_has_no_routes() {
 #[rstest]
 #[case::not_json("{", "not the JSON")]
 #[case::a_field_is_missing(r#"{"routingTableId":""}"#, "missing field `currentEpochIndex`")]
+#[case::no_table(r#"{"routingTableId":"00000000-0000-0000-0000-000000000000"}"#, "all zeros")]
 #[case::prefix(r#"{"prefix":"h.a","path":["east"],"auth":"AUTH"}"#, "`newRoutes[0].prefix`")]
 #[case::auth(r#"{"prefix":"g.a","path":["east"],"auth":"AAAA"}"#, "`newRoutes[0].auth`")]
 #[case::no_path(r#"{"prefix":"g.a","path":[],"auth":"AUTH"}"#, "`newRoutes[0].path` is empty")]
@@ -127,6 +136,10 @@ async fn what_a_peer_must_not_send_is_refused_and_told_why(
             whole["newRoutes"][0] = route;
             whole.to_string()
         }
+        Ok(fields) if fields["routingTableId"] == NO_TABLE_ID => {
+            whole["routingTableId"] = json!(NO_TABLE_ID);
+            whole.to_string()
+        }
         _ => text.to_owned(),
     };
     let answer = as_peer(&server, UPDATE).body(body).send().await.unwrap();
@@ -134,6 +147,51 @@ async fn what_a_peer_must_not_send_is_refused_and_told_why(
     let answer = answer.text().await.unwrap();
     let problem: Value = serde_json::from_str(&answer).unwrap();
     assert!(problem["detail"].as_str().unwrap().contains(detail), "{answer}");
+    server.shutdown().await;
+}
+
+/// A server of HTTP that wants to be left alone for a minute, whatever it is asked.
+fn tired() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+            while head.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let answer = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 60\r\n\
+                          Content-Length: 0\r\nConnection: close\r\n\r\n";
+            // The client may be gone.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    addr
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_names_those_that_would_not_be_asked() {
+    let url = format!("http://{}", tired());
+    let set = |settings: &mut Settings| {
+        let peer = peer("east", NOBODY, NOBODY);
+        settings.remotes.peers = vec![PeerSettings { url: url.parse().unwrap(), ..peer }];
+    };
+    let server = server().with(set).start().await;
+    let body = json!({"routePrefix": "g.providers", "nextHopAccountId": "east"}).to_string();
+    let put = server.admin(Method::PUT, "/routes/static/g.providers").body(body);
+    assert_eq!(put.send().await.unwrap().status(), 201);
+    let explained = async || {
+        let path = format!("/routes/explain?destinationAddress={CID}");
+        let answer = server.admin(Method::GET, &path).send().await.unwrap();
+        let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        (answer["upstreams"].clone(), answer["notAsked"].clone())
+    };
+    assert_eq!(explained().await, (json!(["east"]), json!([])));
+    assert_eq!(server.providers(CID).await.status(), 429);
+    let reason = "it asks to be left alone for 1m";
+    let not_asked = json!([{"name": "east", "reason": reason}]);
+    assert_eq!(explained().await, (json!(["east"]), not_asked));
+    server.clock.advance(60_000);
+    assert_eq!(explained().await, (json!(["east"]), json!([])));
     server.shutdown().await;
 }
 
@@ -155,6 +213,8 @@ async fn a_peer_has_its_own_paths_and_limits() {
         (east(Method::POST, UPDATE).body(many.to_string()), 400),
         (east(Method::POST, UPDATE).body(long), 413),
         (east(Method::POST, UPDATE).header(CONTENT_TYPE, "text/plain").body("{}"), 415),
+        (east(Method::POST, UPDATE).header(CONTENT_ENCODING, "gzip").body("x"), 415),
+        (east(Method::POST, CONTROL).header(CONTENT_ENCODING, "gzip").body("x"), 415),
         (east(Method::GET, UPDATE), 405),
         (east(Method::PUT, CONTROL), 405),
         (east(Method::POST, "/peer/route"), 404),

@@ -11,7 +11,7 @@ use fingerpost::types::{AccountId, IpnsName, IpnsRecord};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use rstest::rstest;
 
 use super::harness::{Builder, TestServer, server, written};
@@ -230,6 +230,22 @@ async fn all_that_is_wrong_with_a_route_is_told_at_once() {
     server.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn head_says_of_routes_what_get_would() {
+    let server = of_source().start().await;
+    create(&server, "my-route").await;
+    for (path, status) in [("", 200), ("?page=0", 200), ("/1", 200), ("/9", 404), ("/one", 400)] {
+        let got = get(&server, path).await;
+        let head = send(&server, Method::HEAD, path, "").await;
+        assert_eq!((got.status().as_u16(), head.status().as_u16()), (status, status), "{path}");
+        for header in [CONTENT_TYPE, CONTENT_LENGTH] {
+            assert_eq!(head.headers()[&header], got.headers()[&header], "{path} {header}");
+        }
+        assert_eq!(head.text().await.unwrap(), "");
+    }
+    server.shutdown().await;
+}
+
 #[rstest]
 #[case::not_json(Method::POST, "", "{", 400)]
 #[case::nothing(Method::POST, "", "", 400)]
@@ -290,6 +306,11 @@ async fn what_cannot_be_read_or_is_not_offered_says_what_is() {
     }
     let body = format!(r#"{{"route":{{"name":"{}"}}}}"#, "a".repeat(70_000));
     insta::assert_snapshot!("pools_body_too_large", written(post(&server, &body).await).await);
+    for (method, path) in [(Method::POST, ""), (Method::PUT, "/1")] {
+        let request = server.admin(method, &format!("{ROUTES}{path}"));
+        let refused = request.header(CONTENT_ENCODING, "gzip").body("x").send().await.unwrap();
+        insta::assert_snapshot!("pools_compressed", written(refused).await);
+    }
     insta::assert_snapshot!("pools_bad_query", {
         written(get(&server, "?page=-1&page_token=x").await).await
     });

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use fingerpost::store::{MemoryState, StateChange, StateError, StateStore, StateTable};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use reqwest::header::{ACCEPT, ALLOW, CONTENT_TYPE, IF_MATCH};
+use reqwest::header::{
+    ACCEPT, ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH, LOCATION,
+};
 use reqwest::{Method, RequestBuilder, Response};
 use rstest::rstest;
 
@@ -162,6 +164,49 @@ async fn a_put_replaces_only_what_is_there_and_only_when_told_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_delete_removes_only_what_its_if_match_allows() {
+    let server = start().await;
+    set(&server, "g.foo", "alice").await;
+    for if_match in ["\"abc\"", "", "*, \"abc\""] {
+        let request = delete(&server, "g.foo").header(IF_MATCH, if_match);
+        assert_eq!(request.send().await.unwrap().status(), 412, "{if_match}");
+    }
+    assert_eq!(listed(get(&server, "/routes/static").await).await.len(), 1);
+    for status in [204, 404] {
+        let request = delete(&server, "g.foo").header(IF_MATCH, "*");
+        assert_eq!(request.send().await.unwrap().status(), status);
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_created_route_is_said_to_be_it_can_be_read() {
+    let server = start().await;
+    let created = put(&server, "g.foo", "alice").send().await.unwrap();
+    let location = created.headers()[LOCATION].to_str().unwrap().to_owned();
+    let created = created.text().await.unwrap();
+    let read = get(&server, &location).await;
+    assert_eq!(
+        (read.status().as_u16(), &read.headers()[CONTENT_TYPE]),
+        (200, &"application/json".parse().unwrap())
+    );
+    assert_eq!(read.text().await.unwrap(), created);
+    let head = server.admin(Method::HEAD, &location).send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.headers()[CONTENT_LENGTH], created.len().to_string());
+    let replacing = put(&server, "g.foo", "bob").header(IF_MATCH, "*").send().await.unwrap();
+    let replaced = replacing.text().await.unwrap();
+    assert_eq!(get(&server, "/routes/static/%67.foo").await.text().await.unwrap(), replaced);
+    let missing = sent(delete(&server, "g.bar")).await;
+    assert_eq!(written(get(&server, "/routes/static/g.bar").await).await, missing);
+    assert!(missing.starts_with("404 "), "{missing}");
+    assert_eq!(get(&server, "/routes/static/g..foo").await.status(), 400);
+    let html = server.admin(Method::GET, &location).header(ACCEPT, "text/html");
+    assert_eq!(html.send().await.unwrap().status(), 406);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_create_one_route_at_once_one_does() {
     let server = start().await;
     let puts = (0..8).map(|number| put(&server, "g.foo", &format!("account-{number}")).send());
@@ -307,6 +352,8 @@ async fn a_body_may_say_more_and_need_not_say_that_it_is_json() {
         request.header(CONTENT_TYPE, value).body(body("g.bar", "local"))
     };
     insta::assert_snapshot!("routes_media_type", sent(typed("text/plain")).await);
+    let gzip = put(&server, "g.bar", "local").header(CONTENT_ENCODING, "gzip");
+    insta::assert_snapshot!("routes_compressed", sent(gzip).await);
     let hal = typed("application/hal+json; charset=utf-8").send().await.unwrap();
     assert_eq!(hal.status(), 201);
     let long = serde_json::json!({
@@ -329,6 +376,13 @@ async fn the_path_names_the_prefix_encoded_or_not() {
             assert_eq!(request.send().await.unwrap().status(), 400, "{illegal}");
         }
     }
+    insta::assert_snapshot!("routes_broken_encoding", sent(delete(&server, "g.%zz")).await);
+    for broken in ["g.%", "g.%2", "%g1", "g.%2E%"] {
+        let refused = sent(put(&server, broken, "local")).await;
+        assert!(refused.contains("percent-encoding is broken"), "{broken}: {refused}");
+    }
+    let percent = sent(delete(&server, "g.%2541")).await;
+    assert!(percent.contains("'%' cannot stand in a prefix"), "{percent}");
     let other = server.admin(Method::PUT, "/routes/static/g.bar").body(body("g.foo", "local"));
     insta::assert_snapshot!("routes_mismatch", sent(other).await);
     server.shutdown().await;
@@ -361,14 +415,14 @@ async fn methods_that_are_not_offered_say_which_are() {
         (Method::POST, "/routes", "GET, HEAD"),
         (Method::DELETE, "/routes/static", "GET, HEAD"),
         (Method::PUT, "/routes/explain", "GET, HEAD"),
-        (Method::GET, "/routes/static/g", "PUT, DELETE"),
-        (Method::PATCH, "/routes/static/g", "PUT, DELETE"),
+        (Method::POST, "/routes/static/g", "GET, HEAD, PUT, DELETE"),
+        (Method::PATCH, "/routes/static/g", "GET, HEAD, PUT, DELETE"),
     ] {
         let response = server.admin(method, path).send().await.unwrap();
         assert_eq!(response.status(), 405, "{path}");
         assert_eq!(response.headers()[ALLOW], allow, "{path}");
     }
-    let refused = sent(server.admin(Method::GET, "/routes/static/g")).await;
+    let refused = sent(server.admin(Method::POST, "/routes/static/g")).await;
     insta::assert_snapshot!("routes_method", refused);
     server.shutdown().await;
 }

@@ -23,6 +23,8 @@ pub(in crate::admin) enum RouteError {
     Prefix(RoutePrefixError),
     #[error("the path's prefix is not UTF-8")]
     PrefixEncoding,
+    #[error("the path's percent-encoding is broken: two hex digits stand after each `%`")]
+    PrefixPercent,
     #[error(
         "{reason}; send a JSON object like {}",
         r#"{"routePrefix":"g.foo","nextHopAccountId":"local"}"#
@@ -69,6 +71,7 @@ impl RouteError {
         match self {
             Self::Prefix(_)
             | Self::PrefixEncoding
+            | Self::PrefixPercent
             | Self::Body { .. }
             | Self::BodyPrefix(_)
             | Self::BodyAccount(_)
@@ -105,6 +108,7 @@ impl RouteError {
             }
             Self::Prefix(_)
             | Self::PrefixEncoding
+            | Self::PrefixPercent
             | Self::Body { .. }
             | Self::BodyPrefix(_)
             | Self::BodyAccount(_)

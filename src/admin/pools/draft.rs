@@ -25,7 +25,7 @@ pub(super) fn parse(body: &[u8]) -> Result<RouteDraft, Refusal> {
     };
     Ok(RouteDraft {
         name: field(route, "name", NAME, |value| value.as_str().map(str::to_owned)),
-        requested_daily_volume: field(route, "requested_target_daily_volume", VOLUME, volume),
+        requested_daily_volume: field(route, "requested_target_daily_volume", VOLUME, whole_number),
         overflow: field(route, "overflow_route", OVERFLOW, overflow),
     })
 }
@@ -43,7 +43,7 @@ fn field<T>(
 }
 
 /// A whole number, also one that is written with a point or an exponent.
-fn volume(value: &Value) -> Option<u64> {
+fn whole_number(value: &Value) -> Option<u64> {
     let number = value.as_number()?;
     number.as_u64().or_else(|| {
         let number = number.as_f64()?;
@@ -53,15 +53,16 @@ fn volume(value: &Value) -> Option<u64> {
 }
 
 /// `None`: not readable; `Some(None)`: into nothing. Where both are given the id counts, so that what
-/// an answer had may be sent back.
+/// an answer had may be sent back; one that is `null` is not given.
 #[expect(clippy::option_option, reason = "null is a value of this field")]
 fn overflow(value: &Value) -> Option<Option<RouteReference>> {
     if value.is_null() {
         return Some(None);
     }
     let object = value.as_object()?;
-    let reference = match (object.get("id"), object.get("name")) {
-        (Some(id), _) => RouteReference::Id(RouteId(id.as_u64()?)),
+    let given = |field| object.get(field).filter(|value| !value.is_null());
+    let reference = match (given("id"), given("name")) {
+        (Some(id), _) => RouteReference::Id(RouteId(whole_number(id)?)),
         (None, Some(name)) => RouteReference::Name(name.as_str()?.to_owned()),
         (None, None) => return None,
     };
@@ -94,11 +95,17 @@ mod tests {
     #[test]
     fn an_overflow_is_named_by_id_or_by_name() {
         let id = |id| Field::Given(Some(RouteReference::Id(RouteId(id))));
+        let by_name = |name: &str| Field::Given(Some(RouteReference::Name(name.to_owned())));
         for (text, expected) in [
             (r#"{"id":3}"#, id(3)),
             (r#"{"id":3,"name":"b"}"#, id(3)),
-            (r#"{"name":"b"}"#, Field::Given(Some(RouteReference::Name("b".to_owned())))),
+            (r#"{"name":"b"}"#, by_name("b")),
+            (r#"{"id":3.0}"#, id(3)),
+            (r#"{"id":3e0,"name":null}"#, id(3)),
+            (r#"{"id":null,"name":"b"}"#, by_name("b")),
             (r#"{}"#, Field::Invalid(OVERFLOW)),
+            (r#"{"id":null}"#, Field::Invalid(OVERFLOW)),
+            (r#"{"id":3.5,"name":"b"}"#, Field::Invalid(OVERFLOW)),
             (r#"{"id":"3"}"#, Field::Invalid(OVERFLOW)),
             (r#"{"id":-3}"#, Field::Invalid(OVERFLOW)),
             (r#"{"name":3}"#, Field::Invalid(OVERFLOW)),

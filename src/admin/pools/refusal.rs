@@ -6,6 +6,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 
+use super::super::body::NOT_COMPRESSED;
 use super::super::error::with_causes;
 use super::BODY_BYTES_MAX;
 use super::wire::PoolRefusal;
@@ -23,6 +24,8 @@ pub(super) enum Refusal {
     Request(Vec<String>),
     /// The body cannot be read.
     Body(actix_web::Error),
+    /// The body is compressed, so.
+    Compressed { value: String },
     /// There is no Route with this id.
     NotFound { id: String },
     /// Routes cannot be so, for these reasons.
@@ -50,6 +53,7 @@ impl Refusal {
                 StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
                 _ => StatusCode::BAD_REQUEST,
             },
+            Self::Compressed { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -62,7 +66,9 @@ impl Refusal {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Request(_) | Self::Body(_) | Self::Method { .. } => "invalid_request",
+            Self::Request(_) | Self::Body(_) | Self::Compressed { .. } | Self::Method { .. } => {
+                "invalid_request"
+            }
             Self::NotFound { .. } => "not_found",
             Self::Invalid(_) => "validation_failed",
             Self::State(_) => "unavailable",
@@ -76,6 +82,9 @@ impl Refusal {
                 vec![format!("the body is too large: send {BODY_BYTES_MAX} bytes at most")]
             }
             Self::Body(error) => vec![format!("the body cannot be read: {error}")],
+            Self::Compressed { value } => {
+                vec![format!("Content-Encoding {value:?} is not understood; {NOT_COMPRESSED}")]
+            }
             Self::NotFound { id } => vec![match id.parse() {
                 Ok(id) => ChangeError::NotFound(RouteId(id)).to_string(),
                 Err(_) => format!("there is no Route {id}: ids are whole numbers from 1"),

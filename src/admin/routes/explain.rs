@@ -1,16 +1,19 @@
 //! `GET /routes/explain`: who would answer a lookup, and why, without asking anybody and without
 //! spending any budget.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{answer, destination, ok};
 use crate::admin::AdminState;
 use crate::admin::accept::JsonType;
 use crate::admin::error::{AdminError, RouteError};
-use crate::admin::wire::{PoolView, RouteExplanation, iso_8601};
+use crate::admin::wire::{NotAskedView, PoolView, RouteExplanation, iso_8601};
 use crate::control::AccountKind;
 use crate::dispatch::pool::RuleId;
 use crate::dispatch::{Address, RouteEntry};
+use crate::resolve::Upstream;
 use crate::types::ContentKey;
 
 /// Answers GET and HEAD.
@@ -51,8 +54,18 @@ fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> Rou
         exists: account.is_some() || route.is_some(),
         kind: account.map(|account| account.kind).or(kind_of_rule).map(kind),
         upstreams: asks.iter().map(ToString::to_string).chain(endpoints).collect(),
+        not_asked: account.map(|account| not_asked(&account.upstreams)).unwrap_or_default(),
         route: route.map(PoolView::from),
     }
+}
+
+/// Those that a lookup would leave out now: they rest, failed too often, or have enough to do.
+fn not_asked(upstreams: &[Arc<dyn Upstream>]) -> Vec<NotAskedView> {
+    let view = |upstream: &Arc<dyn Upstream>| {
+        let reason = upstream.is_ready().err()?.to_string();
+        Some(NotAskedView { name: upstream.account().to_string(), reason })
+    };
+    upstreams.iter().filter_map(view).collect()
 }
 
 fn kind(kind: AccountKind) -> String {

@@ -1,4 +1,4 @@
-//! `GET /routes/static`, and `PUT` and `DELETE /routes/static/{prefix}`: what an operator decides.
+//! `GET /routes/static`, and `GET`, `PUT` and `DELETE /routes/static/{prefix}`: what an operator decides.
 //!
 //! A PUT creates. Only with `If-Match: *` does it replace, and then only what is there: nobody
 //! overwrites by accident what another has just set, and a move of a prefix from one account to
@@ -25,7 +25,7 @@ use crate::types::{AccountId, RoutePrefix};
 /// add of their own is ignored.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// What a PUT may do.
+/// What a PUT may do, by its `If-Match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PutMode {
     Create,
@@ -35,6 +35,11 @@ enum PutMode {
 /// Answers GET and HEAD of `/routes/static`.
 pub(super) async fn get(request: HttpRequest, state: web::Data<AdminState>) -> HttpResponse {
     answer(list(&request, &state))
+}
+
+/// Answers GET and HEAD of `/routes/static/{prefix}`.
+pub(super) async fn get_one(request: HttpRequest, state: web::Data<AdminState>) -> HttpResponse {
+    answer(show(&request, &state))
 }
 
 /// Answers PUT of `/routes/static/{prefix}`.
@@ -57,6 +62,13 @@ fn list(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, Admin
     let (routes, page) = wanted.cut(state.control.statics().all());
     let static_routes = routes.iter().map(StaticRouteView::from).collect();
     Ok(ok(json_type, &StaticRouteList { embedded: StaticRoutes { static_routes }, page }))
+}
+
+fn show(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, AdminError> {
+    let json_type = JsonType::negotiated(request.headers())?;
+    let prefix = prefix_of(request)?;
+    let route = state.control.statics().get(&prefix).ok_or(RouteError::Missing(prefix))?;
+    Ok(ok(json_type, &StaticRouteView::from(&route)))
 }
 
 async fn set(
@@ -101,6 +113,8 @@ fn respond_set(json_type: JsonType, mode: PutMode, route: &StaticRoute) -> HttpR
 async fn remove(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, AdminError> {
     JsonType::negotiated(request.headers())?;
     let prefix = prefix_of(request)?;
+    // Either way what is there goes: `*` asks for no more than that something is there.
+    put_mode(request.headers())?;
     let (control, removed) = (state.control.clone(), prefix.clone());
     let change = async move { control.statics().remove(&removed).await };
     to_its_end(change).await?.map_err(RouteError::from)?;
@@ -112,9 +126,18 @@ async fn remove(request: &HttpRequest, state: &AdminState) -> Result<HttpRespons
 /// path's shape.
 fn prefix_of(request: &HttpRequest) -> Result<RoutePrefix, RouteError> {
     let segment = request.match_info().get("prefix").unwrap_or_default();
+    if has_broken_encoding(segment) {
+        return Err(RouteError::PrefixPercent);
+    }
     let text = percent_encoding::percent_decode_str(segment).decode_utf8();
     let text = text.map_err(|_| RouteError::PrefixEncoding)?;
     RoutePrefix::parse(&text).map_err(RouteError::Prefix)
+}
+
+/// Whether there is a `%` without two hex digits after it, which decoding would leave as it is.
+fn has_broken_encoding(text: &str) -> bool {
+    let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    text.split('%').skip(1).map(str::as_bytes).any(|it| !is_hex(it.first()) || !is_hex(it.get(1)))
 }
 
 /// What a body asks for.

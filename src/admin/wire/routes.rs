@@ -121,8 +121,20 @@ pub struct RouteExplanation {
     pub kind: Option<String>,
     /// All that are asked, `local` among them.
     pub upstreams: Vec<String>,
+    /// Those of them that would not be asked now.
+    #[serde(default)]
+    pub not_asked: Vec<NotAskedView>,
     /// How the Route would choose, where the account is one.
     pub route: Option<PoolView>,
+}
+
+/// An upstream that would not be asked now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotAskedView {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
 }
 
 impl From<&RouteEntry> for RouteView {

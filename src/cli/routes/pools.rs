@@ -12,6 +12,7 @@ use super::output::{Fields, Format, Listing, write_json};
 use super::{LIST_BYTES_MAX, Session};
 use crate::admin::{PoolAnswer, PoolList, PoolReference, PoolRoute};
 use crate::cli::admin_client::parsed;
+use crate::dispatch::pool::VOLUME_MAX;
 
 /// Where Routes are.
 const PATH: [&str; 5] = ["ga", "api", "v3", "eng", "routes"];
@@ -51,7 +52,7 @@ pub(super) struct CreateArgs {
     name: String,
 
     /// Lookups a day that it shall be good for
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = parse_volume)]
     volume: u64,
 
     /// The Route, by id or name, that is asked when the budgets of this one are used up
@@ -76,7 +77,7 @@ pub(super) struct UpdateArgs {
     name: Option<String>,
 
     /// Lookups a day that it shall be good for
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = parse_volume)]
     volume: Option<u64>,
 
     /// The Route, by id or name, that is asked when the budgets of this one are used up
@@ -141,6 +142,12 @@ impl UpdateArgs {
         route.extend(no_overflow.then(|| ("overflow_route".to_owned(), Value::Null)));
         json!({ "route": route })
     }
+}
+
+/// A volume that a Route may have.
+fn parse_volume(text: &str) -> Result<u64, String> {
+    let volume = text.parse().ok().filter(|volume| (1..=VOLUME_MAX).contains(volume));
+    volume.ok_or_else(|| format!("give a whole number from 1 to {VOLUME_MAX}"))
 }
 
 /// An overflow by id, or by name: names are no integers.

@@ -8,11 +8,11 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use super::output::{Fields, Format, Listing, write_json};
 use super::{LIST_BYTES_MAX, Session};
 use crate::admin::{
-    PoolEndpointView, PoolView, RouteExplanation, RouteList, StaticRouteList, StaticRouteRequest,
-    StaticRouteView,
+    NotAskedView, PoolEndpointView, PoolView, RouteExplanation, RouteList, StaticRouteList,
+    StaticRouteRequest, StaticRouteView,
 };
 use crate::cli::admin_client::{Refused, parsed};
-use crate::dispatch::Address;
+use crate::dispatch::{Address, AddressError};
 use crate::types::{AccountId, AccountIdError, RoutePrefix};
 use crate::upstream::printable;
 
@@ -140,6 +140,9 @@ fn explained(explanation: &RouteExplanation) -> Fields {
         fields.add("expires", expires_at);
     }
     fields.add("asks", explanation.upstreams.join(", "));
+    for NotAskedView { name, reason } in &explanation.not_asked {
+        fields.add(&format!("not {name}"), reason);
+    }
     if let Some(route) = &explanation.route {
         add_route(&mut fields, route);
     }
@@ -251,7 +254,11 @@ pub(super) async fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> anyh
 
 /// A prefix, or what stands for itself alone.
 fn parse_prefix(text: &str) -> anyhow::Result<RoutePrefix> {
-    let address = Address::parse(text)?;
+    let address = match Address::parse(text) {
+        // It was meant as a prefix, so what is wrong with it as one is what helps.
+        Err(AddressError::Illegal(error)) => return Err(error.into()),
+        address => address?,
+    };
     RoutePrefix::parse(address.as_str()).context("its address is too long for a prefix")
 }
 

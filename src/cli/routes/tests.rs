@@ -120,14 +120,14 @@ fn explanation(rest: &str) -> String {
 #[test]
 fn an_explanation_tells_the_way_of_a_lookup() {
     let known = explanation(
-        r#"west","origin":"dynamic","path":["west","north"],"expiresAt":"2026-01-01T00:00:00.000Z","exists":true,"kind":"peer","upstreams":["west"],"route":null"#,
+        r#"west","origin":"dynamic","path":["west","north"],"expiresAt":"2026-01-01T00:00:00.000Z","exists":true,"kind":"peer","upstreams":["west"],"notAsked":[{"name":"west","reason":"it rests"}],"route":null"#,
     );
     let explained = run_lines(&["explain", "g.ipns.x"], &[("200 OK", &known)]);
     assert_eq!(explained.requests, ["get /routes/explain?destinationaddress=g.ipns.x"]);
     assert_eq!(
         explained.out,
         "address\tg.ipns.x\nprefix\tg.ipns (dynamic)\naccount\twest (peer)\npath\twest north\n\
-         expires\t2026-01-01T00:00:00.000Z\nasks\twest\n"
+         expires\t2026-01-01T00:00:00.000Z\nasks\twest\nnot west\tit rests\n"
     );
     let nobody = explanation(
         r#"nowhere","origin":"static","path":[],"expiresAt":null,"exists":false,"kind":null,"upstreams":[],"route":null"#,
@@ -221,6 +221,9 @@ fn a_cid_stands_for_itself_alone() {
         (["remove", "g.a b"].as_slice(), "cannot stand in a prefix"),
         (&["remove", "nonsense"], "neither an address (`g.providers...`) nor a CID"),
         (&["set", "g", "a b"], "cannot stand in an account's name"),
+        (&["set", "g..x", "local"], "'<PREFIX>': a prefix has no empty segments"),
+        (&["set", "private.x.", "local"], "'<PREFIX>': a prefix has no empty segments"),
+        (&["remove", "go.x"], "'<PREFIX>': a prefix begins with g, private"),
     ] {
         let error = routes().try_get_matches_from(arguments).unwrap_err().to_string();
         assert!(error.contains(told), "{error}");
@@ -344,9 +347,17 @@ fn a_pool_is_created_and_changed_with_what_is_given_and_nothing_else() {
         &["pools", "update", "1"][..],
         &["pools", "update", "1", "--overflow", "2", "--no-overflow"],
         &["pools", "create", "a"],
-        &["pools", "create", "a", "--volume", "-1"],
     ] {
         assert!(routes().try_get_matches_from(arguments).is_err(), "{arguments:?}");
+    }
+    for volume in ["-5", "0", "many", "1.5", "9007199254740993"] {
+        for arguments in [["pools", "create", "a"], ["pools", "update", "a"]] {
+            let arguments = arguments.into_iter().chain(["--volume", volume]);
+            let error = routes().try_get_matches_from(arguments).unwrap_err().to_string();
+            let told =
+                format!("invalid value '{volume}' for '--volume <COUNT>': give a whole number");
+            assert!(error.contains(&told), "{error}");
+        }
     }
 }
 

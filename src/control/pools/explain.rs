@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::spending::{refusal, standing};
 use crate::clock::UnixMs;
-use crate::dispatch::pool::{Book, Choice, Ledger, Route, RouteId, RuleId, RuleTarget, Standing};
+use crate::dispatch::pool::{
+    Book, Choice, Ledger, NoneLeft, Route, RouteId, RuleId, RuleTarget, Standing,
+};
 use crate::resolve::{AskError, Upstream};
 
 /// What a routing rule would do with a lookup.
@@ -82,13 +84,6 @@ pub(super) fn explain(
     };
     let standing = |place| standing(upstreams, place, now_ms);
     let choice = Choice { book, route, key, tried: &[], standing: &standing, now_ms };
-    let outcome = match ledger.choose(&choice) {
-        Ok((route, place)) => {
-            let endpoint = book.inventory().get(place)?.name.clone();
-            PoolOutcome::Ask { route, endpoint }
-        }
-        Err(none) => PoolOutcome::Refused(refusal(none, upstreams, now_ms)),
-    };
     let explained = |route: &Route| {
         let places = book.inventory().ranked(book.places(route), key).into_iter();
         let endpoints = places.filter_map(|place| endpoint(ledger, &choice, place, upstreams));
@@ -98,7 +93,31 @@ pub(super) fn explain(
             endpoints: endpoints.collect(),
         }
     };
-    of_rule(book.chain(route).map(explained).collect(), outcome)
+    let chain: Vec<_> = book.chain(route).map(explained).collect();
+    let outcome = match ledger.choose(&choice) {
+        Ok((route, place)) => {
+            let endpoint = book.inventory().get(place)?.name.clone();
+            PoolOutcome::Ask { route, endpoint }
+        }
+        Err(none) => {
+            let soonest = matches!(none, NoneLeft::Until(_)).then(|| soonest(&chain)).flatten();
+            PoolOutcome::Refused(soonest.unwrap_or_else(|| refusal(none, upstreams, now_ms)))
+        }
+    };
+    of_rule(chain, outcome)
+}
+
+/// What holds the endpoint back that can be asked soonest: a client is told how long, but an operator
+/// also whether it is the budget or the endpoint itself.
+fn soonest(chain: &[ExplainedRoute]) -> Option<AskError> {
+    let endpoints = chain.iter().flat_map(|route| &route.endpoints);
+    let whiles = endpoints.filter_map(|endpoint| match &endpoint.held_back {
+        Some(
+            error @ (AskError::Resting { retry_after } | AskError::OverBudget { retry_after }),
+        ) => Some((*retry_after, error)),
+        Some(_) | None => None,
+    });
+    whiles.min_by_key(|(retry_after, _)| *retry_after).map(|(_, error)| error.clone())
 }
 
 fn endpoint(

@@ -358,6 +358,34 @@ async fn explaining_tells_what_would_happen_and_spends_nothing() {
     assert_eq!(pools.explain(RuleId(99), b"key"), None);
 }
 
+#[tokio::test]
+async fn explaining_names_what_holds_back_soonest() {
+    let world = World::new(&[(1, 9), (1, 9)]);
+    let pools = world.open();
+    pools.create(draft("r0", None)).await.unwrap();
+    pools.create(draft("r1", Some("r0"))).await.unwrap();
+    let upstream = upstream(&pools, 43);
+    let retry_after = Duration::from_millis(30_500);
+    let too_many = Script { batches: Vec::new(), error: Some(AskError::Resting { retry_after }) };
+    let outcome = || pools.explain(RuleId(43), key(1).as_bytes()).unwrap().outcome;
+    // Both days are spent: what one says besides makes no difference until midnight.
+    world.fakes[1].says(too_many);
+    assert_eq!(look_up(&*upstream, 1).await, None);
+    let until_midnight = Duration::from_millis(MIDNIGHT - NOON);
+    let over = AskError::OverBudget { retry_after: until_midnight };
+    assert_eq!(outcome(), PoolOutcome::Refused(over.clone()));
+    assert_eq!(look_up(&*upstream, 1).await, Some(over));
+    // Midnight gives the days back, and only what the endpoints themselves ask for is left.
+    world.clock.set(MIDNIGHT);
+    for (fake, seconds) in world.fakes.iter().zip([9, 4]) {
+        fake.stands(Err(AskError::Resting { retry_after: Duration::from_secs(seconds) }));
+    }
+    let retry_after = Duration::from_secs(4);
+    assert_eq!(outcome(), PoolOutcome::Refused(AskError::Resting { retry_after }));
+    let told = look_up(&*upstream, 1).await;
+    assert_eq!(told, Some(AskError::OverBudget { retry_after }), "clients are told 429");
+}
+
 /// What was written of an endpoint, in the order in which it was.
 fn written_spent(world: &World, endpoint: &str) -> Vec<u64> {
     let lists = world.state.lists.lock();

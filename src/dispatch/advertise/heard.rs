@@ -126,8 +126,9 @@ impl HeardRoutes {
     ///
     /// # Errors
     ///
-    /// It does not follow on what is known, and changes nothing. What is known comes back: an update
-    /// from there on would be taken.
+    /// It does not follow on what is known of its table, and changes no route. What is known of that
+    /// table comes back: an update from there on would be taken. Of a table that was not heard of before
+    /// this is its epoch 0; the routes of the one before stay until one from there on comes.
     pub fn apply(&mut self, update: RouteUpdate, now_ms: UnixMs) -> Result<Applied, LastKnown> {
         let has_expired = self.expire(now_ms);
         self.hold_down_ms = update.hold_down_ms.clamp(HOLD_DOWN_MS_MIN, HOLD_DOWN_MS_MAX);
@@ -135,7 +136,7 @@ impl HeardRoutes {
         let is_new_table = update.table_id != self.known.table_id;
         let epoch = if is_new_table { 0 } else { self.known.epoch };
         if update.from_epoch > epoch {
-            return Err(self.known);
+            return Err(LastKnown { table_id: update.table_id, epoch });
         }
         let mut applied = Applied { is_change: has_expired, dropped: Dropped::default() };
         if is_new_table {

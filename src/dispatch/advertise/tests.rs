@@ -88,13 +88,30 @@ fn an_update_that_follows_is_taken_whole() {
 fn a_gap_is_refused_with_what_is_known_and_changes_no_route() {
     let mut heard = listener(10);
     let gap = update(1, 2, &[new_route("g.a", &["alpha"])], &[]);
-    assert_eq!(heard.apply(gap.clone(), NOW_MS), Err(LastKnown::NOTHING));
+    let nothing = LastKnown { table_id: id(1), epoch: 0 };
+    assert_eq!(heard.apply(gap, NOW_MS), Err(nothing));
+    assert_eq!(heard.last_known(NOW_MS), LastKnown::NOTHING);
     heard.apply(update(0, 3, &[new_route("g.b", &["alpha"])], &[]), NOW_MS).unwrap();
     let known = LastKnown { table_id: id(1), epoch: 3 };
     assert_eq!(heard.apply(update(4, 5, &[], &["g.b"]), NOW_MS), Err(known));
-    let of_another_table = RouteUpdate { table_id: id(2), ..gap };
-    assert_eq!(heard.apply(of_another_table, NOW_MS), Err(known));
-    assert_eq!(prefixes(&heard, NOW_MS), ["g.b"]);
+    assert_eq!((prefixes(&heard, NOW_MS), heard.last_known(NOW_MS)), (vec!["g.b".into()], known));
+}
+
+#[test]
+fn a_gap_of_another_table_is_to_be_told_from_its_beginning_and_the_old_routes_stay_until_then() {
+    let mut heard = listener(10);
+    heard.apply(update(0, 4, &[new_route("g.old", &["alpha"])], &[]), NOW_MS).unwrap();
+    let of_another = |update| RouteUpdate { table_id: id(2), ..update };
+    let gap = of_another(update(2, 3, &[new_route("g.new", &["alpha"])], &[]));
+    let its_beginning = LastKnown { table_id: id(2), epoch: 0 };
+    assert_eq!(heard.apply(gap.clone(), NOW_MS), Err(its_beginning));
+    assert_eq!(heard.apply(gap, NOW_MS), Err(its_beginning), "however often");
+    assert_eq!(prefixes(&heard, NOW_MS), ["g.old"]);
+    assert_eq!(heard.last_known(NOW_MS), LastKnown { table_id: id(1), epoch: 4 });
+    let whole = of_another(update(0, 3, &[new_route("g.new", &["alpha"])], &[]));
+    heard.apply(whole, NOW_MS).unwrap();
+    assert_eq!(prefixes(&heard, NOW_MS), ["g.new"]);
+    assert_eq!(heard.last_known(NOW_MS), LastKnown { table_id: id(2), epoch: 3 });
 }
 
 #[test]
@@ -136,7 +153,8 @@ fn a_peer_that_is_silent_is_forgotten_and_begins_afresh() {
     assert!(heard.expire(NOW_MS + 45_000));
     assert!(!heard.expire(NOW_MS + 45_000), "only once");
     assert_eq!(heard.last_known(NOW_MS + 45_000), LastKnown::NOTHING);
-    assert_eq!(heard.apply(heartbeat(2, 2), NOW_MS + 45_000), Err(LastKnown::NOTHING));
+    let from_the_beginning = LastKnown { table_id: id(1), epoch: 0 };
+    assert_eq!(heard.apply(heartbeat(2, 2), NOW_MS + 45_000), Err(from_the_beginning));
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub enum MessageError {
         /// The field.
         field: &'static str,
     },
+    /// An update of no table.
+    #[error("`routingTableId` is all zeros, which stands for no table; draw one at random")]
+    NoTable,
     /// Epochs that do not follow on each other.
     #[error(
         "fromEpochIndex {from} is not at most toEpochIndex {to}, or that not at most \
@@ -172,8 +175,12 @@ impl RouteUpdate {
         let withdrawn = fields.withdrawn_routes.iter().enumerate();
         let withdrawn =
             withdrawn.map(|(index, text)| prefix(text, format!("withdrawnRoutes[{index}]")));
+        let table_id = table_id(&fields.routing_table_id, "routingTableId")?;
+        if table_id == RoutingTableId::NONE {
+            return Err(MessageError::NoTable);
+        }
         Ok(Self {
-            table_id: table_id(&fields.routing_table_id, "routingTableId")?,
+            table_id,
             current_epoch: current,
             from_epoch: from,
             to_epoch: to,
@@ -326,6 +333,10 @@ mod tests {
             (refused(|json| json["withdrawnRoutes"][1] = json!("g.")), "`withdrawnRoutes[1]`"),
             (refused(|json| json["speaker"] = json!("")), "`speaker`"),
             (refused(|json| json["routingTableId"] = json!("1")), "`routingTableId`"),
+            (
+                refused(|json| json["routingTableId"] = json!(RoutingTableId::NONE.to_string())),
+                "`routingTableId` is all zeros",
+            ),
             (refused(|json| json["toEpochIndex"] = json!(8)), "toEpochIndex 8"),
             (refused(|json| json["fromEpochIndex"] = json!(6)), "fromEpochIndex 6"),
             (refused(|json| *json = json!([])), "not the JSON"),

@@ -1,13 +1,12 @@
 //! What upstreams said, joined, as answers are made of it.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::UnixMs;
-use crate::resolve::join::KinRecords;
-use crate::resolve::{Found, Subject};
-use crate::types::{Kin, Records, Selection, SharedRecords};
+use crate::resolve::Subject;
+use crate::resolve::join::{Joined, KinRecords};
+use crate::types::{Kin, ReadyRecord, Records, SelectedRecord, Selection, SharedRecords};
 
 /// Records of more bytes are not shared with the texts that are made of them: long answers are
 /// written while they are sent.
@@ -25,6 +24,18 @@ const RECORD_BYTES: usize = 300;
 /// Bytes that are held about each address.
 const ADDR_BYTES: usize = 16;
 
+/// How much of what upstreams know an answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::resolve) enum Extent {
+    /// All that they said.
+    Whole,
+    /// No upstream failed, but at one the lookup went in a circle: asked from elsewhere, it may know
+    /// more.
+    Circled,
+    /// An upstream failed, or has not answered yet.
+    Partial,
+}
+
 /// The joined records of an account's upstreams, unfiltered.
 #[derive(Debug)]
 pub(in crate::resolve) struct RemoteAnswer {
@@ -32,19 +43,29 @@ pub(in crate::resolve) struct RemoteAnswer {
     /// Of each record, in their order.
     kin: Box<[Kin]>,
     made_at_ms: UnixMs,
-    is_whole: bool,
+    extent: Extent,
     /// When asking anew failed last; 0: it did not.
     failed_at_ms: AtomicU64,
+    /// Where the next answer begins that cannot have all that it could.
+    cursor: AtomicUsize,
+    united: Option<United>,
+}
+
+/// What a partial answer was united of.
+#[derive(Debug)]
+struct United {
+    new: Arc<RemoteAnswer>,
+    /// What was known before; itself not united of anything that counts.
+    old: Arc<RemoteAnswer>,
 }
 
 impl RemoteAnswer {
-    /// An answer of these records, which differ in what they are kin to. It is whole if no upstream
-    /// failed.
+    /// An answer of these records, which differ in what they are kin to.
     pub(in crate::resolve) fn new(
         subject: &Subject,
         records: KinRecords,
         made_at_ms: UnixMs,
-        is_whole: bool,
+        extent: Extent,
     ) -> Self {
         let bytes: usize = records.iter().map(|(_, record)| record.len_bytes() + 1).sum();
         let kin = records.iter().map(|(kin, _)| *kin).collect();
@@ -54,13 +75,43 @@ impl RemoteAnswer {
         let is_shared = matches!(subject, Subject::Content(_)) && bytes <= SHARED_BYTES_MAX;
         let records =
             if is_shared { Arc::new(SharedRecords::new(records)).into() } else { records.into() };
-        Self { records, kin, made_at_ms, is_whole, failed_at_ms: AtomicU64::new(0) }
+        Self {
+            records,
+            kin,
+            made_at_ms,
+            extent,
+            failed_at_ms: AtomicU64::new(0),
+            cursor: AtomicUsize::new(0),
+            united: None,
+        }
+    }
+
+    /// This answer, which is not whole, with what was known before: its own records first, each with
+    /// what was known of the same provider, and no more than `records_max`.
+    pub(in crate::resolve) fn united_with(
+        self: &Arc<Self>,
+        old: &Arc<Self>,
+        subject: &Subject,
+        records_max: usize,
+    ) -> Self {
+        let mut joined = Joined::default();
+        for (kin, record) in self.iter().chain(old.iter()) {
+            joined.add(*kin, record.clone(), records_max);
+        }
+        let united = United { new: self.clone(), old: old.clone() };
+        let answer = Self::new(subject, joined.all(), self.made_at_ms, Extent::Partial);
+        Self { united: Some(united), ..answer }
+    }
+
+    /// What is new in this answer, and the older one that it was united with.
+    pub(in crate::resolve) fn parts(&self) -> Option<(&Arc<Self>, &Arc<Self>)> {
+        self.united.as_ref().map(|United { new, old }| (new, old))
     }
 
     /// The records with what they are kin to.
     pub(in crate::resolve) fn iter(
         &self,
-    ) -> impl ExactSizeIterator<Item = (&Kin, &Arc<crate::types::ReadyRecord>)> {
+    ) -> impl ExactSizeIterator<Item = (&Kin, &Arc<ReadyRecord>)> {
         self.kin.iter().zip(self.records.iter().map(|(record, _)| record))
     }
 
@@ -68,25 +119,58 @@ impl RemoteAnswer {
         self.records.is_empty()
     }
 
-    /// Whether no upstream failed.
     pub(in crate::resolve) fn is_whole(&self) -> bool {
-        self.is_whole
+        self.extent == Extent::Whole
+    }
+
+    /// Whether somebody failed who may know more.
+    pub(in crate::resolve) fn is_partial(&self) -> bool {
+        self.extent == Extent::Partial
     }
 
     pub(in crate::resolve) fn made_at_ms(&self) -> UnixMs {
         self.made_at_ms
     }
 
-    /// All records, as many as are wanted.
-    pub(in crate::resolve) fn found(&self, records_max: Option<NonZeroUsize>) -> Found {
-        let records = match records_max {
-            Some(max) if self.records.len() > max.get() => {
-                self.records.iter().take(max.get()).cloned().collect::<Vec<_>>().into()
+    /// All records, shared with other answers.
+    pub(in crate::resolve) fn all(&self) -> Records {
+        self.records.clone()
+    }
+
+    /// As many as there is `room` for of the records of which `select` gives something, in their order.
+    /// Where more match than fit, successive answers go round all of them, and those that have addresses
+    /// come first in each. Says whether some were left out.
+    pub(in crate::resolve) fn take_turn(
+        &self,
+        room: usize,
+        mut select: impl FnMut(&Kin, &Arc<ReadyRecord>) -> Option<SelectedRecord>,
+    ) -> (Vec<SelectedRecord>, bool) {
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        let start = cursor.checked_rem(self.kin.len()).unwrap_or_default();
+        let places = || self.iter().enumerate();
+        let mut taken = Vec::new();
+        let mut before_end = 0;
+        for (place, (kin, record)) in places().skip(start).chain(places().take(start)) {
+            let Some(selected) = select(kin, record) else { continue };
+            if taken.len() == room {
+                taken.sort_by_key(|(record, _): &SelectedRecord| !record.has_addrs());
+                let (now, relaxed) = (place, Ordering::Relaxed);
+                // Another answer may have moved it on.
+                let _ = self.cursor.compare_exchange(cursor, now, relaxed, relaxed);
+                return (taken, true);
             }
-            _ => self.records.clone(),
-        };
-        let modified_at_ms = (!records.is_empty()).then_some(self.made_at_ms);
-        Found { records, modified_at_ms, is_partial: false }
+            taken.push(selected);
+            if place >= start {
+                before_end = taken.len();
+            }
+        }
+        taken.rotate_left(before_end);
+        (taken, false)
+    }
+
+    /// Has the next answer begin where the next one of `before` would.
+    pub(super) fn follow_on(&self, before: &Self) {
+        self.cursor.store(before.cursor.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Notes that asking anew failed.
@@ -102,10 +186,11 @@ impl RemoteAnswer {
     /// How much memory it takes at most, the texts included that may be made of it.
     pub(super) fn bytes(&self) -> usize {
         let texts = if self.records.shared().is_some() { TEXTS } else { 0 };
-        let of_record = |(_, record): (&Kin, &Arc<crate::types::ReadyRecord>)| {
+        let of_record = |(_, record): (&Kin, &Arc<ReadyRecord>)| {
             let addrs = record.addr_count() * ADDR_BYTES;
             record.len_bytes() * (1 + texts) + addrs + RECORD_BYTES
         };
-        ANSWER_BYTES + self.iter().map(of_record).sum::<usize>()
+        let of_parts = self.parts().map_or(0, |(new, old)| new.bytes() + old.bytes());
+        ANSWER_BYTES + self.iter().map(of_record).sum::<usize>() + of_parts
     }
 }

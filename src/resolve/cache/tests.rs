@@ -1,14 +1,12 @@
 //! The cache by itself: its bounds. What it is for is tested through [`crate::resolve::Fanout`].
 
-use std::sync::Arc;
-
 use super::*;
 use crate::resolve::testing::{START_MS, account, peer, record};
 
-fn answer(number: u32) -> Arc<RemoteAnswer> {
+fn answer(number: u32) -> RemoteAnswer {
     let record = record(number % 255, &[1, 2, 3]);
     let records = vec![(record.kin(), record)];
-    Arc::new(RemoteAnswer::new(&subject(number), records, START_MS, true))
+    RemoteAnswer::new(&subject(number), records, START_MS, Extent::Whole)
 }
 
 fn subject(number: u32) -> Subject {
@@ -22,8 +20,7 @@ fn memory_is_bounded_in_bytes() {
     let account = cache.account(&account());
     for number in 0..5_000 {
         let subject = subject(number);
-        let ticket = cache.ticket(&account, &subject);
-        cache.keep(&account, &subject, &answer(number), ticket);
+        cache.keep(account, &subject, answer(number), 10);
     }
     cache.answers.as_ref().unwrap().run_pending_tasks();
     let stats = cache.stats();
@@ -34,7 +31,7 @@ fn memory_is_bounded_in_bytes() {
 #[test]
 fn an_answer_weighs_at_least_its_texts() {
     let answer = answer(1);
-    let text = answer.found(None).records.iter().map(|(it, _)| it.len_bytes()).sum::<usize>();
+    let text = answer.all().iter().map(|(it, _)| it.len_bytes()).sum::<usize>();
     assert!(answer.bytes() > 3 * text);
 }
 
@@ -43,11 +40,10 @@ fn accounts_have_their_own_answers_and_one_name_is_one_account() {
     let cache = AnswerCache::new(CacheOptions::default());
     let one = cache.account(&account());
     let other = cache.account(&AccountId::of_rule(42));
-    let ticket = cache.ticket(&one, &subject(1));
-    cache.keep(&one, &subject(1), &answer(1), ticket);
-    let is_kept = |account: &CachedAccount| {
+    cache.keep(one, &subject(1), answer(1), 10);
+    let is_kept = |account: CachedAccount| {
         !matches!(cache.get(account, &subject(1), START_MS), Cached::Nothing)
     };
-    assert!(is_kept(&one) && is_kept(&cache.account(&account())) && !is_kept(&other));
+    assert!(is_kept(one) && is_kept(cache.account(&account())) && !is_kept(other));
     assert_ne!(cache.new_fanout(), cache.new_fanout());
 }

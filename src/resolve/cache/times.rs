@@ -2,12 +2,14 @@
 //!
 //! An answer that has records is fresh for a while, then it is served while it is asked for anew in
 //! the background, and after that only if asking fails. One that is not whole is fresh for as long as
-//! an empty one, and not served while it is asked for anew: the upstream that failed may know more. An
-//! empty one is only ever served fresh, because what nobody had may be somewhere by now, and because a
+//! an empty one, and not served while it is asked for anew: the upstream that failed may know more. It
+//! never takes the place of a whole one that is good for anything: it is united with that, whose records
+//! go when its own time is over, however often the new part is renewed. An empty one is only ever served fresh, because what nobody had may be somewhere by now, and because a
 //! failure must not look like "nobody has it".
 //!
 //! A clock that is set back makes answers younger, never invalid.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::RemoteAnswer;
@@ -82,6 +84,39 @@ impl CacheOptions {
     }
 }
 
+impl CacheOptions {
+    /// Whether an answer is to be asked for again soon: it is not whole, or older than one is served
+    /// while it is asked for anew. A whole one that is younger counts as good even if asking anew has
+    /// just failed.
+    pub(in crate::resolve) fn is_partial(&self, answer: &RemoteAnswer, now_ms: UnixMs) -> bool {
+        let good = self.found_fresh.saturating_add(self.stale_while_revalidate);
+        !answer.is_whole() || since(answer.made_at_ms(), now_ms) >= good
+    }
+
+    /// The answer without those of its records whose time is over.
+    pub(super) fn current(&self, answer: Arc<RemoteAnswer>, now_ms: UnixMs) -> Arc<RemoteAnswer> {
+        match answer.parts() {
+            Some((new, old)) if self.freshness(old, now_ms) == Freshness::Gone => new.clone(),
+            _ => answer,
+        }
+    }
+
+    /// With what a partial answer is united that comes after `before`: with a whole answer as long as
+    /// there is one that is good for anything, or else with what is newest.
+    pub(super) fn base(
+        &self,
+        before: &Arc<RemoteAnswer>,
+        now_ms: UnixMs,
+    ) -> Option<Arc<RemoteAnswer>> {
+        let is_good = |it: &&Arc<RemoteAnswer>| {
+            !it.is_empty() && self.freshness(it, now_ms) != Freshness::Gone
+        };
+        let (new, old) = before.parts().map_or((before, None), |(new, old)| (new, Some(old)));
+        let whole = old.filter(|old| old.is_whole()).filter(is_good);
+        whole.or_else(|| Some(new).filter(is_good)).cloned()
+    }
+}
+
 fn since(then_ms: UnixMs, now_ms: UnixMs) -> Duration {
     Duration::from_millis(now_ms.saturating_sub(then_ms))
 }
@@ -90,6 +125,7 @@ fn since(then_ms: UnixMs, now_ms: UnixMs) -> Duration {
 mod tests {
     use super::*;
     use crate::resolve::Subject;
+    use crate::resolve::cache::Extent;
     use crate::resolve::testing::{peer, record};
 
     const SECOND: u64 = 1_000;
@@ -99,7 +135,8 @@ mod tests {
     fn answer(records: usize, is_whole: bool) -> RemoteAnswer {
         let records = (0..records as u32).map(|number| record(number, &[1]));
         let records = records.map(|record| (record.kin(), record)).collect();
-        RemoteAnswer::new(&Subject::Peer(peer(0)), records, HOUR, is_whole)
+        let extent = if is_whole { Extent::Whole } else { Extent::Partial };
+        RemoteAnswer::new(&Subject::Peer(peer(0)), records, HOUR, extent)
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Making answers of what is known locally and of what upstreams said.
 //!
 //! Local records come first and keep their place when an upstream knows more of the same provider.
-//! What of an upstream's record passes the filter is looked at when it is joined.
+//! What of an upstream's record passes the filter is looked at when it is joined. Where more of
+//! upstreams' records match than there is room for, successive answers go round them. Of a peer there
+//! is one record, whatever else the records of it say.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::Core;
+use crate::clock::UnixMs;
 use crate::resolve::cache::RemoteAnswer;
-use crate::resolve::{Found, Question, ResolveError};
-use crate::types::{Filter, ReadyRecord, SelectedRecord};
+use crate::resolve::{Found, Question, ResolveError, Subject};
+use crate::types::{Filter, Kin, PeerId, ReadyRecord, SelectedRecord};
 
 /// What the local index said, if there is one. What it fails to say may be said by others.
 #[derive(Default)]
@@ -16,77 +21,130 @@ pub(super) struct Local {
     pub(super) error: Option<ResolveError>,
 }
 
-impl Local {
-    /// Whether there is nothing left to ask for.
-    pub(super) fn is_enough(&self, question: &Question) -> bool {
-        question.records_max.is_some_and(|max| self.found.records.len() >= max.get())
-    }
-
+impl Core {
     /// The answer that has both, local records first.
-    pub(super) fn with(
-        self,
+    pub(super) fn answer(
+        &self,
+        local: Local,
         remote: &RemoteAnswer,
         question: &Question,
     ) -> Result<Found, ResolveError> {
-        let Self { found: local, error } = self;
-        let found = if local.records.is_empty() {
-            passing(remote, question)
-        } else if remote.is_empty() {
-            local
-        } else {
-            joined(local, remote, question)
+        let now_ms = self.clock.now_ms();
+        let is_partial = local.error.is_some() || self.cache.options().is_partial(remote, now_ms);
+        let Local { found: local, error } = local;
+        let mut found = match &question.subject {
+            Subject::Peer(peer) => of_peer(peer, local, Some(remote), &question.filter),
+            Subject::Content(_) if local.records.is_empty() => passing(remote, question, now_ms),
+            Subject::Content(_) if remote.is_empty() => local,
+            Subject::Content(_) => joined(local, remote, question, now_ms),
         };
+        found.is_partial |= is_partial;
         match error {
             Some(error) if found.records.is_empty() => Err(error),
             _ => Ok(found),
         }
     }
+}
+
+impl Local {
+    /// Whether there is nothing left to ask for. Others may know more of a peer.
+    pub(super) fn is_enough(&self, question: &Question) -> bool {
+        let is_content = matches!(question.subject, Subject::Content(_));
+        let is_full = |max: std::num::NonZeroUsize| self.found.records.len() >= max.get();
+        is_content && question.records_max.is_some_and(is_full)
+    }
+
+    /// Whether something of it will be part of the answer.
+    pub(super) fn has_some(&self, question: &Question) -> bool {
+        let mut records = self.found.records.iter();
+        records.any(|(record, _)| question.filter.select(record).is_some())
+    }
 
     /// The answer where no upstream could say anything.
-    pub(super) fn without(self, remote_error: ResolveError) -> Result<Found, ResolveError> {
-        match self.error {
-            _ if !self.found.records.is_empty() => Ok(self.found),
-            Some(error) => Err(error),
-            None => Err(remote_error),
+    pub(super) fn without(
+        self,
+        remote_error: ResolveError,
+        question: &Question,
+    ) -> Result<Found, ResolveError> {
+        let mut found = match &question.subject {
+            Subject::Peer(peer) => of_peer(peer, self.found, None, &question.filter),
+            Subject::Content(_) => self.found,
+        };
+        if found.records.is_empty() {
+            return Err(self.error.unwrap_or(remote_error));
         }
+        found.is_partial = true;
+        Ok(found)
+    }
+}
+
+/// One record of a peer, if anything is known of it that passes.
+fn of_peer(peer: &PeerId, local: Found, remote: Option<&RemoteAnswer>, filter: &Filter) -> Found {
+    let of_remote = remote.into_iter().flat_map(|remote| remote.iter().map(|(_, record)| record));
+    let of_local = local.records.iter().map(|(record, _)| record);
+    let records: Vec<&ReadyRecord> = of_local.chain(of_remote).map(|record| &**record).collect();
+    if records.is_empty() {
+        return local;
+    }
+    let united = Arc::new(ReadyRecord::of_peer(peer, records.iter().copied()));
+    let Some(selected) = select(filter, &united) else {
+        return Found { is_partial: local.is_partial, ..Found::default() };
+    };
+    let made_at_ms = remote.filter(|remote| !remote.is_empty()).map(RemoteAnswer::made_at_ms);
+    Found {
+        records: vec![selected].into(),
+        modified_at_ms: local.modified_at_ms.max(made_at_ms),
+        is_partial: local.is_partial,
     }
 }
 
 /// As much as is wanted of what passes the filter.
-fn passing(remote: &RemoteAnswer, question: &Question) -> Found {
+fn passing(remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found {
     let Question { filter, records_max, .. } = question;
-    if filter.is_empty() {
-        return remote.found(*records_max);
-    }
-    let selected = remote.iter().filter_map(|(_, record)| select(filter, record));
     let max = records_max.map_or(usize::MAX, |max| max.get());
-    let records: Vec<SelectedRecord> = selected.take(max).collect();
-    let modified_at_ms = (!records.is_empty()).then_some(remote.made_at_ms());
-    Found { records: records.into(), modified_at_ms, is_partial: false }
+    let records = remote.all();
+    let (records, is_cut) = if filter.is_empty() && records.len() <= max {
+        (records, false)
+    } else {
+        let (taken, is_cut) = remote.take_turn(max, |_, record| select(filter, record));
+        (taken.into(), is_cut)
+    };
+    // Where it is cut, each answer is another than the one before.
+    let modified_at_ms = if is_cut { now_ms } else { remote.made_at_ms() };
+    let modified_at_ms = (!records.is_empty()).then_some(modified_at_ms);
+    Found { records, modified_at_ms, is_partial: false }
 }
 
-fn joined(local: Found, remote: &RemoteAnswer, question: &Question) -> Found {
+fn joined(local: Found, remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found {
     let Question { filter, records_max, .. } = question;
-    let mut others: HashMap<_, _> = remote.iter().collect();
-    let mut records: Vec<SelectedRecord> = Vec::with_capacity(local.records.len() + others.len());
-    for (record, selection) in local.records {
-        let twin = others.remove(&record.kin());
-        let united = twin.and_then(|twin| ReadyRecord::united(&[record.clone(), twin.clone()]));
-        let selected = united.and_then(|united| select(filter, &united));
-        records.push(selected.unwrap_or((record, selection)));
+    let known = local.records.iter().enumerate().map(|(at, (record, _))| (record.kin(), at));
+    let known: HashMap<Kin, usize> = known.collect();
+    let mut records: Vec<SelectedRecord> = local.records.into_iter().collect();
+    for (kin, twin) in remote.iter() {
+        let place = known.get(kin).and_then(|at| records.get_mut(*at));
+        if let Some(place) = place
+            && let Some(united) = ReadyRecord::united(&[place.0.clone(), twin.clone()])
+            && let Some(selected) = select(filter, &united)
+        {
+            *place = selected;
+        }
     }
-    let rest = remote.iter().filter(|(kin, _)| others.contains_key(kin));
     let max = records_max.map_or(usize::MAX, |max| max.get());
     let room = max.saturating_sub(records.len());
-    records.extend(rest.filter_map(|(_, record)| select(filter, record)).take(room));
-    let modified_at_ms = local.modified_at_ms.max(Some(remote.made_at_ms()));
-    Found { records: records.into(), modified_at_ms, is_partial: false }
+    let (rest, is_cut) =
+        remote.take_turn(
+            room,
+            |kin, record| {
+                if known.contains_key(kin) { None } else { select(filter, record) }
+            },
+        );
+    records.extend(rest);
+    let remote_at_ms = if is_cut { now_ms } else { remote.made_at_ms() };
+    let modified_at_ms = local.modified_at_ms.max(Some(remote_at_ms));
+    Found { records: records.into(), modified_at_ms, is_partial: local.is_partial }
 }
 
 /// What of a record passes, if anything does.
-pub(super) fn select(
-    filter: &Filter,
-    record: &std::sync::Arc<ReadyRecord>,
-) -> Option<SelectedRecord> {
+pub(super) fn select(filter: &Filter, record: &Arc<ReadyRecord>) -> Option<SelectedRecord> {
     filter.select(record).map(|selection| (record.clone(), selection))
 }

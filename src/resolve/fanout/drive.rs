@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::task::AbortHandle;
 
 use super::Core;
-use crate::resolve::cache::RemoteAnswer;
+use crate::resolve::cache::{Extent, RemoteAnswer};
 use crate::resolve::coalesce::{Driver, Landed};
 use crate::resolve::verdict::Tally;
 use crate::resolve::{AskError, Hops, Subject, Upstream};
@@ -30,7 +30,6 @@ pub(super) fn spawn(core: Arc<Core>, driver: Driver) -> AbortHandle {
 
 async fn drive(core: Arc<Core>, driver: Driver) {
     let (subject, hops) = (driver.subject().clone(), driver.hops());
-    let ticket = core.cache.ticket(&core.account, &subject);
     let asked = core.upstreams.iter().map(|upstream| ask(upstream.clone(), subject.clone(), hops));
     let mut events: SelectAll<_> = asked.collect();
     let mut tally = Tally::default();
@@ -47,10 +46,11 @@ async fn drive(core: Arc<Core>, driver: Driver) {
     }
     let records = driver.all();
     let failure = if records.is_empty() { tally.failure(core.local.is_some()) } else { None };
-    let is_whole = tally.is_whole() && failure.is_none();
-    let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), is_whole);
-    let answer = Arc::new(answer);
-    core.cache.keep(&core.account, &subject, &answer, ticket);
+    let extent = tally.extent();
+    let is_unknown = extent == Extent::Whole && failure.is_some();
+    let extent = if is_unknown { Extent::Partial } else { extent };
+    let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), extent);
+    let answer = core.cache.keep(core.account, &subject, answer, core.options.records_max);
     driver.land(Landed { answer, failure });
 }
 

@@ -1,7 +1,9 @@
 //! Answers that come record by record: local ones at once, then what upstreams say, as it comes.
 //!
 //! Each provider comes once. An upstream's record that has no addresses waits until all upstreams have
-//! answered, because another may know some; until then nothing else waits for anything. What is said
+//! answered, because another may know some, but no longer than an answer in one piece waits from its
+//! first record on; nothing else waits for anything. Of a peer there is one record, which waits like an
+//! answer in one piece, since it is one. What is said
 //! of a provider that has been told of already is dropped. The filter looks at what is known of a
 //! provider by then, so that one whose first addresses do not pass comes when others do.
 
@@ -11,9 +13,10 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use super::answer::{Local, select};
-use super::{Core, Remote, served};
+use super::{Core, Remote, find};
 use crate::resolve::cache::RemoteAnswer;
 use crate::resolve::coalesce::Follower;
+use crate::resolve::patience::Patience;
 use crate::resolve::{Found, FoundStream, Question, ResolveError};
 use crate::types::{Kin, ReadyRecord, Schema, SelectedRecord};
 
@@ -22,8 +25,12 @@ struct Streaming {
     core: Arc<Core>,
     question: Question,
     stage: Stage,
-    /// What it has told of.
+    /// What it has told of, but for the local records whose kin nobody has asked for yet.
     told: HashSet<Kin>,
+    told_local: Vec<Arc<ReadyRecord>>,
+    /// How long records without addresses wait, and whether they have.
+    patience: Patience,
+    has_waited: bool,
     /// How many records it has given.
     given: usize,
     local_error: Option<ResolveError>,
@@ -40,11 +47,15 @@ type Item = Result<Found, ResolveError>;
 
 pub(super) fn stream(core: Arc<Core>, question: Question) -> FoundStream {
     let local = core.local.as_ref().map(|local| local.stream(question.clone()));
+    let patience = Patience::new(core.options.gather_timeout);
     let streaming = Streaming {
         core,
         question,
         stage: Stage::Local(local),
         told: HashSet::new(),
+        told_local: Vec::new(),
+        patience,
+        has_waited: false,
         given: 0,
         local_error: None,
     };
@@ -52,6 +63,11 @@ pub(super) fn stream(core: Arc<Core>, question: Question) -> FoundStream {
         streaming.next().await.map(|item| (item, streaming))
     })
     .boxed()
+}
+
+/// The only item is the whole answer.
+pub(super) fn in_one_piece(core: Arc<Core>, question: Question) -> FoundStream {
+    stream::once(async move { find::find(&core, &question).await }).boxed()
 }
 
 impl Streaming {
@@ -94,7 +110,7 @@ impl Streaming {
         };
         match next {
             Some(Ok(found)) => {
-                self.told.extend(found.records.iter().map(|(record, _)| record.kin()));
+                self.told_local.extend(found.records.iter().map(|(record, _)| record.clone()));
                 if found.records.len() >= self.room() {
                     self.core.counts.local.inc();
                 }
@@ -107,6 +123,7 @@ impl Streaming {
             Remote::Kept(answer) => Some(self.end_with(Ok(answer))),
             Remote::Asked { follower, reserve } => {
                 self.stage = Stage::Following { follower, reserve };
+                self.patience.begin_if(self.given > 0);
                 None
             }
         }
@@ -116,23 +133,29 @@ impl Streaming {
         let Stage::Following { follower, reserve } = &mut self.stage else { return None };
         let read = follower.read();
         if !read.is_empty() {
-            let now_ms = self.core.clock.now_ms();
-            let records = self.select(read.into_iter().filter(|(_, record)| !can_wait(record)));
-            return Some(Ok(Found {
-                records: records.into(),
-                modified_at_ms: Some(now_ms),
-                is_partial: false,
-            }));
+            let filter = &self.question.filter;
+            if !self.patience.has_begun() {
+                let passes = read.iter().any(|(_, record)| filter.select(record).is_some());
+                self.patience.begin_if(passes);
+            }
+            let has_waited = self.has_waited;
+            let ready = read.into_iter().filter(|(_, record)| has_waited || !can_wait(record));
+            return Some(Ok(self.untold(ready)));
         }
         match follower.landed(self.core.clock.now_ms()) {
             Some(landed) => {
-                let served = served(landed, reserve.take());
+                let served = self.core.served(landed, reserve.take(), &self.question.subject);
                 Some(self.end_with(served))
             }
-            None => {
-                follower.news().await;
-                None
-            }
+            None => tokio::select! {
+                biased;
+                () = follower.news() => None,
+                () = self.patience.is_over(), if !self.has_waited => {
+                    self.has_waited = true;
+                    let known = follower.so_far(self.core.clock.now_ms());
+                    Some(Ok(self.untold(known.iter().map(|(kin, record)| (*kin, record.clone())))))
+                }
+            },
         }
     }
 
@@ -143,28 +166,29 @@ impl Streaming {
         let answer = match remote {
             Ok(answer) => answer,
             Err(_) if self.given > 0 => return Ok(Found::default()),
-            Err(error) => return local.without(error),
+            Err(error) => return local.without(error, &self.question),
         };
-        if self.told.is_empty() {
-            return local.with(&answer, &self.question);
+        if self.given == 0 {
+            return self.core.answer(local, &answer, &self.question);
         }
-        let left = answer.iter().map(|(kin, record)| (*kin, record.clone()));
-        let records = self.select(left);
-        Ok(Found {
-            records: records.into(),
-            modified_at_ms: Some(answer.made_at_ms()),
-            is_partial: false,
-        })
+        self.learn_local();
+        let room = self.room();
+        let Self { question, told, .. } = self;
+        let (records, _) = answer.take_turn(room, |kin, record| {
+            if told.contains(kin) { None } else { select(&question.filter, record) }
+        });
+        let is_partial = self.core.cache.options().is_partial(&answer, self.core.clock.now_ms());
+        let modified_at_ms = Some(answer.made_at_ms());
+        Ok(Found { records: records.into(), modified_at_ms, is_partial })
     }
 
     /// What passes of records that were not told of, as much as is wanted. Counts as told.
-    fn select(
-        &mut self,
-        records: impl IntoIterator<Item = (Kin, Arc<ReadyRecord>)>,
-    ) -> Vec<SelectedRecord> {
-        let mut selected = Vec::new();
+    fn untold(&mut self, records: impl Iterator<Item = (Kin, Arc<ReadyRecord>)>) -> Found {
+        self.learn_local();
+        let room = self.room();
+        let mut selected: Vec<SelectedRecord> = Vec::new();
         for (kin, record) in records {
-            if selected.len() == self.room() {
+            if selected.len() == room {
                 break;
             }
             if !self.told.contains(&kin)
@@ -174,7 +198,13 @@ impl Streaming {
                 selected.push(record);
             }
         }
-        selected
+        let modified_at_ms = Some(self.core.clock.now_ms());
+        Found { records: selected.into(), modified_at_ms, is_partial: false }
+    }
+
+    /// Puts the local records among what was told, now that upstreams know something.
+    fn learn_local(&mut self) {
+        self.told.extend(self.told_local.drain(..).map(|record| record.kin()));
     }
 }
 

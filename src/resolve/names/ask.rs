@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::kept::KeptName;
 use super::{better, is_valid};
+use crate::resolve::cache::Extent;
 use crate::resolve::fanout::Core;
 use crate::resolve::verdict::{Failure, Tally};
 use crate::resolve::{AskError, Hops, StoredName, Upstream};
@@ -126,8 +127,7 @@ pub(super) fn spawn(core: Arc<Core>, asking: Asking) {
 /// Asks until all have answered or nobody waits any more. Gives the record that is new.
 async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
     let NameKey { name, hops, .. } = asking.key.clone();
-    let epoch = core.account.epoch();
-    let known = core.cache.name(&core.account, &name);
+    let known = core.cache.name(core.account, &name);
     let known = known.and_then(|kept| kept.record(core.clock.now_ms()));
     let mut best = known.clone();
     let mut tally = Tally::default();
@@ -153,9 +153,9 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
     let kept = KeptName {
         record: best.clone(),
         asked_at_ms: core.clock.now_ms(),
-        is_whole: tally.is_whole() && failure.is_none(),
+        is_whole: tally.extent() == Extent::Whole && failure.is_none(),
     };
-    core.cache.keep_name(&core.account, &name, Arc::new(kept), epoch);
+    core.cache.keep_name(core.account, &name, kept);
     asking.end(failure);
     best.filter(|best| known.as_ref() != Some(best)).map(|best| best.record)
 }

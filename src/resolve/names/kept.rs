@@ -23,7 +23,7 @@ const ENTRY_BYTES: usize = 600;
 pub(in crate::resolve) struct KeptName {
     pub(super) record: Option<StoredName>,
     pub(super) asked_at_ms: UnixMs,
-    /// Whether no upstream failed.
+    /// Whether no upstream failed, and the question went in no circle.
     pub(super) is_whole: bool,
 }
 

@@ -24,8 +24,10 @@ pub(in crate::resolve) async fn put(
     let (sender, receiver) = oneshot::channel();
     if let Some(local) = &core.local {
         let done = local.put_name(record.clone(), hops).await?;
-        // What was known here was handed on when it came.
-        if done == NamePut::Stored {
+        // What another router hands on was handed on when it came first; a client may put it again
+        // because not every upstream has it.
+        let is_again = done == NamePut::Unchanged && hops == Hops::default();
+        if done == NamePut::Stored || is_again {
             tokio::spawn(hand_on(core.clone(), record, hops, sender));
         }
         return Ok(done);
@@ -70,10 +72,10 @@ async fn hand_on(
 /// Whoever has put a record finds it, though upstreams were asked a moment before.
 fn remember(core: &Core, record: &IpnsRecord) {
     let (name, now_ms) = (record.name(), core.clock.now_ms());
-    let known = core.cache.name(&core.account, name).and_then(|kept| kept.record(now_ms));
+    let known = core.cache.name(core.account, name).and_then(|kept| kept.record(now_ms));
     let put = StoredName { record: record.clone(), stored_at_ms: now_ms };
     let kept = KeptName { record: better(known, Some(put)), asked_at_ms: now_ms, is_whole: true };
-    core.cache.keep_name(&core.account, name, Arc::new(kept), core.account.epoch());
+    core.cache.keep_name(core.account, name, kept);
 }
 
 /// Hands a record to one upstream. One that panics has failed.

@@ -203,7 +203,6 @@ async fn a_name_is_asked_for_once_and_only_as_long_as_somebody_waits() {
         }
     }
     bench.clock.advance(10 * MINUTE);
-    bench.cache.clear_account(&account());
     let alone = name(1);
     let mut alone = bench.fanout.name(&alone, Hops::default());
     assert!((&mut alone).now_or_never().is_none());
@@ -222,14 +221,24 @@ async fn what_is_put_is_stored_and_handed_on_if_it_is_new() {
     assert_eq!(bench.put(of(2, LONG)).await.unwrap(), NamePut::Stored);
     settle().await;
     assert_eq!(*upstreams[0].taken.lock(), [of(2, LONG)]);
-    assert_eq!(bench.put(of(2, LONG)).await.unwrap(), NamePut::Unchanged);
+    let forwarded = bench.fanout.put_name(of(2, LONG), Hops::parse("1").unwrap()).await;
+    assert_eq!(forwarded.unwrap(), NamePut::Unchanged);
     assert!(matches!(bench.put(of(1, LONG)).await.unwrap(), NamePut::Superseded { .. }));
     settle().await;
     assert_eq!(upstreams[0].taken.lock().len(), 1, "where routers hand on to each other it ends");
+    *upstreams[1].taking.lock() = Ok(());
+    assert_eq!(bench.put(of(2, LONG)).await.unwrap(), NamePut::Unchanged);
+    settle().await;
+    assert_eq!(
+        *upstreams[1].taken.lock(),
+        [of(2, LONG)],
+        "one that was down gets it from a client"
+    );
+    assert_eq!(upstreams[0].taken.lock().len(), 2);
     let full = Bench::with(HasLocal::Yes, &upstreams, CacheOptions::default(), 0);
     assert!(matches!(full.put(of(2, LONG)).await, Err(ResolveError::Names(_))));
     settle().await;
-    assert_eq!(upstreams[0].taken.lock().len(), 1);
+    assert_eq!(upstreams[0].taken.lock().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

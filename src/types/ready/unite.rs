@@ -26,8 +26,12 @@ const BEFORE_PROTOCOLS: &str = r#","Protocols":["#;
 pub struct Kin([u8; 16]);
 
 impl ReadyRecord {
-    /// With which records this one can be united.
+    /// With which records this one can be united. Worked out once.
     pub fn kin(&self) -> Kin {
+        *self.kin.get_or_init(|| self.find_kin())
+    }
+
+    fn find_kin(&self) -> Kin {
         if self.schema == Schema::Unknown {
             return Kin(self.identity);
         }
@@ -113,6 +117,8 @@ impl ReadyRecord {
             peer: self.peer.clone(),
             // They stand before the protocols.
             addrs: self.addrs.clone(),
+            // Kin may differ in protocols.
+            kin: self.kin.clone(),
         }))
     }
 
@@ -179,6 +185,14 @@ mod tests {
         let json = json.replace("PEER", PEER);
         let parsed = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap();
         Arc::new(ReadyRecord::new(parsed.record, schema))
+    }
+
+    #[test]
+    fn what_a_record_is_kin_to_is_worked_out_once_and_only_if_asked_for() {
+        let record = ready(r#"{"Schema":"bitswap","ID":"PEER"}"#);
+        assert!(record.kin.get().is_none());
+        let kin = record.kin();
+        assert_eq!(record.kin.get(), Some(&kin));
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Model {
             Event::Arrive { which, is_answered } => {
                 if let Some(which) = which.checked_rem(self.on_the_way.len()) {
                     let update = self.on_the_way[which].clone();
-                    self.arrive(update, is_answered);
+                    self.arrive(update, is_answered)?;
                 }
             }
             Event::Lose => self.on_the_way.clear(),
@@ -148,14 +148,20 @@ impl Model {
         self.on_the_way.push(self.log.update_from(self.position, &account("us")));
     }
 
-    fn arrive(&mut self, update: RouteUpdate, is_answered: bool) {
+    fn arrive(&mut self, update: RouteUpdate, is_answered: bool) -> Result<(), TestCaseError> {
         let to = LastKnown { table_id: update.table_id, epoch: update.to_epoch };
         let answer = self.heard.apply(update, self.now_ms);
         self.last_heard_ms = self.now_ms;
+        if let Err(known) = &answer {
+            // The sender can go on from there: the table is its own, and it has told more of it.
+            prop_assert_eq!(known.table_id, to.table_id);
+            prop_assert!(known.epoch < to.epoch);
+        }
         if is_answered {
             let known = answer.map_or_else(|known| known, |_| to);
             self.position = self.log.position_of(known);
         }
+        Ok(())
     }
 
     /// Whatever happens, nothing leads through the listener, and nothing outlasts the hold-down.
@@ -173,7 +179,7 @@ impl Model {
             self.on_the_way.clear();
             self.send();
             let update = self.on_the_way.remove(0);
-            self.arrive(update, true);
+            self.arrive(update, true)?;
         }
         self.check()?;
         prop_assert_eq!(kept(&self.heard, self.now_ms), to_be_kept(&self.table));

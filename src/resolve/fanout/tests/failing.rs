@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::resolve::testing::*;
-use crate::resolve::{AskError, ResolveError};
+use crate::resolve::{AskError, ResolveError, Resolver};
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -26,6 +26,9 @@ fn called(answer: &Result<Vec<String>, ResolveError>) -> String {
         Ok(texts) => format!("{} records", texts.len()),
         Err(ResolveError::OverBudget { retry_after }) => {
             format!("over budget for {}", humantime::format_duration(*retry_after))
+        }
+        Err(ResolveError::Resting { retry_after }) => {
+            format!("resting for {}", humantime::format_duration(*retry_after))
         }
         Err(error) => error.to_string(),
     }
@@ -49,8 +52,11 @@ async fn each_combination_has_its_answer() {
         (vec![vec![Step::Panic], finds()], "1 records", 2),
         (vec![vec![Step::Panic]], "every upstream failed", 2),
         (vec![broken(), broken()], "every upstream failed", 4),
-        (vec![spent(), resting()], "over budget for 3s", 4),
-        (vec![resting()], "over budget for 6s", 2),
+        (vec![spent(), spent()], "over budget for 3s", 4),
+        (vec![spent(), resting()], "resting for 3s", 4),
+        (vec![resting()], "resting for 6s", 2),
+        (vec![fails(AskError::Circle), finds()], "1 records", 2),
+        (vec![fails(AskError::Circle), none()], "0 records", 4),
         (vec![spent(), broken()], "every upstream failed", 4),
         (vec![late(), late()], "the lookup timed out", 4),
         (vec![late(), broken()], "every upstream failed", 4),
@@ -114,4 +120,58 @@ async fn without_upstreams_the_local_index_answers_and_without_either_nobody_doe
     assert_eq!(bench.cache.stats().misses, 0);
     let bench = Bench::new(HasLocal::No, &[]);
     assert_eq!(called(&bench.find(&question()).await), "every upstream failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_in_a_circle_found_nothing_which_is_not_kept_nor_made_up_for() {
+    let upstream = FakeUpstream::new(finds());
+    let bench = Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream));
+    assert_eq!(called(&bench.find(&question()).await), "1 records");
+    upstream.now_do(fails(AskError::Circle));
+    bench.clock.advance(20 * 60_000);
+    for asked in 2..4 {
+        assert_eq!(called(&bench.find(&question()).await), "0 records");
+        assert_eq!(upstream.asked(), asked);
+    }
+    upstream.now_do(broken());
+    assert_eq!(called(&bench.find(&question()).await), "1 records", "what was kept is still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_for_which_nobody_could_be_asked_do_not_count_as_asked() {
+    let upstreams = [FakeUpstream::new(fails(AskError::Busy)), FakeUpstream::new(finds())];
+    let bench = Bench::new(HasLocal::No, &upstreams[..1]);
+    *upstreams[0].readiness.lock() = Err(AskError::Busy);
+    assert!(bench.find(&question()).await.is_err());
+    assert_eq!(bench.counts.upstream.get(), 0);
+    let bench = Bench::new(HasLocal::No, &upstreams);
+    bench.find(&question()).await.unwrap();
+    assert_eq!(bench.counts.upstream.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_whether_it_is_to_be_asked_for_again_soon() {
+    for (steps, has_local, is_partial) in [
+        (vec![finds()], HasLocal::Yes, false),
+        (vec![vec![]], HasLocal::Yes, false),
+        (vec![fails(AskError::NotOffered)], HasLocal::Yes, false),
+        (vec![fails(AskError::Circle)], HasLocal::Yes, true),
+        (vec![broken()], HasLocal::Yes, true),
+        (vec![vec![], broken()], HasLocal::Yes, true),
+        (vec![finds(), broken()], HasLocal::Yes, true),
+        (vec![finds(), broken()], HasLocal::No, true),
+        (vec![finds(), vec![Step::Hang]], HasLocal::No, true),
+        (vec![vec![Step::Hang]], HasLocal::Yes, true),
+        (vec![[finds(), broken()].concat()], HasLocal::No, true),
+    ] {
+        let upstreams: Vec<_> = steps.into_iter().map(FakeUpstream::new).collect();
+        let bench = Bench::new(has_local, &upstreams).holding([record(9, &[1])]);
+        for _ in 0..2 {
+            let found = bench.fanout.find(&question()).await.unwrap();
+            assert_eq!(found.is_partial, is_partial, "{:?}", texts(&found));
+        }
+    }
+    let bench = Bench::new(HasLocal::Yes, &[FakeUpstream::new(finds())]);
+    bench.local.fails.store(true, Ordering::SeqCst);
+    assert!(bench.fanout.find(&question()).await.unwrap().is_partial);
 }

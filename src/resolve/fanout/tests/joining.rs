@@ -142,7 +142,7 @@ async fn filters_come_before_the_cap_and_serve_from_one_asking() {
         (all, some)
     };
     let records =
-        [record(1, &[1]), websocket(2).0, record(3, &[1]), websocket(4).0, websocket(5).0];
+        [record(1, &[1]), websocket(2).0, record(3, &[1]), websocket(4).0, record(5, &[1])];
     let upstream = FakeUpstream::new([gives(records)]);
     let bench =
         Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream)).holding([websocket(7).0]);
@@ -215,6 +215,120 @@ async fn hops_are_told_to_upstreams() {
     question.hops = crate::resolve::Hops::parse("3").unwrap();
     bench.find(&question).await.unwrap();
     assert_eq!(*upstream.hops.lock(), [question.hops]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_without_addresses_wait_no_longer_than_an_answer_in_one_piece() {
+    let upstream = FakeUpstream::new([
+        Step::Wait(MS(100)),
+        gives([record_without_addrs(1), record(2, &[1])]),
+        Step::Wait(MS(1_000)),
+        gives([record_without_addrs(3), record(1, &[1])]),
+        Step::Hang,
+    ]);
+    for (local, waited_ms) in [(vec![], 600), (vec![record(9, &[1])], 500)] {
+        let bench =
+            Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream)).holding(local.clone());
+        let start = runtime_now();
+        let mut stream = bench.fanout.stream(question());
+        let mut times = Vec::new();
+        while times.len() < 3 + local.len() {
+            for text in texts(&stream.next().await.unwrap().unwrap()) {
+                times.push((elapsed_ms(start) / 10 * 10, text));
+            }
+        }
+        let mut expected: Vec<_> = local.into_iter().map(|record| (0, record)).collect();
+        expected.push((100, record(2, &[1])));
+        expected.push((waited_ms, record_without_addrs(1)));
+        expected.push((1_100, record_without_addrs(3)));
+        let expected: Vec<_> =
+            expected.into_iter().map(|(ms, record)| (ms, record.json().to_owned())).collect();
+        assert_eq!(times, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_more_match_than_fit_all_have_their_turn() {
+    let mut given: Vec<_> = (0..120).map(|number| record(number, &[1])).collect();
+    given.extend((120..150).map(record_without_addrs));
+    let upstream = FakeUpstream::new([gives(given.clone())]);
+    for (local, filter) in
+        [(vec![], ""), (vec![], "filter-addrs=tcp"), (vec![record(200, &[1])], "")]
+    {
+        let bench =
+            Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream)).holding(local.clone());
+        let matching = if filter.is_empty() { 150 } else { 120 };
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
+        for _ in 0..30 {
+            let found = bench.find(&asking(filter, Some(100))).await.unwrap();
+            assert_eq!(found.len(), 100);
+            let has_addrs: Vec<_> = found.iter().map(|it| it.contains("/tcp/")).collect();
+            assert!(has_addrs.is_sorted_by(|one, other| one >= other));
+            found.into_iter().skip(local.len()).for_each(|it| *times.entry(it).or_default() += 1);
+        }
+        assert_eq!(times.len(), matching, "{filter}");
+        let (least, most) = (times.values().min().unwrap(), times.values().max().unwrap());
+        assert!(most - least <= 1, "{least} {most}");
+        // As a stream, from what was kept, too.
+        let streamed = [
+            bench.streamed(&asking(filter, Some(100))).await,
+            bench.streamed(&asking(filter, Some(100))).await,
+        ];
+        assert!(streamed.iter().all(|it| it.len() == 100) && streamed[0] != streamed[1]);
+        // Where all fit they come in order.
+        let all = bench.find(&asking(filter, Some(151))).await.unwrap();
+        assert_eq!(all[local.len()], given[0].json());
+        assert_eq!(all.len(), matching + local.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn turns_go_on_when_an_answer_is_renewed() {
+    let upstream = FakeUpstream::new([gives([1, 2, 3].map(|number| record(number, &[1])))]);
+    let bench = Bench::new(HasLocal::No, &[upstream]);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        told.extend(bench.find(&asking("", Some(1))).await.unwrap());
+        bench.clock.advance(3_600_000);
+    }
+    assert_eq!(told, json(&[1, 2, 3, 1].map(|number| record(number, &[1]))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_one_record_of_what_all_know_of_it() {
+    let peer_record =
+        |fields: &str| ready(&format!(r#"{{"Schema":"peer","ID":"{}"{fields}}}"#, peer(1)));
+    let one = peer_record(r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"Protocols":["a"],"x":1"#);
+    let other = peer_record(r#","Addrs":["/ip4/192.0.2.1/tcp/2/ws"],"Protocols":["b"],"y":2"#);
+    let local = peer_record(r#","Addrs":["/ip4/192.0.2.1/tcp/3"],"Protocols":["c"]"#);
+    let upstreams = [FakeUpstream::new([gives([one])]), FakeUpstream::new([gives([other])])];
+    let of = |ports: &str, protocols: &str| {
+        peer_record(&format!(r#","Addrs":[{ports}],"Protocols":[{protocols}]"#)).json().to_owned()
+    };
+    let (first, second) = (r#""/ip4/192.0.2.1/tcp/1""#, r#""/ip4/192.0.2.1/tcp/2/ws""#);
+    let third = r#""/ip4/192.0.2.1/tcp/3""#;
+    for (held, filter, expected) in [
+        (vec![], "", of(&[first, second].join(","), r#""a","b""#)),
+        (vec![local.clone()], "", of(&[third, first, second].join(","), r#""c","a","b""#)),
+        // What is local does not pass by itself.
+        (vec![local.clone()], "filter-addrs=ws", of(second, r#""c","a","b""#)),
+    ] {
+        let bench = Bench::new(HasLocal::Yes, &upstreams).holding(held);
+        let mut question = asking(filter, Some(1));
+        question.subject = crate::resolve::Subject::Peer(peer(1));
+        let expected = [expected];
+        for _ in 0..2 {
+            assert_eq!(bench.find(&question).await.unwrap(), expected);
+            assert_eq!(bench.streamed(&question).await, expected);
+        }
+    }
+    let bench =
+        Bench::new(HasLocal::Yes, &[FakeUpstream::new([Step::Hang])]).holding([local.clone()]);
+    let mut question = question();
+    question.subject = crate::resolve::Subject::Peer(peer(1));
+    let start = runtime_now();
+    assert_eq!(bench.streamed(&question).await, json(&[local]));
+    assert_eq!(elapsed_ms(start) / 10 * 10, 500);
 }
 
 /// Whom a stream told of, each time.

@@ -146,47 +146,6 @@ async fn whole_answers_share_their_records_and_texts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_are_forgotten_by_subject_and_by_account() {
-    let upstream = FakeUpstream::new(finds(1));
-    let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
-    let mut other = question();
-    other.subject = Subject::Peer(peer(1));
-    let both = async || {
-        bench.find(&question()).await.unwrap();
-        bench.find(&other).await.unwrap();
-        upstream.asked()
-    };
-    assert_eq!((both().await, both().await), (2, 2));
-    bench.cache.forget(&question().subject);
-    assert_eq!((both().await, both().await), (3, 3));
-    bench.cache.clear_account(&account());
-    assert_eq!((both().await, both().await), (5, 5));
-    bench.cache.clear_account(&crate::types::AccountId::of_rule(42));
-    assert_eq!(both().await, 5);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_asked_for_before_it_was_to_be_forgotten_is_not_kept() {
-    for clears in [false, true] {
-        let wait = Step::Wait(Duration::from_secs(1));
-        let upstream = FakeUpstream::new([wait, Step::Give(vec![record(1, &[1])])]);
-        let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
-        let asked = question();
-        let (answer, ()) = tokio::join!(bench.find(&asked), async {
-            settle().await;
-            if clears {
-                bench.cache.clear_account(&account());
-            } else {
-                bench.cache.forget(&asked.subject);
-            }
-        });
-        assert_eq!(answer.unwrap().len(), 1);
-        bench.find(&asked).await.unwrap();
-        assert_eq!(upstream.asked(), 2);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn nothing_is_kept_where_no_memory_is_given() {
     let upstream = FakeUpstream::new(finds(1));
     let options = CacheOptions { bytes_max: 0, ..CacheOptions::default() };
@@ -196,4 +155,87 @@ async fn nothing_is_kept_where_no_memory_is_given() {
         assert_eq!(upstream.asked(), asked);
     }
     assert_eq!(bench.cache.stats().entries, 0);
+}
+
+fn gives(numbers: &[u32]) -> Vec<Step> {
+    vec![Step::Give(numbers.iter().map(|number| record(*number, &[1])).collect())]
+}
+
+fn records(numbers: &[u32]) -> Vec<String> {
+    numbers.iter().map(|number| record(*number, &[1]).json().to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_upstream_said_stays_when_it_fails_until_its_time_is_over() {
+    let upstreams = [FakeUpstream::new(gives(&[1, 2, 3])), FakeUpstream::new(gives(&[4]))];
+    let bench = Bench::new(HasLocal::No, &upstreams);
+    assert_eq!(bench.find(&question()).await.unwrap(), records(&[1, 2, 3, 4]));
+    upstreams[0].now_do(broken());
+    upstreams[1].now_do(vec![Step::Give(vec![record(4, &[2]), record(5, &[1])])]);
+    bench.clock.advance(6 * MINUTE);
+    bench.find(&question()).await.unwrap();
+    settle().await;
+    let united = json(&[record(4, &[2, 1]), record(5, &[1]), record(1, &[1])]);
+    for _ in 0..3 {
+        let found = bench.find(&question()).await.unwrap();
+        assert_eq!((&found[..3], found.len()), (&united[..], 5));
+        bench.clock.advance(5 * SECOND);
+    }
+    assert_eq!(upstreams[0].asked(), 2, "fresh for a short time");
+    // The new part is renewed over and over, the old one is not.
+    bench.clock.advance(47 * HOUR);
+    assert_eq!(bench.find(&question()).await.unwrap().len(), 5);
+    assert_eq!(upstreams[0].asked(), 3);
+    upstreams.iter().for_each(|upstream| upstream.now_do(broken()));
+    bench.clock.advance(SECOND * 60);
+    assert_eq!(bench.find(&question()).await.unwrap().len(), 5);
+    bench.clock.advance(HOUR);
+    let left = json(&[record(4, &[2]), record(5, &[1])]);
+    assert_eq!(bench.find(&question()).await.unwrap(), left);
+    upstreams[0].now_do(gives(&[1]));
+    upstreams[1].now_do([]);
+    bench.clock.advance(MINUTE);
+    assert_eq!(bench.find(&question()).await.unwrap(), records(&[1]), "a whole answer is all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstreams_that_fail_in_turn_lose_nothing() {
+    let upstreams = [FakeUpstream::new(gives(&[1])), FakeUpstream::new(broken())];
+    let bench = Bench::new(HasLocal::No, &upstreams);
+    assert_eq!(bench.find(&question()).await.unwrap(), records(&[1]));
+    for (first, second, expected) in
+        [(broken(), gives(&[2]), [2, 1]), (gives(&[1]), broken(), [1, 2])]
+    {
+        upstreams[0].now_do(first);
+        upstreams[1].now_do(second);
+        bench.clock.advance(MINUTE);
+        assert_eq!(bench.find(&question()).await.unwrap(), records(&expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_wait_for_an_upstream_has_what_was_kept_of_it() {
+    let upstreams = [FakeUpstream::new(gives(&[1])), FakeUpstream::new(gives(&[2]))];
+    let bench = Bench::new(HasLocal::No, &upstreams);
+    bench.find(&question()).await.unwrap();
+    bench.clock.advance(HOUR);
+    upstreams[0].now_do([Step::Hang]);
+    let found = bench.fanout.find(&question()).await.unwrap();
+    assert_eq!((texts(&found), found.is_partial), (records(&[2, 1]), true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_served_because_asking_failed_is_to_be_asked_for_again_once_it_is_old() {
+    let upstream = FakeUpstream::new(finds(1));
+    let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
+    bench.find(&question()).await.unwrap();
+    upstream.now_do(broken());
+    for (after_ms, is_partial) in
+        [(6 * MINUTE, false), (SECOND, false), (9 * MINUTE, true), (SECOND, true), (HOUR, true)]
+    {
+        bench.clock.advance(after_ms);
+        let found = bench.fanout.find(&question()).await.unwrap();
+        assert_eq!((found.records.len(), found.is_partial), (1, is_partial), "{after_ms}");
+        settle().await;
+    }
 }
