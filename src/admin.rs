@@ -47,6 +47,7 @@ pub use health::{Component, Readiness};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
 pub use pools::{
     PoolAnswer, PoolList, PoolPagination, PoolReference, PoolRefusal, PoolRemoved, PoolRoute,
+    pool_draft, pool_list,
 };
 pub use users::PeerCredentials;
 use users::Users;

@@ -33,7 +33,7 @@ mod write;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
@@ -186,6 +186,20 @@ pub fn load(
     }
     let given = file.given.into_iter().chain(environment.given).chain(flags(matches, &schema));
     combine(&schema, given, file.sections)
+}
+
+/// Loads the settings of a file that holds `text`, over the defaults; `path` is what messages call it.
+///
+/// # Errors
+///
+/// All problems found, as of [`load`].
+pub fn load_text(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
+    let schema = Schema::new();
+    let file = file::parse(path, text, &schema);
+    if !file.problems.is_empty() {
+        return Err(ConfigError { problems: file.problems });
+    }
+    combine(&schema, file.given, file.sections)
 }
 
 /// The settings given as flags. Their values were checked when the command line was parsed.

@@ -21,7 +21,7 @@ pub use body::AnswerLimits;
 pub use client::ClientOptions;
 pub use error::UpstreamError;
 pub use http::{ProvidersQuery, RoutingClient};
-pub use http_upstream::{HttpUpstream, UpstreamOffers, UpstreamOptions};
+pub use http_upstream::{HttpUpstream, UpstreamOffers, UpstreamOptions, received};
 pub use peer_router::{HttpPeerLink, PeerLogin};
 pub(crate) use printable::{printable, printable_json, printable_word};
 pub use router_url::RouterUrl;

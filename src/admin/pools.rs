@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::AdminState;
 use super::body::compression;
 use crate::control::Pools;
-use crate::dispatch::pool::{RouteDraft, RouteId};
+use crate::dispatch::pool::{Book, RouteDraft, RouteId};
 use list::ListQuery;
 use refusal::Refusal;
 
@@ -122,6 +122,16 @@ fn route_id(text: &str) -> Result<RouteId, Refusal> {
         )));
     }
     text.parse().map(RouteId).map_err(|_| Refusal::NotFound { id: text.to_owned() })
+}
+
+/// The page that the part of a URL after `?` asks for, of the Routes of a book; `None`: 400.
+pub fn pool_list(query: &str, book: &Book) -> Option<PoolList> {
+    ListQuery::parse(query).ok().map(|query| query.answer(book))
+}
+
+/// What the body of a request wants a Route to be; `None`: 400.
+pub fn pool_draft(body: &[u8]) -> Option<RouteDraft> {
+    draft::parse(body).ok()
 }
 
 fn respond<T: Serialize>(answer: Result<T, Refusal>) -> HttpResponse {

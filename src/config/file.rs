@@ -53,7 +53,8 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(path: &Path, text: &str, schema: &Schema) -> Content {
+/// What a file with this text says, and what is wrong with it.
+pub(super) fn parse(path: &Path, text: &str, schema: &Schema) -> Content {
     let (table, errors) = DeTable::parse_recoverable(text);
     let file = Document { path, text };
     let mut content = Content::default();

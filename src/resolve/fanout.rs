@@ -25,7 +25,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::cache::{AnswerCache, Cached, CachedAccount, RemoteAnswer};
+use super::cache::{AnswerCache, Cached, CachedAccount, Extent, RemoteAnswer};
 use super::coalesce::{FlightKey, Follower, Landed};
 use super::names;
 use super::{
@@ -159,6 +159,11 @@ impl Core {
     /// What upstreams say: kept, or being asked for. Counts the lookup.
     fn remote(self: &Arc<Self>, question: &Question) -> Remote {
         let now_ms = self.clock.now_ms();
+        if is_its_own_content(&question.subject) {
+            self.counts.local.inc();
+            let nothing = RemoteAnswer::new(&question.subject, Vec::new(), now_ms, Extent::Whole);
+            return Remote::Kept(Arc::new(nothing));
+        }
         let reserve = match self.cache.get(self.account, &question.subject, now_ms) {
             Cached::Fresh(answer) => {
                 self.counts.fresh.inc();
@@ -233,6 +238,11 @@ impl Core {
         let Question { subject, hops, filter: _, records_max: _ } = question;
         FlightKey { fanout: self.number, subject: subject.clone(), hops: *hops }
     }
+}
+
+/// Whether nobody need be asked: whoever has the key has the content.
+fn is_its_own_content(subject: &Subject) -> bool {
+    matches!(subject, Subject::Content(key) if key.is_identity())
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ use crate::resolve::{AskError, AskedRecords, Hops, Subject, Upstream};
 use crate::types::{AccountId, AnswerSchema, IpnsName, IpnsRecord, UnparsableAddrs};
 use flight::{Flight, Line};
 use gate::Gate;
+pub use records::received;
 use screen::ScreenOptions;
 
 /// What an upstream is, and how it is asked.

@@ -1,5 +1,7 @@
 //! What clients see when something behind the API fails.
 
+use std::time::Duration;
+
 use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver};
 use fingerpost::store::StoreError;
 use futures_util::future::BoxFuture;
@@ -64,6 +66,23 @@ async fn a_failure_is_told_without_its_details_and_never_cached() {
         }
         server.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spent_budget_is_told_with_the_time_of_its_refill() {
+    let spent = || ResolveError::OverBudget { retry_after: Duration::from_millis(1_001) };
+    let server = server().resolver(Failing(spent)).start().await;
+    let path = format!("/routing/v1/providers/{CID}");
+    for format in ["application/json", "application/x-ndjson"] {
+        let response = server.ask(Method::GET, &path, &[("accept", format)]).await;
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        // Rounded up: whoever comes back then does not come too early.
+        assert_eq!(response.headers()["retry-after"], "2");
+        let text = response.text().await.unwrap();
+        assert_eq!(text, "the budget of what would be asked is used up\n");
+    }
+    server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

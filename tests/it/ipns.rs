@@ -557,3 +557,25 @@ async fn a_record_that_was_acknowledged_survives_kill_9() {
     }
     assert_eq!(sequences.lock().len(), 30);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_a_part_that_is_discarded_is_not_taken() {
+    let server = server().start().await;
+    let path = "/routes/static/g.ipns";
+    let discard = r#"{"routePrefix":"g.ipns","nextHopAccountId":"discard"}"#;
+    let request = server.admin(Method::PUT, path).header("content-type", "application/json");
+    assert_eq!(request.body(discard).send().await.unwrap().status(), 201);
+    let publisher = Publisher::ed25519(1);
+    let record = publisher.sign(&Statement::default());
+    let refused = put(&server, &publisher.path(), record).await;
+    assert_eq!(refused.status(), 403);
+    assert_eq!(
+        refused.text().await.unwrap(),
+        "names of this part of the key space are not served here\n"
+    );
+    server.admin(Method::DELETE, path).send().await.unwrap();
+    // Nothing of it was kept.
+    assert_eq!(server.get(&publisher.path()).await.status(), 404);
+    publish(&server, &publisher).await;
+    server.shutdown().await;
+}

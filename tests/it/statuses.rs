@@ -145,3 +145,26 @@ async fn head_of_an_error_has_its_headers_and_no_body() {
     assert_eq!(response.text().await.unwrap(), "");
     server.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_that_came_through_too_many_routers_is_508() {
+    let server = server().start().await;
+    let path = format!("/routing/v1/providers/{CID}");
+    let hops = async |hops| server.ask(Method::GET, &path, &[("fingerpost-hops", hops)]).await;
+    for (value, status) in [("0", 404), ("8", 404), ("9", 508), ("99999999999999999999", 508)] {
+        let response = hops(value).await;
+        assert_eq!(response.status(), status, "{value}");
+    }
+    let looped = hops("9").await;
+    assert_eq!(looped.headers()["cache-control"], "no-store");
+    assert_eq!(
+        looped.text().await.unwrap(),
+        "this lookup came through more than 8 routers; they may point at each other\n"
+    );
+    for value in ["", "-1", "1.0", "one", "1, 2"] {
+        let refused = hops(value).await;
+        assert_eq!(refused.status(), 400, "{value}");
+        assert_eq!(refused.text().await.unwrap(), "fingerpost-hops: not a whole number\n");
+    }
+    server.shutdown().await;
+}

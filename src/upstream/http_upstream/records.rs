@@ -14,11 +14,11 @@ use super::Shared;
 use super::failure::Failure;
 use super::flight::Flight;
 use super::reply::{self, Reply};
-use super::screen::Screen;
+use super::screen::{Screen, ScreenOptions};
 use crate::metrics::UpstreamOutcome;
 use crate::resolve::{AskError, AskedRecords, Hops, Subject};
 use crate::types::ReadyRecord;
-use crate::upstream::body::{BodyError, BodyReader};
+use crate::upstream::body::{AnswerFormat, AnswerLimits, BodyError, BodyReader};
 use crate::upstream::client::{self, ACCEPT_RECORDS};
 use crate::upstream::error::UpstreamError;
 
@@ -96,32 +96,55 @@ async fn open(
     subject: &Subject,
     hops: Hops,
 ) -> Result<Option<(Response, BodyReader)>, Failure> {
-    let (request, list) = request(shared, subject, hops)?;
+    let request = request(shared, subject, hops)?;
     let response = flight.send(&shared.line(), request).await?;
     match reply::read(response, &shared.url, shared.clock.now_ms()).await? {
         Reply::None => Ok(None),
         Reply::Body(response) => {
             let format = client::answer_format(&response, &shared.url)?;
-            let body = BodyReader::new(format, list, shared.client.limits);
+            let body = BodyReader::new(format, list_name(subject), shared.client.limits);
             Ok(Some((response, body)))
         }
     }
 }
 
-/// The question, and the field of a JSON answer that has the records.
-fn request(
-    shared: &Shared,
-    subject: &Subject,
-    hops: Hops,
-) -> Result<(Request, &'static str), UpstreamError> {
-    let (url, list) = match subject {
-        Subject::Content(key) => {
-            (shared.url.endpoint(&["providers", &key.to_cid_text()]), "Providers")
-        }
-        Subject::Peer(peer) => (shared.url.endpoint(&["peers", &peer.to_cid_text()]), "Peers"),
+/// The question.
+fn request(shared: &Shared, subject: &Subject, hops: Hops) -> Result<Request, UpstreamError> {
+    let url = match subject {
+        Subject::Content(key) => shared.url.endpoint(&["providers", &key.to_cid_text()]),
+        Subject::Peer(peer) => shared.url.endpoint(&["peers", &peer.to_cid_text()]),
     };
     let request = shared.http.get(url).header(ACCEPT, ACCEPT_RECORDS);
-    Ok((shared.line().request(request, hops)?, list))
+    shared.line().request(request, hops)
+}
+
+/// The field of a JSON answer that has the records.
+fn list_name(subject: &Subject) -> &'static str {
+    match subject {
+        Subject::Content(_) => "Providers",
+        Subject::Peer(_) => "Peers",
+    }
+}
+
+/// What an upstream hands on of an answer of this `Content-Type` whose body comes in these pieces: its
+/// records up to the end or to where it breaks a limit, with the options of an upstream of which nothing
+/// else is known.
+pub fn received<'a>(
+    content_type: &str,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    subject: &Subject,
+    limits: AnswerLimits,
+) -> Vec<Arc<ReadyRecord>> {
+    let Some(format) = AnswerFormat::of_content_type(content_type) else { return Vec::new() };
+    let mut screen = Screen::new(ScreenOptions::default(), subject);
+    let mut body = BodyReader::new(format, list_name(subject), limits);
+    let read = pieces
+        .into_iter()
+        .try_for_each(|piece| body.push(piece, &mut |text| screen.take(text)))
+        .and_then(|()| body.finish(&mut |text| screen.take(text)));
+    // What came before stands.
+    let _ = read;
+    screen.batch()
 }
 
 impl Reading {

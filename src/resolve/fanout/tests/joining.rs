@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use crate::resolve::testing::*;
-use crate::resolve::{FoundStream, Resolver};
-use crate::types::ReadyRecord;
+use crate::resolve::{FoundStream, Resolver, Subject};
+use crate::types::{ContentKey, ReadyRecord};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -180,6 +180,22 @@ async fn upstreams_are_not_asked_where_the_local_index_is_enough() {
     assert_eq!((upstream.asked(), bench.counts.local.get()), (0, 2));
     assert_eq!(bench.find(&asking("", Some(3))).await.unwrap().len(), 3);
     assert_eq!(upstream.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_for_a_key_that_is_its_own_content() {
+    let mut question = question();
+    question.subject = Subject::Content(ContentKey::from_cid_text("bafkqaaa").unwrap());
+    for (has_local, expected) in
+        [(HasLocal::Yes, json(&[record(1, &[1])])), (HasLocal::No, json(&[]))]
+    {
+        let upstream = FakeUpstream::new([gives([record(3, &[1])])]);
+        let bench = Bench::new(has_local, std::slice::from_ref(&upstream));
+        let bench = bench.holding([record(1, &[1])]);
+        assert_eq!(bench.find(&question).await.unwrap(), expected);
+        assert_eq!(bench.streamed(&question).await, expected);
+        assert_eq!((upstream.asked(), bench.counts.local.get()), (0, 2));
+    }
 }
 
 #[tokio::test(start_paused = true)]

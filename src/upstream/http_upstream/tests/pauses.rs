@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use super::super::breaker::{FAILURES_MAX, PAUSE_MS_FIRST};
 use super::*;
-use crate::upstream::test_router::{TestRouter, wait_for_close};
+use crate::upstream::test_router::{TestRouter, wait_for_close, write_chunk};
 
 fn error(error: AskError) -> Asked {
     Asked { records: Vec::new(), error: Some(error) }
@@ -101,6 +101,18 @@ async fn that_those_behind_it_fail_does_not_break_it(#[case] status: &'static st
     set_status.send(status).unwrap();
     rig.clock.advance(PAUSE_MS_FIRST);
     rig.ask().await.error.unwrap();
+    assert_eq!(rig.upstream.is_ready(), Ok(()));
+}
+
+#[tokio::test]
+async fn an_upstream_that_gives_records_works_however_its_answers_end() {
+    let router = TestRouter::streaming(|stream| write_chunk(stream, &line(RECORD)));
+    let rig = Rig::new(&router.url());
+    for _ in 0..=FAILURES_MAX {
+        let asked = rig.ask().await;
+        assert_eq!(asked.records.len(), 1);
+        assert!(reason(asked.error).contains("broke off"));
+    }
     assert_eq!(rig.upstream.is_ready(), Ok(()));
 }
 
