@@ -18,8 +18,9 @@ pub(super) const FAILURES_MAX: u32 = 5;
 /// The first pause: what a restart or a failover takes, and hardly missed.
 pub(super) const PAUSE_MS_FIRST: u64 = 1_000;
 
-/// The longest pause: what has been down for long may be back a minute before it is noticed.
-pub(super) const PAUSE_MS_MAX: u64 = 60_000;
+/// The longest pause: one that is down costs four requests a minute, and one that is back is noticed
+/// soon, a peer whose routes have just returned above all.
+pub(super) const PAUSE_MS_MAX: u64 = 15_000;
 
 /// Whether an upstream may be asked.
 #[derive(Debug)]
@@ -166,7 +167,7 @@ mod tests {
     fn a_failed_probe_doubles_the_pause_up_to_the_longest_and_a_good_one_closes() {
         let mut breaker = opened_at(0);
         let mut now_ms = 0;
-        for pause_ms in [1, 2, 4, 8, 16, 32, 60, 60].map(|seconds| seconds * 1_000) {
+        for pause_ms in [1, 2, 4, 8, 15, 15].map(|seconds| seconds * 1_000) {
             assert_eq!(breaker.pass(now_ms + pause_ms - 1), None);
             now_ms += pause_ms;
             assert_eq!(breaker.pass(now_ms), Some(Pass::Probe));
