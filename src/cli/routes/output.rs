@@ -1,6 +1,6 @@
 //! What the commands about routes print: lists, and the fields of one thing.
 //!
-//! Texts of a server are untrusted: all that is printed here went through [`printable_word`],
+//! Texts of a server are untrusted: all that is printed here went through `printable_word`,
 //! [`printable`] or [`printable_json`], and no cell of a table has more than [`CELL_CHARS_MAX`]
 //! characters.
 
