@@ -99,8 +99,11 @@ async fn stream(
             Some(None) => break None,
             Some(Some(Ok(more))) => found.append(more),
             Some(Some(Err(error))) if found.records.is_empty() => return Err(error.into()),
-            // What was found stands.
-            Some(Some(Err(_))) => break None,
+            // What was found stands, and there may be more.
+            Some(Some(Err(_))) => {
+                found.is_partial = true;
+                break None;
+            }
             None if !found.records.is_empty() => break Some(source),
             // Nobody knows yet whether there is anything to begin with.
             None => {

@@ -192,7 +192,7 @@ impl AnswerCache {
         };
         // What went in a circle might be told what it said itself, for ever.
         if !answer.is_partial() {
-            return Op::Nop;
+            return if base.is_whole() { Op::Nop } else { Op::Put(answer.clone()) };
         }
         *answer = Arc::new(answer.united_with(&base, subject, records_max));
         let is_fresh = |before: &Arc<RemoteAnswer>| {

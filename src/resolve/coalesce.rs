@@ -234,7 +234,8 @@ impl Follower {
     /// What was found so far.
     pub(super) fn so_far(&self, now_ms: UnixMs) -> Arc<RemoteAnswer> {
         let records = self.flight.progress.lock().joined.all();
-        Arc::new(RemoteAnswer::new(&self.key.subject, records, now_ms, Extent::Partial))
+        let answer = RemoteAnswer::new(&self.key.subject, records, now_ms, Extent::Partial);
+        Arc::new(answer.beginning_anywhere())
     }
 
     /// Has the lookup go on when this follower is gone.

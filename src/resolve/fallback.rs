@@ -47,7 +47,7 @@ impl Resolver for Fallback {
             }
             match then.find(question).await {
                 Ok(mut found) => {
-                    found.is_partial |= first.is_err();
+                    found.is_partial |= first.as_ref().map_or(true, |first| first.is_partial);
                     Ok(found)
                 }
                 Err(error) if *is_first_local => Err(error),
@@ -146,6 +146,8 @@ mod tests {
     #[derive(Clone, Copy)]
     enum Scripted {
         Finds(usize),
+        /// Nothing, and somebody failed.
+        HalfFails,
         Fails,
         TimesOut,
     }
@@ -162,6 +164,7 @@ mod tests {
         fn find<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
             let answer = match self {
                 Self::Finds(count) => Ok(found(*count)),
+                Self::HalfFails => Ok(Found { is_partial: true, ..Found::default() }),
                 Self::Fails => Err(ResolveError::UpstreamsFailed),
                 Self::TimesOut => Err(ResolveError::TimedOut),
             };
@@ -171,6 +174,15 @@ mod tests {
         fn stream(&self, question: Question) -> FoundStream {
             let resolver = *self;
             stream::once(async move { resolver.find(&question).await }).boxed()
+        }
+    }
+
+    fn question() -> Question {
+        Question {
+            subject: Subject::Content(ContentKey::from_cid_text("bafkqaaa").unwrap()),
+            filter: Filter::default(),
+            records_max: NonZeroUsize::new(10),
+            hops: Hops::default(),
         }
     }
 
@@ -187,13 +199,7 @@ mod tests {
         let (first, then): (Arc<dyn Resolver>, _) = (Arc::new(first), Arc::new(then));
         let parts = FallbackParts { names: first.clone(), first, is_first_local, then };
         let fallback = Fallback::new(parts);
-        let key = ContentKey::from_cid_text("bafkqaaa").unwrap();
-        let question = Question {
-            subject: Subject::Content(key),
-            filter: Filter::default(),
-            records_max: NonZeroUsize::new(10),
-            hops: Hops::default(),
-        };
+        let question = question();
         let whole = fallback.find(&question).await;
         let whole = whole.map(|found| found.records.len()).map_err(|error| error.to_string());
         let mut streamed = Ok(0);
@@ -225,5 +231,16 @@ mod tests {
         assert_eq!(ask_after(true, Finds(0), Fails).await, Err(failed));
         assert_eq!(ask_after(true, Finds(0), Finds(0)).await, Ok(0));
         assert_eq!(ask_after(true, Finds(1), Fails).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn that_some_of_the_first_failed_is_passed_on() {
+        use Scripted::{Fails, Finds, HalfFails};
+        for (first, is_partial) in [(Finds(0), false), (HalfFails, true), (Fails, true)] {
+            let (first, then): (Arc<dyn Resolver>, _) = (Arc::new(first), Arc::new(Finds(1)));
+            let parts = FallbackParts { names: first.clone(), first, is_first_local: false, then };
+            let found = Fallback::new(parts).find(&question()).await.unwrap();
+            assert_eq!((found.records.len(), found.is_partial), (1, is_partial));
+        }
     }
 }

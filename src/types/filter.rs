@@ -16,7 +16,7 @@ pub const TERMS_MAX: usize = 64;
 pub const TERM_CHARS_MAX: usize = 63;
 
 /// What a request wants of records and of their addresses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     transport: Option<ProtocolSet>,
     addrs: Option<AddrFilter>,
@@ -50,7 +50,7 @@ pub enum FilterError {
     },
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct AddrFilter {
     any: ProtocolSet,
     none: ProtocolSet,
@@ -59,7 +59,7 @@ struct AddrFilter {
     unknown: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct ProtocolFilter {
     names: Vec<String>,
     unknown: bool,

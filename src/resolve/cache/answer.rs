@@ -1,12 +1,13 @@
 //! What upstreams said, joined, as answers are made of it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::UnixMs;
 use crate::resolve::Subject;
 use crate::resolve::join::{Joined, KinRecords};
-use crate::types::{Kin, ReadyRecord, Records, SelectedRecord, Selection, SharedRecords};
+use crate::types::{Filter, Kin, ReadyRecord, Records, SelectedRecord, Selection, SharedRecords};
 
 /// Records of more bytes are not shared with the texts that are made of them: long answers are
 /// written while they are sent.
@@ -15,8 +16,11 @@ const SHARED_BYTES_MAX: usize = 64 << 10;
 /// How many texts are kept of shared records.
 const TEXTS: usize = 2;
 
+/// Questions that go round an answer's records each by itself; more share their turns.
+const CURSORS: usize = 8;
+
 /// Bytes that an answer takes besides its records, places in tables included.
-const ANSWER_BYTES: usize = 400;
+const ANSWER_BYTES: usize = 460;
 
 /// Bytes that a record takes besides its text and its addresses.
 const RECORD_BYTES: usize = 300;
@@ -46,8 +50,9 @@ pub(in crate::resolve) struct RemoteAnswer {
     extent: Extent,
     /// When asking anew failed last; 0: it did not.
     failed_at_ms: AtomicU64,
-    /// Where the next answer begins that cannot have all that it could.
-    cursor: AtomicUsize,
+    /// Where the next answer begins that cannot have all that it could, by what is asked for: one for
+    /// all would starve whoever takes turns with others.
+    cursors: [AtomicUsize; CURSORS],
     united: Option<United>,
 }
 
@@ -81,7 +86,7 @@ impl RemoteAnswer {
             made_at_ms,
             extent,
             failed_at_ms: AtomicU64::new(0),
-            cursor: AtomicUsize::new(0),
+            cursors: Default::default(),
             united: None,
         }
     }
@@ -99,8 +104,17 @@ impl RemoteAnswer {
             joined.add(*kin, record.clone(), records_max);
         }
         let united = United { new: self.clone(), old: old.clone() };
-        let answer = Self::new(subject, joined.all(), self.made_at_ms, Extent::Partial);
-        Self { united: Some(united), ..answer }
+        let mut answer = Self::new(subject, joined.all(), self.made_at_ms, Extent::Partial);
+        answer.united = Some(united);
+        answer.follow_on(self);
+        answer
+    }
+
+    /// Has answers that cannot have all begin anywhere: for what is made anew for each of them.
+    pub(in crate::resolve) fn beginning_anywhere(self) -> Self {
+        let anywhere = rand::random_range(0..=usize::from(u16::MAX));
+        self.cursors.iter().for_each(|cursor| cursor.store(anywhere, Ordering::Relaxed));
+        self
     }
 
     /// What is new in this answer, and the older one that it was united with.
@@ -143,10 +157,12 @@ impl RemoteAnswer {
     pub(in crate::resolve) fn take_turn(
         &self,
         room: usize,
+        filter: &Filter,
         mut select: impl FnMut(&Kin, &Arc<ReadyRecord>) -> Option<SelectedRecord>,
     ) -> (Vec<SelectedRecord>, bool) {
-        let cursor = self.cursor.load(Ordering::Relaxed);
-        let start = cursor.checked_rem(self.kin.len()).unwrap_or_default();
+        let cursor = self.cursor(room, filter);
+        let began_at = cursor.load(Ordering::Relaxed);
+        let start = began_at.checked_rem(self.kin.len()).unwrap_or_default();
         let places = || self.iter().enumerate();
         let mut taken = Vec::new();
         let mut before_end = 0;
@@ -156,7 +172,7 @@ impl RemoteAnswer {
                 taken.sort_by_key(|(record, _): &SelectedRecord| !record.has_addrs());
                 let (now, relaxed) = (place, Ordering::Relaxed);
                 // Another answer may have moved it on.
-                let _ = self.cursor.compare_exchange(cursor, now, relaxed, relaxed);
+                let _ = cursor.compare_exchange(began_at, now, relaxed, relaxed);
                 return (taken, true);
             }
             taken.push(selected);
@@ -170,7 +186,18 @@ impl RemoteAnswer {
 
     /// Has the next answer begin where the next one of `before` would.
     pub(super) fn follow_on(&self, before: &Self) {
-        self.cursor.store(before.cursor.load(Ordering::Relaxed), Ordering::Relaxed);
+        for (cursor, before) in self.cursors.iter().zip(&before.cursors) {
+            cursor.store(before.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// The cursor of a question.
+    fn cursor(&self, room: usize, filter: &Filter) -> &AtomicUsize {
+        let mut hasher = DefaultHasher::new();
+        (room, filter).hash(&mut hasher);
+        let [first, ..] = &self.cursors;
+        let place = usize::try_from(hasher.finish() % CURSORS as u64).unwrap_or_default();
+        self.cursors.get(place).unwrap_or(first)
     }
 
     /// Notes that asking anew failed.

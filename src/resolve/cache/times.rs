@@ -4,8 +4,9 @@
 //! the background, and after that only if asking fails. One that is not whole is fresh for as long as
 //! an empty one, and not served while it is asked for anew: the upstream that failed may know more. It
 //! never takes the place of a whole one that is good for anything: it is united with that, whose records
-//! go when its own time is over, however often the new part is renewed. An empty one is only ever served fresh, because what nobody had may be somewhere by now, and because a
-//! failure must not look like "nobody has it".
+//! go when its own time is over, however often the new part is renewed. An empty one is only ever
+//! served fresh, because what nobody had may be somewhere by now, and because a failure must not look
+//! like "nobody has it".
 //!
 //! A clock that is set back makes answers younger, never invalid.
 
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 use super::answer::RemoteAnswer;
 use crate::clock::UnixMs;
+
+/// The shortest time for which a whole answer counts as good.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Limits and times of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +94,8 @@ impl CacheOptions {
     /// just failed.
     pub(in crate::resolve) fn is_partial(&self, answer: &RemoteAnswer, now_ms: UnixMs) -> bool {
         let good = self.found_fresh.saturating_add(self.stale_while_revalidate);
+        // Even where nothing is to be kept an answer is good for a moment.
+        let good = good.max(self.empty_fresh).max(MOMENT);
         !answer.is_whole() || since(answer.made_at_ms(), now_ms) >= good
     }
 

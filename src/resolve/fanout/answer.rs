@@ -106,7 +106,7 @@ fn passing(remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found 
     let (records, is_cut) = if filter.is_empty() && records.len() <= max {
         (records, false)
     } else {
-        let (taken, is_cut) = remote.take_turn(max, |_, record| select(filter, record));
+        let (taken, is_cut) = remote.take_turn(max, filter, |_, record| select(filter, record));
         (taken.into(), is_cut)
     };
     // Where it is cut, each answer is another than the one before.
@@ -131,13 +131,9 @@ fn joined(local: Found, remote: &RemoteAnswer, question: &Question, now_ms: Unix
     }
     let max = records_max.map_or(usize::MAX, |max| max.get());
     let room = max.saturating_sub(records.len());
-    let (rest, is_cut) =
-        remote.take_turn(
-            room,
-            |kin, record| {
-                if known.contains_key(kin) { None } else { select(filter, record) }
-            },
-        );
+    let (rest, is_cut) = remote.take_turn(room, filter, |kin, record| {
+        if known.contains_key(kin) { None } else { select(filter, record) }
+    });
     records.extend(rest);
     let remote_at_ms = if is_cut { now_ms } else { remote.made_at_ms() };
     let modified_at_ms = local.modified_at_ms.max(Some(remote_at_ms));

@@ -82,7 +82,8 @@ impl Streaming {
                 Stage::Following { .. } => self.next_remote().await,
             };
             match item {
-                Some(Ok(found)) if found.records.is_empty() => {}
+                // That there may be more is worth telling.
+                Some(Ok(found)) if found.records.is_empty() && !found.is_partial => {}
                 Some(Ok(found)) => {
                     self.given += found.records.len();
                     return Some(Ok(found));
@@ -163,9 +164,12 @@ impl Streaming {
     fn end_with(&mut self, remote: Result<Arc<RemoteAnswer>, ResolveError>) -> Item {
         self.stage = Stage::Ended;
         let local = Local { found: Found::default(), error: self.local_error.take() };
+        let has_local_failed = local.error.is_some();
         let answer = match remote {
             Ok(answer) => answer,
-            Err(_) if self.given > 0 => return Ok(Found::default()),
+            Err(_) if self.given > 0 => {
+                return Ok(Found { is_partial: true, ..Found::default() });
+            }
             Err(error) => return local.without(error, &self.question),
         };
         if self.given == 0 {
@@ -174,10 +178,11 @@ impl Streaming {
         self.learn_local();
         let room = self.room();
         let Self { question, told, .. } = self;
-        let (records, _) = answer.take_turn(room, |kin, record| {
+        let (records, _) = answer.take_turn(room, &question.filter, |kin, record| {
             if told.contains(kin) { None } else { select(&question.filter, record) }
         });
-        let is_partial = self.core.cache.options().is_partial(&answer, self.core.clock.now_ms());
+        let is_partial = has_local_failed
+            || self.core.cache.options().is_partial(&answer, self.core.clock.now_ms());
         let modified_at_ms = Some(answer.made_at_ms());
         Ok(Found { records: records.into(), modified_at_ms, is_partial })
     }

@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use crate::resolve::testing::*;
-use crate::resolve::{AskError, ResolveError, Resolver};
+use crate::resolve::{AskError, CacheOptions, Found, ResolveError, Resolver};
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -135,6 +137,51 @@ async fn what_went_in_a_circle_found_nothing_which_is_not_kept_nor_made_up_for()
     }
     upstream.now_do(broken());
     assert_eq!(called(&bench.find(&question()).await), "1 records", "what was kept is still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_circle_left_is_kept_anew_each_time_that_it_is_asked_for() {
+    let upstreams = [FakeUpstream::new(finds()), FakeUpstream::new(fails(AskError::Circle))];
+    let bench = Bench::new(HasLocal::Yes, &upstreams);
+    for asked in 1..4 {
+        for _ in 0..3 {
+            assert_eq!(called(&bench.find(&question()).await), "1 records");
+        }
+        assert_eq!(upstreams[0].asked(), asked);
+        bench.clock.advance(16_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_says_at_its_end_that_there_may_be_more() {
+    for steps in [vec![finds(), broken()], vec![broken()]] {
+        let upstreams: Vec<_> = steps.into_iter().map(FakeUpstream::new).collect();
+        let bench = Bench::new(HasLocal::Yes, &upstreams).holding([record(1, &[1])]);
+        // The second time from what was kept, if anything was.
+        for _ in 0..2 {
+            let mut stream = bench.fanout.stream(question());
+            let mut found = Found::default();
+            while let Some(item) = stream.next().await {
+                found.append(item.unwrap());
+            }
+            assert_eq!((found.records.len(), found.is_partial), (1, true));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_whole_is_good_even_where_nothing_is_kept() {
+    let upstream = FakeUpstream::new(finds());
+    let times = CacheOptions {
+        found_fresh: Duration::ZERO,
+        empty_fresh: Duration::ZERO,
+        stale_while_revalidate: Duration::ZERO,
+        ..CacheOptions::default()
+    };
+    let bench = Bench::with(HasLocal::No, std::slice::from_ref(&upstream), times, 1_000);
+    for _ in 0..3 {
+        assert!(!bench.fanout.find(&question()).await.unwrap().is_partial);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -283,6 +283,35 @@ async fn where_more_match_than_fit_all_have_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_in_turn_with_others_is_told_of_all_as_well() {
+    let given: Vec<_> = (0..200).map(|number| record(number, &[1])).collect();
+    let upstream = FakeUpstream::new([gives(given)]);
+    let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
+    let mut told = [BTreeMap::new(), BTreeMap::new()];
+    for _ in 0..4 {
+        for (told, filter) in told.iter_mut().zip(["", "filter-addrs=tcp"]) {
+            let found = bench.find(&asking(filter, Some(100))).await.unwrap();
+            found.into_iter().for_each(|it| *told.entry(it).or_insert(0) += 1);
+        }
+    }
+    assert_eq!(told.map(|told| told.len()), [200, 200]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_hangs_all_that_others_know_has_its_turn() {
+    let given: Vec<_> = (0..20).map(|number| record(number, &[1])).collect();
+    let upstreams = [FakeUpstream::new([gives(given)]), FakeUpstream::new([Step::Hang])];
+    let bench = Bench::new(HasLocal::No, &upstreams);
+    let mut told = BTreeMap::new();
+    // Each of the twenty is left out of all these answers once in 10^28 runs.
+    for _ in 0..100 {
+        let found = bench.find(&asking("", Some(10))).await.unwrap();
+        found.into_iter().for_each(|it| *told.entry(it).or_insert(0) += 1);
+    }
+    assert_eq!(told.len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
 async fn turns_go_on_when_an_answer_is_renewed() {
     let upstream = FakeUpstream::new([gives([1, 2, 3].map(|number| record(number, &[1])))]);
     let bench = Bench::new(HasLocal::No, &[upstream]);
