@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto'
 import { expectEqual, expectThat } from '../expect.js'
 import { Kubo, customRouting, delegatedRouting } from '../kubo.js'
 import { Server } from '../server.js'
+import { soon } from '../upstreams/cases.js'
 
 // A public address that nobody listens on: what is announced, so that the server keeps it.
 const announce = ['/ip4/1.2.3.4/tcp/4001']
@@ -50,8 +51,9 @@ export const kuboCustomGroup = {
     await report.check('findpeer of an import', () => expectPeer(kubo, fixture.peer, fixture.oneAddrs))
     // Kubo says nothing when a router refuses, so that it is found is the proof.
     await report.check('provide, and findprovs by another node', async () => {
+      // Kubo announces in the background: its command ends before the router has answered.
       await kubo.ipfs(['routing', 'provide', cid])
-      await expectProviders(reader, cid, [kubo.id])
+      await soon(() => expectProviders(reader, cid, [kubo.id]))
     })
     await report.check('findpeer of who provided', () => expectPeer(reader, kubo.id, announce))
     await report.check('name publish and resolve', () => publishAndResolve(kubo, reader, [cid, fixture.one]), { seconds: 125 })
@@ -106,6 +108,7 @@ export const kuboExchangeGroup = {
         const text = uniqueText()
         const cid = await giver.add(text)
         await giver.ipfs(['routing', 'provide', cid])
+        await soon(() => expectProviders(taker, cid, [giver.id]))
         // They would find each other's file by the connection of the fetch before.
         await disconnect(taker)
         expectEqual(await taker.ipfs(['cat', cid]), text, 'the file')
