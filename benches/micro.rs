@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fingerpost::clock::Clock;
-use fingerpost::dispatch::{LookupAddress, Origin, RouteAuth, RouteEntry, RoutingTable};
+use fingerpost::dispatch::{LookupAddress, Origin, RouteEntry, RoutingTable};
 use fingerpost::store::{Announcement, ContextId, Lookup, MemoryStore, Store};
 use fingerpost::types::{
     AccountId, AnswerSchema, ContentKey, Filter, ProviderRecord, ReadyRecord, RoutePrefix,
@@ -97,7 +97,7 @@ fn table(prefixes: impl Iterator<Item = String>) -> RoutingTable<usize> {
     RoutingTable::new(prefixes.enumerate().map(|(number, prefix)| {
         let prefix = RoutePrefix::parse(&prefix).expect("a legal prefix");
         let entry = RouteEntry {
-            auth: RouteAuth::of(b"secret", &prefix),
+            auth: None,
             prefix,
             next_hop: AccountId::parse("local").expect("a name"),
             origin: Origin::Static,

@@ -145,12 +145,17 @@ impl Control {
         self.table.load_full()
     }
 
+    /// The proof of a route, as it is shown.
+    pub fn auth(&self, route: &RouteEntry) -> RouteAuth {
+        route.auth.unwrap_or_else(|| RouteAuth::of(&self.identity.secret, &route.prefix))
+    }
+
     /// Makes the table anew and hands it to lookups.
     pub fn publish(&self) {
         let _publishing = self.publishing.lock();
         let entries = self.entries();
         let has_routes = !entries.is_empty();
-        let all = entries.into_iter().chain([self.default_route()]);
+        let all = entries.into_iter().chain([Self::default_route()]);
         let table = Arc::new(RouteTable::new(all.map(|entry| {
             let resolver = self.accounts.resolver(&entry.next_hop, &self.pools);
             (entry, resolver)
@@ -163,18 +168,17 @@ impl Control {
     fn entries(&self) -> Vec<RouteEntry> {
         let statics = self.statics.all().into_iter();
         let statics =
-            statics.map(|route| self.own_route(route.prefix, route.next_hop, Origin::Static));
+            statics.map(|route| Self::own_route(route.prefix, route.next_hop, Origin::Static));
         statics.chain(self.peers.entries(self.clock.now_ms())).collect()
     }
 
-    fn default_route(&self) -> RouteEntry {
+    fn default_route() -> RouteEntry {
         let account = AccountId::parse(AccountId::DEFAULT).expect("it is a legal name");
-        self.own_route(RoutePrefix::everything(), account, Origin::Default)
+        Self::own_route(RoutePrefix::everything(), account, Origin::Default)
     }
 
-    fn own_route(&self, prefix: RoutePrefix, next_hop: AccountId, origin: Origin) -> RouteEntry {
-        let auth = RouteAuth::of(&self.identity.secret, &prefix);
-        RouteEntry { prefix, next_hop, origin, path: Vec::new(), expires_at_ms: None, auth }
+    fn own_route(prefix: RoutePrefix, next_hop: AccountId, origin: Origin) -> RouteEntry {
+        RouteEntry { prefix, next_hop, origin, path: Vec::new(), expires_at_ms: None, auth: None }
     }
 }
 

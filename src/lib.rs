@@ -12,6 +12,7 @@ pub mod clock;
 pub mod index;
 pub mod journal;
 pub mod media;
+pub mod request_body;
 pub mod store;
 
 pub mod dispatch;

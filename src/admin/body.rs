@@ -1,27 +1,14 @@
-//! Reading a request's body that is one piece of JSON, within a size and a time.
-//!
-//! A body is taken as it is, never decompressed, and never held beyond its limit, whatever its head declared. A client that sends slowly or
-//! stops is told 408.
-
-use std::time::Duration;
+//! Reading a request's body that is one piece of JSON. It is taken as it is, never decompressed.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use actix_web::web::{Bytes, BytesMut, Payload};
-use futures_util::StreamExt;
+use actix_web::web::{Bytes, Payload};
 
 use super::error::AdminError;
+use crate::request_body::{self, BodyError, BodyLimits};
 
 /// What to do about a body that is compressed.
 pub(super) const NOT_COMPRESSED: &str = "send the body as it is, without Content-Encoding";
-
-/// How much of a body is read, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BodyLimits {
-    pub(super) bytes_max: usize,
-    /// From the end of the head to the end of the body.
-    pub(super) timeout: Duration,
-}
 
 /// The whole body of a request that says that it is JSON, or does not say what it is, and is not
 /// compressed.
@@ -35,26 +22,18 @@ pub(super) async fn read_json(
         let understood = NOT_COMPRESSED;
         return Err(AdminError::MediaType { header: "Content-Encoding", value, understood });
     }
-    let too_large = || AdminError::BodyTooLarge { bytes_max: limits.bytes_max };
+    Ok(read(request, payload, limits).await?)
+}
+
+/// The whole body.
+pub(super) async fn read(
+    request: &HttpRequest,
+    payload: Payload,
+    limits: BodyLimits,
+) -> Result<Bytes, BodyError> {
     let declared = request.headers().get(CONTENT_LENGTH);
-    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|bytes| bytes > limits.bytes_max) {
-        return Err(too_large());
-    }
-    let mut payload = payload;
-    let whole = async {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_| AdminError::BodyBroken)?;
-            if body.len() + chunk.len() > limits.bytes_max {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    };
-    let timed_out = |_| AdminError::BodyTimedOut { timeout: limits.timeout };
-    tokio::time::timeout(limits.timeout, whole).await.map_err(timed_out)?
+    let declared = declared.and_then(|value| value.to_str().ok());
+    request_body::read(payload, declared, limits).await
 }
 
 /// The `Content-Encoding` of a request whose body is compressed.

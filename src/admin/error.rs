@@ -8,7 +8,6 @@ mod routes;
 
 use std::error::Error as StdError;
 use std::io;
-use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
@@ -16,6 +15,7 @@ use thiserror::Error;
 
 use super::wire::{Problem, RejectedEntry};
 use crate::ingest::{ImportError, ImportFailure};
+use crate::request_body::BodyError;
 use crate::store::{ContextIdError, StoreError};
 use crate::types::PeerIdError;
 
@@ -57,12 +57,8 @@ pub(super) enum AdminError {
     MediaType { header: &'static str, value: String, understood: &'static str },
     #[error("Accept wants nothing that can be answered here; {offered}")]
     NotAcceptable { offered: &'static str },
-    #[error("the body has more than {bytes_max} bytes")]
-    BodyTooLarge { bytes_max: usize },
-    #[error("the body did not come within {}", humantime::format_duration(*.timeout))]
-    BodyTimedOut { timeout: Duration },
-    #[error("the body did not come to its end")]
-    BodyBroken,
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error("too many {0} at once")]
     Busy(&'static str),
     #[error("{failure}")]
@@ -88,12 +84,13 @@ impl AdminError {
             Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::NothingOf { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Provider { .. } | Self::Context { .. } | Self::Query(_) | Self::BodyBroken => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Provider { .. }
+            | Self::Context { .. }
+            | Self::Query(_)
+            | Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
             Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::TimedOut { .. }) => StatusCode::REQUEST_TIMEOUT,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Import { failure, .. } => import_status(&failure.error),
@@ -146,6 +143,10 @@ impl AdminError {
             .insert_header((header::CACHE_CONTROL, "no-store"));
         if let Self::MethodNotAllowed { allow } = self {
             response.insert_header((header::ALLOW, allow));
+        }
+        if matches!(self, Self::Body(BodyError::TimedOut { .. })) {
+            // The rest of the body may still come, and would read as another request.
+            response.force_close();
         }
         if matches!(self, Self::Unauthorized) {
             response.insert_header((header::WWW_AUTHENTICATE, r#"Basic realm="fingerpost""#));

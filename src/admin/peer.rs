@@ -7,12 +7,13 @@ use actix_web::http::header;
 use actix_web::web::{Payload, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
-use super::body::{self, BodyLimits};
+use super::body;
 use super::error::{AdminError, PeerError};
 use super::users::AdminUser;
 use super::{AdminState, only};
 use crate::dispatch::{MESSAGE_BYTES_MAX, RouteControl, RouteUpdate};
 use crate::metrics::PeerOutcome;
+use crate::request_body::BodyLimits;
 use crate::types::AccountId;
 
 /// Adds the paths of this API.
@@ -60,7 +61,7 @@ async fn hear(
         Some(AdminUser::Peer(peer)) => peer.clone(),
         Some(AdminUser::Admin) | None => return Err(PeerError::NoPeer.into()),
     };
-    let limits = BodyLimits { bytes_max: MESSAGE_BYTES_MAX, timeout: state.client_timeout };
+    let limits = BodyLimits { bytes_max: MESSAGE_BYTES_MAX as u64, timeout: state.client_timeout };
     let json = body::read_json(request, payload, limits).await?;
     take(&peer, &json).map_err(|error| {
         if matches!(error, PeerError::Message(_)) {

@@ -15,9 +15,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::AdminState;
-use super::body::compression;
+use super::body::{self, compression};
 use crate::control::Pools;
 use crate::dispatch::pool::{Book, RouteDraft, RouteId};
+use crate::request_body::BodyLimits;
 use list::ListQuery;
 use refusal::Refusal;
 
@@ -29,21 +30,19 @@ pub use wire::{
 const ROUTES: &str = "/ga/api/v3/eng/routes";
 
 /// Bytes of a body at most: a name, a number and a reference take less than one of these kilobytes.
-const BODY_BYTES_MAX: usize = 64 << 10;
+const BODY_BYTES_MAX: u64 = 64 << 10;
 
-/// A body with what is said of it, or why there is none.
-type Body = (HttpRequest, Result<web::Bytes, actix_web::Error>);
+/// A body with what is said of it.
+type Body = (HttpRequest, web::Payload);
 
 /// Puts the paths in their place.
 pub(super) fn services(config: &mut web::ServiceConfig) {
     let all = web::resource(ROUTES)
-        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
         .route(web::get().to(list))
         .route(web::head().to(list))
         .route(web::post().to(create))
         .default_service(web::to(|| refuse("GET, HEAD, POST")));
     let one = web::resource(format!("{ROUTES}/{{id}}"))
-        .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
         .route(web::get().to(get))
         .route(web::head().to(get))
         .route(web::put().to(change))
@@ -62,19 +61,20 @@ async fn get(state: web::Data<AdminState>, path: web::Path<String>) -> HttpRespo
 }
 
 async fn create(state: web::Data<AdminState>, body: Body) -> HttpResponse {
-    respond(created(state.control.pools(), body).await)
+    respond(created(&state, body).await)
 }
 
 async fn change(state: web::Data<AdminState>, path: web::Path<String>, body: Body) -> HttpResponse {
-    respond(changed(state.control.pools(), &path, body).await)
+    respond(changed(&state, &path, body).await)
 }
 
 /// What a request asks for.
-fn draft((request, body): Body) -> Result<RouteDraft, Refusal> {
-    match compression(request.headers()) {
-        Some(value) => Err(Refusal::Compressed { value }),
-        None => draft::parse(&body.map_err(Refusal::Body)?),
+async fn draft(state: &AdminState, (request, payload): Body) -> Result<RouteDraft, Refusal> {
+    if let Some(value) = compression(request.headers()) {
+        return Err(Refusal::Compressed { value });
     }
+    let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, timeout: state.client_timeout };
+    draft::parse(&body::read(&request, payload, limits).await.map_err(Refusal::Body)?)
 }
 
 async fn remove(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
@@ -91,17 +91,17 @@ fn route(pools: &Pools, id: &str) -> Result<PoolAnswer, Refusal> {
     Ok(PoolAnswer::from(summary))
 }
 
-async fn created(pools: &Pools, body: Body) -> Result<PoolAnswer, Refusal> {
-    let draft = draft(body)?;
-    let summary = pools.create(draft).await?;
+async fn created(state: &AdminState, body: Body) -> Result<PoolAnswer, Refusal> {
+    let draft = draft(state, body).await?;
+    let summary = state.control.pools().create(draft).await?;
     tracing::info!(id = summary.id.0, name = summary.name, "created a Route");
     Ok(PoolAnswer::from(summary))
 }
 
-async fn changed(pools: &Pools, id: &str, body: Body) -> Result<PoolAnswer, Refusal> {
+async fn changed(state: &AdminState, id: &str, body: Body) -> Result<PoolAnswer, Refusal> {
     let id = route_id(id)?;
-    let draft = draft(body)?;
-    let summary = pools.change(id, draft).await?;
+    let draft = draft(state, body).await?;
+    let summary = state.control.pools().change(id, draft).await?;
     tracing::info!(id = summary.id.0, name = summary.name, "changed a Route");
     Ok(PoolAnswer::from(summary))
 }

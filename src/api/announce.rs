@@ -16,13 +16,14 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::ApiState;
-use super::body::{self, BodyLimits};
+use super::body;
 use super::edge::{self, Context};
 use super::error::ApiError;
 use super::rate_limit::PeerLimiter;
 use crate::config::Settings;
 use crate::ingest::{ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, Announcer, VerifiedPut};
 use crate::metrics::{BodyFormat, Metrics};
+use crate::request_body::BodyLimits;
 
 /// The largest body, whatever `body_bytes_max` says: 1,000 of the longest keys, and 16 records with
 /// as many of the longest addresses as are kept, take 768 KiB.

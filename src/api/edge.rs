@@ -22,9 +22,11 @@ use super::request_id::RequestId;
 use super::{ApiState, Worker, cors, lookup, routes};
 use crate::clock::Stopwatch;
 use crate::metrics::{BodyFormat, FinishedRequest, Route};
+use crate::request_body::BodyError;
 use crate::resolve::{HOPS_HEADER, Hops};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FINGERPOST_HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What the edge knows of a request, for its handler.
@@ -141,7 +143,7 @@ fn admit(request: &ServiceRequest, state: &ApiState, context: &Context) -> Resul
     check_hops(context)?;
     match declared_body_bytes(request) {
         Some(bytes) if bytes > state.body_bytes_max => {
-            Err(ApiError::BodyTooLarge { bytes_max: state.body_bytes_max })
+            Err(BodyError::TooLarge { bytes_max: state.body_bytes_max }.into())
         }
         _ => Ok(()),
     }
@@ -149,7 +151,7 @@ fn admit(request: &ServiceRequest, state: &ApiState, context: &Context) -> Resul
 
 /// What the header says; `None` if it makes no sense.
 fn hops(request: &ServiceRequest) -> Option<Hops> {
-    match request.headers().get(HOPS_HEADER) {
+    match request.headers().get(FINGERPOST_HOPS) {
         None => Some(Hops::default()),
         Some(value) => value.to_str().ok().and_then(Hops::parse),
     }

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::request_id::RequestId;
 use crate::ingest::PutError;
+use crate::request_body::BodyError;
 use crate::resolve::ResolveError;
 use crate::store::NamesError;
 use crate::types::FilterError;
@@ -51,15 +52,9 @@ pub(crate) enum ApiError {
     /// What was sent to be stored counts less than what is there.
     #[error("{reason}")]
     Superseded { reason: String },
-    /// The request's body ended early, or is not what its headers say.
-    #[error("the request's body cannot be read to its end")]
-    BodyBroken,
-    /// The request's body did not come in time.
-    #[error("the request's body did not come within {}", humantime::format_duration(*.timeout))]
-    BodyTimedOut { timeout: Duration },
-    /// The request's body is larger than allowed.
-    #[error("the request's body is larger than {bytes_max} bytes")]
-    BodyTooLarge { bytes_max: u64 },
+    /// The request's body cannot be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
     /// The request's headers are larger than allowed.
     #[error("the request's headers are larger than {bytes_max} bytes")]
     HeadersTooLarge { bytes_max: usize },
@@ -95,15 +90,17 @@ impl ApiError {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Malformed { .. } | Self::Filter(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::UnknownPath | Self::Invalid { .. } | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::UnknownPath | Self::Invalid { .. } | Self::Body(BodyError::Broken) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::MethodNotSupported { .. } | Self::NotOffered { .. } => {
                 StatusCode::NOT_IMPLEMENTED
             }
             Self::NotAcceptable { .. } | Self::MediaType { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Superseded { .. } => StatusCode::CONFLICT,
-            Self::BodyTimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(BodyError::TimedOut { .. }) => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyHops { .. } => StatusCode::LOOP_DETECTED,
-            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadersTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Put(error) => put_status(error),
@@ -144,7 +141,7 @@ impl ApiError {
         if let Self::MethodNotSupported { allow, .. } = self {
             response.insert_header((header::ALLOW, *allow));
         }
-        if matches!(self, Self::BodyTimedOut { .. }) {
+        if matches!(self, Self::Body(BodyError::TimedOut { .. })) {
             // The rest of the body may still come, and would read as another request.
             response.force_close();
         }

@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept;
-use super::body::{self, BodyLimits};
+use super::body;
 use super::conditional::{self, Validators};
 use super::edge::{self, Context};
 use super::error::ApiError;
@@ -20,6 +20,7 @@ use super::lookup::within;
 use super::{ApiState, decode_segment};
 use crate::clock::UnixMs;
 use crate::metrics::BodyFormat;
+use crate::request_body::BodyLimits;
 use crate::resolve::{Hops, NamePut, StoredName};
 use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
 
@@ -117,6 +118,7 @@ fn outcome(result: &Result<NamePut, ApiError>) -> &'static str {
         Err(error) => match error.status() {
             StatusCode::CONFLICT => "superseded",
             StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => "refused",
             status if status.is_server_error() => "failed",
             _ => "invalid",
         },

@@ -226,7 +226,7 @@ impl Peers {
                 origin: Origin::Dynamic,
                 path: route.path.iter().map(ToString::to_string).collect(),
                 expires_at_ms: Some(expires_at_ms),
-                auth: route.auth,
+                auth: Some(route.auth),
             })
         });
         of_peers.collect()

@@ -59,8 +59,8 @@ pub struct RouteEntry {
     pub path: Vec<String>,
     /// The time from which on it does not count; `None`: it always does.
     pub expires_at_ms: Option<UnixMs>,
-    /// What proves it.
-    pub auth: RouteAuth,
+    /// What it was advertised with; `None`: it is our own, and has what our routing secret makes of it.
+    pub auth: Option<RouteAuth>,
 }
 
 impl RouteEntry {

@@ -15,8 +15,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("cli", &["server", "upstream", "config", "telemetry", "ingest", "types", "metrics"]),
     ("server", &["api", "admin", "ingest", "upstream", "control", "config", "metrics"]),
-    ("api", &["resolve", "ingest", "types", "media", "config", "metrics"]),
-    ("admin", &["control", "dispatch", "ingest", "store", "media", "config", "metrics"]),
+    ("api", &["resolve", "ingest", "types", "media", "request_body", "config", "metrics"]),
+    (
+        "admin",
+        &["control", "dispatch", "ingest", "store", "media", "request_body", "config", "metrics"],
+    ),
     ("control", &["resolve", "dispatch", "store", "config", "metrics"]),
     ("resolve", &["store", "dispatch", "types", "metrics"]),
     ("upstream", &["resolve", "types", "metrics"]),
@@ -30,6 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("telemetry", &["clock", "config"]),
     ("clock", &[]),
     ("media", &[]),
+    ("request_body", &[]),
     ("types", &[]),
 ];
 

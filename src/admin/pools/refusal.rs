@@ -8,10 +8,10 @@ use actix_web::http::{StatusCode, header};
 
 use super::super::body::NOT_COMPRESSED;
 use super::super::error::with_causes;
-use super::BODY_BYTES_MAX;
 use super::wire::PoolRefusal;
 use crate::control::PoolsError;
 use crate::dispatch::pool::{ChangeError, RouteId};
+use crate::request_body::BodyError;
 use crate::store::StateError;
 
 /// How long a caller is asked to wait until changes can be written again, in seconds.
@@ -23,7 +23,7 @@ pub(super) enum Refusal {
     /// The request cannot be understood, for these reasons.
     Request(Vec<String>),
     /// The body cannot be read.
-    Body(actix_web::Error),
+    Body(BodyError),
     /// The body is compressed, so.
     Compressed { value: String },
     /// There is no Route with this id.
@@ -48,11 +48,9 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Request(_) => StatusCode::BAD_REQUEST,
-            // All else that can be wrong with reading a body is the sender's going away.
-            Self::Body(error) => match error.as_response_error().status_code() {
-                StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
-                _ => StatusCode::BAD_REQUEST,
-            },
+            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::TimedOut { .. }) => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
             Self::Compressed { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -75,13 +73,10 @@ impl Refusal {
         }
     }
 
-    fn messages(self, status: StatusCode) -> Vec<String> {
+    fn messages(self) -> Vec<String> {
         match self {
             Self::Request(messages) | Self::Invalid(messages) => messages,
-            Self::Body(_) if status == StatusCode::PAYLOAD_TOO_LARGE => {
-                vec![format!("the body is too large: send {BODY_BYTES_MAX} bytes at most")]
-            }
-            Self::Body(error) => vec![format!("the body cannot be read: {error}")],
+            Self::Body(error) => vec![error.to_string()],
             Self::Compressed { value } => {
                 vec![format!("Content-Encoding {value:?} is not understood; {NOT_COMPRESSED}")]
             }
@@ -109,10 +104,14 @@ impl Refusal {
         if let Self::Method { allow } = self {
             response.insert_header((header::ALLOW, allow));
         }
+        if matches!(self, Self::Body(BodyError::TimedOut { .. })) {
+            // The rest of the body may still come, and would read as another request.
+            response.force_close();
+        }
         if status.is_server_error() {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
         }
-        let error_messages = self.messages(status);
+        let error_messages = self.messages();
         response.json(PoolRefusal { success: false, data: None, error_code, error_messages })
     }
 }

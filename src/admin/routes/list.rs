@@ -27,6 +27,7 @@ fn list(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, Admin
         }
     };
     let (entries, page) = wanted.cut(entries);
-    let routes = entries.into_iter().map(RouteView::from).collect();
+    let view = |entry| RouteView::new(entry, state.control.auth(entry));
+    let routes = entries.into_iter().map(view).collect();
     Ok(ok(json_type, &RouteList { embedded: Routes { routes }, page }))
 }

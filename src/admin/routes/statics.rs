@@ -15,15 +15,16 @@ use super::page::WantedPage;
 use super::{answer, ok, respond};
 use crate::admin::AdminState;
 use crate::admin::accept::JsonType;
-use crate::admin::body::{self, BodyLimits};
+use crate::admin::body;
 use crate::admin::error::{AdminError, RouteError};
 use crate::admin::wire::{StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes};
 use crate::control::{StaticRoute, StaticsError};
+use crate::request_body::BodyLimits;
 use crate::types::{AccountId, RoutePrefix};
 
 /// The longest body of a PUT, in bytes: the longest prefix and account take 1,200, and what clients
 /// add of their own is ignored.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+const BODY_BYTES_MAX: u64 = 64 * 1024;
 
 /// What a PUT may do, by its `If-Match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 use crate::control::StaticRoute;
-use crate::dispatch::RouteEntry;
+use crate::dispatch::{RouteAuth, RouteEntry};
 
 /// 9999-12-31T23:59:59.999Z, the last time that the form can say.
 const LAST_MS: UnixMs = 253_402_300_799_999;
@@ -137,14 +137,15 @@ pub struct NotAskedView {
     pub reason: String,
 }
 
-impl From<&RouteEntry> for RouteView {
-    fn from(entry: &RouteEntry) -> Self {
+impl RouteView {
+    /// A route, and its proof.
+    pub(in crate::admin) fn new(entry: &RouteEntry, auth: RouteAuth) -> Self {
         Self {
             route_prefix: entry.prefix.to_string(),
             next_hop_account_id: entry.next_hop.to_string(),
             path: entry.path.clone(),
             expires_at: entry.expires_at_ms.map(iso_8601),
-            auth: entry.auth.to_base64(),
+            auth: auth.to_base64(),
         }
     }
 }
@@ -169,7 +170,7 @@ pub(in crate::admin) fn iso_8601(unix_ms: UnixMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::{Origin, RouteAuth};
+    use crate::dispatch::Origin;
     use crate::types::{AccountId, RoutePrefix};
 
     #[test]
@@ -194,10 +195,10 @@ mod tests {
             origin: Origin::Dynamic,
             path: vec!["east".to_owned(), "north".to_owned()],
             expires_at_ms: Some(1_573_770_668_963),
-            auth,
+            auth: None,
         };
         assert_eq!(
-            serde_json::to_string(&RouteView::from(&entry)).unwrap(),
+            serde_json::to_string(&RouteView::new(&entry, auth)).unwrap(),
             concat!(
                 r#"{"routePrefix":"g.ipns","nextHopAccountId":"east","path":["east","north"],"#,
                 r#""expiresAt":"2019-11-14T22:31:08.963Z","#,

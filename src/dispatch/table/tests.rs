@@ -11,7 +11,7 @@ const NOW_MS: UnixMs = 100;
 fn entry(prefix: &str, next_hop: &str, origin: Origin) -> RouteEntry {
     let prefix = RoutePrefix::parse(prefix).unwrap();
     RouteEntry {
-        auth: RouteAuth::of(b"shh", &prefix),
+        auth: None,
         prefix,
         next_hop: AccountId::parse(next_hop).unwrap(),
         origin,

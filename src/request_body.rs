@@ -1,0 +1,104 @@
+//! Reading the body of a request, within a size and a time.
+//!
+//! A body is never held beyond its limit, whatever its head declared: what is too large is refused as
+//! soon as that is known. A client that sends slowly or stops runs out of time, one that goes away ends
+//! the request. Both APIs read bodies so, and tell the errors in their own ways.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use thiserror::Error;
+
+/// How much of a body is read, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// The most bytes.
+    pub bytes_max: u64,
+    /// From the end of the head to the end of the body.
+    pub timeout: Duration,
+}
+
+/// Why there is no body.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BodyError {
+    /// It has more bytes than are read.
+    #[error("the request's body is larger than {bytes_max} bytes")]
+    TooLarge {
+        /// How many are read.
+        bytes_max: u64,
+    },
+    /// It ended early, or is not what its head says.
+    #[error("the request's body cannot be read to its end")]
+    Broken,
+    /// It did not come in time.
+    #[error("the request's body did not come within {}", humantime::format_duration(*.timeout))]
+    TimedOut {
+        /// The time that it had.
+        timeout: Duration,
+    },
+}
+
+/// The whole body, whether its length was declared or it comes in chunks. `declared` is what stands in
+/// `Content-Length`.
+pub async fn read<E>(
+    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    declared: Option<&str>,
+    limits: BodyLimits,
+) -> Result<Bytes, BodyError> {
+    let BodyLimits { bytes_max, timeout } = limits;
+    let declared = declared.and_then(|length| length.parse::<u64>().ok());
+    if declared.is_some_and(|bytes| bytes > bytes_max) {
+        return Err(BodyError::TooLarge { bytes_max });
+    }
+    let whole = async {
+        let mut read = BytesMut::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|_| BodyError::Broken)?;
+            if (read.len() + chunk.len()) as u64 > bytes_max {
+                return Err(BodyError::TooLarge { bytes_max });
+            }
+            read.extend_from_slice(&chunk);
+        }
+        Ok(read.freeze())
+    };
+    let timed_out = |_| BodyError::TimedOut { timeout };
+    tokio::time::timeout(timeout, whole).await.map_err(timed_out)?
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    const LIMITS: BodyLimits = BodyLimits { bytes_max: 5, timeout: Duration::from_secs(10) };
+
+    async fn read_chunks(
+        chunks: &[&'static str],
+        declared: Option<&str>,
+    ) -> Result<Bytes, BodyError> {
+        let chunks = chunks.iter().map(|chunk| match *chunk {
+            "!" => Err(()),
+            chunk => Ok(Bytes::from_static(chunk.as_bytes())),
+        });
+        read(stream::iter(chunks), declared, LIMITS).await
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit() {
+        assert_eq!(read_chunks(&["ab", "cde"], None).await.unwrap(), "abcde");
+        assert_eq!(read_chunks(&[], Some("0")).await.unwrap(), "");
+        let too_large = Err(BodyError::TooLarge { bytes_max: 5 });
+        assert_eq!(read_chunks(&["abc", "def"], None).await, too_large);
+        assert_eq!(read_chunks(&["ab"], Some("6")).await, too_large);
+        assert_eq!(read_chunks(&["ab", "!"], None).await, Err(BodyError::Broken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_runs_out_of_time() {
+        let never = stream::pending::<Result<Bytes, ()>>();
+        let timed_out = BodyError::TimedOut { timeout: LIMITS.timeout };
+        assert_eq!(read(never, None, LIMITS).await, Err(timed_out));
+    }
+}
