@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::dispatch::pool::BookError;
 use crate::dispatch::{Origin, RouteAuth, RouteEntry};
 use crate::resolve::{RouteTable, Router};
-use crate::store::{StateError, StateStore};
+use crate::state::{StateError, StateStore};
 use crate::types::{AccountId, RoutePrefix};
 
 pub use accounts::{Account, AccountKind, Accounts, RuleResolver};

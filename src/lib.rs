@@ -13,6 +13,7 @@ pub mod index;
 pub mod journal;
 pub mod media;
 pub mod request_body;
+pub mod state;
 pub mod store;
 
 pub mod dispatch;

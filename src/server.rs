@@ -30,10 +30,10 @@ use crate::dispatch::HOLD_DOWN_MS;
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
+use crate::state::{DurableState, MemoryState, StateOpenError, StateOptions, StateStore};
 use crate::store::{
-    DurableNames, DurableOptions, DurableState, DurableStore, MemoryNames, MemoryState, NameStore,
-    NamesOpenError, NamesOptions, OpenError, Recovery, StateOpenError, StateOptions, StateStore,
-    Store,
+    DurableNames, DurableOptions, DurableStore, MemoryNames, NameStore, NamesOpenError,
+    NamesOptions, OpenError, Recovery, Store,
 };
 use crate::types::AccountId;
 use crate::upstream::UpstreamError;

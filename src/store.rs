@@ -8,8 +8,6 @@ mod context;
 mod durable;
 mod memory;
 mod names;
-mod redb_file;
-mod state;
 mod update;
 
 use std::num::NonZeroUsize;
@@ -29,10 +27,6 @@ pub use memory::MemoryStore;
 pub use names::{
     DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOpenError, NamesOptions,
     NamesStats, StoredName,
-};
-pub use state::{
-    DurableState, MemoryState, StateChange, StateError, StateOpenError, StateOptions, StateStore,
-    StateTable,
 };
 
 /// Where announcements are kept and lookups are answered.

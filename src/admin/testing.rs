@@ -10,7 +10,8 @@ use crate::config::Settings;
 use crate::control::{Accounts, Control, ControlParts, Identity, PeersParts};
 use crate::metrics::Metrics;
 use crate::resolve::{Discard, Router};
-use crate::store::{MemoryNames, MemoryState, MemoryStore};
+use crate::state::MemoryState;
+use crate::store::{MemoryNames, MemoryStore};
 use crate::types::{AccountId, AnswerSchema};
 
 /// A state with these users.

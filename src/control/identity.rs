@@ -5,7 +5,7 @@
 use multibase::Base;
 
 use super::ControlError;
-use crate::store::{StateChange, StateStore, StateTable};
+use crate::state::{StateChange, StateStore, StateTable};
 use crate::types::AccountId;
 
 /// Keys of the table of single documents.
@@ -82,7 +82,7 @@ fn broken(key: &str, reason: String) -> ControlError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryState;
+    use crate::state::MemoryState;
 
     #[tokio::test]
     async fn what_is_made_is_kept_and_what_is_given_wins() {

@@ -20,7 +20,7 @@ use crate::dispatch::pool::{
     RouteSummary, RuleId, RuleTarget,
 };
 use crate::resolve::{PoolUpstream, Upstream};
-use crate::store::{StateError, StateStore};
+use crate::state::{StateError, StateStore};
 use spending::Spending;
 
 pub use explain::{ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome};

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::{ControlError, Publish};
 use crate::clock::{Clock, UnixMs};
-use crate::store::{StateChange, StateError, StateStore, StateTable};
+use crate::state::{StateChange, StateError, StateStore, StateTable};
 use crate::types::{AccountId, RoutePrefix};
 
 /// A route that an operator set.
@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::store::MemoryState;
+    use crate::state::MemoryState;
 
     fn open(state: &Arc<MemoryState>, clock: &ManualClock) -> (Statics, Arc<AtomicUsize>) {
         let published = Arc::new(AtomicUsize::new(0));

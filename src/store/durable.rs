@@ -32,8 +32,7 @@ use thiserror::Error;
 
 use super::{
     Announcement, Applied, Changed, ContextId, ExportStream, Found, JournalFigures, Lookup,
-    NamesOpenError, PeerLookup, ProviderUpdate, Removed, StateOpenError, Store, StoreError,
-    StoreStats, Swept,
+    NamesOpenError, PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::index::{Answer, GroupSpec, Index, IndexError, Interned};
@@ -41,6 +40,7 @@ use crate::journal::{
     Entry, GroupDefinition, Journal, JournalError, JournalOptions, JournalStats, Opened, Receipt,
     RecoveryReport,
 };
+use crate::state::StateOpenError;
 use crate::types::{
     AnswerSchema, ContentKey, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
 };

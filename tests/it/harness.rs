@@ -12,7 +12,8 @@ use fingerpost::control::EndpointParts;
 use fingerpost::journal::JournalError;
 use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server, Sockets};
-use fingerpost::store::{Announcement, ContextId, NameStore, OpenError, StateStore, Store};
+use fingerpost::state::StateStore;
+use fingerpost::store::{Announcement, ContextId, NameStore, OpenError, Store};
 use fingerpost::types::{AccountId, ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fingerpost::control::EndpointParts;
 use fingerpost::resolve::{AskError, AskedRecords, Hops, Subject, Upstream};
-use fingerpost::store::{MemoryState, StateChange, StateError, StateStore, StateTable};
+use fingerpost::state::{MemoryState, StateChange, StateError, StateStore, StateTable};
 use fingerpost::types::{AccountId, IpnsName, IpnsRecord};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};

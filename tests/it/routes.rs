@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fingerpost::store::{MemoryState, StateChange, StateError, StateStore, StateTable};
+use fingerpost::state::{MemoryState, StateChange, StateError, StateStore, StateTable};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use reqwest::header::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fingerpost::clock::Clock;
-use fingerpost::store::{
+use fingerpost::state::{
     DurableState, MemoryState, StateChange, StateOpenError, StateOptions, StateStore, StateTable,
 };
 use futures_util::future::join_all;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fingerpost::clock::Clock;
-use fingerpost::store::{DurableState, StateChange, StateOptions, StateStore, StateTable};
+use fingerpost::state::{DurableState, StateChange, StateOptions, StateStore, StateTable};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use rand::RngExt;

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::admin::wire::Problem;
 use crate::control::StaticsError;
 use crate::dispatch::{Address, AddressError};
-use crate::store::StateError;
+use crate::state::StateError;
 use crate::types::{AccountIdError, RoutePrefix, RoutePrefixError};
 
 /// What the kinds of problems that source 000 names have before their own names.

@@ -12,7 +12,7 @@ use super::wire::PoolRefusal;
 use crate::control::PoolsError;
 use crate::dispatch::pool::{ChangeError, RouteId};
 use crate::request_body::BodyError;
-use crate::store::StateError;
+use crate::state::StateError;
 
 /// How long a caller is asked to wait until changes can be written again, in seconds.
 const RETRY_AFTER_S: &str = "5";

@@ -21,7 +21,7 @@ use crate::clock::UnixMs;
 use crate::dispatch::pool::{
     Book, Inventory, Route, RouteId, RouteName, Rule, RuleId, RuleTarget, Spent,
 };
-use crate::store::{StateChange, StateStore, StateTable};
+use crate::state::{StateChange, StateStore, StateTable};
 
 /// The key of the document of the next ids.
 const NEXT_IDS: &str = "route_ids";

@@ -21,7 +21,7 @@ use crate::dispatch::pool::{
     Book, Choice, Ledger, NoneLeft, RouteId, RuleId, RuleTarget, Standing, after,
 };
 use crate::resolve::{AskError, Endpoints, Turn, Upstream};
-use crate::store::{StateError, StateStore};
+use crate::state::{StateError, StateStore};
 
 /// The endpoints and what they have been asked.
 pub(super) struct Spending {

@@ -14,7 +14,7 @@ use crate::clock::ManualClock;
 use crate::dispatch::pool::{Field, RouteReference};
 use crate::resolve::upstream_testing::{FakeUpstream, Script, record};
 use crate::resolve::{AskError, Hops, Subject};
-use crate::store::{MemoryState, StateChange, StateTable};
+use crate::state::{MemoryState, StateChange, StateTable};
 use crate::types::ContentKey;
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;

@@ -18,7 +18,7 @@ use super::file::{CACHE_BYTES, Candidate, NamesFile};
 use super::writer::{Command, LIMITS, Writer};
 use super::{NamePut, NameStore, NamesError, NamesStats, StoredName};
 use crate::clock::UnixMs;
-use crate::store::redb_file::{CommandError, CommandThread, DiskMedium, Medium};
+use crate::state::{CommandError, CommandThread, DiskMedium, Medium};
 use crate::types::{IpnsName, IpnsRecord};
 
 /// The file in the data directory.

@@ -22,7 +22,7 @@ use redb::{
 
 use super::{NamePut, NamesError, StoredName, judge};
 use crate::clock::UnixMs;
-use crate::store::redb_file::{FileError, Medium, RedbFile, Work, begin_write};
+use crate::state::{FileError, Medium, RedbFile, Work, begin_write};
 use crate::types::{IpnsName, IpnsRecord};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ipns_records");

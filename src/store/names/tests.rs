@@ -12,8 +12,8 @@ use super::durable::DurableNames;
 use super::file::{CACHE_BYTES, NamesFile};
 use super::writer::LIMITS;
 use super::{NamePut, NameStore, NamesError};
-use crate::store::redb_file::test_medium::TestMedium;
-use crate::store::redb_file::{DiskMedium, Medium};
+use crate::state::test_medium::TestMedium;
+use crate::state::{DiskMedium, Medium};
 use crate::types::ipns_testing::{name, record};
 
 const NOW_MS: u64 = 1_767_225_600_000;

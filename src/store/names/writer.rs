@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::file::{Candidate, NamesFile};
 use super::{NamePut, NamesError};
 use crate::clock::UnixMs;
-use crate::store::redb_file::{FileError, QueueLimits};
+use crate::state::{FileError, QueueLimits};
 
 /// A record has at most 10 KiB, so those that wait take 10 MiB at most.
 pub(super) const LIMITS: QueueLimits = QueueLimits { waiting_max: 1_024, batch_max: 256 };

@@ -12,7 +12,7 @@ use super::Medium;
 use super::aside::Aside;
 
 #[derive(Clone, Debug, Default)]
-pub(in crate::store) struct TestMedium(Arc<State>);
+pub(crate) struct TestMedium(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -28,7 +28,7 @@ struct State {
 
 /// What was done to the bytes.
 #[derive(Clone, Debug)]
-pub(in crate::store) enum Step {
+pub(crate) enum Step {
     /// The length was set.
     Length(u64),
     /// Bytes were written at an offset.
@@ -39,52 +39,52 @@ pub(in crate::store) enum Step {
 
 impl TestMedium {
     /// A database of these bytes.
-    pub(in crate::store) fn of_bytes(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
         Self(Arc::new(State { bytes: Mutex::new(bytes), ..State::default() }))
     }
 
     /// The bytes as they are.
-    pub(in crate::store) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.0.bytes.lock().clone()
     }
 
     /// What was done to them so far.
-    pub(in crate::store) fn steps(&self) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<Step> {
         self.0.steps.lock().clone()
     }
 
     /// How many steps that is.
-    pub(in crate::store) fn steps_done(&self) -> usize {
+    pub(crate) fn steps_done(&self) -> usize {
         self.0.steps.lock().len()
     }
 
     /// From now on writes fail in this way; `None`: they work.
-    pub(in crate::store) fn fail(&self, failure: Option<io::ErrorKind>) {
+    pub(crate) fn fail(&self, failure: Option<io::ErrorKind>) {
         *self.0.failure.lock() = failure;
     }
 
     /// From now on syncs wait until [`TestMedium::release`].
-    pub(in crate::store) fn hold(&self) {
+    pub(crate) fn hold(&self) {
         *self.0.is_held.lock() = true;
     }
 
-    pub(in crate::store) fn release(&self) {
+    pub(crate) fn release(&self) {
         *self.0.is_held.lock() = false;
         self.0.released.notify_all();
     }
 
     /// Whether a sync has waited.
-    pub(in crate::store) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.0.is_waiting.load(Ordering::SeqCst)
     }
 
     /// How many syncs there were.
-    pub(in crate::store) fn syncs(&self) -> usize {
+    pub(crate) fn syncs(&self) -> usize {
         self.0.syncs.load(Ordering::SeqCst)
     }
 
     /// How many times it was opened.
-    pub(in crate::store) fn opened(&self) -> usize {
+    pub(crate) fn opened(&self) -> usize {
         self.0.opened.load(Ordering::SeqCst)
     }
 

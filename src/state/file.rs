@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use redb::{Database, Error as RedbError, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{StateChange, StateTable};
-use crate::store::redb_file::{FileError, Medium, RedbFile, Work, begin_write};
+use crate::state::{FileError, Medium, RedbFile, Work, begin_write};
 
 /// Memory for pages of the file, in bytes.
 pub(super) const CACHE_BYTES: usize = 8 << 20;

@@ -14,7 +14,7 @@ const BLOCK_BYTES: u64 = 4_096;
 
 /// What lies on the base, under what was written since.
 #[derive(Debug)]
-pub(in crate::store) struct Aside<B> {
+pub(crate) struct Aside<B> {
     base: B,
     written: RwLock<Written>,
 }
@@ -28,7 +28,7 @@ struct Written {
 }
 
 impl<B: StorageBackend> Aside<B> {
-    pub(in crate::store) fn new(base: B) -> io::Result<Self> {
+    pub(crate) fn new(base: B) -> io::Result<Self> {
         let length = base.len()?;
         let written = Written { length, base_length: length, blocks: BTreeMap::new() };
         Ok(Self { base, written: RwLock::new(written) })

@@ -9,6 +9,7 @@
 
 mod durable;
 mod file;
+mod redb_file;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,12 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 pub use durable::{DurableState, StateOpenError, StateOptions};
+#[cfg(test)]
+pub(crate) use redb_file::test_medium;
+pub(crate) use redb_file::{
+    CommandError, CommandThread, DiskMedium, FileError, Medium, QueueLimits, RedbFile, Work,
+    begin_write,
+};
 
 /// Where the control plane's state is kept.
 pub trait StateStore: Send + Sync + 'static {

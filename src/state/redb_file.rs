@@ -15,7 +15,7 @@ mod aside;
 mod commands;
 mod medium;
 #[cfg(test)]
-pub(super) mod test_medium;
+pub(crate) mod test_medium;
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -24,14 +24,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::RwLock;
 use redb::{Database, Error as RedbError, ReadTransaction, ReadableDatabase, WriteTransaction};
 
-pub(super) use commands::{CommandError, CommandThread, QueueLimits};
-pub(super) use medium::{DiskMedium, Medium};
+pub(crate) use commands::{CommandError, CommandThread, QueueLimits};
+pub(crate) use medium::{DiskMedium, Medium};
 
 /// What is done to a database each time it is opened: its tables are made, if they are not there.
-pub(super) type SetUp = dyn Fn(&mut Database) -> Result<(), RedbError> + Send + Sync;
+pub(crate) type SetUp = dyn Fn(&mut Database) -> Result<(), RedbError> + Send + Sync;
 
 /// The open file.
-pub(super) struct RedbFile {
+pub(crate) struct RedbFile {
     medium: Box<dyn Medium>,
     set_up: Box<SetUp>,
     /// `None` while it cannot be opened again.
@@ -41,7 +41,7 @@ pub(super) struct RedbFile {
 }
 
 /// What the work of one write comes to.
-pub(super) enum Work<T> {
+pub(crate) enum Work<T> {
     /// It changed something, which is committed.
     Changed(T),
     /// It did not; nothing is committed.
@@ -50,7 +50,7 @@ pub(super) enum Work<T> {
 
 /// Why a file did not do what it was asked.
 #[derive(Debug)]
-pub(super) enum FileError {
+pub(crate) enum FileError {
     /// The disk is full.
     NoSpace(io::Error),
     /// The disk does not take writes, or does not give back what was written.
@@ -62,7 +62,7 @@ pub(super) enum FileError {
 impl RedbFile {
     /// Opens the database. One whose disk takes no writes can be read, and is opened again when
     /// something is to be written. `what` says for the log what the file holds.
-    pub(super) fn open(
+    pub(crate) fn open(
         medium: impl Medium,
         set_up: Box<SetUp>,
         what: &'static str,
@@ -88,17 +88,17 @@ impl RedbFile {
     }
 
     /// The size as of the last commit.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether the database has failed, so that it has to be opened again.
-    pub(super) fn must_reopen(&self) -> bool {
+    pub(crate) fn must_reopen(&self) -> bool {
         self.must_reopen.load(Ordering::Relaxed)
     }
 
     /// Closes what is open and opens it again. If the disk does not let it, it can still be read.
-    pub(super) fn reopen(&self) -> Result<(), FileError> {
+    pub(crate) fn reopen(&self) -> Result<(), FileError> {
         let mut database = self.database.write();
         // Closed first: two open databases would write over each other.
         *database = None;
@@ -114,7 +114,7 @@ impl RedbFile {
     }
 
     /// Reads the last commit.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, RedbError>,
     ) -> Result<T, FileError> {
@@ -122,7 +122,7 @@ impl RedbFile {
     }
 
     /// Commits what `work` changed, if it did. When this returns, it is on the disk.
-    pub(super) fn write<T>(
+    pub(crate) fn write<T>(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<Work<T>, RedbError>,
     ) -> Result<T, FileError> {
@@ -146,7 +146,7 @@ impl RedbFile {
     }
 
     /// Writes nothing, durably: whether the disk takes writes.
-    pub(super) fn probe(&self) -> Result<(), FileError> {
+    pub(crate) fn probe(&self) -> Result<(), FileError> {
         self.write(|_| Ok(Work::Changed(())))
     }
 
@@ -163,7 +163,7 @@ impl RedbFile {
 }
 
 /// A write whose commit is in two phases.
-pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, RedbError> {
+pub(crate) fn begin_write(database: &Database) -> Result<WriteTransaction, RedbError> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
     Ok(transaction)
@@ -185,7 +185,7 @@ fn set_up_of(opened: Result<Database, RedbError>, set_up: &SetUp) -> Result<Data
 
 impl FileError {
     /// The same once more, to be told to many.
-    pub(super) fn again(&self) -> Self {
+    pub(crate) fn again(&self) -> Self {
         let copy = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
         match self {
             Self::NoSpace(source) => Self::NoSpace(copy(source)),

@@ -19,7 +19,7 @@ use super::file::{CACHE_BYTES, StateFile};
 use super::writer::{Command, LIMITS, Writer};
 use super::{StateChange, StateError, StateStore, StateTable};
 use crate::clock::Clock;
-use crate::store::redb_file::{CommandError, CommandThread, DiskMedium, FileError, Medium};
+use crate::state::{CommandError, CommandThread, DiskMedium, FileError, Medium};
 
 /// The file in the data directory.
 const FILE_NAME: &str = "control.redb";

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::file::StateFile;
 use super::{StateChange, StateError};
 use crate::clock::{Clock, UnixMs};
-use crate::store::redb_file::{FileError, QueueLimits};
+use crate::state::{FileError, QueueLimits};
 
 /// More lookups than this wait for a debit only if the disk stands still; those past it are refused.
 pub(super) const LIMITS: QueueLimits = QueueLimits { waiting_max: 4_096, batch_max: 1_024 };

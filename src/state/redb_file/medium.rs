@@ -12,7 +12,7 @@ use redb::{Database, Error as RedbError};
 use super::aside::Aside;
 
 /// What the database lies on.
-pub(in crate::store) trait Medium: Send + Sync + 'static {
+pub(crate) trait Medium: Send + Sync + 'static {
     /// Opens the database, and makes it if it is not there.
     fn open(&self) -> Result<Database, RedbError>;
 
@@ -24,10 +24,10 @@ pub(in crate::store) trait Medium: Send + Sync + 'static {
 }
 
 /// The database at a path.
-pub(in crate::store) struct DiskMedium {
-    pub(in crate::store) path: PathBuf,
+pub(crate) struct DiskMedium {
+    pub(crate) path: PathBuf,
     /// Memory for pages of the file, in bytes: redb's own default is a gibibyte.
-    pub(in crate::store) cache_bytes: usize,
+    pub(crate) cache_bytes: usize,
 }
 
 impl Medium for DiskMedium {

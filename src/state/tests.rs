@@ -14,8 +14,8 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 use super::writer::{LIMITS, PAUSE_MS};
 use super::{DurableState, StateChange, StateError, StateStore, StateTable};
 use crate::clock::{Clock, ManualClock};
-use crate::store::redb_file::Medium;
-use crate::store::redb_file::test_medium::{Step, TestMedium};
+use crate::state::Medium;
+use crate::state::test_medium::{Step, TestMedium};
 
 const NOW_MS: u64 = 1_767_225_600_000;
 

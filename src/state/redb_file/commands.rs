@@ -14,16 +14,16 @@ use tokio::sync::{mpsc, oneshot};
 
 /// How many commands there may be.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::store) struct QueueLimits {
+pub(crate) struct QueueLimits {
     /// That wait.
-    pub(in crate::store) waiting_max: usize,
+    pub(crate) waiting_max: usize,
     /// That are worked off together.
-    pub(in crate::store) batch_max: usize,
+    pub(crate) batch_max: usize,
 }
 
 /// Why a command came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum CommandError {
+pub(crate) enum CommandError {
     /// As many wait as may wait.
     Overloaded,
     /// The thread has stopped.
@@ -31,7 +31,7 @@ pub(in crate::store) enum CommandError {
 }
 
 /// The thread, as those see it who ask.
-pub(in crate::store) struct CommandThread<C> {
+pub(crate) struct CommandThread<C> {
     name: &'static str,
     /// Both `Some` until it is dropped.
     commands: Option<mpsc::Sender<C>>,
@@ -39,18 +39,18 @@ pub(in crate::store) struct CommandThread<C> {
 }
 
 /// What comes of a command; a command is worked off also if nobody waits for that.
-pub(in crate::store) struct Answer<T>(Result<oneshot::Receiver<T>, CommandError>);
+pub(crate) struct Answer<T>(Result<oneshot::Receiver<T>, CommandError>);
 
 impl<T> Answer<T> {
     /// Waits until the command is worked off.
-    pub(in crate::store) async fn wait(self) -> Result<T, CommandError> {
+    pub(crate) async fn wait(self) -> Result<T, CommandError> {
         self.0?.await.map_err(|_| CommandError::Stopped)
     }
 }
 
 impl<C: Send + 'static> CommandThread<C> {
     /// Starts a thread that hands `work` a batch whenever something waits.
-    pub(in crate::store) fn start(
+    pub(crate) fn start(
         name: &'static str,
         limits: QueueLimits,
         mut work: impl FnMut(Drain<'_, C>) + Send + 'static,
@@ -67,10 +67,7 @@ impl<C: Send + 'static> CommandThread<C> {
 
     /// Hands a command over, unless too many wait. The order is that of the calls, whenever the answers
     /// are waited for.
-    pub(in crate::store) fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> C,
-    ) -> Answer<T> {
+    pub(crate) fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> C) -> Answer<T> {
         let (reply, answer) = oneshot::channel();
         let Some(commands) = &self.commands else { return Answer(Err(CommandError::Stopped)) };
         Answer(match commands.try_send(command(reply)) {
@@ -81,7 +78,7 @@ impl<C: Send + 'static> CommandThread<C> {
     }
 
     /// Whether the thread has ended, which it does by a panic only.
-    pub(in crate::store) fn has_stopped(&self) -> bool {
+    pub(crate) fn has_stopped(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
