@@ -5,6 +5,9 @@
 //! fail here is to start a second log in one process. An event that cannot be written, because the
 //! disk of the log is full, is lost; whatever it was about goes on.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::io::{self, IsTerminal};
 
 use thiserror::Error;
@@ -78,36 +81,18 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
+    use super::testing::LogCapture;
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn logged(filter: &str, style: Style) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = subscriber(&filter.parse().unwrap(), style, move || writer.clone());
-        tracing::subscriber::with_default(subscriber, || {
+        let filter = filter.parse().unwrap();
+        let log = LogCapture::start(|lines| subscriber(&filter, style, move || lines.clone()));
+        {
             let _request = tracing::info_span!("request", request_id = "r1").entered();
             tracing::info!(records = 3, "answered");
             tracing::debug!("detail");
-        });
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        }
+        log.text()
     }
 
     #[test]

@@ -22,7 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("control", &["resolve", "dispatch", "state", "config", "metrics"]),
     ("resolve", &["store", "dispatch", "types", "metrics"]),
-    ("upstream", &["resolve", "types", "metrics"]),
+    ("upstream", &["resolve", "types", "metrics", "telemetry"]),
     ("ingest", &["store", "types", "config", "metrics"]),
     ("store", &["index", "journal", "state", "metrics"]),
     ("state", &["types", "clock"]),

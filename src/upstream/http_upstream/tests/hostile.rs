@@ -10,6 +10,7 @@ use socket2::SockRef;
 
 use super::*;
 use crate::clock::Stopwatch;
+use crate::telemetry::testing::LogCapture;
 use crate::upstream::test_router::{TestRouter, wait_for_close, write_chunk};
 
 /// What is expected of one hostile upstream.
@@ -349,16 +350,13 @@ async fn records_of_other_peers_do_not_count() {
 
 #[tokio::test]
 async fn the_log_says_why_no_record_can_be_used() {
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_ansi(false)
-        .with_writer(Arc::new(log.reopen().unwrap()))
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let log = LogCapture::start(|lines| {
+        let builder = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+        builder.with_ansi(false).with_writer(move || lines.clone()).finish()
+    });
     let router = TestRouter::answering("200 OK", NDJSON, "{\"ID\":1}\n[]\n");
     Rig::new(&router.url()).ask().await.error.unwrap();
-    let log = std::fs::read_to_string(log.path()).unwrap();
+    let log = log.text();
     let why = "none of its 2 records can be used: the record has no `Schema`";
     assert!(log.lines().any(|line| line.contains("account=far") && line.contains(why)), "{log}");
 }
