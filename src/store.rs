@@ -18,7 +18,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::types::{Addr, ContentKey, Filter, PeerId, ProviderRecord, Records};
+use crate::types::{Addr, ContentKey, Filter, Origin, PeerId, ProviderRecord, Records};
 
 pub use crate::journal::repair;
 pub use context::{ContextId, ContextIdError};
@@ -162,6 +162,9 @@ pub struct ProviderUpdate {
     /// Where it is reached from now on, in everything that it announced before, too; as many as a
     /// record may have, what is more is left out.
     pub addrs: Vec<Addr>,
+    /// Where the statement came from. One that is not newer does not move its provider to another
+    /// network, whoever sends it.
+    pub origin: Origin,
     /// What it announces. The addresses of these records are replaced by the provider's newest ones.
     pub announcements: Vec<Announcement>,
 }

@@ -9,6 +9,7 @@ mod addr;
 mod filter;
 mod ipns;
 mod key;
+mod origin;
 mod peer;
 mod prefix;
 mod ready;
@@ -25,6 +26,7 @@ pub use ipns::{
     EndOfValidity, IPNS_RECORD_BYTES_MAX, IpnsError, IpnsName, IpnsNameError, IpnsRecord,
 };
 pub use key::{CID_TEXT_BYTES_MAX, ContentKey, DIGEST_BYTES_MAX, KeyError};
+pub use origin::Origin;
 pub use peer::{PeerId, PeerIdError};
 pub use prefix::{ADDRESS_CHARS_MAX, RoutePrefix, RoutePrefixError};
 pub use ready::{AnswerSchema, Kin, ReadyRecord, Selection};

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use fingerpost::ingest::{ADDRS_MAX, PutError, PutMoment, PutPolicy, RECORDS_MAX, VerifiedPut};
+use fingerpost::types::Origin;
 use libfuzzer_sys::fuzz_target;
 use libp2p_identity::Keypair;
 use multihash_codetable::{Code, MultihashDigest};
@@ -26,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
         ttl_max: Duration::from_hours(48),
         allow_private_addrs: bytes.len() % 2 == 0,
     };
-    let moment = PutMoment { now_ms: NOW_MS, caller: Some([192, 0, 2, 1].into()) };
+    let moment = PutMoment { now_ms: NOW_MS, caller: Some([192, 0, 2, 1].into()), origin: Origin::UNKNOWN };
     check(policy.verify(bytes, moment));
     // A whole payload, and lists of any content in one that is sound otherwise.
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -91,16 +91,16 @@ impl Announcing {
         context: &Context,
         payload: web::Payload,
     ) -> Result<VerifiedPut, ApiError> {
-        let caller = context.certain_client(request);
+        let (caller, origin) = (context.certain_client(request), context.origin());
         let body = body::read(request, payload, self.body).await?;
         if body.len() < LARGE_BODY_BYTES {
-            return Ok(self.announcer.verify(&body, caller)?);
+            return Ok(self.announcer.verify(&body, caller, origin)?);
         }
         // As long as it may take to arrive it may also wait for its turn.
         let turn = tokio::time::timeout(self.body.timeout, self.large.acquire()).await;
         let _turn = turn.map_err(|_| ApiError::Overloaded)?;
         let announcer = self.announcer.clone();
-        let verified = web::block(move || announcer.verify(&body, caller)).await;
+        let verified = web::block(move || announcer.verify(&body, caller, origin)).await;
         Ok(verified.map_err(|error| ApiError::Panicked(error.to_string()))??)
     }
 

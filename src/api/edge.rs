@@ -24,6 +24,7 @@ use crate::clock::Stopwatch;
 use crate::metrics::{BodyFormat, FinishedRequest, Route};
 use crate::request_body::BodyError;
 use crate::resolve::{HOPS_HEADER, Hops};
+use crate::types::Origin;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FINGERPOST_HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);
@@ -72,6 +73,12 @@ impl Context {
         let is_untrusted_proxy = names_another && peer == Some(self.client.ip);
         let is_sure = self.client.certainty == Certainty::Sure && !is_untrusted_proxy;
         is_sure.then_some(self.client.ip)
+    }
+
+    /// The network that the client counts under; behind a proxy that does not name its client, the
+    /// proxy's.
+    pub(super) fn origin(&self) -> Origin {
+        Origin::of_client(self.client.ip)
     }
 
     /// Tells the metrics which format the answer has.

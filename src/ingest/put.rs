@@ -30,7 +30,7 @@ use std::time::Duration;
 use crate::clock::UnixMs;
 use crate::config::{AnnounceMode, Settings};
 use crate::store::{Announcement, ContextId, ProviderUpdate};
-use crate::types::{BitswapRecord, ContentKey, ExtraFields, PeerId, ProviderRecord};
+use crate::types::{BitswapRecord, ContentKey, ExtraFields, Origin, PeerId, ProviderRecord};
 use addrs::AddrPolicy;
 pub use addrs::{ADDR_BYTES_MAX, ADDRS_MAX, DroppedAddrs};
 pub use announcer::Announcer;
@@ -76,6 +76,8 @@ pub struct PutMoment {
     pub now_ms: UnixMs,
     /// The address that the request came from, if that is certain.
     pub caller: Option<IpAddr>,
+    /// The network that it counts under.
+    pub origin: Origin,
 }
 
 /// A request of which every record is signed and sound.
@@ -183,6 +185,7 @@ impl PutPolicy {
             provider: payload.id.clone(),
             stated_at_ms: terms.stated_at_ms,
             addrs,
+            origin: moment.origin,
             announcements: vec![announcement],
         };
         let ttl = Duration::from_millis(terms.expires_at_ms - moment.now_ms);

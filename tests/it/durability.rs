@@ -10,7 +10,7 @@ use fingerpost::store::{
     ProviderUpdate, Store,
 };
 use fingerpost::types::{
-    Addr, AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, UnparsableAddrs,
+    Addr, AnswerSchema, ContentKey, Filter, Origin, PeerId, ProviderRecord, UnparsableAddrs,
 };
 use futures_util::StreamExt;
 
@@ -308,6 +308,7 @@ pub(super) async fn state(
         provider: PeerId::parse(&peer_id(of)).unwrap(),
         stated_at_ms: at_ms,
         addrs: addrs.iter().map(|addr| Addr::parse(addr).unwrap()).collect(),
+        origin: Origin::UNKNOWN,
         announcements,
     };
     store.update(vec![update]).await.unwrap();
@@ -451,6 +452,7 @@ async fn an_update_that_nobody_waits_for_is_taken_in_nevertheless() {
         provider: PeerId::parse(&peer_id(1)).unwrap(),
         stated_at_ms: 1,
         addrs: vec![Addr::parse(UDP).unwrap()],
+        origin: Origin::UNKNOWN,
         announcements: vec![announcement(1, 0..1, TCP)],
     };
     let mut abandoned = store.update(vec![update]);

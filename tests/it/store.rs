@@ -12,7 +12,8 @@ use fingerpost::store::{
     PeerLookup, ProviderUpdate, Store,
 };
 use fingerpost::types::{
-    Addr, AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, Selection, UnparsableAddrs,
+    Addr, AnswerSchema, ContentKey, Filter, Origin, PeerId, ProviderRecord, Selection,
+    UnparsableAddrs,
 };
 use tempfile::TempDir;
 
@@ -184,6 +185,7 @@ impl Subject {
             provider: peer(number),
             stated_at_ms: at_ms,
             addrs: addrs.iter().map(|addr| Addr::parse(addr).unwrap()).collect(),
+            origin: Origin::UNKNOWN,
             announcements: announcements.collect(),
         }
     }

@@ -9,6 +9,7 @@ use super::{PutError, PutMoment, PutPolicy, VerifiedPut};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::store::{Applied, Store};
+use crate::types::Origin;
 
 /// Checks announcements and hands them to a store. What it was given is durable when it says so.
 #[derive(Clone)]
@@ -25,14 +26,20 @@ impl Announcer {
         Some(Self { policy, store, clock })
     }
 
-    /// Decodes and checks a request. `caller` is where it came from, if that is certain.
+    /// Decodes and checks a request that counts under the network `origin`. `caller` is where it came
+    /// from, if that is certain.
     ///
     /// # Errors
     ///
     /// Those of [`PutPolicy::verify`].
-    pub fn verify(&self, body: &[u8], caller: Option<IpAddr>) -> Result<VerifiedPut, PutError> {
+    pub fn verify(
+        &self,
+        body: &[u8],
+        caller: Option<IpAddr>,
+        origin: Origin,
+    ) -> Result<VerifiedPut, PutError> {
         let now_ms = self.clock.now_ms();
-        self.policy.verify(body, PutMoment { now_ms, caller })
+        self.policy.verify(body, PutMoment { now_ms, caller, origin })
     }
 
     /// Takes all records in, or none. When this returns, they are durable and lookups see them.

@@ -28,7 +28,10 @@ fn policy() -> PutPolicy {
 }
 
 fn verify_by(policy: &PutPolicy, body: &str) -> Result<VerifiedPut, PutError> {
-    policy.verify(body.as_bytes(), PutMoment { now_ms: VECTOR_MS, caller: None })
+    policy.verify(
+        body.as_bytes(),
+        PutMoment { now_ms: VECTOR_MS, caller: None, origin: Origin::UNKNOWN },
+    )
 }
 
 fn verify(body: &str) -> Result<VerifiedPut, PutError> {
@@ -245,7 +248,8 @@ fn requests_of_another_shape_are_malformed() {
     ] {
         assert_malformed(&signed_with(&key, changes), "record 1: Payload");
     }
-    let not_utf8 = policy().verify(b"{\xff}", PutMoment { now_ms: 0, caller: None });
+    let not_utf8 =
+        policy().verify(b"{\xff}", PutMoment { now_ms: 0, caller: None, origin: Origin::UNKNOWN });
     assert_eq!(not_utf8.unwrap_err().to_string(), "not UTF-8 at byte 2");
     assert_malformed(&"[".repeat(100_000), "the body is not");
     assert_malformed(&format!("{{\"Providers\":{}", "[".repeat(100_000)), "the body: ");
@@ -315,7 +319,7 @@ fn addresses_may_be_missing_or_null_and_are_dropped_by_the_policy() {
     assert_eq!(dropped, [("private", 1), ("unspecified", 1)]);
     let open = PutPolicy { allow_private_addrs: true, ..policy() };
     let caller = Some("192.0.2.7".parse().unwrap());
-    let moment = PutMoment { now_ms: VECTOR_MS, caller };
+    let moment = PutMoment { now_ms: VECTOR_MS, caller, origin: Origin::UNKNOWN };
     let update = open.verify(body.as_bytes(), moment).unwrap().into_updates().remove(0);
     let texts: Vec<_> = update.addrs.iter().map(crate::types::Addr::as_str).collect();
     assert_eq!(texts, ["/ip4/10.0.0.1/tcp/1", "/ip4/192.0.2.7/tcp/1"]);
@@ -403,7 +407,9 @@ impl Mutation {
 /// what is not signed, and the store is told the same as by the vector.
 fn check_mutated(body: &[u8]) -> Result<(), TestCaseError> {
     let is_json = serde_json::from_slice::<Value>(body).is_ok();
-    match policy().verify(body, PutMoment { now_ms: VECTOR_MS, caller: None }) {
+    match policy()
+        .verify(body, PutMoment { now_ms: VECTOR_MS, caller: None, origin: Origin::UNKNOWN })
+    {
         Ok(put) => {
             let text = String::from_utf8_lossy(body);
             prop_assert!(text.contains(VECTOR_PAYLOAD), "{}", text);

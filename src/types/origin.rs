@@ -1,0 +1,126 @@
+//! Who brought an announcement in: the operator, or a stranger from some network.
+//!
+//! Peers cost nothing, networks do: so strangers are told apart by the network that they announce
+//! from, an IPv4 /24 or an IPv6 /48, which is what one holder commonly has at least.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Who brought an announcement in, in 64 bits:
+///
+/// ```text
+/// 63    56 55                  0
+/// | kind | network            |   kind 0: unknown, 1: the operator, both without a network;
+///                                 4: the upper 24 bits of an IPv4 address, 6: 48 of an IPv6 one
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(u64);
+
+const KIND_SHIFT: u32 = 56;
+const KIND_OPERATOR: u64 = 1;
+const KIND_IPV4: u64 = 4;
+const KIND_IPV6: u64 = 6;
+
+const IPV4_HOST_BITS: u32 = 8;
+const IPV6_HOST_BITS: u32 = 80;
+
+impl Origin {
+    /// The operator: imports, and whatever else came with the operator's password.
+    pub const OPERATOR: Self = Self(KIND_OPERATOR << KIND_SHIFT);
+    /// Nobody knows. All of these count as one network.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// The network of a stranger's address; an IPv4-mapped IPv6 address counts as IPv4.
+    pub fn of_client(ip: IpAddr) -> Self {
+        let (kind, network) = match ip.to_canonical() {
+            IpAddr::V4(ip) => (KIND_IPV4, u64::from(ip.to_bits() >> IPV4_HOST_BITS)),
+            IpAddr::V6(ip) => (KIND_IPV6, (ip.to_bits() >> IPV6_HOST_BITS) as u64),
+        };
+        Self(kind << KIND_SHIFT | network)
+    }
+
+    /// Whether the operator brought it in.
+    pub fn is_operator(self) -> bool {
+        self == Self::OPERATOR
+    }
+
+    /// The 64 bits, for a disk.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Reads what [`Origin::to_bits`] gave; bits of no meaning are an unknown origin.
+    pub fn from_bits(bits: u64) -> Self {
+        let network = bits & ((1 << KIND_SHIFT) - 1);
+        let has_meaning = match bits >> KIND_SHIFT {
+            KIND_OPERATOR => network == 0,
+            KIND_IPV4 => network >> (Ipv4Addr::BITS - IPV4_HOST_BITS) == 0,
+            KIND_IPV6 => network >> (Ipv6Addr::BITS - IPV6_HOST_BITS) == 0,
+            _ => false,
+        };
+        if has_meaning { Self(bits) } else { Self::UNKNOWN }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = self.0 & ((1 << KIND_SHIFT) - 1);
+        match self.0 >> KIND_SHIFT {
+            KIND_OPERATOR => f.write_str("the operator"),
+            KIND_IPV4 => {
+                let first = Ipv4Addr::from_bits((network as u32) << IPV4_HOST_BITS);
+                write!(f, "{first}/{}", Ipv4Addr::BITS - IPV4_HOST_BITS)
+            }
+            KIND_IPV6 => {
+                let first = Ipv6Addr::from_bits(u128::from(network) << IPV6_HOST_BITS);
+                write!(f, "{first}/{}", Ipv6Addr::BITS - IPV6_HOST_BITS)
+            }
+            _ => f.write_str("an unknown network"),
+        }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(ip: &str) -> Origin {
+        Origin::of_client(ip.parse().unwrap())
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one_origin_and_others_are_others() {
+        assert_eq!(of("192.0.2.1"), of("192.0.2.255"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.7"));
+        assert_eq!(of("2001:db8:1::1"), of("2001:db8:1:ffff::1"));
+        let others = ["192.0.2.1", "192.0.3.1", "0.0.0.0", "::", "::c000:201", "2001:db8:1::"];
+        let others = others.map(of).into_iter().chain([Origin::OPERATOR, Origin::UNKNOWN]);
+        assert_eq!(others.collect::<std::collections::HashSet<_>>().len(), 8);
+        assert!(Origin::OPERATOR.is_operator() && !of("::1").is_operator());
+    }
+
+    #[test]
+    fn the_bits_of_an_origin_are_read_again_and_others_are_unknown() {
+        for ip in ["0.0.0.0", "255.255.255.255", "::", "2001:db8:1::", "ffff:ffff:ffff::"] {
+            assert_eq!(Origin::from_bits(of(ip).to_bits()), of(ip));
+        }
+        assert_eq!(Origin::from_bits(Origin::OPERATOR.to_bits()), Origin::OPERATOR);
+        for bits in [0, 1, 1 << 56 | 1, 2 << 56, 4 << 56 | 1 << 24, 6 << 56 | 1 << 48, u64::MAX] {
+            assert_eq!(Origin::from_bits(bits), Origin::UNKNOWN, "{bits:x}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_the_network_that_it_is() {
+        let written = [of("192.0.2.9"), of("2001:db8:1:2::3"), Origin::OPERATOR, Origin::UNKNOWN]
+            .map(|origin| origin.to_string());
+        let expected = ["192.0.2.0/24", "2001:db8:1::/48", "the operator", "an unknown network"];
+        assert_eq!(written, expected);
+    }
+}
