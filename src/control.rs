@@ -9,19 +9,26 @@ mod identity;
 mod peers;
 mod pools;
 mod statics;
+#[cfg(test)]
+mod tests;
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::dispatch::pool::BookError;
-use crate::dispatch::{Origin, RouteAuth, RouteEntry};
+use crate::detached::detached;
+use crate::dispatch::pool::{BookError, RouteDraft, RouteId, RouteSummary};
+use crate::dispatch::{Origin, RouteAuth, RouteEntry, RouteUpdate};
 use crate::resolve::{RouteTable, Router};
 use crate::state::{StateError, StateStore};
 use crate::types::{AccountId, RoutePrefix};
+
+use peers::Received;
 
 pub use accounts::{Account, AccountKind, Accounts, RuleResolver};
 pub use identity::Identity;
@@ -32,8 +39,9 @@ pub use pools::{
 };
 pub use statics::{StaticRoute, Statics, StaticsError};
 
-/// Called after a change that may change the routing table.
-pub type Publish = Arc<dyn Fn() + Send + Sync>;
+/// How often routes of peers that fell silent are taken out of the table. Lookups do not wait for it:
+/// each route has its end in the table.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What a control plane is made of.
 pub struct ControlParts {
@@ -95,13 +103,10 @@ impl Control {
     /// Reads what was decided before, and publishes it.
     pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
         let ControlParts { state, clock, identity, accounts, endpoints, peers, router } = parts;
-        let itself: Arc<OnceLock<Weak<Self>>> = Arc::default();
-        let publish = publisher(itself.clone());
-        let peers = Peers::new(peers, &identity, clock.clone(), publish.clone());
         let control = Arc::new(Self {
-            pools: Pools::open(state.clone(), clock.clone(), publish.clone(), endpoints)?,
-            statics: Statics::open(state, clock.clone(), publish)?,
-            peers: Arc::new(peers),
+            pools: Pools::open(state.clone(), clock.clone(), endpoints)?,
+            statics: Statics::open(state, clock.clone())?,
+            peers: Arc::new(Peers::new(peers, &identity, clock.clone())),
             clock,
             table: ArcSwap::from_pointee(RouteTable::new([])),
             publishing: Mutex::new(()),
@@ -109,8 +114,6 @@ impl Control {
             accounts,
             router,
         });
-        // Nothing has been set yet, so this cannot fail.
-        let _ = itself.set(Arc::downgrade(&control));
         control.publish();
         Ok(control)
     }
@@ -150,8 +153,106 @@ impl Control {
         route.auth.unwrap_or_else(|| RouteAuth::of(&self.identity.secret, &route.prefix))
     }
 
+    /// Sets a static route where there is none.
+    pub async fn create_static(
+        self: &Arc<Self>,
+        prefix: RoutePrefix,
+        next_hop: AccountId,
+    ) -> Result<StaticRoute, StaticsError> {
+        self.change(|control| async move { control.statics.create(prefix, next_hop).await }).await
+    }
+
+    /// Gives the static route of a prefix another account, at once.
+    pub async fn replace_static(
+        self: &Arc<Self>,
+        prefix: RoutePrefix,
+        next_hop: AccountId,
+    ) -> Result<StaticRoute, StaticsError> {
+        self.change(|control| async move { control.statics.replace(prefix, next_hop).await }).await
+    }
+
+    /// Removes the static route of a prefix.
+    pub async fn remove_static(self: &Arc<Self>, prefix: RoutePrefix) -> Result<(), StaticsError> {
+        self.change(|control| async move { control.statics.remove(prefix).await }).await
+    }
+
+    /// Creates a Route.
+    pub async fn create_pool(
+        self: &Arc<Self>,
+        draft: RouteDraft,
+    ) -> Result<RouteSummary, PoolsError> {
+        self.change(|control| async move { control.pools.create(draft).await }).await
+    }
+
+    /// Changes what the draft of a Route gives.
+    pub async fn change_pool(
+        self: &Arc<Self>,
+        id: RouteId,
+        draft: RouteDraft,
+    ) -> Result<RouteSummary, PoolsError> {
+        self.change(|control| async move { control.pools.change(id, draft).await }).await
+    }
+
+    /// Deletes a Route.
+    pub async fn remove_pool(self: &Arc<Self>, id: RouteId) -> Result<(), PoolsError> {
+        self.change(|control| async move { control.pools.remove(id).await }).await
+    }
+
+    /// Takes in what a peer says of its routes.
+    pub fn update_from_peer(
+        &self,
+        peer: &AccountId,
+        update: RouteUpdate,
+    ) -> Result<(), UpdateRefused> {
+        let Received { taken, is_visible } = self.peers.update(peer, update)?;
+        if is_visible {
+            self.publish();
+        }
+        taken
+    }
+
+    /// Talks to all peers, and takes out the routes of silent ones, until it is cancelled.
+    ///
+    /// # Panics
+    ///
+    /// One of its tasks did.
+    pub async fn run(self: Arc<Self>, cancelled: CancellationToken) {
+        tokio::select! {
+            () = self.peers.clone().run(cancelled) => {}
+            () = self.sweep_peers() => {}
+        }
+    }
+
+    async fn sweep_peers(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            if self.peers.sweep(self.clock.now_ms()) {
+                self.publish();
+            }
+        }
+    }
+
+    /// Makes a change and publishes it, even if the caller goes away: what is durable must show, or
+    /// the next change would be written over it.
+    async fn change<T, E, F>(self: &Arc<Self>, change: impl FnOnce(Arc<Self>) -> F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StateError> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let (control, change) = (self.clone(), change(self.clone()));
+        let published = async move {
+            let changed = change.await?;
+            control.publish();
+            Ok(changed)
+        };
+        detached(published).await.unwrap_or_else(|unfinished| {
+            Err(StateError::Unavailable { reason: unfinished.to_string() }.into())
+        })
+    }
+
     /// Makes the table anew and hands it to lookups.
-    pub fn publish(&self) {
+    fn publish(&self) {
         let _publishing = self.publishing.lock();
         let entries = self.entries();
         let has_routes = !entries.is_empty();
@@ -180,13 +281,4 @@ impl Control {
     fn own_route(prefix: RoutePrefix, next_hop: AccountId, origin: Origin) -> RouteEntry {
         RouteEntry { prefix, next_hop, origin, path: Vec::new(), expires_at_ms: None, auth: None }
     }
-}
-
-/// Publishes the control plane that will be set.
-fn publisher(control: Arc<OnceLock<Weak<Control>>>) -> Publish {
-    Arc::new(move || {
-        if let Some(control) = control.get().and_then(Weak::upgrade) {
-            control.publish();
-        }
-    })
 }

@@ -9,6 +9,7 @@
 pub mod types;
 
 pub mod clock;
+pub mod detached;
 pub mod index;
 pub mod journal;
 pub mod media;

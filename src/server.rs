@@ -222,7 +222,6 @@ impl Server {
         let admin_addr = admin_socket.addr();
         let password = AdminPassword::load_or_make(&settings)?;
         let (router, control, cache) = open_control(&settings, &parts).await?;
-        let peer_routers = control.peers().clone();
         let Parts { store, names, metrics, clock, .. } = parts;
         let api_parts = ApiParts {
             resolver: router,
@@ -235,7 +234,7 @@ impl Server {
         let admin_parts = AdminParts {
             store: store.clone(),
             names: names.clone(),
-            control,
+            control: control.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
             readiness: readiness.clone(),
@@ -254,7 +253,7 @@ impl Server {
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
         let upkeep =
             Upkeep { store: store.clone(), names, state: state.clone().into_inner(), clock };
-        let maintenance = Maintenance::start(upkeep, peer_routers, readiness.clone());
+        let maintenance = Maintenance::start(upkeep, control, readiness.clone());
         let public = Listener::Bound(public);
         Ok(Self {
             settings,

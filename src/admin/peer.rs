@@ -46,7 +46,7 @@ async fn update(
 ) -> HttpResponse {
     let take = |peer: &AccountId, json: &[u8]| {
         let update = RouteUpdate::from_json(json)?;
-        Ok(state.control.peers().update(peer, update)?)
+        Ok(state.control.update_from_peer(peer, update)?)
     };
     answer(hear(&state, &request, payload, take).await)
 }

@@ -78,7 +78,7 @@ async fn draft(state: &AdminState, (request, payload): Body) -> Result<RouteDraf
 }
 
 async fn remove(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
-    respond(removed(state.control.pools(), &path).await)
+    respond(removed(&state, &path).await)
 }
 
 async fn refuse(allow: &'static str) -> HttpResponse {
@@ -93,7 +93,7 @@ fn route(pools: &Pools, id: &str) -> Result<PoolAnswer, Refusal> {
 
 async fn created(state: &AdminState, body: Body) -> Result<PoolAnswer, Refusal> {
     let draft = draft(state, body).await?;
-    let summary = state.control.pools().create(draft).await?;
+    let summary = state.control.create_pool(draft).await?;
     tracing::info!(id = summary.id.0, name = summary.name, "created a Route");
     Ok(PoolAnswer::from(summary))
 }
@@ -101,14 +101,14 @@ async fn created(state: &AdminState, body: Body) -> Result<PoolAnswer, Refusal> 
 async fn changed(state: &AdminState, id: &str, body: Body) -> Result<PoolAnswer, Refusal> {
     let id = route_id(id)?;
     let draft = draft(state, body).await?;
-    let summary = state.control.pools().change(id, draft).await?;
+    let summary = state.control.change_pool(id, draft).await?;
     tracing::info!(id = summary.id.0, name = summary.name, "changed a Route");
     Ok(PoolAnswer::from(summary))
 }
 
-async fn removed(pools: &Pools, id: &str) -> Result<PoolRemoved, Refusal> {
+async fn removed(state: &AdminState, id: &str) -> Result<PoolRemoved, Refusal> {
     let id = route_id(id)?;
-    pools.remove(id).await?;
+    state.control.remove_pool(id).await?;
     tracing::info!(id = id.0, "deleted a Route");
     Ok(PoolRemoved { success: true })
 }

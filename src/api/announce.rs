@@ -21,6 +21,7 @@ use super::edge::{self, Context};
 use super::error::ApiError;
 use super::rate_limit::PeerLimiter;
 use crate::config::Settings;
+use crate::detached::detached;
 use crate::ingest::{ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, Announcer, VerifiedPut};
 use crate::metrics::{BodyFormat, Metrics};
 use crate::request_body::BodyLimits;
@@ -116,7 +117,7 @@ impl Announcing {
     /// Goes on when the client goes away: what is half written would be served after a restart only.
     async fn apply(&self, put: VerifiedPut) -> Result<(), ApiError> {
         let announcer = self.announcer.clone();
-        let applied = tokio::spawn(async move { announcer.apply(put).await }).await;
+        let applied = detached(async move { announcer.apply(put).await }).await;
         applied.map_err(|error| ApiError::Panicked(error.to_string()))??;
         Ok(())
     }

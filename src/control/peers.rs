@@ -1,8 +1,7 @@
 //! Routes from and to peer routers: what each has told us, what we tell each, and when.
 //!
 //! Two tasks a peer: one asks it to tell us its routes, and again when it falls silent (`ask`); one
-//! tells it ours, for as long as it wants to be told (`tell`). A third takes away what silent peers have
-//! told. Everything is in memory: after a restart it is learned again within seconds.
+//! tells it ours, for as long as it wants to be told (`tell`). Everything is in memory: after a restart it is learned again within seconds.
 //!
 //! Invariants: a route of a peer leads to that peer, whatever it says; it is published at once, and gone
 //! when the peer's hold-down has passed without a word of it. What we advertise follows in the same step.
@@ -25,7 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Identity, Publish};
+use super::Identity;
 use crate::clock::{Clock, UnixMs};
 use crate::dispatch::{
     Dropped, HOLD_DOWN_MS, HeardRoutes, LastKnown, Listening, Origin, OwnRoute, RouteAuth,
@@ -35,10 +34,6 @@ use crate::metrics::{PeerCounts, PeerOutcome};
 use crate::resolve::{PeerLink, PeerLinkError};
 use crate::types::{AccountId, RoutePrefix};
 use tell::{Telling, Turn};
-
-/// How often it is seen to that routes of silent peers go. Lookups do not wait for it: each route has
-/// its end in the table.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What the routes of peers are about.
 pub struct PeersParts {
@@ -78,7 +73,6 @@ pub struct Peers {
     own: Vec<OwnRoute>,
     hold_down: Duration,
     clock: Clock,
-    publish: Publish,
     peers: BTreeMap<AccountId, Arc<Peer>>,
     state: Mutex<State>,
 }
@@ -109,6 +103,14 @@ struct PeerState {
     has_dropped: bool,
 }
 
+/// What became of an update.
+pub(super) struct Received {
+    /// Whether it was taken.
+    pub(super) taken: Result<(), UpdateRefused>,
+    /// Whether the table is to be published: routes came, went or last longer now.
+    pub(super) is_visible: bool,
+}
+
 /// There is no peer of that name.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("no peer of this name is configured")]
@@ -126,8 +128,8 @@ pub enum UpdateRefused {
 }
 
 impl Peers {
-    /// The peers, of which nothing is known yet. [`Peers::run`] has to be called for that to change.
-    pub fn new(parts: PeersParts, identity: &Identity, clock: Clock, publish: Publish) -> Self {
+    /// The peers, of which nothing is known yet. [`Control::run`](super::Control::run) has to be called for that to change.
+    pub(super) fn new(parts: PeersParts, identity: &Identity, clock: Clock) -> Self {
         let PeersParts { advertise, hold_down, peers } = parts;
         let us = identity.name.clone();
         let own = |prefix: RoutePrefix| {
@@ -148,7 +150,7 @@ impl Peers {
             all.insert(account.clone(), Arc::new(Peer::new(account, link, counts)));
         }
         let state = Mutex::new(State { log, of_peers });
-        Self { us, own, hold_down, clock, publish, peers: all, state }
+        Self { us, own, hold_down, clock, peers: all, state }
     }
 
     /// Talks to all peers until it is cancelled.
@@ -156,14 +158,11 @@ impl Peers {
     /// # Panics
     ///
     /// One of its tasks did.
-    pub async fn run(self: Arc<Self>, cancelled: CancellationToken) {
+    pub(super) async fn run(self: Arc<Self>, cancelled: CancellationToken) {
         let mut tasks = JoinSet::new();
         for peer in self.peers.values() {
             tasks.spawn(ask::ask(self.clone(), peer.clone()));
             tasks.spawn(tell::tell(self.clone(), peer.clone()));
-        }
-        if !self.peers.is_empty() {
-            tasks.spawn(self.clone().sweep_for_ever());
         }
         tokio::select! {
             () = cancelled.cancelled() => {}
@@ -191,7 +190,11 @@ impl Peers {
     }
 
     /// A peer tells us its routes.
-    pub fn update(&self, peer: &AccountId, update: RouteUpdate) -> Result<(), UpdateRefused> {
+    pub(super) fn update(
+        &self,
+        peer: &AccountId,
+        update: RouteUpdate,
+    ) -> Result<Received, UnknownPeer> {
         let now_ms = self.clock.now_ms();
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
         let mut state = self.state.lock();
@@ -211,12 +214,13 @@ impl Peers {
         let is_news = is_change && self.advertise(&mut state, now_ms);
         drop(state);
         peer.heard.notify_one();
-        self.spread(is_visible, is_news);
-        applied.map(drop).map_err(UpdateRefused::Gap)
+        self.propagate(is_news);
+        let taken = applied.map(drop).map_err(UpdateRefused::Gap);
+        Ok(Received { taken, is_visible })
     }
 
     /// The routes of all peers that are believed to be there.
-    pub fn entries(&self, now_ms: UnixMs) -> Vec<RouteEntry> {
+    pub(super) fn entries(&self, now_ms: UnixMs) -> Vec<RouteEntry> {
         let state = self.state.lock();
         let of_peers = state.of_peers.iter().flat_map(|(account, of_peer)| {
             let (routes, expires_at_ms) = of_peer.heard.routes(now_ms);
@@ -232,8 +236,8 @@ impl Peers {
         of_peers.collect()
     }
 
-    /// Takes away what peers have told whose hold-down has passed.
-    pub fn sweep(&self, now_ms: UnixMs) {
+    /// Takes away what peers have told whose hold-down has passed. Whether there was any of it.
+    pub(super) fn sweep(&self, now_ms: UnixMs) -> bool {
         let mut state = self.state.lock();
         let mut is_change = false;
         for (account, of_peer) in &mut state.of_peers {
@@ -245,14 +249,8 @@ impl Peers {
         }
         let is_news = is_change && self.advertise(&mut state, now_ms);
         drop(state);
-        self.spread(is_change, is_news);
-    }
-
-    async fn sweep_for_ever(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
-            self.sweep(self.clock.now_ms());
-        }
+        self.propagate(is_news);
+        is_change
     }
 
     /// Has the log say what is advertised now. Whether that is a change.
@@ -268,15 +266,12 @@ impl Peers {
 
 // What the tasks of the peers ask for.
 impl Peers {
-    /// Has the routing table made anew, and all peers told.
-    fn spread(&self, is_visible: bool, is_news: bool) {
+    /// Has all peers told, if there is news.
+    fn propagate(&self, is_news: bool) {
         if is_news {
             for peer in self.peers.values() {
                 peer.changed.notify_one();
             }
-        }
-        if is_visible {
-            (self.publish)();
         }
     }
 

@@ -1,8 +1,8 @@
 //! Routes as an operator makes them: kept, changed one after the other, and asked.
 //!
-//! Every change is durable before it shows, and is seen through to its end even if whoever asked for
-//! it goes away. A list of changes is written at once, so that no crash leaves half of it. What was
-//! spent of budgets is durable before an endpoint is asked (`spending`).
+//! Every change is durable before it shows; only [`Control`](super::Control) makes any, and publishes
+//! it. A list of changes is written at once, so that no crash leaves half of it. What was spent of
+//! budgets is durable before an endpoint is asked (`spending`).
 
 mod documents;
 mod explain;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{ControlError, Publish};
+use super::ControlError;
 use crate::clock::Clock;
 use crate::dispatch::pool::{
     Book, ChangeError, Endpoint, Inventory, Ledger, Limits, RouteDraft, RouteId, RouteProblem,
@@ -62,13 +62,9 @@ pub enum PoolsError {
     State(#[from] StateError),
 }
 
-/// All Routes. Cheap to clone.
-#[derive(Clone)]
-pub struct Pools(Arc<Shared>);
-
-struct Shared {
+/// All Routes.
+pub struct Pools {
     state: Arc<dyn StateStore>,
-    publish: Publish,
     spending: Arc<Spending>,
     /// Held while a change is made.
     changing: tokio::sync::Mutex<()>,
@@ -76,10 +72,9 @@ struct Shared {
 
 impl Pools {
     /// Reads what is stored, for the endpoints that the configuration has.
-    pub fn open(
+    pub(super) fn open(
         state: Arc<dyn StateStore>,
         clock: Clock,
-        publish: Publish,
         inventory: Vec<EndpointParts>,
     ) -> Result<Self, ControlError> {
         let mut names = BTreeSet::new();
@@ -99,12 +94,12 @@ impl Pools {
         let book = documents::read_book(&*state, Arc::new(Inventory::new(endpoints)))?;
         let spending = Spending::new(state.clone(), clock, book, upstreams, ledger);
         let changing = tokio::sync::Mutex::new(());
-        Ok(Self(Arc::new(Shared { state, publish, spending: Arc::new(spending), changing })))
+        Ok(Self { state, spending: Arc::new(spending), changing })
     }
 
     /// Routes and rules as they stand.
     pub fn book(&self) -> Arc<Book> {
-        self.0.spending.book()
+        self.spending.book()
     }
 
     /// A Route.
@@ -114,19 +109,23 @@ impl Pools {
     }
 
     /// Creates a Route.
-    pub async fn create(&self, draft: RouteDraft) -> Result<RouteSummary, PoolsError> {
+    pub(super) async fn create(&self, draft: RouteDraft) -> Result<RouteSummary, PoolsError> {
         let (book, id) = self.make(move |book| book.create(draft)).await?;
         summary(&book, id)
     }
 
     /// Changes what the draft gives.
-    pub async fn change(&self, id: RouteId, draft: RouteDraft) -> Result<RouteSummary, PoolsError> {
+    pub(super) async fn change(
+        &self,
+        id: RouteId,
+        draft: RouteDraft,
+    ) -> Result<RouteSummary, PoolsError> {
         let (book, ()) = self.make(move |book| book.change(id, draft)).await?;
         summary(&book, id)
     }
 
     /// Deletes a Route.
-    pub async fn remove(&self, id: RouteId) -> Result<(), PoolsError> {
+    pub(super) async fn remove(&self, id: RouteId) -> Result<(), PoolsError> {
         self.make(move |book| book.remove(id)).await?;
         Ok(())
     }
@@ -135,7 +134,7 @@ impl Pools {
     pub fn rule_upstream(&self, rule: RuleId) -> Option<RuleUpstream> {
         Some(match self.book().rules().get(&rule)?.target {
             RuleTarget::Route(_) => {
-                RuleUpstream::Pool(Arc::new(PoolUpstream::new(rule, self.0.spending.clone())))
+                RuleUpstream::Pool(Arc::new(PoolUpstream::new(rule, self.spending.clone())))
             }
             RuleTarget::Discard => RuleUpstream::Discard,
         })
@@ -144,25 +143,9 @@ impl Pools {
     /// What would be asked for a key behind a rule, and what is left of the budgets, without spending
     /// any; `None`: there is no such rule. The key is the multihash that is looked up.
     pub fn explain(&self, rule: RuleId, key: &[u8]) -> Option<PoolExplanation> {
-        self.0.spending.explain(rule, key)
+        self.spending.explain(rule, key)
     }
 
-    /// Makes a change. In a task of its own: a change that is written and does not show, because its
-    /// caller went away in between, would have the next one written over it.
-    async fn make<T: Send + 'static>(
-        &self,
-        change: impl FnOnce(&mut Book) -> Result<T, ChangeError> + Send + 'static,
-    ) -> Result<(Arc<Book>, T), PoolsError> {
-        let shared = self.0.clone();
-        let task = tokio::spawn(async move { shared.make(change).await });
-        task.await.unwrap_or_else(|error| {
-            let reason = format!("the change was not seen through: {error}");
-            Err(StateError::Unavailable { reason }.into())
-        })
-    }
-}
-
-impl Shared {
     async fn make<T>(
         &self,
         change: impl FnOnce(&mut Book) -> Result<T, ChangeError>,
@@ -177,9 +160,6 @@ impl Shared {
         }
         let after = Arc::new(after);
         self.spending.set_book(after.clone());
-        if before.rules() != after.rules() {
-            (self.publish)();
-        }
         Ok((after, made))
     }
 }

@@ -1,6 +1,7 @@
 //! Static routes: which part of the key space an operator gave to which account.
 //!
-//! Changes come one after the other; each is durable before it shows.
+//! Changes come one after the other; each is durable before it shows here. Lookups see it when
+//! [`Control`](super::Control), which alone may change them, has published it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{ControlError, Publish};
+use super::ControlError;
 use crate::clock::{Clock, UnixMs};
 use crate::state::{StateChange, StateError, StateStore, StateTable};
 use crate::types::{AccountId, RoutePrefix};
@@ -45,7 +46,6 @@ pub enum StaticsError {
 pub struct Statics {
     state: Arc<dyn StateStore>,
     clock: Clock,
-    publish: Publish,
     routes: RwLock<BTreeMap<RoutePrefix, StaticRoute>>,
     /// Held while a change is made.
     changing: tokio::sync::Mutex<()>,
@@ -62,11 +62,7 @@ struct Document {
 
 impl Statics {
     /// Reads what is stored.
-    pub(super) fn open(
-        state: Arc<dyn StateStore>,
-        clock: Clock,
-        publish: Publish,
-    ) -> Result<Self, ControlError> {
+    pub(super) fn open(state: Arc<dyn StateStore>, clock: Clock) -> Result<Self, ControlError> {
         let stored = state.read(StateTable::StaticRoutes)?;
         let routes = stored
             .into_iter()
@@ -76,7 +72,7 @@ impl Statics {
             })
             .collect::<Result<_, ControlError>>()?;
         let changing = tokio::sync::Mutex::new(());
-        Ok(Self { state, clock, publish, routes: RwLock::new(routes), changing })
+        Ok(Self { state, clock, routes: RwLock::new(routes), changing })
     }
 
     /// All of them, by prefix.
@@ -95,7 +91,7 @@ impl Statics {
     }
 
     /// Sets a route where there is none.
-    pub async fn create(
+    pub(super) async fn create(
         &self,
         prefix: RoutePrefix,
         next_hop: AccountId,
@@ -110,7 +106,7 @@ impl Statics {
     }
 
     /// Gives the route of a prefix another account, at once.
-    pub async fn replace(
+    pub(super) async fn replace(
         &self,
         prefix: RoutePrefix,
         next_hop: AccountId,
@@ -124,14 +120,13 @@ impl Statics {
     }
 
     /// Removes the route of a prefix.
-    pub async fn remove(&self, prefix: &RoutePrefix) -> Result<(), StaticsError> {
+    pub(super) async fn remove(&self, prefix: RoutePrefix) -> Result<(), StaticsError> {
         let _changing = self.changing.lock().await;
-        if !self.routes.read().contains_key(prefix) {
-            return Err(StaticsError::Missing(prefix.clone()));
+        if !self.routes.read().contains_key(&prefix) {
+            return Err(StaticsError::Missing(prefix));
         }
-        self.write(prefix, None).await?;
-        self.routes.write().remove(prefix);
-        (self.publish)();
+        self.write(&prefix, None).await?;
+        self.routes.write().remove(&prefix);
         Ok(())
     }
 
@@ -144,7 +139,6 @@ impl Statics {
         let text = serde_json::to_string(&document).expect("it is texts and numbers");
         self.write(&route.prefix, Some(text)).await?;
         self.routes.write().insert(route.prefix.clone(), route.clone());
-        (self.publish)();
         Ok(route)
     }
 
@@ -173,20 +167,12 @@ fn read(key: &str, text: &str) -> Result<StaticRoute, ControlError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
     use crate::clock::ManualClock;
     use crate::state::MemoryState;
 
-    fn open(state: &Arc<MemoryState>, clock: &ManualClock) -> (Statics, Arc<AtomicUsize>) {
-        let published = Arc::new(AtomicUsize::new(0));
-        let counted = published.clone();
-        let publish: Publish = Arc::new(move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-        });
-        let statics = Statics::open(state.clone(), Clock::Manual(clock.clone()), publish).unwrap();
-        (statics, published)
+    fn open(state: &Arc<MemoryState>, clock: &ManualClock) -> Statics {
+        Statics::open(state.clone(), Clock::Manual(clock.clone())).unwrap()
     }
 
     fn prefix(text: &str) -> RoutePrefix {
@@ -200,31 +186,30 @@ mod tests {
     #[tokio::test]
     async fn routes_are_created_replaced_and_removed_and_outlive_a_restart() {
         let (state, clock) = (Arc::new(MemoryState::new()), ManualClock::new(100));
-        let (statics, published) = open(&state, &clock);
+        let statics = open(&state, &clock);
         statics.create(prefix("g.b"), account("one")).await.unwrap();
         let first = statics.create(prefix("g.a"), account("two")).await.unwrap();
         clock.set(200);
         let second = statics.replace(prefix("g.a"), account("three")).await.unwrap();
         assert_eq!((first.created_at_ms, first.modified_at_ms), (100, 100));
         assert_eq!((second.created_at_ms, second.modified_at_ms), (100, 200));
-        assert_eq!(published.load(Ordering::SeqCst), 3);
-        let (again, _) = open(&state, &clock);
+        let again = open(&state, &clock);
         assert_eq!(again.all(), statics.all());
         assert_eq!(again.all().first(), Some(&second));
-        again.remove(&prefix("g.a")).await.unwrap();
-        assert_eq!(open(&state, &clock).0.count(), 1);
+        again.remove(prefix("g.a")).await.unwrap();
+        assert_eq!(open(&state, &clock).count(), 1);
     }
 
     #[tokio::test]
     async fn what_cannot_be_done_changes_nothing() {
         let (state, clock) = (Arc::new(MemoryState::new()), ManualClock::new(100));
-        let (statics, published) = open(&state, &clock);
+        let statics = open(&state, &clock);
         statics.create(prefix("g"), account("one")).await.unwrap();
         let again = statics.create(prefix("g"), account("two")).await;
         assert!(matches!(again, Err(StaticsError::Exists(_))));
         let missing = statics.replace(prefix("g.a"), account("two")).await;
         assert!(matches!(missing, Err(StaticsError::Missing(_))));
-        assert!(matches!(statics.remove(&prefix("g.a")).await, Err(StaticsError::Missing(_))));
-        assert_eq!((statics.count(), published.load(Ordering::SeqCst)), (1, 1));
+        assert!(matches!(statics.remove(prefix("g.a")).await, Err(StaticsError::Missing(_))));
+        assert_eq!(statics.count(), 1);
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Component, Readiness};
 use crate::api::ApiState;
 use crate::clock::Clock;
-use crate::control::Peers;
+use crate::control::Control;
 use crate::store::{NameStore, Store};
 
 /// How often the store frees a bounded amount of what is gone.
@@ -35,10 +35,10 @@ pub(super) struct Maintenance {
 
 impl Maintenance {
     /// Starts it, and declares it ready.
-    pub(super) fn start(upkeep: Upkeep, peers: Arc<Peers>, readiness: Arc<Readiness>) -> Self {
+    pub(super) fn start(upkeep: Upkeep, control: Arc<Control>, readiness: Arc<Readiness>) -> Self {
         let cancelled = CancellationToken::new();
         let work = tokio::spawn(run(upkeep, cancelled.clone()));
-        let talk = tokio::spawn(peers.run(cancelled.clone()));
+        let talk = tokio::spawn(control.run(cancelled.clone()));
         readiness.set_ready(Component::Maintenance);
         let tasks = [work, talk].map(|task| tokio::spawn(watch(task, readiness.clone())));
         Self { cancelled, tasks }

@@ -35,6 +35,7 @@ use super::{
     NamesOpenError, PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
+use crate::detached::{Unfinished, detached, run_blocking};
 use crate::index::{Answer, GroupSpec, Index, IndexError, Interned};
 use crate::journal::{
     Entry, GroupDefinition, Journal, JournalError, JournalOptions, JournalStats, Opened, Receipt,
@@ -308,7 +309,8 @@ impl Store for DurableStore {
     }
 
     fn update(&self, updates: Vec<ProviderUpdate>) -> BoxFuture<'_, Result<Applied, StoreError>> {
-        in_the_background(self.inner.clone().update(updates)).boxed()
+        let update = self.inner.clone().update(updates);
+        async move { detached(update).await? }.boxed()
     }
 
     fn set_record<'a>(
@@ -316,7 +318,8 @@ impl Store for DurableStore {
         context: &'a ContextId,
         record: ProviderRecord,
     ) -> BoxFuture<'a, Result<Changed, StoreError>> {
-        in_the_background(self.inner.clone().set_record(context.clone(), record)).boxed()
+        let set = self.inner.clone().set_record(context.clone(), record);
+        async move { detached(set).await? }.boxed()
     }
 
     fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
@@ -338,7 +341,7 @@ impl Store for DurableStore {
                 let context = context.as_ref().map(ContextId::as_bytes);
                 inner.index.remove(&provider, context, inner.clock.now_ms())
             };
-            let ended = on_a_thread_of_its_own(remove).await?;
+            let ended = run_blocking(remove).await?;
             // The ended groups are among those that the index reports to `write`.
             self.inner.write(Vec::new()).await?;
             Ok(Removed { groups: ended.len() as u64 })
@@ -364,22 +367,10 @@ impl Store for DurableStore {
     }
 }
 
-/// Lets work go on to its end even if nobody waits for it any more.
-async fn in_the_background<T: Send + 'static>(
-    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::spawn(work).await.map_err(stopped)?
-}
-
-/// Does what may take time by the groups of a provider where nobody waits for its thread.
-async fn on_a_thread_of_its_own<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(stopped)
-}
-
-fn stopped(_: tokio::task::JoinError) -> StoreError {
-    StoreError::Unavailable { reason: "the process is stopping".to_owned() }
+impl From<Unfinished> for StoreError {
+    fn from(unfinished: Unfinished) -> Self {
+        Self::Unavailable { reason: unfinished.to_string() }
+    }
 }
 
 impl From<JournalError> for StoreError {

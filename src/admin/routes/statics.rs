@@ -4,8 +4,6 @@
 //! overwrites by accident what another has just set, and a move of a prefix from one account to
 //! another happens at once, with no moment in between at which the prefix has none.
 
-use std::future::Future;
-
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -86,14 +84,11 @@ async fn set(
         return Err(RouteError::Mismatch { entity, url }.into());
     }
     let mode = put_mode(request.headers())?;
-    let control = state.control.clone();
-    let change = async move {
-        match mode {
-            PutMode::Create => control.statics().create(entity, next_hop).await,
-            PutMode::Replace => control.statics().replace(entity, next_hop).await,
-        }
+    let set = match mode {
+        PutMode::Create => state.control.create_static(entity, next_hop).await,
+        PutMode::Replace => state.control.replace_static(entity, next_hop).await,
     };
-    let route = to_its_end(change).await?.map_err(|error| refused(error, mode))?;
+    let route = set.map_err(|error| refused(error, mode))?;
     tracing::info!(prefix = %route.prefix, account = %route.next_hop, ?mode, "static route set");
     Ok(respond_set(json_type, mode, &route))
 }
@@ -116,9 +111,7 @@ async fn remove(request: &HttpRequest, state: &AdminState) -> Result<HttpRespons
     let prefix = prefix_of(request)?;
     // Either way what is there goes: `*` asks for no more than that something is there.
     put_mode(request.headers())?;
-    let (control, removed) = (state.control.clone(), prefix.clone());
-    let change = async move { control.statics().remove(&removed).await };
-    to_its_end(change).await?.map_err(RouteError::from)?;
+    state.control.remove_static(prefix.clone()).await.map_err(RouteError::from)?;
     tracing::info!(%prefix, "static route removed");
     Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish())
 }
@@ -170,33 +163,9 @@ fn refused(error: StaticsError, mode: PutMode) -> RouteError {
     }
 }
 
-/// A change, which does not end halfway when its client goes away: what is durable must show.
-async fn to_its_end<T: Send + 'static>(
-    change: impl Future<Output = T> + Send + 'static,
-) -> Result<T, AdminError> {
-    tokio::spawn(change).await.map_err(|_| AdminError::Panicked("change"))
-}
-
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-    use tokio::sync::oneshot;
-
     use super::*;
-
-    #[tokio::test]
-    async fn a_change_comes_to_its_end_though_its_client_goes_away() {
-        let (release, released) = oneshot::channel();
-        let (done, is_done) = oneshot::channel();
-        let change = to_its_end(async move {
-            released.await.unwrap();
-            done.send(()).unwrap();
-        });
-        // Begun, and dropped where it waits.
-        assert!(change.now_or_never().is_none());
-        release.send(()).unwrap();
-        is_done.await.unwrap();
-    }
 
     fn reason(body: &str) -> String {
         read_body(body.as_bytes()).unwrap_err().to_string()

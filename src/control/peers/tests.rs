@@ -22,10 +22,6 @@ fn prefix(text: &str) -> RoutePrefix {
     RoutePrefix::parse(text).unwrap()
 }
 
-fn identity(name: &str) -> Identity {
-    Identity { name: account(name), secret: name.as_bytes().to_vec() }
-}
-
 fn wants(mode: SyncMode) -> RouteControl {
     RouteControl { mode, last_known: LastKnown::NOTHING }
 }
@@ -65,7 +61,7 @@ async fn a_peer_is_asked_at_the_start_and_told_nothing_before_it_asks() {
 async fn a_peer_that_asks_is_told_everything_at_once_and_then_that_we_are_there() {
     let own: Vec<String> = (0..70).map(|number| format!("g.own.{number}")).collect();
     let script = Script::start(&own.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    script.peers.control(&account("beta"), wants(SyncMode::Sync)).unwrap();
+    script.beta_asks(wants(SyncMode::Sync));
     script.pass(95 * SECOND).await;
     let updates = script.updates();
     let shape: Vec<_> = updates
@@ -85,11 +81,11 @@ async fn a_peer_that_asks_is_told_everything_at_once_and_then_that_we_are_there(
 async fn a_change_is_told_at_once_and_nobody_is_told_its_own_routes() {
     let script = Script::start(&["g.own"]).await;
     for peer in ["beta", "gamma"] {
-        script.peers.control(&account(peer), wants(SyncMode::Sync)).unwrap();
+        script.control.peers().control(&account(peer), wants(SyncMode::Sync)).unwrap();
     }
     script.pass(SECOND).await;
     let before = script.updates().len();
-    script.peers.update(&account("beta"), told_by_beta(&["g.b"])).unwrap();
+    script.beta_tells(told_by_beta(&["g.b"]));
     script.pass(SECOND).await;
     assert_eq!(script.updates().len(), before + 1);
     assert!(script.updates().iter().all(|(at_ms, _)| *at_ms < 1_100));
@@ -108,15 +104,15 @@ async fn a_change_is_told_at_once_and_nobody_is_told_its_own_routes() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_is_idle_is_not_told_any_more() {
     let script = Script::start(&["g.own"]).await;
-    script.peers.control(&account("beta"), wants(SyncMode::Sync)).unwrap();
+    script.beta_asks(wants(SyncMode::Sync));
     script.pass(40 * SECOND).await;
     assert_eq!(script.updates().len(), 2);
-    script.peers.control(&account("beta"), wants(SyncMode::Idle)).unwrap();
+    script.beta_asks(wants(SyncMode::Idle));
     script.pass(100 * SECOND).await;
     assert_eq!(script.updates().len(), 2);
     let known = LastKnown { table_id: script.updates()[0].1.table_id, epoch: 1 };
     let again = RouteControl { mode: SyncMode::Sync, last_known: known };
-    script.peers.control(&account("beta"), again).unwrap();
+    script.beta_asks(again);
     script.pass(SECOND).await;
     let (_, last) = script.updates().pop().unwrap();
     assert_eq!((last.from_epoch, last.to_epoch), (1, 1), "it goes on from what it knows");
@@ -125,7 +121,7 @@ async fn a_peer_that_is_idle_is_not_told_any_more() {
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_filled_at_once() {
     let script = Script::start(&["g.own"]).await;
-    script.peers.control(&account("beta"), wants(SyncMode::Sync)).unwrap();
+    script.beta_asks(wants(SyncMode::Sync));
     script.pass(SECOND).await;
     script.answer_next(PeerLinkError::Gap(LastKnown::NOTHING));
     script.pass(31 * SECOND).await;
@@ -144,7 +140,7 @@ async fn a_peer_that_is_never_content_or_never_there_is_tried_for_ever_ever_more
     for failure in failures {
         let script = Script::start(&["g.own"]).await;
         script.answer_always(failure);
-        script.peers.control(&account("beta"), wants(SyncMode::Sync)).unwrap();
+        script.beta_asks(wants(SyncMode::Sync));
         script.pass(1_000 * SECOND).await;
         let times: Vec<u64> = script.updates().iter().map(|(at_ms, _)| *at_ms).collect();
         assert!((20..=42).contains(&times.len()), "{times:?}");
@@ -153,7 +149,7 @@ async fn a_peer_that_is_never_content_or_never_there_is_tried_for_ever_ever_more
         assert!(waits[7..].iter().all(|wait| *wait >= 30_000), "{waits:?}");
         // Its word ends the wait.
         script.answer_well();
-        script.peers.control(&account("beta"), wants(SyncMode::Sync)).unwrap();
+        script.beta_asks(wants(SyncMode::Sync));
         script.pass(Duration::from_millis(100)).await;
         assert_eq!(script.updates().len(), times.len() + 1);
     }
@@ -163,14 +159,14 @@ async fn a_peer_that_is_never_content_or_never_there_is_tried_for_ever_ever_more
 async fn a_peer_that_falls_silent_loses_its_routes_and_is_asked_again() {
     let script = Script::start(&[]).await;
     script.pass(10 * SECOND).await;
-    script.peers.update(&account("beta"), told_by_beta(&["g.b"])).unwrap();
+    script.beta_tells(told_by_beta(&["g.b"]));
     assert_eq!(script.routes(), ["g.b -> beta"]);
     script.pass(44 * SECOND).await;
     assert_eq!(script.routes(), ["g.b -> beta"]);
-    let (published, asked) = (script.published(), script.said_to("beta").len());
+    let asked = script.said_to("beta").len();
     script.pass(3 * SECOND).await;
     assert_eq!(script.routes(), [""; 0]);
-    assert_eq!((script.published(), script.said_to("beta").len()), (published + 1, asked + 1));
+    assert_eq!(script.said_to("beta").len(), asked + 1);
     let (_, Said::Control(control)) = script.said_to("beta").pop().unwrap() else { panic!() };
     assert_eq!(control, wants(SyncMode::Sync), "what was known is forgotten");
 }
@@ -178,29 +174,27 @@ async fn a_peer_that_falls_silent_loses_its_routes_and_is_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn a_route_that_lasts_longer_is_published() {
     let script = Script::start(&[]).await;
-    script.peers.update(&account("beta"), told_by_beta(&["g.b"])).unwrap();
+    script.beta_tells(told_by_beta(&["g.b"]));
     script.pass(10 * SECOND).await;
-    let published = script.published();
-    let heartbeat = RouteUpdate { from_epoch: 1, ..told_by_beta(&[]) };
-    script.peers.update(&account("beta"), heartbeat).unwrap();
-    assert_eq!(script.published(), published + 1);
-    let entries = script.peers.entries(script.now_ms());
-    assert_eq!(entries[0].expires_at_ms, Some(script.now_ms() + 45_000));
+    script.beta_tells(RouteUpdate { from_epoch: 1, ..told_by_beta(&[]) });
+    let table = script.control.table();
+    let (route, _) = table.find(["g", "b"].into_iter(), script.now_ms()).unwrap();
+    assert_eq!(route.expires_at_ms, Some(script.now_ms() + 45_000));
     let nothing_to_show = RouteUpdate { speaker: account("gamma"), ..told_by_beta(&[]) };
-    script.peers.update(&account("gamma"), nothing_to_show).unwrap();
-    assert_eq!(script.published(), published + 1);
+    script.control.update_from_peer(&account("gamma"), nothing_to_show).unwrap();
+    assert!(Arc::ptr_eq(&table, &script.control.table()), "nothing is published for nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_but_a_configured_peer_is_heard() {
     let script = Script::start(&[]).await;
     let stranger = account("stranger");
-    assert_eq!(script.peers.control(&stranger, wants(SyncMode::Sync)), Err(UnknownPeer));
-    let refused = script.peers.update(&stranger, told_by_beta(&["g.b"]));
+    assert_eq!(script.control.peers().control(&stranger, wants(SyncMode::Sync)), Err(UnknownPeer));
+    let refused = script.control.update_from_peer(&stranger, told_by_beta(&["g.b"]));
     assert_eq!(refused, Err(UpdateRefused::Unknown(UnknownPeer)));
     let gap = RouteUpdate { from_epoch: 1, ..told_by_beta(&["g.b"]) };
     let its_beginning = LastKnown { table_id: gap.table_id, epoch: 0 };
-    let refused = script.peers.update(&account("beta"), gap);
+    let refused = script.control.update_from_peer(&account("beta"), gap);
     assert_eq!(refused, Err(UpdateRefused::Gap(its_beginning)));
     assert_eq!(script.routes(), [""; 0]);
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Inner, OpenError, on_a_thread_of_its_own};
+use super::{Inner, OpenError};
+use crate::detached::run_blocking;
 use crate::index::{Restore, Statement};
 use crate::journal::{AddrsChange, Change, Entry, GroupDefinition, Receipt, RecordChange};
 use crate::store::update::{Placement, Plan};
@@ -56,7 +57,7 @@ impl Inner {
         let _locks = self.locks.lock(updates.iter().map(|update| &update.provider)).await;
         let inner = self.clone();
         let draw = move || Plan::draw(&inner.index, inner.schema, updates, inner.clock.now_ms());
-        let plan = on_a_thread_of_its_own(draw).await??;
+        let plan = run_blocking(draw).await??;
         let _placing = self.placing.read().await;
         // Held until lookups see it: compaction would take it for superseded before.
         let mut _receipt = None;
@@ -65,7 +66,7 @@ impl Inner {
         }
         let inner = self.clone();
         let settle = move || plan.settle(&inner.index, inner.clock.now_ms());
-        Ok(on_a_thread_of_its_own(settle).await??)
+        Ok(run_blocking(settle).await??)
     }
 
     pub(super) async fn set_record(
@@ -80,7 +81,7 @@ impl Inner {
         let context: Arc<[u8]> = context.as_bytes().into();
         let (inner, of, new) = (self.clone(), context.clone(), ready.clone());
         let would_change = move || inner.index.would_change(&of, &new, inner.clock.now_ms());
-        if !on_a_thread_of_its_own(would_change).await? {
+        if !run_blocking(would_change).await? {
             return Ok(Changed::default());
         }
         let stamp = self.index.stamp();
@@ -90,7 +91,7 @@ impl Inner {
         let _receipt = self.journal.append_whole(entries).await?;
         let inner = self.clone();
         let set = move || inner.index.set_record(&context, stamp, &ready, inner.clock.now_ms());
-        Ok(Changed { groups: on_a_thread_of_its_own(set).await? })
+        Ok(Changed { groups: run_blocking(set).await? })
     }
 }
 

@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{HOLD_DOWN, account, identity, prefix, script};
+use super::{HOLD_DOWN, account, prefix, script};
 use crate::clock::{Clock, ManualClock};
-use crate::control::peers::{PeerParts, Peers, PeersParts, UpdateRefused};
+use crate::control::{Control, PeerParts, PeersParts, UpdateRefused, tests};
 use crate::dispatch::{RouteControl, RouteUpdate};
 use crate::metrics::Metrics;
 use crate::resolve::{PeerLink, PeerLinkError};
@@ -30,7 +30,7 @@ struct Wires {
 }
 
 struct Node {
-    peers: Arc<Peers>,
+    control: Arc<Control>,
     _running: DropGuard,
 }
 
@@ -41,11 +41,11 @@ struct Wire {
 }
 
 impl Wire {
-    fn reach(&self) -> Result<Arc<Peers>, PeerLinkError> {
+    fn reach(&self) -> Result<Arc<Control>, PeerLinkError> {
         let mut wires = self.wires.lock();
         wires.messages += 1;
         let node = wires.nodes.get(self.to).filter(|_| !wires.is_cut);
-        node.map(|node| node.peers.clone()).ok_or(PeerLinkError::Failed("unreachable".to_owned()))
+        node.map(|node| node.control.clone()).ok_or(PeerLinkError::Failed("unreachable".to_owned()))
     }
 }
 
@@ -54,16 +54,16 @@ impl PeerLink for Wire {
         &'a self,
         control: &'a RouteControl,
     ) -> BoxFuture<'a, Result<(), PeerLinkError>> {
-        let answer = self.reach().map(|peers| {
-            peers.control(&account(self.from), *control).expect("they are configured");
+        let answer = self.reach().map(|reached| {
+            reached.peers().control(&account(self.from), *control).expect("they are configured");
         });
         std::future::ready(answer).boxed()
     }
 
     fn update<'a>(&'a self, update: &'a RouteUpdate) -> BoxFuture<'a, Result<(), PeerLinkError>> {
         let read = RouteUpdate::from_json(update.to_json().as_bytes()).expect("it is legal");
-        let answer = self.reach().and_then(|peers| {
-            peers.update(&account(self.from), read).map_err(|refused| match refused {
+        let answer = self.reach().and_then(|control| {
+            control.update_from_peer(&account(self.from), read).map_err(|refused| match refused {
                 UpdateRefused::Gap(known) => PeerLinkError::Gap(known),
                 UpdateRefused::Unknown(_) => panic!("they are configured"),
             })
@@ -94,11 +94,10 @@ impl Network {
             hold_down: HOLD_DOWN,
             peers: peers.collect(),
         };
-        let clock = Clock::Manual(self.clock.clone());
-        let peers = Arc::new(Peers::new(parts, &identity(name), clock, Arc::new(|| {})));
+        let control = tests::open(name, &self.clock, parts);
         let running = CancellationToken::new();
-        tokio::spawn(peers.clone().run(running.clone()));
-        let node = Node { peers, _running: running.drop_guard() };
+        tokio::spawn(control.clone().run(running.clone()));
+        let node = Node { control, _running: running.drop_guard() };
         self.wires.lock().nodes.insert(name, node);
     }
 
@@ -126,7 +125,7 @@ impl Network {
     /// What a router has learned: prefixes with their paths.
     pub(super) fn routes(&self, name: &str) -> Vec<String> {
         let now_ms = Clock::Manual(self.clock.clone()).now_ms();
-        let entries = self.wires.lock().nodes[name].peers.entries(now_ms);
+        let entries = self.wires.lock().nodes[name].control.peers().entries(now_ms);
         let routes = entries.iter().map(|it| format!("{}: {}", it.prefix, it.path.join(" ")));
         let sorted: BTreeSet<String> = routes.collect();
         sorted.into_iter().collect()

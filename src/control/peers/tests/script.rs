@@ -1,7 +1,6 @@
 //! The router `alpha` and two peers, `beta` and `gamma`, that answer as they are told to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -9,10 +8,10 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{HOLD_DOWN, account, identity, prefix};
+use super::{HOLD_DOWN, account, prefix};
 use crate::clock::{Clock, ManualClock};
-use crate::control::peers::{PeerParts, Peers, PeersParts};
-use crate::dispatch::{RouteControl, RouteUpdate};
+use crate::control::{Control, PeerParts, PeersParts, tests};
+use crate::dispatch::{Origin, RouteControl, RouteUpdate};
 use crate::metrics::Metrics;
 use crate::resolve::{PeerLink, PeerLinkError};
 
@@ -71,11 +70,10 @@ impl PeerLink for ScriptedLink {
 }
 
 pub(super) struct Script {
-    pub(super) peers: Arc<Peers>,
+    pub(super) control: Arc<Control>,
     clock: ManualClock,
     heard: Arc<Mutex<Vec<Heard>>>,
     answers: Arc<Mutex<Answers>>,
-    published: Arc<AtomicUsize>,
     _running: DropGuard,
 }
 
@@ -102,17 +100,11 @@ impl Script {
             hold_down: HOLD_DOWN,
             peers: vec![peer("beta"), peer("gamma")],
         };
-        let published: Arc<AtomicUsize> = Arc::default();
-        let counter = published.clone();
-        let publish = Arc::new(move || {
-            counter.fetch_add(1, Ordering::Relaxed);
-        });
-        let clock_of_peers = Clock::Manual(clock.clone());
-        let peers = Arc::new(Peers::new(parts, &identity("alpha"), clock_of_peers, publish));
+        let control = tests::open("alpha", &clock, parts);
         let running = CancellationToken::new();
-        tokio::spawn(peers.clone().run(running.clone()));
+        tokio::spawn(control.clone().run(running.clone()));
         let _running = running.drop_guard();
-        let script = Self { peers, clock, heard, answers, published, _running };
+        let script = Self { control, clock, heard, answers, _running };
         script.pass(STEP).await;
         script
     }
@@ -147,13 +139,22 @@ impl Script {
         .collect()
     }
 
-    pub(super) fn routes(&self) -> Vec<String> {
-        let entries = self.peers.entries(self.now_ms()).into_iter();
-        entries.map(|entry| format!("{} -> {}", entry.prefix, entry.next_hop)).collect()
+    /// `beta` asks to be told our routes, or not to be any more.
+    pub(super) fn beta_asks(&self, control: RouteControl) {
+        self.control.peers().control(&account("beta"), control).unwrap();
     }
 
-    pub(super) fn published(&self) -> usize {
-        self.published.load(Ordering::Relaxed)
+    /// `beta` tells its routes.
+    pub(super) fn beta_tells(&self, update: RouteUpdate) {
+        self.control.update_from_peer(&account("beta"), update).unwrap();
+    }
+
+    /// The routes of peers in the table that lookups see.
+    pub(super) fn routes(&self) -> Vec<String> {
+        let table = self.control.table();
+        // Of a time before any could have expired: what is published is meant.
+        let winners = table.winners(0).into_iter().filter(|it| it.origin == Origin::Dynamic);
+        winners.map(|entry| format!("{} -> {}", entry.prefix, entry.next_hop)).collect()
     }
 
     pub(super) fn answer_next(&self, error: PeerLinkError) {

@@ -1,0 +1,110 @@
+//! Changes as callers make them, and the table that lookups see after each.
+
+use futures_util::FutureExt;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::dispatch::pool::Field;
+use crate::resolve::Discard;
+use crate::resolve::upstream_testing::FakeUpstream;
+use crate::state::MemoryState;
+
+/// A control plane that remembers nothing, with two endpoints.
+pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Control> {
+    let clock = Clock::Manual(clock.clone());
+    let endpoint = |name: &str| EndpointParts {
+        name: name.to_owned(),
+        daily_volume: 9,
+        hourly_rate: 9,
+        route: None,
+        upstream: FakeUpstream::new(name),
+    };
+    let parts = ControlParts {
+        state: Arc::new(MemoryState::new()),
+        clock: clock.clone(),
+        identity: Identity { name: account(name), secret: name.as_bytes().to_vec() },
+        accounts: Accounts::new([], Box::new(|_, _| Arc::new(Discard))),
+        endpoints: vec![endpoint("e0"), endpoint("e1")],
+        peers,
+        router: Arc::new(Router::new(Arc::new(Discard), clock)),
+    };
+    Control::open(parts).unwrap()
+}
+
+fn account(text: &str) -> AccountId {
+    AccountId::parse(text).unwrap()
+}
+
+fn prefix(text: &str) -> RoutePrefix {
+    RoutePrefix::parse(text).unwrap()
+}
+
+/// The account that answers lookups of a peer, as lookups see it.
+fn next_hop(control: &Control) -> String {
+    let table = control.table();
+    let (entry, _) = table.find(["g", "peers", "identity"].into_iter(), 1).unwrap();
+    entry.next_hop.to_string()
+}
+
+fn control() -> Arc<Control> {
+    open("us", &ManualClock::new(1), PeersParts::default())
+}
+
+fn draft(name: &str) -> RouteDraft {
+    let requested_daily_volume = Field::Given(1);
+    RouteDraft {
+        name: Field::Given(name.to_owned()),
+        requested_daily_volume,
+        overflow: Field::Absent,
+    }
+}
+
+#[tokio::test]
+async fn a_change_shows_when_it_is_answered() {
+    let control = control();
+    assert_eq!(next_hop(&control), "default");
+    control.create_static(prefix("g.peers"), account("discard")).await.unwrap();
+    assert_eq!(next_hop(&control), "discard");
+    control.replace_static(prefix("g.peers"), account("local")).await.unwrap();
+    assert_eq!(next_hop(&control), "local");
+    control.remove_static(prefix("g.peers")).await.unwrap();
+    assert_eq!(next_hop(&control), "default");
+}
+
+#[tokio::test]
+async fn a_change_that_is_refused_publishes_nothing() {
+    let control = control();
+    let before = control.table();
+    assert!(control.remove_static(prefix("g.peers")).await.is_err());
+    assert!(control.remove_pool(RouteId(1)).await.is_err());
+    assert!(Arc::ptr_eq(&before, &control.table()));
+}
+
+#[tokio::test]
+async fn a_change_whose_caller_goes_away_is_completed_and_shows() {
+    let control = control();
+    // Polled once, so that it has begun, and dropped.
+    let prefix = prefix("g.peers");
+    assert!(control.create_static(prefix, account("discard")).now_or_never().is_none());
+    assert!(control.create_pool(draft("first")).now_or_never().is_none());
+    let second = control.create_pool(draft("second")).await.unwrap();
+    assert_eq!(second.id, RouteId(2));
+    assert_eq!(control.pools().book().routes().len(), 2);
+    assert_eq!(next_hop(&control), "discard");
+}
+
+#[tokio::test]
+async fn a_rule_answers_from_the_moment_its_pool_is_there() {
+    let control = control();
+    control.create_static(prefix("g.peers"), account("42")).await.unwrap();
+    let fails = |control: &Control| {
+        let (account, table) = (account("42"), control.table());
+        let (_, resolver) = table.find(["g", "peers"].into_iter(), 1).unwrap();
+        let kept = control.accounts.resolver(&account, &control.pools);
+        !Arc::ptr_eq(resolver, &kept)
+    };
+    // An account that does not exist is made anew each time.
+    assert!(fails(&control));
+    control.create_pool(draft("first")).await.unwrap();
+    assert!(!fails(&control));
+}
