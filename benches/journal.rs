@@ -20,11 +20,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fingerpost::clock::Clock;
-use fingerpost::store::{
-    Announcement, ContextId, DurableOptions, DurableStore, Lookup, Recovery, Store,
-};
+use fingerpost::store::{Announcement, ContextId, DurableOptions, DurableStore, Recovery, Store};
 use fingerpost::types::{
-    AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, UnparsableAddrs,
+    AnswerSchema, ContentKey, PeerId, ProviderRecord, Question, Subject, UnparsableAddrs,
 };
 use futures_util::FutureExt;
 use hdrhistogram::Histogram;
@@ -185,14 +183,13 @@ impl Bench {
         let (stop, asked, keys_each) = (done.clone(), store.clone(), self.entries / GROUPS);
         let asking = std::thread::spawn(move || {
             let mut histogram = Histogram::<u64>::new(3).unwrap();
-            let filter = Filter::default();
             let mut number = 0_u64;
             while !stop.load(Ordering::Relaxed) {
                 number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let key = key(0, (number >> 33) % GROUPS, (number >> 13) % keys_each);
-                let lookup = Lookup { key: &key, filter: &filter, records_max: None };
+                let question = Question::all(Subject::Content(key));
                 let start = Instant::now();
-                let found = asked.find(lookup).now_or_never().unwrap().unwrap();
+                let found = asked.find(&question).now_or_never().unwrap().unwrap();
                 let took = start.elapsed();
                 std::hint::black_box(found);
                 histogram.record(u64::try_from(took.as_nanos()).unwrap()).unwrap();

@@ -7,10 +7,10 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fingerpost::clock::Clock;
 use fingerpost::dispatch::{LookupAddress, Origin, RouteEntry, RoutingTable};
-use fingerpost::store::{Announcement, ContextId, Lookup, MemoryStore, Store};
+use fingerpost::store::{Announcement, ContextId, MemoryStore, Store};
 use fingerpost::types::{
-    AccountId, AnswerSchema, ContentKey, Filter, ProviderRecord, ReadyRecord, RoutePrefix,
-    UnparsableAddrs,
+    self, AccountId, AnswerSchema, ContentKey, Filter, ProviderRecord, Question, ReadyRecord,
+    RoutePrefix, UnparsableAddrs,
 };
 use futures_util::FutureExt;
 
@@ -113,18 +113,17 @@ fn index(criterion: &mut Criterion) {
     for start in (0..INDEX_KEYS).step_by(4096) {
         put(&store, start..(start + 4096).min(INDEX_KEYS));
     }
-    let filter = Filter::default();
-    let find = |key: &ContentKey| {
-        let lookup = Lookup { key, filter: &filter, records_max: None };
-        let found = store.find(lookup).now_or_never().expect("memory answers at once");
+    let find = |question: &Question| {
+        let found = store.find(question).now_or_never().expect("memory answers at once");
         found.expect("memory does not fail").records.len()
     };
     let mut group = criterion.benchmark_group("index of 1M keys");
     for (name, first) in [("get: hit", 0), ("get: miss", INDEX_KEYS)] {
         // Keys are made beforehand, and met in an order that no cache foresees.
-        let keys: Vec<ContentKey> =
-            (0..65_536).map(|i: u64| key(first + i.wrapping_mul(7_919) % INDEX_KEYS)).collect();
-        let mut next = keys.iter().cycle();
+        let keys = (0..65_536).map(|i: u64| key(first + i.wrapping_mul(7_919) % INDEX_KEYS));
+        let questions: Vec<_> =
+            keys.map(|key| Question::all(types::Subject::Content(key))).collect();
+        let mut next = questions.iter().cycle();
         group.bench_function(name, |bencher| {
             bencher.iter(|| find(next.next().expect("a cycle does not end")));
         });

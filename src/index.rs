@@ -50,7 +50,9 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::types::{ContentKey, Filter, PeerId, ReadyRecord, SharedRecords};
+use crate::types::{
+    ContentKey, Filter, Found, PeerId, Question, ReadyRecord, SharedRecords, Subject,
+};
 use answer::Wanted;
 use crowd::{CROWD_GROUP_BYTES, Crowd};
 use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
@@ -63,7 +65,6 @@ use sweep::SWEEP_STEPS_MAX;
 use table::Table;
 
 pub use announce::{Announced, Interned, Plan};
-pub use answer::Answer;
 pub use group::{GroupSpec, Statement};
 pub use replaced::ReplacedWatch;
 pub use restore::{Restore, RestoredGroup};
@@ -202,6 +203,15 @@ impl Index {
         }
     }
 
+    /// The answer to a question about content ([`Index::find`]) or a peer ([`Index::peer`]).
+    pub fn answer(&self, question: &Question, now_ms: UnixMs) -> Found {
+        let Question { subject, filter, records_max, hops: _ } = question;
+        match subject {
+            Subject::Content(key) => self.find(key, filter, *records_max, now_ms),
+            Subject::Peer(peer) => self.peer(peer, filter, now_ms),
+        }
+    }
+
     /// Finds the records of a key that pass the filter, at most `records_max`.
     ///
     /// Records that say the same of the same provider, under several contexts, are one with all
@@ -214,26 +224,26 @@ impl Index {
         filter: &Filter,
         records_max: Option<NonZeroUsize>,
         now_ms: UnixMs,
-    ) -> Answer {
+    ) -> Found {
         let wanted = Wanted { filter, records_max, now_ms };
         let fingerprint = self.fingerprinter.of(key);
         let shard = self.shard(fingerprint).read();
-        let Some(reference) = shard.table.get(fingerprint) else { return Answer::default() };
+        let Some(reference) = shard.table.get(fingerprint) else { return Found::default() };
         let changed_at_ms = shard.changed_at_ms;
         match Reference::read(reference) {
             Reference::Group(id) => {
                 let group = self.groups.get(id);
                 drop(shard);
-                let answer = group.as_deref().map(|g| Answer::of_one(g, wanted, changed_at_ms));
+                let answer = group.as_deref().map(|g| answer::of_one(g, wanted, changed_at_ms));
                 answer.unwrap_or_default()
             }
             Reference::Set(id) => {
                 let set = self.sets.get(id);
                 drop(shard);
-                let Some(set) = set.as_ref() else { return Answer::default() };
+                let Some(set) = set.as_ref() else { return Found::default() };
                 match &**set {
                     KeySet::Few(few) => {
-                        Answer::of_few(few, wanted, changed_at_ms, self.cursor(fingerprint))
+                        answer::of_few(few, wanted, changed_at_ms, self.cursor(fingerprint))
                     }
                     KeySet::Crowd(crowd) => {
                         let entry = (fingerprint, Reference::Set(id), set);
@@ -250,13 +260,13 @@ impl Index {
         crowd: &Crowd,
         wanted: Wanted<'_>,
         shard_changed_at_ms: UnixMs,
-    ) -> Answer {
+    ) -> Found {
         // Before the first group is looked at: a change after that makes the answer outdated.
         let state = MemoState { crowd_version: crowd.version(), groups_epoch: self.groups.epoch() };
         if wanted.filter.is_empty()
             && let Some((records, changed_at_ms)) = self.memos.get(fingerprint, set, state, wanted)
         {
-            return Answer::new(records, changed_at_ms.max(shard_changed_at_ms));
+            return Found::new(records, changed_at_ms.max(shard_changed_at_ms));
         }
         let found = crowd.answer(wanted, shard_changed_at_ms, &self.groups);
         if found.pruned > 0 {

@@ -7,7 +7,6 @@ mod cache;
 mod coalesce;
 mod fallback;
 mod fanout;
-mod hops;
 mod join;
 mod local;
 mod names;
@@ -20,7 +19,6 @@ mod testing;
 mod upstream;
 mod verdict;
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -28,13 +26,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
-pub use crate::store::{Found, NamePut, StoredName};
+pub use crate::store::{NamePut, StoredName};
 use crate::store::{NamesError, StoreError};
-use crate::types::{AccountId, ContentKey, Filter, IpnsName, IpnsRecord, PeerId};
+use crate::types::{AccountId, IpnsName, IpnsRecord};
+pub use crate::types::{Found, HOPS_HEADER, Hops, Question, Subject};
 pub use cache::{AnswerCache, CacheOptions, CacheStats};
 pub use fallback::{Fallback, FallbackParts};
 pub use fanout::{Fanout, FanoutOptions, FanoutParts};
-pub use hops::{HOPS_HEADER, Hops};
 pub use local::LocalResolver;
 pub use peer_link::{PeerLink, PeerLinkError};
 #[cfg(test)]
@@ -42,28 +40,6 @@ pub(crate) use pool::testing as upstream_testing;
 pub use pool::{Endpoints, PoolUpstream, Turn};
 pub use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream};
-
-/// What is looked up, and what of it is wanted.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// Who or what is looked up.
-    pub subject: Subject,
-    /// What of each record is wanted.
-    pub filter: Filter,
-    /// The most records that are wanted; `None`: all.
-    pub records_max: Option<NonZeroUsize>,
-    /// How far the question has come.
-    pub hops: Hops,
-}
-
-/// What can be looked up.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Subject {
-    /// Who has this content?
-    Content(ContentKey),
-    /// How is this peer reached?
-    Peer(PeerId),
-}
 
 /// Records as they become known, some at a time. What a client does not wait for is dropped, and
 /// the work behind it ends.

@@ -10,7 +10,6 @@ mod memory;
 mod names;
 mod update;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -18,7 +17,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::types::{Addr, ContentKey, Filter, Origin, PeerId, ProviderRecord, Records};
+use crate::types::{Addr, ContentKey, Found, Origin, PeerId, ProviderRecord, Question};
 
 pub use crate::journal::repair;
 pub use context::{ContextId, ContextIdError};
@@ -33,8 +32,10 @@ pub use names::{
 ///
 /// Every implementation passes the same battery of tests (`tests/it/store.rs`).
 pub trait Store: Send + Sync + 'static {
-    /// Finds the records of a key: filtered, each once, and no more than the cap.
-    fn find<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>>;
+    /// Finds the records of a key: filtered, each once, and no more than the cap. Of a peer: one record
+    /// of schema `peer`, with the addresses and the protocols of what it announced, the freshest first,
+    /// filtered; or nothing. There is a bound on how many groups of a peer are looked at.
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, StoreError>>;
 
     /// Takes announcements in. When this returns, lookups see them.
     fn apply(&self, announcements: Vec<Announcement>)
@@ -60,11 +61,6 @@ pub trait Store: Send + Sync + 'static {
         context: &'a ContextId,
         record: ProviderRecord,
     ) -> BoxFuture<'a, Result<Changed, StoreError>>;
-
-    /// What is known of a peer: one record of schema `peer`, with the addresses and the protocols of
-    /// what it announced, the freshest first, filtered; or nothing. There is a bound on how many groups
-    /// are looked at.
-    fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>>;
 
     /// Removes everything that a provider announced, or everything under one of its contexts.
     /// Gone from answers when this returns, however many keys it had.
@@ -102,40 +98,6 @@ pub struct Exported {
     pub expires_at_ms: Option<UnixMs>,
 }
 
-/// One question to a store.
-#[derive(Clone, Copy, Debug)]
-pub struct Lookup<'a> {
-    /// What is looked up.
-    pub key: &'a ContentKey,
-    /// What of each record is wanted.
-    pub filter: &'a Filter,
-    /// The most records that are wanted; `None`: all.
-    pub records_max: Option<NonZeroUsize>,
-}
-
-/// The answer to a [`Lookup`]. The order is the same until something changes, except that where
-/// more records match than are wanted, successive answers go round all of them in turn, those
-/// with addresses first.
-#[derive(Clone, Debug, Default)]
-pub struct Found {
-    /// The records that pass, each with what of it passes.
-    pub records: Records,
-    /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later:
-    /// never earlier. `None` if nothing was found.
-    pub modified_at_ms: Option<UnixMs>,
-    /// Whether it should be asked for again soon: somebody who may know more could not say so.
-    pub is_partial: bool,
-}
-
-impl Found {
-    /// Adds what else was found.
-    pub fn append(&mut self, more: Self) {
-        self.records.append(more.records);
-        self.modified_at_ms = self.modified_at_ms.max(more.modified_at_ms);
-        self.is_partial |= more.is_partial;
-    }
-}
-
 /// That a provider has some content: what every source of records becomes.
 #[derive(Clone, Debug)]
 pub struct Announcement {
@@ -167,15 +129,6 @@ pub struct ProviderUpdate {
     pub origin: Origin,
     /// What it announces. The addresses of these records are replaced by the provider's newest ones.
     pub announcements: Vec<Announcement>,
-}
-
-/// One question to a store about a peer.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerLookup<'a> {
-    /// Who is looked up.
-    pub peer: &'a PeerId,
-    /// What of the record is wanted.
-    pub filter: &'a Filter,
 }
 
 /// What [`Store::set_record`] did.

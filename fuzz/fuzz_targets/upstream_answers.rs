@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use fingerpost::resolve::Subject;
-use fingerpost::types::{ContentKey, Kin, PeerId, ProviderRecord, ReadyRecord, UnparsableAddrs};
+use fingerpost::types::{
+    ContentKey, Kin, PeerId, ProviderRecord, ReadyRecord, Subject, UnparsableAddrs,
+};
 use fingerpost::upstream::{AnswerLimits, received};
 use libfuzzer_sys::fuzz_target;
 

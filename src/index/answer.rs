@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::group::{Current, Group};
 use super::sets::{FEW_MAX, Few};
 use crate::clock::UnixMs;
-use crate::types::{Filter, ReadyRecord, Records, Selection};
+use crate::types::{Filter, Found, ReadyRecord, Selection};
 
 /// The most groups whose addresses are united in one record: a provider may announce a key under
 /// any number of contexts, and an answer has to end.
@@ -22,16 +22,6 @@ pub(super) const JOINED_MAX: usize = 64;
 
 /// The most hits that there is room for before the first is found: those of a full JSON answer.
 const HITS_EXPECTED_MAX: usize = 100;
-
-/// What an index has on a key.
-#[derive(Clone, Debug, Default)]
-pub struct Answer {
-    /// The records that pass the filter, each with what of it passes.
-    pub records: Records,
-    /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later:
-    /// never earlier. `None` if nothing was found.
-    pub modified_at_ms: Option<UnixMs>,
-}
 
 /// What a lookup wants.
 #[derive(Clone, Copy)]
@@ -54,45 +44,37 @@ pub(super) struct Round {
     by_identity: Option<HashMap<[u8; 16], usize>>,
 }
 
-impl Answer {
-    pub(super) fn new(records: Records, modified_at_ms: UnixMs) -> Self {
-        let modified_at_ms = (!records.is_empty()).then_some(modified_at_ms);
-        Self { records, modified_at_ms }
+/// The answer of a key with one group.
+pub(super) fn of_one(group: &Group, wanted: Wanted<'_>, shard_changed_at_ms: UnixMs) -> Found {
+    if !group.is_live(wanted.now_ms) {
+        return Found::default();
     }
+    let record = group.record();
+    let Some(selection) = wanted.filter.select(&record) else { return Found::default() };
+    let modified_at_ms = group.changed_at_ms(wanted.now_ms).max(shard_changed_at_ms);
+    Found::new(vec![(record.clone(), selection)].into(), modified_at_ms)
+}
 
-    /// The answer of a key with one group.
-    pub(super) fn of_one(group: &Group, wanted: Wanted<'_>, shard_changed_at_ms: UnixMs) -> Self {
-        if !group.is_live(wanted.now_ms) {
-            return Self::default();
-        }
-        let record = group.record();
-        let Some(selection) = wanted.filter.select(&record) else { return Self::default() };
-        let modified_at_ms = group.changed_at_ms(wanted.now_ms).max(shard_changed_at_ms);
-        let records = vec![(record.clone(), selection)].into();
-        Self { records, modified_at_ms: Some(modified_at_ms) }
+/// The answer of a key with a few groups.
+pub(super) fn of_few(
+    few: &Few,
+    wanted: Wanted<'_>,
+    shard_changed_at_ms: UnixMs,
+    cursor: &AtomicU32,
+) -> Found {
+    let mut changed_at_ms = shard_changed_at_ms;
+    let mut join = Join::<FEW_MAX>::default();
+    for lineage in few.groups.chunk_by(|one, other| one.is_of_lineage_of(other)) {
+        // `any` stops at the first that is served.
+        lineage.iter().any(|group| join.add(group, wanted.now_ms, &mut changed_at_ms));
     }
-
-    /// The answer of a key with a few groups.
-    pub(super) fn of_few(
-        few: &Few,
-        wanted: Wanted<'_>,
-        shard_changed_at_ms: UnixMs,
-        cursor: &AtomicU32,
-    ) -> Self {
-        let mut changed_at_ms = shard_changed_at_ms;
-        let mut join = Join::<FEW_MAX>::default();
-        for lineage in few.groups.chunk_by(|one, other| one.is_of_lineage_of(other)) {
-            // `any` stops at the first that is served.
-            lineage.iter().any(|group| join.add(group, wanted.now_ms, &mut changed_at_ms));
-        }
-        let mut records = join.records;
-        records.sort_by_key(|record| !record.has_addrs());
-        let start = cursor.load(Memory::Relaxed);
-        let round = Round::go(start, records.len(), records.len(), wanted, |position| {
-            records.get(position).map(|record| Join::of(record.clone()))
-        });
-        round.finish((cursor, start), changed_at_ms, wanted.now_ms)
-    }
+    let mut records = join.records;
+    records.sort_by_key(|record| !record.has_addrs());
+    let start = cursor.load(Memory::Relaxed);
+    let round = Round::go(start, records.len(), records.len(), wanted, |position| {
+        records.get(position).map(|record| Join::of(record.clone()))
+    });
+    round.finish((cursor, start), changed_at_ms, wanted.now_ms)
 }
 
 impl Round {
@@ -209,7 +191,7 @@ impl Round {
         (cursor, start): (&AtomicU32, u32),
         changed_at_ms: UnixMs,
         now_ms: UnixMs,
-    ) -> Answer {
+    ) -> Found {
         let mut modified_at_ms = changed_at_ms;
         if let Some(next) = self.next {
             self.hits.sort_by_key(|(record, _)| !record.has_addrs());
@@ -220,7 +202,7 @@ impl Round {
         } else {
             self.hits.rotate_left(self.before_end);
         }
-        Answer::new(self.hits.into(), modified_at_ms)
+        Found::new(self.hits.into(), modified_at_ms)
     }
 }
 

@@ -15,10 +15,11 @@ use arrayvec::ArrayVec;
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::Outcome;
-use super::answer::{Answer, Round, Wanted};
+use super::answer::{Round, Wanted};
 use super::group::{Group, Groups};
 use super::sets::FEW_MAX;
 use crate::clock::UnixMs;
+use crate::types::Found;
 use circle::Circle;
 
 /// What a group takes up in a crowd, roughly: 40 bytes as a member, 10 in the table by identity, 4
@@ -72,8 +73,8 @@ pub(super) struct Pruned {
 }
 
 /// What a lookup found.
-pub(super) struct Found {
-    pub(super) answer: Answer,
+pub(super) struct Served {
+    pub(super) answer: Found,
     /// How many dead groups were taken out on the way.
     pub(super) pruned: u64,
     /// If the answer stays the same until something changes.
@@ -168,7 +169,7 @@ impl Crowd {
         wanted: Wanted<'_>,
         shard_changed_at_ms: UnixMs,
         groups: &Groups,
-    ) -> Found {
+    ) -> Served {
         let is_filtered = !wanted.filter.is_empty();
         let steps_max = match wanted.records_max {
             Some(records_max) if is_filtered => records_max.get().max(FILTERED_STEPS_MAX),
@@ -195,7 +196,7 @@ impl Crowd {
         let answer = scan.round.finish((&self.cursor, start), changed_at_ms, wanted.now_ms);
         let lasts = is_lasting
             .then_some(Lasting { changed_at_ms: scan.changed_at_ms, ends_at_ms: scan.ends_at_ms });
-        Found { answer, pruned, lasts }
+        Served { answer, pruned, lasts }
     }
 
     /// Another number after every change.

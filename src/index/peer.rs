@@ -8,9 +8,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Index;
-use super::answer::Answer;
 use crate::clock::UnixMs;
-use crate::types::{Filter, PeerId, ReadyRecord, Schema};
+use crate::types::{Filter, Found, PeerId, ReadyRecord, Schema};
 
 /// The most groups of a peer that are looked at.
 const PEER_GROUPS_MAX: usize = 256;
@@ -18,7 +17,7 @@ const PEER_GROUPS_MAX: usize = 256;
 impl Index {
     /// One record of schema `peer` with what the newest groups of a peer say, if it passes the filter.
     /// Records of unknown schemas are left out: nobody knows what their addresses mean.
-    pub fn peer(&self, peer: &PeerId, filter: &Filter, now_ms: UnixMs) -> Answer {
+    pub fn peer(&self, peer: &PeerId, filter: &Filter, now_ms: UnixMs) -> Found {
         let (groups, mut changed_at_ms) = self.groups.newest_of(peer, PEER_GROUPS_MAX);
         let mut seen = HashSet::new();
         let mut records: Vec<Arc<ReadyRecord>> = Vec::new();
@@ -32,11 +31,11 @@ impl Index {
             }
         }
         if records.is_empty() {
-            return Answer::default();
+            return Found::default();
         }
         let united = ReadyRecord::of_peer(peer, records.iter().map(|record| &**record));
         let selection = filter.select(&united);
         let records = selection.map(|selection| (Arc::new(united), selection));
-        Answer::new(records.into_iter().collect::<Vec<_>>().into(), changed_at_ms)
+        Found::new(records.into_iter().collect::<Vec<_>>().into(), changed_at_ms)
     }
 }

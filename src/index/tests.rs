@@ -43,7 +43,7 @@ pub(super) const TCP: &str = "/ip4/192.0.2.1/tcp/1";
 pub(super) const QUIC: &str = "/ip4/192.0.2.1/udp/1/quic-v1";
 
 impl Index {
-    fn all(&self, key: &ContentKey, now_ms: UnixMs) -> Answer {
+    fn all(&self, key: &ContentKey, now_ms: UnixMs) -> Found {
         self.find(key, &Filter::default(), None, now_ms)
     }
 
@@ -66,7 +66,7 @@ impl Index {
     }
 }
 
-pub(super) fn peers_of(answer: &Answer) -> BTreeSet<PeerId> {
+pub(super) fn peers_of(answer: &Found) -> BTreeSet<PeerId> {
     let peers: Vec<_> =
         answer.records.iter().map(|(record, _)| record.peer().unwrap().clone()).collect();
     let set: BTreeSet<_> = peers.iter().cloned().collect();
@@ -74,7 +74,7 @@ pub(super) fn peers_of(answer: &Answer) -> BTreeSet<PeerId> {
     set
 }
 
-fn in_order(answer: &Answer) -> Vec<(String, Selection)> {
+fn in_order(answer: &Found) -> Vec<(String, Selection)> {
     let records = answer.records.iter();
     records.map(|(record, selection)| (record.json().to_owned(), selection.clone())).collect()
 }

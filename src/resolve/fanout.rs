@@ -159,7 +159,7 @@ impl Core {
     /// What upstreams say: kept, or being asked for. Counts the lookup.
     fn remote(self: &Arc<Self>, question: &Question) -> Remote {
         let now_ms = self.clock.now_ms();
-        if is_its_own_content(&question.subject) {
+        if question.subject.is_identity() {
             self.counts.local.inc();
             let nothing = RemoteAnswer::new(&question.subject, Vec::new(), now_ms, Extent::Whole);
             return Remote::Kept(Arc::new(nothing));
@@ -238,11 +238,6 @@ impl Core {
         let Question { subject, hops, filter: _, records_max: _ } = question;
         FlightKey { fanout: self.number, subject: subject.clone(), hops: *hops }
     }
-}
-
-/// Whether nobody need be asked: whoever has the key has the content.
-fn is_its_own_content(subject: &Subject) -> bool {
-    matches!(subject, Subject::Content(key) if key.is_identity())
 }
 
 #[cfg(test)]

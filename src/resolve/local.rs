@@ -5,12 +5,10 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{
-    Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Subject,
-};
+use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
 use crate::clock::Clock;
-use crate::store::{Lookup, NameStore, PeerLookup, Store};
-use crate::types::{IpnsName, IpnsRecord};
+use crate::store::{NameStore, Store};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question};
 
 /// The resolver that asks a [`Store`] and a [`NameStore`].
 pub struct LocalResolver {
@@ -28,13 +26,13 @@ impl LocalResolver {
 
 impl Resolver for LocalResolver {
     fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
-        find(&*self.store, question).boxed()
+        async move { Ok(self.store.find(question).await?) }.boxed()
     }
 
     /// All at once: the store has all that it knows at hand.
     fn stream(&self, question: Question) -> FoundStream {
         let store = self.store.clone();
-        stream::once(async move { find(&*store, &question).await }).boxed()
+        stream::once(async move { Ok(store.find(&question).await?) }).boxed()
     }
 
     fn name<'a>(
@@ -52,16 +50,4 @@ impl Resolver for LocalResolver {
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
         async move { Ok(self.names.put(record, self.clock.now_ms()).await?) }.boxed()
     }
-}
-
-async fn find(store: &dyn Store, question: &Question) -> Result<Found, ResolveError> {
-    let Question { subject, filter, records_max, hops: _ } = question;
-    let found = match subject {
-        Subject::Content(key) => {
-            store.find(Lookup { key, filter, records_max: *records_max }).await
-        }
-        // One record at most.
-        Subject::Peer(peer) => store.peer(PeerLookup { peer, filter }).await,
-    };
-    Ok(found?)
 }

@@ -80,11 +80,7 @@ impl Upstream for PoolUpstream {
     }
 
     fn records(&self, subject: &Subject, hops: Hops) -> AskedRecords {
-        let key = match subject {
-            Subject::Content(key) => key.clone(),
-            Subject::Peer(peer) => peer.multihash(),
-        };
-        let asking = self.asking(key);
+        let asking = self.asking(subject.multihash());
         let subject = subject.clone();
         stream::once(records(asking, subject, hops)).try_flatten().boxed()
     }

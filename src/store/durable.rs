@@ -31,19 +31,20 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::{
-    Announcement, Applied, Changed, ContextId, ExportStream, Found, JournalFigures, Lookup,
-    NamesOpenError, PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
+    Announcement, Applied, Changed, ContextId, ExportStream, JournalFigures, NamesOpenError,
+    ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::detached::{Unfinished, detached, run_blocking};
-use crate::index::{Answer, GroupSpec, Index, IndexError, Interned};
+use crate::index::{GroupSpec, Index, IndexError, Interned};
 use crate::journal::{
     Entry, GroupDefinition, Journal, JournalError, JournalOptions, JournalStats, Opened, Receipt,
     RecoveryReport,
 };
 use crate::state::StateOpenError;
 use crate::types::{
-    AnswerSchema, ContentKey, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
+    AnswerSchema, ContentKey, Found, PeerId, ProviderRecord, Question, ReadyRecord, RecordError,
+    UnparsableAddrs,
 };
 use changes::ProviderLocks;
 use ends::UnwrittenEnds;
@@ -287,18 +288,8 @@ impl Pending {
 }
 
 impl Store for DurableStore {
-    fn find<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
-        async move {
-            let Lookup { key, filter, records_max } = lookup;
-            let now_ms = self.inner.clock.now_ms();
-            let answer = self.inner.index.find(key, filter, records_max, now_ms);
-            Ok(Found {
-                records: answer.records,
-                modified_at_ms: answer.modified_at_ms,
-                is_partial: false,
-            })
-        }
-        .boxed()
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, StoreError>> {
+        std::future::ready(Ok(self.inner.index.answer(question, self.inner.clock.now_ms()))).boxed()
     }
 
     fn apply(
@@ -320,13 +311,6 @@ impl Store for DurableStore {
     ) -> BoxFuture<'a, Result<Changed, StoreError>> {
         let set = self.inner.clone().set_record(context.clone(), record);
         async move { detached(set).await? }.boxed()
-    }
-
-    fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
-        let now_ms = self.inner.clock.now_ms();
-        let answer = self.inner.index.peer(lookup.peer, lookup.filter, now_ms);
-        let Answer { records, modified_at_ms } = answer;
-        std::future::ready(Ok(Found { records, modified_at_ms, is_partial: false })).boxed()
     }
 
     fn remove<'a>(

@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 
 use super::update::Plan;
 use super::{
-    Announcement, Applied, Changed, ContextId, ExportStream, Found, Lookup, PeerLookup,
-    ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
+    Announcement, Applied, Changed, ContextId, ExportStream, ProviderUpdate, Removed, Store,
+    StoreError, StoreStats, Swept,
 };
 use crate::clock::Clock;
 use crate::index::{GroupSpec, Index, IndexError};
-use crate::types::{AnswerSchema, PeerId, ProviderRecord, ReadyRecord};
+use crate::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question, ReadyRecord};
 
 /// A store in this process's memory.
 #[derive(Debug)]
@@ -44,17 +44,8 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn find<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
-        async move {
-            let Lookup { key, filter, records_max } = lookup;
-            let answer = self.index.find(key, filter, records_max, self.clock.now_ms());
-            Ok(Found {
-                records: answer.records,
-                modified_at_ms: answer.modified_at_ms,
-                is_partial: false,
-            })
-        }
-        .boxed()
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, StoreError>> {
+        std::future::ready(Ok(self.index.answer(question, self.clock.now_ms()))).boxed()
     }
 
     fn apply(
@@ -99,18 +90,6 @@ impl Store for MemoryStore {
             let stamp = self.index.stamp();
             let groups = self.index.set_record(&context, stamp, &record, now_ms);
             Ok(Changed { groups })
-        }
-        .boxed()
-    }
-
-    fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
-        async move {
-            let answer = self.index.peer(lookup.peer, lookup.filter, self.clock.now_ms());
-            Ok(Found {
-                records: answer.records,
-                modified_at_ms: answer.modified_at_ms,
-                is_partial: false,
-            })
         }
         .boxed()
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, DurableOptions, DurableStore, Lookup, OpenError, PeerLookup,
-    ProviderUpdate, Store,
+    Announcement, Applied, ContextId, DurableOptions, DurableStore, OpenError, ProviderUpdate,
+    Store,
 };
 use fingerpost::types::{
-    Addr, AnswerSchema, ContentKey, Filter, Origin, PeerId, ProviderRecord, UnparsableAddrs,
+    self, Addr, AnswerSchema, ContentKey, Origin, PeerId, ProviderRecord, Question, UnparsableAddrs,
 };
 use futures_util::StreamExt;
 
@@ -66,9 +66,8 @@ pub(super) async fn announce(
 }
 
 pub(super) async fn answer(store: &DurableStore, number: u32) -> Vec<String> {
-    let (key, filter) = (key(number), Filter::default());
-    let lookup = Lookup { key: &key, filter: &filter, records_max: None };
-    let found = store.find(lookup).await.unwrap();
+    let question = Question::all(types::Subject::Content(key(number)));
+    let found = store.find(&question).await.unwrap();
     found.records.iter().map(|(record, _)| record.json().to_owned()).collect()
 }
 
@@ -315,8 +314,8 @@ pub(super) async fn state(
 }
 
 async fn peer_json(store: &DurableStore, of: u32) -> Option<String> {
-    let (peer, filter) = (PeerId::parse(&peer_id(of)).unwrap(), Filter::default());
-    let found = store.peer(PeerLookup { peer: &peer, filter: &filter }).await.unwrap();
+    let subject = types::Subject::Peer(PeerId::parse(&peer_id(of)).unwrap());
+    let found = store.find(&Question::all(subject)).await.unwrap();
     found.records.first().map(|(record, _)| record.json().to_owned())
 }
 

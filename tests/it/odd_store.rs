@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, Changed, ContextId, ExportStream, Exported, Found, Lookup, MemoryStore,
-    PeerLookup, ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
+    Announcement, Applied, Changed, ContextId, ExportStream, Exported, MemoryStore, ProviderUpdate,
+    Removed, Store, StoreError, StoreStats, Swept,
 };
-use fingerpost::types::{AnswerSchema, PeerId, ProviderRecord};
+use fingerpost::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::Semaphore;
@@ -64,8 +64,8 @@ impl OddStore {
 }
 
 impl Store for OddStore {
-    fn find<'a>(&'a self, lookup: Lookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
-        self.memory.find(lookup)
+    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, StoreError>> {
+        self.memory.find(question)
     }
 
     fn apply(
@@ -99,10 +99,6 @@ impl Store for OddStore {
         record: ProviderRecord,
     ) -> BoxFuture<'a, Result<Changed, StoreError>> {
         self.memory.set_record(context, record)
-    }
-
-    fn peer<'a>(&'a self, lookup: PeerLookup<'a>) -> BoxFuture<'a, Result<Found, StoreError>> {
-        self.memory.peer(lookup)
     }
 
     fn remove<'a>(

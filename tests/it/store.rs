@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, DurableOptions, DurableStore, Found, Lookup, MemoryStore,
-    PeerLookup, ProviderUpdate, Store,
+    Announcement, Applied, ContextId, DurableOptions, DurableStore, MemoryStore, ProviderUpdate,
+    Store,
 };
 use fingerpost::types::{
-    Addr, AnswerSchema, ContentKey, Filter, Origin, PeerId, ProviderRecord, Selection,
-    UnparsableAddrs,
+    self, Addr, AnswerSchema, ContentKey, Filter, Found, Origin, PeerId, ProviderRecord, Question,
+    Selection, UnparsableAddrs,
 };
 use tempfile::TempDir;
 
@@ -151,8 +151,9 @@ impl Subject {
     async fn find(&self, number: u32, query: &str, records_max: usize) -> Found {
         let filter = Filter::from_query(query).unwrap();
         let records_max = NonZeroUsize::new(records_max);
-        let lookup = Lookup { key: &key(number), filter: &filter, records_max };
-        self.store.find(lookup).await.unwrap()
+        let subject = types::Subject::Content(key(number));
+        let question = Question { filter, records_max, ..Question::all(subject) };
+        self.store.find(&question).await.unwrap()
     }
 
     async fn providers(&self, number: u32) -> BTreeSet<PeerId> {
@@ -198,8 +199,8 @@ impl Subject {
 
     async fn peer(&self, number: u32, query: &str) -> Option<(String, u64)> {
         let filter = Filter::from_query(query).unwrap();
-        let lookup = PeerLookup { peer: &peer(number), filter: &filter };
-        let found = self.store.peer(lookup).await.unwrap();
+        let subject = types::Subject::Peer(peer(number));
+        let found = self.store.find(&Question { filter, ..Question::all(subject) }).await.unwrap();
         assert!(found.records.len() <= 1);
         let (record, selection) = found.records.first()?;
         let mut json = Vec::new();

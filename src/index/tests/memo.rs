@@ -81,7 +81,7 @@ fn the_answer_of_a_crowd_is_shared_until_something_changes() {
         index.announce(&[key(0)], &spec(of, b"", &[TCP]), 1).unwrap();
     }
     let ask = |now_ms| index.find(&key(0), &Filter::default(), cap(100), now_ms);
-    let is_shared = |one: &Answer, other: &Answer| {
+    let is_shared = |one: &Found, other: &Found| {
         let (one, other) = (one.records.shared().unwrap(), other.records.shared().unwrap());
         std::ptr::eq(one, other)
     };

@@ -287,7 +287,7 @@ fn record_with(of: u32, has_protocol: bool, addrs: &[&str]) -> Arc<ReadyRecord> 
     Arc::new(ReadyRecord::new(parsed.record, AnswerSchema::Announced))
 }
 
-fn visible_of(answer: &Answer) -> Visible {
+fn visible_of(answer: &Found) -> Visible {
     let count = answer.records.len();
     let records = answer.records.iter().map(|(record, selection)| {
         let mut json = Vec::new();
