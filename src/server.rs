@@ -122,7 +122,7 @@ pub struct Server {
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
-    state: web::Data<ApiState>,
+    state: Arc<ApiState>,
     public: Listener,
     admin: Running,
     admin_state: web::Data<AdminState>,
@@ -229,7 +229,7 @@ impl Server {
             metrics: metrics.clone(),
             clock: clock.clone(),
         };
-        let state = web::Data::new(ApiState::new(&settings, api_parts));
+        let state = Arc::new(ApiState::new(&settings, api_parts));
         let readiness = Arc::new(Readiness::new());
         let admin_parts = AdminParts {
             store: store.clone(),
@@ -251,8 +251,7 @@ impl Server {
         let admin_state = web::Data::new(AdminState::new(&settings, admin_parts));
         let admin = run_admin(&settings, admin_socket, admin_state.clone())
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
-        let upkeep =
-            Upkeep { store: store.clone(), names, state: state.clone().into_inner(), clock };
+        let upkeep = Upkeep { store: store.clone(), names, state: state.clone(), clock };
         let maintenance = Maintenance::start(upkeep, control, readiness.clone());
         let public = Listener::Bound(public);
         Ok(Self {
@@ -377,7 +376,7 @@ impl Running {
 fn run_public(
     settings: &Settings,
     socket: &BoundSocket,
-    state: web::Data<ApiState>,
+    state: Arc<ApiState>,
 ) -> std::io::Result<Running> {
     let workers = settings.workers.get();
     let write_timeout = settings.write_timeout;
@@ -436,7 +435,7 @@ struct MetricsSources {
     store: Arc<dyn Store>,
     names: Arc<dyn NameStore>,
     metrics: Arc<Metrics>,
-    state: web::Data<ApiState>,
+    state: Arc<ApiState>,
     cache: Arc<AnswerCache>,
 }
 

@@ -3,26 +3,8 @@
 //! What the header says of each type is read by [`media`]; here is what we make of it. An unreadable
 //! header asks for nothing that we have, which is answered with 406; a blank one admits everything.
 
+use super::form::Format;
 use crate::media;
-
-/// A body format of lookup answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Format {
-    /// One JSON object: `application/json`.
-    Json,
-    /// One JSON object a line: `application/x-ndjson`.
-    Ndjson,
-}
-
-impl Format {
-    /// The media type, exactly as it stands in `Content-Type`.
-    pub(super) fn media_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Ndjson => "application/x-ndjson",
-        }
-    }
-}
 
 /// The format of an answer to a request with these `Accept` lines; `None` = 406.
 ///

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -13,12 +14,12 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use arrayvec::ArrayString;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Worker;
-use super::accept::Format;
 use super::conditional::{self, Validators};
+use super::form::{BodyWriter, Form, Format};
 use super::stream::RecordsBody;
 use crate::clock::UnixMs;
 use crate::config::Settings;
+use crate::metrics::WorkerCounts;
 use crate::resolve::Found;
 use crate::types::{ReadyRecord, Rendered, Selection};
 
@@ -31,9 +32,6 @@ const ETAG_DIGITS: usize = 32;
 
 const ETAG_IS_ASCII: &str = "hexadecimal digits in quotes make a header value";
 
-/// What ends a JSON answer.
-pub(super) const CLOSING: &[u8] = b"]}";
-
 /// What is the same for all answers of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct AnswerPolicy {
@@ -42,20 +40,6 @@ pub(crate) struct AnswerPolicy {
     ndjson_records_max: Option<NonZeroUsize>,
     cache_found: HeaderValue,
     cache_empty: HeaderValue,
-}
-
-/// What the body of an answer looks like.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
-    pub(super) format: Format,
-    pub(super) list: ListName,
-}
-
-/// The name of the list in a JSON answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ListName {
-    Providers,
-    Peers,
 }
 
 impl AnswerPolicy {
@@ -91,12 +75,13 @@ impl AnswerPolicy {
         request: &HttpRequest,
         found: Found,
         form: Form,
-        worker: &Worker,
+        now_ms: UnixMs,
+        counts: &Arc<WorkerCounts>,
     ) -> HttpResponse {
         if found.records.is_empty() {
             return self.respond_empty(request, form);
         }
-        let (format, now_ms) = (form.format, worker.state.clock.now_ms());
+        let format = form.format;
         let rendered = rendered(&found, form);
         let etag = match rendered {
             Some(rendered) => HeaderValue::from_str(&rendered.etag).expect(ETAG_IS_ASCII),
@@ -110,13 +95,13 @@ impl AnswerPolicy {
             return response.finish();
         }
         let mut response = HttpResponse::build(StatusCode::OK);
-        response.insert_header((header::CONTENT_TYPE, content_type(format)));
+        response.insert_header((header::CONTENT_TYPE, format.content_type()));
         self.add_found_headers(&mut response, validators, is_partial, now_ms);
         if let Some(rendered) = rendered {
             return response.body(rendered.body.clone());
         }
         if records_bytes(&found) > BODY_BYTES_MAX {
-            return response.body(RecordsBody::whole(found, form, worker.counts.clone()));
+            return response.body(RecordsBody::whole(found, form, counts.clone()));
         }
         response.body(body(&found, form))
     }
@@ -125,7 +110,7 @@ impl AnswerPolicy {
     /// will be, nor whether it will be all. So it is fresh for as long as an empty one.
     pub(super) fn respond_growing(&self, body: RecordsBody) -> HttpResponse {
         HttpResponse::build(StatusCode::OK)
-            .insert_header((header::CONTENT_TYPE, content_type(Format::Ndjson)))
+            .insert_header((header::CONTENT_TYPE, Format::Ndjson.content_type()))
             .insert_header((header::CACHE_CONTROL, self.cache_empty.clone()))
             .insert_header((header::VARY, HeaderValue::from_static("Accept")))
             .body(body)
@@ -148,7 +133,7 @@ impl AnswerPolicy {
         if response.status() == StatusCode::NOT_MODIFIED {
             return response;
         }
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type(format));
+        response.headers_mut().insert(header::CONTENT_TYPE, format.content_type());
         response.set_body(actix_web::body::BoxBody::new(body(&nothing, form)))
     }
 
@@ -181,23 +166,8 @@ impl AnswerPolicy {
     }
 }
 
-impl ListName {
-    /// What a JSON answer begins with.
-    pub(super) fn opening(self) -> &'static [u8] {
-        match self {
-            Self::Providers => br#"{"Providers":["#,
-            Self::Peers => br#"{"Peers":["#,
-        }
-    }
-}
-
 fn empty_status(settings: &Settings) -> StatusCode {
     StatusCode::from_u16(settings.empty_status.code()).expect("both choices are statuses")
-}
-
-/// Clients break on anything but exactly these values.
-fn content_type(format: Format) -> HeaderValue {
-    HeaderValue::from_static(format.media_type())
 }
 
 fn cache_control(max_age: Duration, revalidate: Duration, error: Duration) -> HeaderValue {
@@ -228,27 +198,13 @@ fn records_bytes(found: &Found) -> usize {
     found.records.iter().map(|(record, _)| record.len_bytes() + 1).sum()
 }
 
-fn body(found: &Found, Form { format, list }: Form) -> Vec<u8> {
-    let bytes_max = records_bytes(found) + list.opening().len() + CLOSING.len();
-    let mut body = Vec::with_capacity(bytes_max);
-    match format {
-        Format::Json => {
-            body.extend_from_slice(list.opening());
-            for (position, (record, selection)) in found.records.iter().enumerate() {
-                if position > 0 {
-                    body.push(b',');
-                }
-                record.write_to(selection, &mut body);
-            }
-            body.extend_from_slice(CLOSING);
-        }
-        Format::Ndjson => {
-            for (record, selection) in &found.records {
-                record.write_to(selection, &mut body);
-                body.push(b'\n');
-            }
-        }
+fn body(found: &Found, form: Form) -> Vec<u8> {
+    let mut body = Vec::with_capacity(records_bytes(found) + form.frame_bytes());
+    let mut writer = BodyWriter::new(form);
+    for (record, selection) in &found.records {
+        writer.write(record, selection, &mut body);
     }
+    writer.close(&mut body);
     body
 }
 

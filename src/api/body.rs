@@ -1,8 +1,9 @@
 //! The body of a request to the public API.
 
 use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::web::{Bytes, Payload};
+use actix_web::web::Bytes;
 
 use super::error::ApiError;
 use crate::request_body::{self, BodyLimits};

@@ -3,25 +3,21 @@
 //! Without a DHT nobody can tell, which is said after the key is read: a client learns of a
 //! malformed key whatever server it asks.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 
-use super::decode_segment;
-use super::edge::Context;
+use super::endpoint::decode_id;
 use super::error::ApiError;
 use crate::types::{ContentKey, PeerId};
 
 /// Answers a request for the peers closest to `key`, as it stands in the path.
-pub(super) async fn get(request: HttpRequest, key: web::Path<String>) -> HttpResponse {
-    let error = match check(&key) {
-        Ok(()) => ApiError::NotOffered { what: "looking up the closest peers" },
-        Err(reason) => ApiError::Malformed { parameter: "key", reason },
-    };
-    error.to_response(Context::of(&request).request_id())
+pub(super) fn get(key: &str) -> Result<HttpResponse, ApiError> {
+    check(key).map_err(|reason| ApiError::Malformed { parameter: "key", reason })?;
+    Err(ApiError::NotOffered { what: "looking up the closest peers" })
 }
 
 /// A key is a CID of any kind, or a peer ID.
 fn check(key: &str) -> Result<(), String> {
-    let text = decode_segment(key)?;
+    let text = decode_id(key)?;
     if PeerId::parse(&text).is_ok() {
         return Ok(());
     }

@@ -2,8 +2,6 @@
 //!
 //! The headers do not depend on the request's `Origin`, so that shared caches keep one copy.
 
-use actix_cors::Cors;
-use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 const ALLOW_HEADERS: &str =
@@ -12,32 +10,16 @@ const EXPOSE_HEADERS: &str = "ETag, Retry-After, Age, Date, Server-Timing, X-Req
 
 /// How long a browser may remember a preflight's answer, in seconds: the longest that every
 /// browser accepts without capping.
-const MAX_AGE_S: usize = 600;
-
-/// The middleware that recognises preflights; [`finish`] gives their answers their final headers.
-pub(super) fn middleware() -> Cors {
-    Cors::default()
-        .allow_any_origin()
-        .allow_any_method()
-        .allow_any_header()
-        .send_wildcard()
-        .disable_vary_header()
-        .max_age(MAX_AGE_S)
-}
-
-/// The answer to OPTIONS.
-pub(super) fn preflight() -> HttpResponse {
-    HttpResponse::NoContent().finish()
-}
+const MAX_AGE_S: u16 = 600;
 
 /// Headers for every answer of the public API.
-pub(super) fn open(headers: &mut HeaderMap) {
+pub(super) fn allow_every_origin(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSE_HEADERS));
 }
 
 /// Further headers for the answer to OPTIONS of a resource that has these methods.
-pub(super) fn finish(headers: &mut HeaderMap, allow_methods: &'static str) {
+pub(super) fn describe_methods(headers: &mut HeaderMap, allow_methods: &'static str) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(allow_methods));
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOW_HEADERS));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE_S));

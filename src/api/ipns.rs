@@ -6,22 +6,22 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept;
 use super::body;
 use super::conditional::{self, Validators};
-use super::edge::{self, Context};
+use super::context::{Context, with_timeout};
+use super::endpoint::decode_id;
 use super::error::ApiError;
-use super::lookup::within;
-use super::{ApiState, decode_segment};
 use crate::clock::UnixMs;
 use crate::metrics::BodyFormat;
 use crate::request_body::BodyLimits;
-use crate::resolve::{Hops, NamePut, StoredName};
+use crate::resolve::{NamePut, StoredName};
 use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
 
 /// The media type of records.
@@ -30,62 +30,41 @@ const MEDIA_TYPE: &str = "application/vnd.ipfs.ipns-record";
 /// How long a record that does not say so may be used before it is asked for again.
 const TTL_WITHOUT_ONE: Duration = Duration::from_mins(1);
 
-/// Where records are neither kept nor served.
-pub(super) const NOT_OFFERED: ApiError = ApiError::NotOffered { what: "IPNS" };
-
 const NOT_FOUND: &str = "no valid record of this name is known here\n";
 
 /// Answers GET and HEAD.
-pub(super) async fn get(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
-    let context = Context::of(&request);
-    edge::answer(&context, find(&request, &state, &context)).await
-}
-
-/// Answers PUT.
-pub(super) async fn put(
-    request: HttpRequest,
-    payload: web::Payload,
-    state: web::Data<ApiState>,
-) -> HttpResponse {
-    let context = Context::of(&request);
-    let work = async {
-        check_offered(&state)?;
-        let result = store(&request, payload, &state, context.hops()).await;
-        state.metrics.ipns_put(outcome(&result));
-        result.map(|_| HttpResponse::Ok().finish())
-    };
-    edge::answer(&context, work).await
-}
-
-async fn find(
-    request: &HttpRequest,
-    state: &ApiState,
-    context: &Context,
-) -> Result<HttpResponse, ApiError> {
-    check_offered(state)?;
+pub(super) async fn get(context: &Context, name: &str) -> Result<HttpResponse, ApiError> {
+    let (request, state) = (&context.request, context.state());
     let malformed = |reason| ApiError::Malformed { parameter: "name", reason };
-    let name = name_of(request).map_err(malformed)?;
+    let name = parse_name(name).map_err(malformed)?;
     let lines = request.headers().get_all(header::ACCEPT).map(HeaderValue::as_bytes);
     if !accept::admits(lines, MEDIA_TYPE) {
         return Err(ApiError::NotAcceptable { offered: MEDIA_TYPE });
     }
     let now_ms = state.clock.now_ms();
     let work = state.resolver.name(&name, context.hops());
-    let Some(stored) = within(state.lookup_timeout, work).await? else {
+    let Some(stored) = with_timeout(state.lookup_timeout, work).await? else {
         return Ok(state.policy.respond_empty_text(NOT_FOUND));
     };
-    context.set_format(BodyFormat::IpnsRecord);
+    context.format.set(BodyFormat::IpnsRecord);
     Ok(respond(request, &stored, now_ms))
 }
 
+/// Answers PUT.
+pub(super) async fn put(
+    context: &Context,
+    payload: Payload,
+    name: &str,
+) -> Result<HttpResponse, ApiError> {
+    let result = store(context, payload, name).await;
+    context.state().metrics.ipns_put(outcome(&result));
+    result.map(|_| HttpResponse::Ok().finish())
+}
+
 /// Stores the record in the body, and says what became of it.
-async fn store(
-    request: &HttpRequest,
-    payload: web::Payload,
-    state: &ApiState,
-    hops: Hops,
-) -> Result<NamePut, ApiError> {
-    let name = name_of(request).map_err(|reason| ApiError::Invalid { part: "name", reason })?;
+async fn store(context: &Context, payload: Payload, name: &str) -> Result<NamePut, ApiError> {
+    let (request, state) = (&context.request, context.state());
+    let name = parse_name(name).map_err(|reason| ApiError::Invalid { part: "name", reason })?;
     if !is_record(request) {
         return Err(ApiError::MediaType { expected: MEDIA_TYPE });
     }
@@ -99,7 +78,7 @@ async fn store(
     if end.is_over(now_ms) {
         return Err(invalid(format!("its validity ended at {end}")));
     }
-    match state.resolver.put_name(record, hops).await? {
+    match state.resolver.put_name(record, context.hops()).await? {
         NamePut::Superseded { sequence, end } => Err(ApiError::Superseded {
             reason: format!(
                 "a record that counts more is here: sequence {sequence}, valid until {end}"
@@ -125,13 +104,8 @@ fn outcome(result: &Result<NamePut, ApiError>) -> &'static str {
     }
 }
 
-fn check_offered(state: &ApiState) -> Result<(), ApiError> {
-    if state.ipns { Ok(()) } else { Err(NOT_OFFERED) }
-}
-
-fn name_of(request: &HttpRequest) -> Result<IpnsName, String> {
-    let segment = request.match_info().get("name").unwrap_or_default();
-    IpnsName::parse(&decode_segment(segment)?).map_err(|error| error.to_string())
+fn parse_name(segment: &str) -> Result<IpnsName, String> {
+    IpnsName::parse(&decode_id(segment)?).map_err(|error| error.to_string())
 }
 
 /// Whether the body is said to be a record, with or without parameters.

@@ -4,93 +4,71 @@
 //! is their status, and go on record by record; one that is complete by then is sent in one piece
 //! like JSON. A lookup ends within `lookup_timeout`, and when its client goes away.
 
-use std::future::Future;
-use std::rc::Rc;
-use std::time::Duration;
-
+use actix_web::HttpResponse;
 use actix_web::http::{Method, header};
-use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{FutureExt, StreamExt};
 
-use super::accept::{self, Format};
-use super::answer::{Form, ListName};
-use super::edge::{self, Context};
+use super::accept;
+use super::context::{Context, with_timeout};
+use super::endpoint::decode_id;
 use super::error::ApiError;
+use super::form::{Form, Format, ListName};
 use super::stream::{Deadline, RecordsBody};
-use super::{Worker, peers, providers};
-use crate::metrics::BodyFormat;
 use crate::resolve::{Found, FoundStream, Question, ResolveError, Subject};
-use crate::types::Filter;
+use crate::types::{ContentKey, Filter, PeerId};
 
 /// The media types of lookups, as a 406 names them.
 const OFFERED: &str = "application/json, application/x-ndjson";
 
-/// A lookup, by the endpoint that it came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked<'a> {
-    /// Who has the CID of this text, as it stands in the path.
-    Providers(&'a str),
-    /// How the peer of this text is reached, as it stands in the path.
-    Peers(&'a str),
+/// Answers `/routing/v1/providers/{cid}`: who has this CID?
+pub(super) async fn providers(context: &Context, cid: &str) -> Result<HttpResponse, ApiError> {
+    let malformed = |reason| ApiError::Malformed { parameter: "cid", reason };
+    let text = decode_id(cid).map_err(malformed)?;
+    let key = ContentKey::from_cid_text(&text).map_err(|error| malformed(error.to_string()))?;
+    find(context, (Subject::Content(key), ListName::Providers)).await
 }
 
-impl Asked<'_> {
-    fn subject(self) -> Result<Subject, ApiError> {
-        match self {
-            Self::Providers(cid) => providers::subject(cid),
-            Self::Peers(peer) => peers::subject(peer),
-        }
-    }
-
-    fn list(self) -> ListName {
-        match self {
-            Self::Providers(_) => providers::LIST,
-            Self::Peers(_) => peers::LIST,
-        }
-    }
-}
-
-/// Answers a lookup.
-pub(super) async fn get(
-    request: &HttpRequest,
-    worker: &Rc<Worker>,
-    context: &Context,
-    asked: Asked<'_>,
-) -> HttpResponse {
-    edge::answer(context, find(request, worker, context, asked)).await
+/// Answers `/routing/v1/peers/{peer-id}`: how is this peer reached?
+pub(super) async fn peers(context: &Context, peer: &str) -> Result<HttpResponse, ApiError> {
+    let malformed = |reason| ApiError::Malformed { parameter: "peer-id", reason };
+    let text = decode_id(peer).map_err(malformed)?;
+    let peer = PeerId::parse(&text).map_err(|error| malformed(error.to_string()))?;
+    find(context, (Subject::Peer(peer), ListName::Peers)).await
 }
 
 async fn find(
-    request: &HttpRequest,
-    worker: &Rc<Worker>,
     context: &Context,
-    asked: Asked<'_>,
+    (subject, list): (Subject, ListName),
 ) -> Result<HttpResponse, ApiError> {
-    let state = &worker.state;
-    let subject = asked.subject()?;
-    let filter = Filter::from_query(request.query_string())?;
-    let format = format(request, context)?;
+    let state = context.state();
+    let filter = Filter::from_query(context.request.query_string())?;
+    let format = format(context)?;
+    let form = Form { format, list };
     let records_max = state.policy.records_max(format);
     let question = Question { subject, filter, records_max, hops: context.hops() };
     // HEAD is answered without a body, so there is nothing to begin early.
-    if format == Format::Ndjson && request.method() != Method::HEAD {
-        return stream(request, worker, context, question, asked.list()).await;
+    if format == Format::Ndjson && context.request.method() != Method::HEAD {
+        return stream(context, question, form).await;
     }
-    let found = within(state.lookup_timeout, state.resolver.find(&question)).await?;
-    context.set_records(found.records.len() as u64);
-    let form = Form { format, list: asked.list() };
-    Ok(state.policy.respond(request, found, form, worker))
+    let found = with_timeout(state.lookup_timeout, state.resolver.find(&question)).await?;
+    Ok(respond(context, found, form))
+}
+
+/// The answer that has all that was found.
+fn respond(context: &Context, found: Found, form: Form) -> HttpResponse {
+    context.records.set(found.records.len() as u64);
+    let (request, worker) = (&context.request, &context.worker);
+    let now_ms = worker.state.clock.now_ms();
+    worker.state.policy.respond(request, found, form, now_ms, &worker.counts)
 }
 
 /// Answers with NDJSON.
 async fn stream(
-    request: &HttpRequest,
-    worker: &Rc<Worker>,
     context: &Context,
     question: Question,
-    list: ListName,
+    form: Form,
 ) -> Result<HttpResponse, ApiError> {
-    let state = &worker.state;
+    let state = context.state();
     let mut source = state.resolver.stream(question);
     let mut found = Found::default();
     let mut deadline = None;
@@ -116,12 +94,10 @@ async fn stream(
         }
     };
     let Some(source) = rest else {
-        context.set_records(found.records.len() as u64);
-        let form = Form { format: Format::Ndjson, list };
-        return Ok(state.policy.respond(request, found, form, worker));
+        return Ok(respond(context, found, form));
     };
     let deadline = deadline.unwrap_or_else(|| Deadline::after(state.lookup_timeout));
-    let body = RecordsBody::growing(found, source, deadline, worker.counts.clone());
+    let body = RecordsBody::growing(found, form, source, deadline, context.worker.counts.clone());
     Ok(state.policy.respond_growing(body))
 }
 
@@ -137,20 +113,9 @@ async fn first_of(
     }
 }
 
-/// What becomes of `work`, if it is done in time.
-pub(super) async fn within<T>(
-    timeout: Duration,
-    work: impl Future<Output = Result<T, ResolveError>>,
-) -> Result<T, ResolveError> {
-    tokio::time::timeout(timeout, work).await.unwrap_or(Err(ResolveError::TimedOut))
-}
-
-fn format(request: &HttpRequest, context: &Context) -> Result<Format, ApiError> {
-    let lines = request.headers().get_all(header::ACCEPT).map(|line| line.as_bytes());
+fn format(context: &Context) -> Result<Format, ApiError> {
+    let lines = context.request.headers().get_all(header::ACCEPT).map(|line| line.as_bytes());
     let format = accept::negotiate(lines).ok_or(ApiError::NotAcceptable { offered: OFFERED })?;
-    context.set_format(match format {
-        Format::Json => BodyFormat::Json,
-        Format::Ndjson => BodyFormat::Ndjson,
-    });
+    context.format.set(format.body_format());
     Ok(format)
 }

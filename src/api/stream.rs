@@ -20,8 +20,7 @@ use actix_web::web::Bytes;
 use futures_util::StreamExt;
 use tokio::time::Sleep;
 
-use super::accept::Format;
-use super::answer::{CLOSING, Form, ListName};
+use super::form::{BodyWriter, Form};
 use crate::metrics::{StreamEnd, WorkerCounts};
 use crate::resolve::{Found, FoundStream};
 use crate::types::{ReadyRecord, Selection};
@@ -34,26 +33,10 @@ pub(super) struct Deadline(Pin<Box<Sleep>>);
 
 /// A body of records.
 pub(super) struct RecordsBody {
-    written: Written,
+    writer: BodyWriter,
     records: std::vec::IntoIter<(Arc<ReadyRecord>, Selection)>,
     growing: Option<Growing>,
     open: OpenStream,
-}
-
-/// How records are joined.
-enum Written {
-    /// A line each.
-    Lines,
-    /// In a list, in an object.
-    List { name: ListName, begun: Begun },
-}
-
-/// How far a list is written.
-#[derive(PartialEq)]
-enum Begun {
-    No,
-    Listed,
-    Closed,
 }
 
 /// Where more records come from.
@@ -87,17 +70,15 @@ impl Future for Deadline {
 impl RecordsBody {
     /// A body of what was found, which is all.
     pub(super) fn whole(found: Found, form: Form, counts: Arc<WorkerCounts>) -> Self {
-        let written = match form.format {
-            Format::Json => Written::List { name: form.list, begun: Begun::No },
-            Format::Ndjson => Written::Lines,
-        };
         let open = OpenStream::new(counts);
-        Self { written, records: found.records.into_iter(), growing: None, open }
+        let writer = BodyWriter::new(form);
+        Self { writer, records: found.records.into_iter(), growing: None, open }
     }
 
-    /// A body of lines: what was found so far, and what else comes from `source` until `deadline`.
+    /// A body of what was found so far, and what else comes from `source` until `deadline`.
     pub(super) fn growing(
         found: Found,
+        form: Form,
         source: FoundStream,
         deadline: Deadline,
         counts: Arc<WorkerCounts>,
@@ -105,7 +86,7 @@ impl RecordsBody {
         let mut open = OpenStream::new(counts);
         open.records = found.records.len() as u64;
         let growing = Some(Growing { source, deadline });
-        Self { written: Written::Lines, records: found.records.into_iter(), growing, open }
+        Self { writer: BodyWriter::new(form), records: found.records.into_iter(), growing, open }
     }
 
     /// Waits for more records; `None`: there will be none.
@@ -169,13 +150,13 @@ impl MessageBody for RecordsBody {
         self.end_when_late(context);
         while chunk.len() < CHUNK_BYTES {
             if let Some((record, selection)) = self.records.next() {
-                self.written.write(&record, &selection, &mut chunk);
+                self.writer.write(&record, &selection, &mut chunk);
                 continue;
             }
             match self.poll_more(context) {
                 Poll::Ready(Some(())) => {}
                 Poll::Ready(None) => {
-                    self.written.close(&mut chunk);
+                    self.writer.close(&mut chunk);
                     break;
                 }
                 Poll::Pending if chunk.is_empty() => return Poll::Pending,
@@ -186,34 +167,6 @@ impl MessageBody for RecordsBody {
             return Poll::Ready(None);
         }
         Poll::Ready(Some(Ok(chunk.into())))
-    }
-}
-
-impl Written {
-    fn write(&mut self, record: &ReadyRecord, selection: &Selection, chunk: &mut Vec<u8>) {
-        if let Self::List { name, begun } = self {
-            match begun {
-                Begun::No => chunk.extend_from_slice(name.opening()),
-                Begun::Listed | Begun::Closed => chunk.push(b','),
-            }
-            *begun = Begun::Listed;
-        }
-        record.write_to(selection, chunk);
-        if matches!(self, Self::Lines) {
-            chunk.push(b'\n');
-        }
-    }
-
-    fn close(&mut self, chunk: &mut Vec<u8>) {
-        if let Self::List { name, begun } = self
-            && *begun != Begun::Closed
-        {
-            if *begun == Begun::No {
-                chunk.extend_from_slice(name.opening());
-            }
-            chunk.extend_from_slice(CLOSING);
-            *begun = Begun::Closed;
-        }
     }
 }
 

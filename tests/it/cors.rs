@@ -60,6 +60,7 @@ async fn a_preflight_is_204_on_every_path_whatever_it_asks_for() {
         "/routing/v1/peers/x".to_owned(),
         "/routing/v1/ipns/x".to_owned(),
         "/routing/v1/dht/closest/peers/x".to_owned(),
+        "/of/nothing".to_owned(),
     ] {
         for headers in [&preflight[..], &preflight[..1], &[]] {
             let response = server.ask(Method::OPTIONS, &path, headers).await;
