@@ -1,6 +1,7 @@
-//! The server under load, against a bare actix-web handler that returns the same bytes.
+//! The server under load, against a bare actix-web handler that returns the same bytes, and against
+//! nginx that returns them as a constant (where it is installed: Debian's package `nginx-light`).
 //!
-//! Both run as processes of their own, take turns within each measurement, and get the same
+//! All run as processes of their own, take turns within each measurement, and get the same
 //! requests over loopback. The figure that counts is the CPU time a request: these machines are
 //! shared, and throughput says what the neighbours do. A wrong status or length of any answer
 //! ends the run with an error.
@@ -12,6 +13,7 @@ mod bare;
 mod client;
 mod coalesce;
 mod data;
+mod nginx;
 mod plan;
 mod process;
 mod report;
@@ -100,14 +102,29 @@ impl Servers<'_> {
         answer.check(case)?;
         let reference_answer = Answer::of(beside.addr(), &reference_requests)?;
         reference_answer.check(reference_case)?;
-        let targets = [
-            Target { process: server, requests: &requests, expected: answer.expected() },
+        let expected = answer.expected();
+        let mut targets = vec![
             Target {
+                name: "fingerpost".to_owned(),
+                process: server,
+                requests: &requests,
+                expected,
+            },
+            Target {
+                name: case.reference().to_string(),
                 process: beside,
                 requests: &reference_requests,
                 expected: reference_answer.expected(),
             },
         ];
+        let constant = match case.reference() {
+            Reference::Bare => nginx::start(&self.folder.join("nginx"), &answer, plan.workers)?,
+            Reference::Json(_) | Reference::Local | Reference::NoRoutes => None,
+        };
+        if let Some(process) = &constant {
+            let name = "nginx".to_owned();
+            targets.push(Target { name, process, requests: &requests, expected });
+        }
         let mut rows = Vec::new();
         for connections in plan.connections.iter().copied() {
             rows.extend(measure(plan, case, connections, &targets, progress)?);
@@ -129,13 +146,13 @@ impl Servers<'_> {
     }
 }
 
-/// Both loops with one number of connections. The open loop's rate is a part of what both servers
+/// Both loops with one number of connections. The open loop's rate is a part of what all servers
 /// reached in the closed loop, so that neither is asked for more than it can do.
 fn measure(
     plan: &Plan,
     case: Case,
     connections: usize,
-    targets: &[Target<'_>; 2],
+    targets: &[Target<'_>],
     progress: &mut impl Write,
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -152,23 +169,20 @@ fn measure(
     Ok(rows)
 }
 
-fn take_turns(
-    plan: &Plan,
-    cell: Cell,
-    [server, reference]: &[Target<'_>; 2],
-) -> anyhow::Result<Row> {
-    let mut row = Row { cell, server: Measured::default(), reference: Measured::default() };
-    let mut to_server = server.connect(cell, WARM_UP)?;
-    let mut to_reference = reference.connect(cell, WARM_UP)?;
+fn take_turns(plan: &Plan, cell: Cell, targets: &[Target<'_>]) -> anyhow::Result<Row> {
+    let named = |target: &Target<'_>| (target.name.clone(), Measured::default());
+    let mut row = Row { cell, servers: targets.iter().map(named).collect() };
+    let connect = |target| Target::connect(target, cell, WARM_UP);
+    let mut clients = targets.iter().map(connect).collect::<anyhow::Result<Vec<_>>>()?;
     for round in 0..plan.rounds {
         let run = Run { load: cell.load, duration: plan.round, seed: u64::from(round) };
+        let mut turns: Vec<_> = targets.iter().zip(&mut clients).zip(&mut row.servers).collect();
         // Who begins changes, so that a trend of the machine's load favours nobody.
-        if round % 2 == 0 {
-            row.server.add(server.run(&mut to_server, &run)?)?;
-            row.reference.add(reference.run(&mut to_reference, &run)?)?;
-        } else {
-            row.reference.add(reference.run(&mut to_reference, &run)?)?;
-            row.server.add(server.run(&mut to_server, &run)?)?;
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for ((target, client), (_, measured)) in turns {
+            measured.add(target.run(client, &run)?)?;
         }
     }
     Ok(row)

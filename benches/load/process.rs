@@ -32,7 +32,7 @@ pub(crate) struct Process {
     addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
     // Kept open: a server that cannot write what it says would end.
-    _stdout: BufReader<ChildStdout>,
+    _stdout: Option<BufReader<ChildStdout>>,
 }
 
 /// CPU time that a process has used.
@@ -100,7 +100,12 @@ impl Process {
         // The reference says no more than that.
         let is_reference = !input.is_empty();
         let admin_addr = if is_reference { None } else { read_addr(&mut stdout, ADMIN_LABEL)? };
-        Ok(Self { child, addr, admin_addr, _stdout: stdout })
+        Ok(Self { child, addr, admin_addr, _stdout: Some(stdout) })
+    }
+
+    /// A process that listens on `addr`, or will soon.
+    pub(crate) fn listening(child: Child, addr: SocketAddr) -> Self {
+        Self { child, addr, admin_addr: None, _stdout: None }
     }
 
     /// Where it listens.
@@ -113,38 +118,57 @@ impl Process {
         self.admin_addr.context("the server has no admin API")
     }
 
-    /// The CPU time of all its threads.
+    /// The CPU time of all its threads, and of those of its children.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<CpuTime> {
-        let stat = self.read("stat")?;
-        // The fields after the program's name, which may hold anything but ends with the last `)`.
-        let (_, fields) = stat.rsplit_once(')').context("a name in brackets")?;
-        let mut ticks = fields.split_ascii_whitespace().skip(11).map(str::parse::<u32>);
-        let mut next = || ticks.next().context("a field is missing")?.context("ticks are numbers");
-        Ok(CpuTime { total: self.scheduled()?, user: TICK * next()?, system: TICK * next()? })
+        let mut time = CpuTime::default();
+        for id in self.ids()? {
+            let stat = read(id, "stat")?;
+            // The fields after the program's name, which may hold anything but ends with the last `)`.
+            let (_, fields) = stat.rsplit_once(')').context("a name in brackets")?;
+            let mut ticks = fields.split_ascii_whitespace().skip(11).map(str::parse::<u32>);
+            let mut next =
+                || ticks.next().context("a field is missing")?.context("ticks are numbers");
+            time.total += scheduled(id)?;
+            time.user += TICK * next()?;
+            time.system += TICK * next()?;
+        }
+        Ok(time)
     }
 
     /// Resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = self.read("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_ascii_whitespace().next());
-        Ok(number.context("no VmRSS")?.parse::<u64>()? * 1024)
-    }
-
-    fn scheduled(&self) -> anyhow::Result<Duration> {
-        let mut total = Duration::ZERO;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-            let nanoseconds = text.split_ascii_whitespace().next().context("no time")?.parse()?;
-            total += Duration::from_nanos(nanoseconds);
+        let mut bytes = 0;
+        for id in self.ids()? {
+            let status = read(id, "status")?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let number = line.and_then(|line| line.split_ascii_whitespace().next());
+            bytes += number.context("no VmRSS")?.parse::<u64>()? * 1024;
         }
-        Ok(total)
+        Ok(bytes)
     }
 
-    fn read(&self, file: &str) -> anyhow::Result<String> {
-        let path = format!("/proc/{}/{file}", self.child.id());
-        std::fs::read_to_string(&path).with_context(|| path)
+    /// The process and its children.
+    fn ids(&self) -> anyhow::Result<Vec<u32>> {
+        let id = self.child.id();
+        let children = read(id, &format!("task/{id}/children"))?;
+        let children = children.split_ascii_whitespace().map(str::parse);
+        Ok([Ok(id)].into_iter().chain(children).collect::<Result<_, _>>()?)
     }
+}
+
+fn scheduled(id: u32) -> anyhow::Result<Duration> {
+    let mut total = Duration::ZERO;
+    for thread in std::fs::read_dir(format!("/proc/{id}/task"))? {
+        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let nanoseconds = text.split_ascii_whitespace().next().context("no time")?.parse()?;
+        total += Duration::from_nanos(nanoseconds);
+    }
+    Ok(total)
+}
+
+fn read(id: u32, file: &str) -> anyhow::Result<String> {
+    let path = format!("/proc/{id}/{file}");
+    std::fs::read_to_string(&path).with_context(|| path)
 }
 
 /// `fingerpost serve` on free ports, with a data directory of its own.
@@ -176,6 +200,10 @@ fn read_addr(stdout: &mut impl BufRead, label: &str) -> anyhow::Result<Option<So
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // Children first: those of a killed parent would live on.
+        for id in self.ids().unwrap_or_default().into_iter().skip(1) {
+            let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+        }
         // Nothing it holds outlives the run.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::client::{Load, Outcome};
 use super::coalesce::Coalesced;
+use super::data::Reference;
 use super::plan::{Cell, Plan};
 use super::process::CpuTime;
 
@@ -33,12 +34,11 @@ pub(crate) struct Measured {
     resident_bytes: u64,
 }
 
-/// One line of the table.
+/// The lines of one cell in the table.
 pub(crate) struct Row {
     pub(crate) cell: Cell,
-    pub(crate) server: Measured,
-    /// The same for what the case is compared with.
-    pub(crate) reference: Measured,
+    /// Ours first, then what it is compared with, by name.
+    pub(crate) servers: Vec<(String, Measured)>,
 }
 
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
@@ -102,15 +102,16 @@ impl Measured {
 }
 
 impl Row {
-    /// What the slower of the two reached.
+    /// What the slowest of them reached.
     pub(crate) fn requests_per_second_min(&self) -> f64 {
-        self.server.requests_per_second().min(self.reference.requests_per_second())
+        self.servers.iter().map(|(_, server)| server.requests_per_second()).fold(f64::MAX, f64::min)
     }
 
-    /// CPU time a request, server to reference: the median over pairs of turns, which stand next
-    /// to each other in time.
-    fn cpu_ratio(&self) -> f64 {
-        let pairs = self.server.turns.iter().zip(&self.reference.turns);
+    /// CPU time a request, ours to that of `reference`: the median over pairs of turns, which stand
+    /// near each other in time.
+    fn cpu_ratio(&self, reference: &Measured) -> f64 {
+        let ours = self.servers.first().map_or(&[][..], |(_, server)| &server.turns);
+        let pairs = ours.iter().zip(&reference.turns);
         median(pairs.map(|(one, other)| one / other.max(f64::MIN_POSITIVE)).collect())
     }
 }
@@ -123,10 +124,14 @@ pub(crate) fn write(
     coalesced: Option<&Coalesced>,
 ) -> std::io::Result<()> {
     writeln!(out, "{}", table(rows))?;
+    let is_bare = |row: &Row| row.cell.case.reference() == Reference::Bare;
+    if rows.iter().any(|row| is_bare(row) && row.servers.len() < 3) {
+        writeln!(out, "nginx was not measured: it is not installed (Debian: nginx-light)")?;
+    }
     writeln!(
         out,
         "{} worker(s); {} entries; {} turns of {:?} each; CPU time of the server's process, all \
-         threads; ratio: fingerpost to the line below it, median over pairs of turns",
+         threads; ratio: fingerpost to this line, median over pairs of turns",
         plan.workers, plan.entries, plan.rounds, plan.round
     )?;
     if let Some(Coalesced { lookups, upstream_requests, elapsed }) = coalesced {
@@ -148,9 +153,11 @@ fn table(rows: &[Row]) -> Table {
     header.extend(["max us", "MiB"]);
     table.set_header(header);
     for row in rows {
-        let ratio = format!("{:.2}", row.cpu_ratio());
-        table.add_row(line(row.cell, "fingerpost", &row.server, &ratio));
-        table.add_row(line(row.cell, &row.cell.case.reference().to_string(), &row.reference, ""));
+        for (number, (name, measured)) in row.servers.iter().enumerate() {
+            let ratio = format!("{:.2}", row.cpu_ratio(measured));
+            let ratio = if number == 0 { "" } else { &ratio };
+            table.add_row(line(row.cell, name, measured, ratio));
+        }
     }
     for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -188,13 +195,21 @@ fn json(plan: &Plan, rows: &[Row], coalesced: Option<&Coalesced>) -> serde_json:
                 Load::Closed => None,
                 Load::Open { per_second } => Some(per_second.round()),
             };
+            let references = row.servers.iter().skip(1);
+            let ratios: serde_json::Map<_, _> = references
+                .map(|(name, measured)| (name.clone(), json!(rounded(row.cpu_ratio(measured)))))
+                .collect();
+            let servers: serde_json::Map<_, _> = row
+                .servers
+                .iter()
+                .map(|(name, measured)| (name.clone(), measured.to_json()))
+                .collect();
             json!({
                 "case": row.cell.case.to_string(),
                 "connections": row.cell.connections,
                 "open_loop_per_second": per_second,
-                "cpu_ratio": rounded(row.cpu_ratio()),
-                "fingerpost": row.server.to_json(),
-                (row.cell.case.reference().to_string()): row.reference.to_json(),
+                "cpu_ratio": ratios,
+                "servers": servers,
             })
         })
         .collect();

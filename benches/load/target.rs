@@ -28,6 +28,7 @@ pub(crate) struct Answer {
 
 /// A server under load.
 pub(crate) struct Target<'a> {
+    pub(crate) name: String,
     pub(crate) process: &'a Process,
     pub(crate) requests: &'a Requests,
     pub(crate) expected: Expected,

@@ -151,6 +151,8 @@ async fn alone_it_has_its_own_answer_which_is_never_kept_as_empty(
         if fault == Fault::Slow {
             upstream.client.timeout = Duration::from_millis(300);
         }
+        // The first lookup is over when it has been answered, so the next one asks anew.
+        settings.upstream_gather_timeout = client_settings().timeout;
         settings.remotes.upstreams = vec![upstream];
     };
     let server = server().with(set).start().await;
