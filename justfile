@@ -35,3 +35,15 @@ fuzz:
 # Criterion benchmarks.
 bench *arguments:
     cargo bench {{ arguments }}
+
+# The tests five times beside a program that takes all cores.
+stress:
+    .ci/run stress
+
+# Every part at length.
+full:
+    .ci/run full
+
+# Figures of the source tree.
+table:
+    .ci/run table

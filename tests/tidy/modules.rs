@@ -104,8 +104,8 @@ fn used_from_root(source: &SourceFile) -> Vec<&Token> {
             "crate" | "fingerpost" => used.extend(names_after(&source.tokens, index + 1)),
             "super" if before(1) != Some("::") || before(2) == Some("self") => {
                 let supers = supers_at(source, index);
-                let depth = source.depth() + blocks.iter().filter(|block| **block).count();
-                if supers == depth {
+                let inner = blocks.iter().filter(|block| **block).count();
+                if supers == depth(source) + inner {
                     used.extend(names_after(&source.tokens, index + 2 * supers - 1));
                 }
             }
@@ -113,6 +113,15 @@ fn used_from_root(source: &SourceFile) -> Vec<&Token> {
         }
     }
     used
+}
+
+/// How many modules deep the file is: 0 for the crate's root, 1 for `src/api.rs`.
+pub(crate) fn depth(source: &SourceFile) -> usize {
+    if matches!(source.module(), "lib" | "main") {
+        return 0;
+    }
+    let path = source.path.strip_prefix("src/").unwrap_or(&source.path);
+    path.split('/').count() - usize::from(path.ends_with("/mod.rs"))
 }
 
 /// How many `super` follow each other from the token `start` on.

@@ -38,15 +38,6 @@ impl SourceFile {
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
-    /// How many modules deep the file is: 0 for the crate's root, 1 for `src/api.rs`.
-    pub(crate) fn depth(&self) -> usize {
-        if matches!(self.module(), "lib" | "main") {
-            return 0;
-        }
-        let path = self.path.strip_prefix("src/").unwrap_or(&self.path);
-        path.split('/').count() - usize::from(path.ends_with("/mod.rs"))
-    }
-
     /// The lines of each `#[cfg(test)] mod name { ... }`, first and last.
     pub(crate) fn test_modules(&self) -> Vec<(usize, usize)> {
         let starts = (0..self.tokens.len()).filter(|start| {
@@ -256,7 +247,11 @@ mod tests {
         ];
         for (path, module, depth) in cases {
             let source = SourceFile::new(path, "");
-            assert_eq!((source.module(), source.depth()), (module, depth), "{path}");
+            assert_eq!(
+                (source.module(), crate::modules::depth(&source)),
+                (module, depth),
+                "{path}"
+            );
         }
     }
 
