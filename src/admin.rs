@@ -46,13 +46,13 @@ pub use export::write_line as write_export_line;
 pub use health::{Component, Readiness};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
 pub use pools::{
-    PoolAnswer, PoolList, PoolPagination, PoolReference, PoolRefusal, PoolRemoved, PoolRoute,
-    pool_draft, pool_list,
+    NamedId, PoolAnswer, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute, pool_draft,
+    pool_list,
 };
 pub use users::PeerCredentials;
 use users::Users;
 pub use wire::{
-    ImportEvent, IpnsStats, JournalStats, NotAskedView, Page, PoolEndpointView, PoolRouteView,
+    ChainedPoolView, ImportEvent, IpnsStats, JournalStats, NotAskedView, Page, PoolEndpointView,
     PoolView, Problem, RejectedEntry, RemovedGroups, RouteExplanation, RouteList, RouteView,
     Routes, StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes, Stats,
 };

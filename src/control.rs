@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::detached::detached;
-use crate::dispatch::pool::{BookError, RouteDraft, RouteId, RouteSummary};
+use crate::dispatch::pool::{BookError, PoolDraft, PoolId, PoolSummary};
 use crate::dispatch::{Origin, RouteAuth, RouteEntry, RouteUpdate};
 use crate::resolve::{RouteTable, Router};
 use crate::state::{StateError, StateStore};
@@ -34,7 +34,7 @@ pub use accounts::{Account, AccountKind, Accounts, RuleResolver};
 pub use identity::Identity;
 pub use peers::{PeerParts, Peers, PeersParts, UnknownPeer, UpdateRefused};
 pub use pools::{
-    EndpointParts, ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome, Pools,
+    EndpointParts, ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome, Pools,
     PoolsError, RuleUpstream,
 };
 pub use statics::{StaticRoute, Statics, StaticsError};
@@ -53,7 +53,7 @@ pub struct ControlParts {
     pub identity: Identity,
     /// Whom routes can point to.
     pub accounts: Accounts,
-    /// What Routes are made of.
+    /// What pools are made of.
     pub endpoints: Vec<EndpointParts>,
     /// Who tells us routes, and what we tell.
     pub peers: PeersParts,
@@ -91,9 +91,9 @@ pub enum ControlError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Documents of Routes contradict each other.
-    #[error("the stored Routes contradict each other")]
-    Routes(#[from] BookError),
+    /// Documents of pools contradict each other.
+    #[error("the stored pools contradict each other")]
+    Pools(#[from] BookError),
     /// Two endpoints of one name.
     #[error("two endpoints are called `{0}`")]
     Endpoint(String),
@@ -123,7 +123,7 @@ impl Control {
         &self.statics
     }
 
-    /// The Routes.
+    /// The pools.
     pub fn pools(&self) -> &Pools {
         &self.pools
     }
@@ -176,25 +176,25 @@ impl Control {
         self.change(|control| async move { control.statics.remove(prefix).await }).await
     }
 
-    /// Creates a Route.
+    /// Creates a pool.
     pub async fn create_pool(
         self: &Arc<Self>,
-        draft: RouteDraft,
-    ) -> Result<RouteSummary, PoolsError> {
+        draft: PoolDraft,
+    ) -> Result<PoolSummary, PoolsError> {
         self.change(|control| async move { control.pools.create(draft).await }).await
     }
 
-    /// Changes what the draft of a Route gives.
+    /// Changes what the draft of a pool gives.
     pub async fn change_pool(
         self: &Arc<Self>,
-        id: RouteId,
-        draft: RouteDraft,
-    ) -> Result<RouteSummary, PoolsError> {
+        id: PoolId,
+        draft: PoolDraft,
+    ) -> Result<PoolSummary, PoolsError> {
         self.change(|control| async move { control.pools.change(id, draft).await }).await
     }
 
-    /// Deletes a Route.
-    pub async fn remove_pool(self: &Arc<Self>, id: RouteId) -> Result<(), PoolsError> {
+    /// Deletes a pool.
+    pub async fn remove_pool(self: &Arc<Self>, id: PoolId) -> Result<(), PoolsError> {
         self.change(|control| async move { control.pools.remove(id).await }).await
     }
 

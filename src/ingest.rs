@@ -16,6 +16,7 @@ mod error;
 mod file;
 mod import;
 mod ndjson;
+mod options;
 mod progress;
 mod put;
 mod summary;
@@ -26,9 +27,9 @@ use crate::store::{Announcement, Applied, StoreError};
 
 pub use car::{CAR_RECORD_BYTES_MAX, CarFlags, CarRecordError, car_record};
 pub use error::{ImportError, ImportFailure};
-pub use file::{
-    Compression, ImportKind, ImportOptions, ImportSource, LINE_BYTES_MAX_DEFAULT,
-    RECORD_BYTES_MAX_DEFAULT, ToldBy, import_file, import_source,
+pub use file::{ImportSource, ToldBy, import_file, import_source};
+pub use options::{
+    Compression, ImportKind, ImportOptions, LINE_BYTES_MAX_DEFAULT, RECORD_BYTES_MAX_DEFAULT,
 };
 pub use progress::{Acknowledged, BarObserver, ImportObserver, ImportProgress, LineObserver};
 pub use put::{

@@ -54,7 +54,7 @@ pub struct Parts {
     pub state: Arc<dyn StateStore>,
     /// What answers lookups for the account `local`.
     pub local: Arc<dyn Resolver>,
-    /// What Routes are made of.
+    /// What pools are made of.
     pub endpoints: Vec<EndpointParts>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,

@@ -43,8 +43,8 @@ pub trait StateStore: Send + Sync + 'static {
 pub enum StateTable {
     /// Static routes, by prefix.
     StaticRoutes,
-    /// Routes: pools of upstreams, by id.
-    Routes,
+    /// Pools of upstreams, by id.
+    Pools,
     /// Routing rules, by id.
     Rules,
     /// What endpoints have been asked, by endpoint.
@@ -56,7 +56,7 @@ pub enum StateTable {
 impl StateTable {
     /// Each of them.
     pub const ALL: [Self; 5] =
-        [Self::StaticRoutes, Self::Routes, Self::Rules, Self::Budgets, Self::Single];
+        [Self::StaticRoutes, Self::Pools, Self::Rules, Self::Budgets, Self::Single];
 }
 
 /// A change of one document.

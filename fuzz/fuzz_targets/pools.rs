@@ -1,12 +1,12 @@
-//! Any bytes as the query and the bodies of requests about Routes: no panic; tokens go through the whole
-//! list, each Route once; and a book that was asked for anything is still one.
+//! Any bytes as the query and the bodies of requests about pools: no panic; tokens go through the whole
+//! list, each pool once; and a book that was asked for anything is still one.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
 
 use fingerpost::admin::{PoolList, pool_draft, pool_list};
-use fingerpost::dispatch::pool::{Book, Endpoint, Field, Inventory, Limits, RouteDraft, RouteId};
-use fingerpost::dispatch::pool::{ROUTE_NAME_CHARS_MAX, VOLUME_MAX};
+use fingerpost::dispatch::pool::{Book, Endpoint, Field, Inventory, Limits, PoolDraft, PoolId};
+use fingerpost::dispatch::pool::{POOL_NAME_CHARS_MAX, VOLUME_MAX};
 use libfuzzer_sys::fuzz_target;
 
 static LONG: LazyLock<Book> = LazyLock::new(|| book(250, 250));
@@ -31,7 +31,7 @@ fn check_page(page: &PoolList) {
     assert!(page.routes.is_sorted_by(|one, other| one.id < other.id));
 }
 
-/// Goes through all Routes whose name contains a text.
+/// Goes through all pools whose name contains a text.
 fn walk(name: &str) {
     let name: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let mut query = format!("name={name}");
@@ -39,7 +39,7 @@ fn walk(name: &str) {
     loop {
         let page = pool_list(&query, &LONG).expect("any text may be looked for");
         check_page(&page);
-        ids.extend(page.routes.iter().map(|route| route.id));
+        ids.extend(page.routes.iter().map(|pool| pool.id));
         let Some(token) = page.pagination.next_page_token else {
             assert_eq!(ids.len() as u64, page.pagination.num_records);
             break;
@@ -49,13 +49,13 @@ fn walk(name: &str) {
     assert!(ids.is_sorted_by(|one, other| one < other));
 }
 
-/// The first byte says what is done, and with which Route.
+/// The first byte says what is done, and with which pool.
 fn ask(book: &mut Book, body: &[u8]) {
     if let Some(draft) = pool_draft(body) {
         let _ = book.create(draft);
     }
     let Some((place, body)) = body.split_first() else { return };
-    let id = RouteId(u64::from(place % 9));
+    let id = PoolId(u64::from(place % 9));
     if *place >= 200 {
         let _ = book.remove(id);
     }
@@ -67,27 +67,27 @@ fn ask(book: &mut Book, body: &[u8]) {
 }
 
 fn check_book(book: &Book) {
-    for route in book.routes().values() {
-        assert!((1..=VOLUME_MAX).contains(&route.requested_daily_volume));
-        assert!((1..=ROUTE_NAME_CHARS_MAX).contains(&route.name.as_str().len()));
-        assert_eq!(book.route_named(route.name.as_str()).map(|it| it.id), Some(route.id));
-        assert!(book.chain(route.id).take(book.routes().len() + 1).count() <= book.routes().len());
-        assert!(!route.endpoints.is_empty());
-        let owns = |other: &&fingerpost::dispatch::pool::Route| {
-            other.endpoints.iter().any(|endpoint| route.endpoints.contains(endpoint))
+    for pool in book.pools().values() {
+        assert!((1..=VOLUME_MAX).contains(&pool.requested_daily_volume));
+        assert!((1..=POOL_NAME_CHARS_MAX).contains(&pool.name.as_str().len()));
+        assert_eq!(book.pool_named(pool.name.as_str()).map(|it| it.id), Some(pool.id));
+        assert!(book.chain(pool.id).take(book.pools().len() + 1).count() <= book.pools().len());
+        assert!(!pool.endpoints.is_empty());
+        let owns = |other: &&fingerpost::dispatch::pool::Pool| {
+            other.endpoints.iter().any(|endpoint| pool.endpoints.contains(endpoint))
         };
-        assert_eq!(book.routes().values().filter(owns).count(), 1);
-        assert!(route.id < book.next_ids().0 && route.rule < book.next_ids().1);
+        assert_eq!(book.pools().values().filter(owns).count(), 1);
+        assert!(pool.id < book.next_ids().0 && pool.rule < book.next_ids().1);
     }
 }
 
-fn book(routes: usize, endpoints: usize) -> Book {
+fn book(pools: usize, endpoints: usize) -> Book {
     let limits = Limits { daily_volume: 10, hourly_rate: 1 };
     let endpoint = |at| Endpoint { name: format!("e{at}").into(), limits, tied_to: None };
     let mut book = Book::new(Arc::new(Inventory::new((0..endpoints).map(endpoint).collect())));
-    for at in 0..routes {
-        let draft = RouteDraft {
-            name: Field::Given(format!("Route {at}")),
+    for at in 0..pools {
+        let draft = PoolDraft {
+            name: Field::Given(format!("pool {at}")),
             requested_daily_volume: Field::Given(1),
             overflow: Field::Absent,
         };

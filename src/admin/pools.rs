@@ -1,4 +1,4 @@
-//! `/ga/api/v3/eng/routes`: Routes, the pools of endpoints with budgets.
+//! `/ga/api/v3/eng/routes`: Pools, the pools of endpoints with budgets.
 //!
 //! Paths, fields, their order and statuses are those of source 001: a client that was written for it
 //! works here. Creating answers 200. Everything that is wrong with a request is told at once, in the
@@ -17,16 +17,16 @@ use serde::Serialize;
 use super::AdminState;
 use super::body::{self, compression};
 use crate::control::Pools;
-use crate::dispatch::pool::{Book, RouteDraft, RouteId};
+use crate::dispatch::pool::{Book, PoolDraft, PoolId};
 use crate::request_body::BodyLimits;
 use list::ListQuery;
 use refusal::Refusal;
 
 pub use wire::{
-    PoolAnswer, PoolList, PoolPagination, PoolReference, PoolRefusal, PoolRemoved, PoolRoute,
+    NamedId, PoolAnswer, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute,
 };
 
-/// Where Routes are.
+/// Where pools are.
 const ROUTES: &str = "/ga/api/v3/eng/routes";
 
 /// Bytes of a body at most: a name, a number and a reference take less than one of these kilobytes.
@@ -57,7 +57,7 @@ async fn list(state: web::Data<AdminState>, request: HttpRequest) -> HttpRespons
 }
 
 async fn get(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
-    respond(route(state.control.pools(), &path))
+    respond(pool(state.control.pools(), &path))
 }
 
 async fn create(state: web::Data<AdminState>, body: Body) -> HttpResponse {
@@ -69,7 +69,7 @@ async fn change(state: web::Data<AdminState>, path: web::Path<String>, body: Bod
 }
 
 /// What a request asks for.
-async fn draft(state: &AdminState, (request, payload): Body) -> Result<RouteDraft, Refusal> {
+async fn draft(state: &AdminState, (request, payload): Body) -> Result<PoolDraft, Refusal> {
     if let Some(value) = compression(request.headers()) {
         return Err(Refusal::Compressed { value });
     }
@@ -85,52 +85,52 @@ async fn refuse(allow: &'static str) -> HttpResponse {
     Refusal::Method { allow }.into_response()
 }
 
-fn route(pools: &Pools, id: &str) -> Result<PoolAnswer, Refusal> {
-    let id = route_id(id)?;
-    let summary = pools.route(id).ok_or_else(|| Refusal::not_found(id))?;
+fn pool(pools: &Pools, id: &str) -> Result<PoolAnswer, Refusal> {
+    let id = pool_id(id)?;
+    let summary = pools.pool(id).ok_or_else(|| Refusal::not_found(id))?;
     Ok(PoolAnswer::from(summary))
 }
 
 async fn created(state: &AdminState, body: Body) -> Result<PoolAnswer, Refusal> {
     let draft = draft(state, body).await?;
     let summary = state.control.create_pool(draft).await?;
-    tracing::info!(id = summary.id.0, name = summary.name, "created a Route");
+    tracing::info!(id = summary.id.0, name = summary.name, "created a pool");
     Ok(PoolAnswer::from(summary))
 }
 
 async fn changed(state: &AdminState, id: &str, body: Body) -> Result<PoolAnswer, Refusal> {
-    let id = route_id(id)?;
+    let id = pool_id(id)?;
     let draft = draft(state, body).await?;
     let summary = state.control.change_pool(id, draft).await?;
-    tracing::info!(id = summary.id.0, name = summary.name, "changed a Route");
+    tracing::info!(id = summary.id.0, name = summary.name, "changed a pool");
     Ok(PoolAnswer::from(summary))
 }
 
 async fn removed(state: &AdminState, id: &str) -> Result<PoolRemoved, Refusal> {
-    let id = route_id(id)?;
+    let id = pool_id(id)?;
     state.control.remove_pool(id).await?;
-    tracing::info!(id = id.0, "deleted a Route");
+    tracing::info!(id = id.0, "deleted a pool");
     Ok(PoolRemoved { success: true })
 }
 
 /// An id out of a path: any whole number, of which most are nobody's.
-fn route_id(text: &str) -> Result<RouteId, Refusal> {
+fn pool_id(text: &str) -> Result<PoolId, Refusal> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit()) {
         return Err(Refusal::request(format!(
-            "{text:?} is not the id of a Route: give a whole number"
+            "{text:?} is not the id of a pool: give a whole number"
         )));
     }
-    text.parse().map(RouteId).map_err(|_| Refusal::NotFound { id: text.to_owned() })
+    text.parse().map(PoolId).map_err(|_| Refusal::NotFound { id: text.to_owned() })
 }
 
-/// The page that the part of a URL after `?` asks for, of the Routes of a book; `None`: 400.
+/// The page that the part of a URL after `?` asks for, of the pools of a book; `None`: 400.
 pub fn pool_list(query: &str, book: &Book) -> Option<PoolList> {
     ListQuery::parse(query).ok().map(|query| query.answer(book))
 }
 
-/// What the body of a request wants a Route to be; `None`: 400.
-pub fn pool_draft(body: &[u8]) -> Option<RouteDraft> {
+/// What the body of a request wants a pool to be; `None`: 400.
+pub fn pool_draft(body: &[u8]) -> Option<PoolDraft> {
     draft::parse(body).ok()
 }
 
@@ -149,12 +149,12 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_ids_even_if_nobodys() {
-        assert_eq!(route_id("7").unwrap(), RouteId(7));
+        assert_eq!(pool_id("7").unwrap(), PoolId(7));
         for text in ["-1", "99999999999999999999"] {
-            assert!(matches!(route_id(text), Err(Refusal::NotFound { .. })), "{text}");
+            assert!(matches!(pool_id(text), Err(Refusal::NotFound { .. })), "{text}");
         }
         for text in ["", "-", "+1", "1.0", "one", "1 ", "--1"] {
-            assert!(matches!(route_id(text), Err(Refusal::Request(_))), "{text}");
+            assert!(matches!(pool_id(text), Err(Refusal::Request(_))), "{text}");
         }
     }
 }

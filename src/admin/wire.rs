@@ -6,7 +6,7 @@ mod routes;
 
 use serde::{Deserialize, Serialize};
 
-pub use explain::{PoolEndpointView, PoolRouteView, PoolView};
+pub use explain::{ChainedPoolView, PoolEndpointView, PoolView};
 pub(super) use routes::iso_8601;
 pub use routes::{
     NotAskedView, Page, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList,

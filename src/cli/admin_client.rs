@@ -164,7 +164,7 @@ pub(super) fn parsed<T: DeserializeOwned>(json: &RawValue) -> anyhow::Result<T> 
     serde_json::from_str(json.get()).context(NOT_AN_ADMIN_API)
 }
 
-/// How the API of Routes, which is that of source 001, tells what is wrong.
+/// How the API of pools, which is that of source 001, tells what is wrong.
 #[derive(Deserialize)]
 struct Messages {
     error_messages: Vec<String>,

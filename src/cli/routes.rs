@@ -1,5 +1,5 @@
 //! `fingerpost routes`: who answers which lookups, on a running server: the routing table (`table`) and
-//! Routes, which are pools of endpoints with budgets (`pools`).
+//! pools of endpoints with budgets (`pools`).
 //!
 //! A table on a terminal; a line for each thing elsewhere, with tabs between what it has; with `--json`
 //! what the server answers, as it came. Exit code 1 where the server says no.
@@ -52,7 +52,7 @@ enum RoutesCommand {
     Set(table::SetArgs),
     /// Remove a static route; what else there is for that part of the key space holds again at once
     Remove(table::RemoveArgs),
-    /// See and change Routes: pools of metered endpoints with budgets
+    /// See and change pools of metered endpoints with budgets
     #[command(subcommand)]
     Pools(pools::PoolsCommand),
 }

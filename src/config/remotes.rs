@@ -32,7 +32,7 @@ pub struct Remotes {
     pub upstreams: Vec<UpstreamSettings>,
     /// Several of them under one name.
     pub fanouts: Vec<FanoutSettings>,
-    /// Metered routers, from which Routes are made.
+    /// Metered routers, from which pools are made.
     pub endpoints: Vec<EndpointSettings>,
     /// Routers that tell which part of the key space they answer for.
     pub peers: Vec<PeerSettings>,
@@ -159,9 +159,9 @@ pub struct EndpointSettings {
     #[arg(long, value_name = "COUNT")]
     pub hourly_rate: u64,
 
-    /// The name of the only Route that may have it; empty: any
+    /// The name of the only pool that may have it; empty: any
     #[arg(long, value_name = "NAME", default_value = "")]
-    pub route: String,
+    pub pool: String,
 
     /// How it is asked.
     #[command(flatten)]
@@ -207,9 +207,9 @@ pub struct PeerSettings {
 }
 
 impl EndpointSettings {
-    /// The name of the only Route that may have it; `None`: any.
-    pub fn only_route(&self) -> Option<&str> {
-        Some(self.route.as_str()).filter(|name| !name.is_empty())
+    /// The name of the only pool that may have it; `None`: any.
+    pub fn only_pool(&self) -> Option<&str> {
+        Some(self.pool.as_str()).filter(|name| !name.is_empty())
     }
 }
 

@@ -29,8 +29,8 @@ pub enum AccountKind {
     Fanout,
     /// A peer router.
     Peer,
-    /// A routing rule, that is, a Route.
-    Route,
+    /// A routing rule, that is, a pool.
+    Pool,
 }
 
 /// A configured account.
@@ -54,7 +54,7 @@ pub type RuleResolver =
 pub struct Accounts {
     configured: HashMap<AccountId, Account>,
     make_rule: RuleResolver,
-    /// Those of routing rules that lead to a Route.
+    /// Those of routing rules that lead to a pool.
     rules: Mutex<HashMap<AccountId, Arc<dyn Resolver>>>,
 }
 
@@ -68,7 +68,7 @@ impl AccountKind {
             Self::Upstream => "upstream",
             Self::Fanout => "fanout",
             Self::Peer => "peer",
-            Self::Route => "route",
+            Self::Pool => "pool",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Routes as an operator makes them: kept, changed one after the other, and asked.
+//! Pools as an operator makes them: kept, changed one after the other, and asked.
 //!
 //! Every change is durable before it shows; only [`Control`](super::Control) makes any, and publishes
 //! it. A list of changes is written at once, so that no crash leaves half of it. What was spent of
@@ -16,14 +16,14 @@ use thiserror::Error;
 use super::ControlError;
 use crate::clock::Clock;
 use crate::dispatch::pool::{
-    Book, ChangeError, Endpoint, Inventory, Ledger, Limits, RouteDraft, RouteId, RouteProblem,
-    RouteSummary, RuleId, RuleTarget,
+    Book, ChangeError, Endpoint, Inventory, Ledger, Limits, PoolDraft, PoolId, PoolProblem,
+    PoolSummary, RuleId, RuleTarget,
 };
 use crate::resolve::{PoolUpstream, Upstream};
 use crate::state::{StateError, StateStore};
 use spending::Spending;
 
-pub use explain::{ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome};
+pub use explain::{ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome};
 
 /// An endpoint of the configuration.
 #[derive(Clone)]
@@ -34,35 +34,35 @@ pub struct EndpointParts {
     pub daily_volume: u64,
     /// Lookups in an hour.
     pub hourly_rate: u64,
-    /// The name of the Routes that may have it; `None`: any may.
-    pub route: Option<String>,
+    /// The name of the pools that may have it; `None`: any may.
+    pub pool: Option<String>,
     /// What is asked.
     pub upstream: Arc<dyn Upstream>,
 }
 
 /// What a routing rule leads to.
 pub enum RuleUpstream {
-    /// A Route.
+    /// A pool.
     Pool(Arc<dyn Upstream>),
     /// The answer "none found".
     Discard,
 }
 
-/// Why Routes are not changed.
+/// Why pools are not changed.
 #[derive(Debug, Error)]
 pub enum PoolsError {
-    /// There is no such Route.
+    /// There is no such pool.
     #[error("{}", ChangeError::NotFound(*.0))]
-    NotFound(RouteId),
+    NotFound(PoolId),
     /// All that is wrong with what is wanted.
     #[error("{}", ChangeError::Invalid(.0.clone()))]
-    Invalid(Vec<RouteProblem>),
+    Invalid(Vec<PoolProblem>),
     /// The change cannot be written, and is not made.
     #[error(transparent)]
     State(#[from] StateError),
 }
 
-/// All Routes.
+/// All pools.
 pub struct Pools {
     state: Arc<dyn StateStore>,
     spending: Arc<Spending>,
@@ -80,12 +80,12 @@ impl Pools {
         let mut names = BTreeSet::new();
         let mut endpoints = Vec::with_capacity(inventory.len());
         let mut upstreams = Vec::with_capacity(inventory.len());
-        for EndpointParts { name, daily_volume, hourly_rate, route, upstream } in inventory {
+        for EndpointParts { name, daily_volume, hourly_rate, pool, upstream } in inventory {
             if !names.insert(name.clone()) {
                 return Err(ControlError::Endpoint(name));
             }
             let limits = Limits { daily_volume, hourly_rate };
-            endpoints.push(Endpoint { name: name.into(), limits, tied_to: route });
+            endpoints.push(Endpoint { name: name.into(), limits, tied_to: pool });
             upstreams.push(upstream);
         }
         let mut spent = documents::read_budgets(&*state)?;
@@ -97,19 +97,19 @@ impl Pools {
         Ok(Self { state, spending: Arc::new(spending), changing })
     }
 
-    /// Routes and rules as they stand.
+    /// Pools and rules as they stand.
     pub fn book(&self) -> Arc<Book> {
         self.spending.book()
     }
 
-    /// A Route.
-    pub fn route(&self, id: RouteId) -> Option<RouteSummary> {
+    /// A pool.
+    pub fn pool(&self, id: PoolId) -> Option<PoolSummary> {
         let book = self.book();
-        book.routes().get(&id).map(|route| book.summary(route))
+        book.pools().get(&id).map(|pool| book.summary(pool))
     }
 
-    /// Creates a Route.
-    pub(super) async fn create(&self, draft: RouteDraft) -> Result<RouteSummary, PoolsError> {
+    /// Creates a pool.
+    pub(super) async fn create(&self, draft: PoolDraft) -> Result<PoolSummary, PoolsError> {
         let (book, id) = self.make(move |book| book.create(draft)).await?;
         summary(&book, id)
     }
@@ -117,15 +117,15 @@ impl Pools {
     /// Changes what the draft gives.
     pub(super) async fn change(
         &self,
-        id: RouteId,
-        draft: RouteDraft,
-    ) -> Result<RouteSummary, PoolsError> {
+        id: PoolId,
+        draft: PoolDraft,
+    ) -> Result<PoolSummary, PoolsError> {
         let (book, ()) = self.make(move |book| book.change(id, draft)).await?;
         summary(&book, id)
     }
 
-    /// Deletes a Route.
-    pub(super) async fn remove(&self, id: RouteId) -> Result<(), PoolsError> {
+    /// Deletes a pool.
+    pub(super) async fn remove(&self, id: PoolId) -> Result<(), PoolsError> {
         self.make(move |book| book.remove(id)).await?;
         Ok(())
     }
@@ -133,7 +133,7 @@ impl Pools {
     /// What a routing rule leads to; `None`: there is no such rule.
     pub fn rule_upstream(&self, rule: RuleId) -> Option<RuleUpstream> {
         Some(match self.book().rules().get(&rule)?.target {
-            RuleTarget::Route(_) => {
+            RuleTarget::Pool(_) => {
                 RuleUpstream::Pool(Arc::new(PoolUpstream::new(rule, self.spending.clone())))
             }
             RuleTarget::Discard => RuleUpstream::Discard,
@@ -164,9 +164,9 @@ impl Pools {
     }
 }
 
-fn summary(book: &Book, id: RouteId) -> Result<RouteSummary, PoolsError> {
-    let route = book.routes().get(&id).ok_or(PoolsError::NotFound(id))?;
-    Ok(book.summary(route))
+fn summary(book: &Book, id: PoolId) -> Result<PoolSummary, PoolsError> {
+    let pool = book.pools().get(&id).ok_or(PoolsError::NotFound(id))?;
+    Ok(book.summary(pool))
 }
 
 impl From<ChangeError> for PoolsError {

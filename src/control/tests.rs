@@ -16,7 +16,7 @@ pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Co
         name: name.to_owned(),
         daily_volume: 9,
         hourly_rate: 9,
-        route: None,
+        pool: None,
         upstream: FakeUpstream::new(name),
     };
     let parts = ControlParts {
@@ -50,9 +50,9 @@ fn control() -> Arc<Control> {
     open("us", &ManualClock::new(1), PeersParts::default())
 }
 
-fn draft(name: &str) -> RouteDraft {
+fn draft(name: &str) -> PoolDraft {
     let requested_daily_volume = Field::Given(1);
-    RouteDraft {
+    PoolDraft {
         name: Field::Given(name.to_owned()),
         requested_daily_volume,
         overflow: Field::Absent,
@@ -76,7 +76,7 @@ async fn a_change_that_is_refused_publishes_nothing() {
     let control = control();
     let before = control.table();
     assert!(control.remove_static(prefix("g.peers")).await.is_err());
-    assert!(control.remove_pool(RouteId(1)).await.is_err());
+    assert!(control.remove_pool(PoolId(1)).await.is_err());
     assert!(Arc::ptr_eq(&before, &control.table()));
 }
 
@@ -88,8 +88,8 @@ async fn a_change_whose_caller_goes_away_is_completed_and_shows() {
     assert!(control.create_static(prefix, account("discard")).now_or_never().is_none());
     assert!(control.create_pool(draft("first")).now_or_never().is_none());
     let second = control.create_pool(draft("second")).await.unwrap();
-    assert_eq!(second.id, RouteId(2));
-    assert_eq!(control.pools().book().routes().len(), 2);
+    assert_eq!(second.id, PoolId(2));
+    assert_eq!(control.pools().book().pools().len(), 2);
     assert_eq!(next_hop(&control), "discard");
 }
 

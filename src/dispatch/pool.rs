@@ -1,10 +1,10 @@
-//! Routes: pools of endpoints with budgets, each behind a routing rule, each perhaps with another
-//! Route that it overflows into.
+//! Pools: pools of endpoints with budgets, each behind a routing rule, each perhaps with another
+//! pool that it overflows into.
 //!
-//! A [`Book`] is all of it as it stands: Routes, rules, and the inventory of endpoints. Its
-//! invariants, which every change and [`Book::restore`] hold it to: an endpoint belongs to one Route
-//! at most; no two Routes have the same name; overflowing never leads back; ids are never used again,
-//! those of deleted Routes included, whose rules stay and point to nothing. A change that cannot be
+//! A [`Book`] is all of it as it stands: Pools, rules, and the inventory of endpoints. Its
+//! invariants, which every change and [`Book::restore`] hold it to: an endpoint belongs to one pool
+//! at most; no two pools have the same name; overflowing never leads back; ids are never used again,
+//! those of deleted pools included, whose rules stay and point to nothing. A change that cannot be
 //! made leaves the book as it was and says everything that is wrong.
 //!
 //! A [`Ledger`] is what the endpoints have been asked. [`Ledger::take`] is the only way to an
@@ -18,9 +18,9 @@ mod name;
 mod problem;
 mod provision;
 
-pub use book::{Book, BookError, Route, RouteId, RouteSummary, Rule, RuleId, RuleTarget};
+pub use book::{Book, BookError, Pool, PoolId, PoolSummary, Rule, RuleId, RuleTarget};
 pub use budget::{Limits, Spent};
 pub use inventory::{Endpoint, Inventory};
 pub use ledger::{Account, Choice, Ledger, NoneLeft, Standing, Taken, after};
-pub use name::{ROUTE_NAME_CHARS_MAX, RouteName, RouteNameError};
-pub use problem::{ChangeError, Field, RouteDraft, RouteProblem, RouteReference, VOLUME_MAX};
+pub use name::{POOL_NAME_CHARS_MAX, PoolName, PoolNameError};
+pub use problem::{ChangeError, Field, PoolDraft, PoolProblem, PoolReference, VOLUME_MAX};

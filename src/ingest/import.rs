@@ -1,10 +1,12 @@
 //! One running import, whatever the kind of file: counting, rejecting, handing batches on.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Sink;
 use super::error::ImportError;
-use super::file::ImportOptions;
+use super::options::ImportOptions;
 use super::progress::{Acknowledged, ImportObserver, ImportProgress};
 use super::summary::{ImportCounts, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection};
 use crate::store::Announcement;
@@ -13,13 +15,16 @@ use crate::store::Announcement;
 /// seldom to be felt.
 const ENTRIES_BETWEEN_PROGRESS: u64 = 256;
 
+/// How many (compressed) bytes have been read.
+pub(super) type Position = Rc<Cell<u64>>;
+
 /// The state of an import that does not depend on the kind of file.
 pub(super) struct Import<'a> {
     pub(super) file: Arc<str>,
     pub(super) options: &'a ImportOptions,
     pub(super) counts: ImportCounts,
     pub(super) size_bytes: Option<u64>,
-    pub(super) position: super::file::Position,
+    pub(super) position: Position,
     /// Lines or blocks, from the first one on, that are done with: rejected, or whole with the store.
     done: u64,
     sink: &'a mut Sink<'a>,
@@ -38,7 +43,7 @@ impl<'a> Import<'a> {
             options,
             counts: ImportCounts::default(),
             size_bytes: None,
-            position: super::file::Position::default(),
+            position: Position::default(),
             done: 0,
             sink,
             observer,

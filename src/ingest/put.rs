@@ -11,11 +11,12 @@
 //! never judged by its content: shape, counts, then record by record who announces, the signature,
 //! the time, and the keys.
 //!
+//! [`Announcer`] hands what is verified to a store, which takes in all of it or nothing.
+//!
 //! The work is bounded whatever the bytes are: at most [`RECORDS_MAX`] signatures of some 50 us
 //! (secp256k1: 100 us) and `keys_max` keys of [`KEY_TEXT_BYTES_MAX`] characters.
 
 mod addrs;
-mod announcer;
 mod error;
 mod signature;
 mod terms;
@@ -25,15 +26,15 @@ mod wire;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::UnixMs;
+use crate::clock::{Clock, UnixMs};
 use crate::config::{AnnounceMode, Settings};
-use crate::store::{Announcement, ContextId, ProviderUpdate};
+use crate::store::{Announcement, Applied, ContextId, ProviderUpdate, Store};
 use crate::types::{BitswapRecord, ContentKey, ExtraFields, Origin, PeerId, ProviderRecord};
 use addrs::AddrPolicy;
 pub use addrs::{ADDR_BYTES_MAX, ADDRS_MAX, DroppedAddrs};
-pub use announcer::Announcer;
 pub use error::{PutError, Refusal};
 pub use terms::TTL_MIN;
 use terms::{TermLimits, Terms};
@@ -51,6 +52,14 @@ pub const RECORDS_MAX: usize = 16;
 /// The longest text of an announced CID: a 64-byte digest in base 16 takes 137 characters. Reading
 /// base 58 takes time in the square of the length, some 40 us at this one.
 pub const KEY_TEXT_BYTES_MAX: usize = 256;
+
+/// Checks announcements and hands them to a store. What it was given is durable when it says so.
+#[derive(Clone)]
+pub struct Announcer {
+    policy: Arc<PutPolicy>,
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
 
 /// What is asked of announcements.
 #[derive(Clone, Debug)]
@@ -91,6 +100,39 @@ pub struct VerifiedPut {
 struct VerifiedRecord {
     update: ProviderUpdate,
     ttl: Duration,
+}
+
+impl Announcer {
+    /// One that asks what the settings ask; `None` where announcing is off.
+    pub fn new(settings: &Settings, store: Arc<dyn Store>, clock: Clock) -> Option<Self> {
+        let policy = Arc::new(PutPolicy::new(settings)?);
+        Some(Self { policy, store, clock })
+    }
+
+    /// Decodes and checks a request that counts under the network `origin`. `caller` is where it came
+    /// from, if that is certain.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PutPolicy::verify`].
+    pub fn verify(
+        &self,
+        body: &[u8],
+        caller: Option<IpAddr>,
+        origin: Origin,
+    ) -> Result<VerifiedPut, PutError> {
+        let now_ms = self.clock.now_ms();
+        self.policy.verify(body, PutMoment { now_ms, caller, origin })
+    }
+
+    /// Takes all records in, or none. When this returns, they are durable and lookups see them.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::NoRoom`] and [`PutError::Unavailable`].
+    pub async fn apply(&self, put: VerifiedPut) -> Result<Applied, PutError> {
+        Ok(self.store.update(put.into_updates()).await?)
+    }
 }
 
 impl VerifiedPut {

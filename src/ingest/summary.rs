@@ -11,7 +11,7 @@ use std::sync::Arc;
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
-use super::file::ImportKind;
+use super::options::ImportKind;
 use crate::metrics::{ImportedFile, Metrics};
 
 /// How many rejections of one file are shown in full: enough to see what is wrong with it.

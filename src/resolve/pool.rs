@@ -1,4 +1,4 @@
-//! Asking a pool: one endpoint of a Route for each question, as budgets allow.
+//! Asking a pool: one endpoint of a pool for each question, as budgets allow.
 //!
 //! Which endpoint, and whether it may be asked, is decided behind [`Endpoints`], which spends a lookup
 //! of its budget before the endpoint is named here. A lookup that was spent is never given back,
@@ -44,7 +44,7 @@ pub enum Turn {
         /// The endpoint.
         upstream: Arc<dyn Upstream>,
     },
-    /// Answer that nothing is found: the rule's Route was deleted.
+    /// Answer that nothing is found: the rule's pool was deleted.
     Discard,
 }
 

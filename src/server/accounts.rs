@@ -1,4 +1,4 @@
-//! Everything that the settings let lookups be sent to: the accounts, the endpoints of Routes, and the
+//! Everything that the settings let lookups be sent to: the accounts, the endpoints of pools, and the
 //! peers, each with what answers for it.
 //!
 //! Nobody is asked while they are made. A server whose client cannot be set up is an error: what is
@@ -163,7 +163,7 @@ impl<'a> Maker<'a> {
                     name: endpoint.name.to_string(),
                     daily_volume: endpoint.daily_volume,
                     hourly_rate: endpoint.hourly_rate,
-                    route: endpoint.only_route().map(str::to_owned),
+                    pool: endpoint.only_pool().map(str::to_owned),
                     upstream: self.upstream(
                         &endpoint.name,
                         &endpoint.url,

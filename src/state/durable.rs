@@ -45,7 +45,7 @@ pub struct DurableState {
 pub enum StateOpenError {
     /// The file cannot be opened or read, or is damaged.
     #[error(
-        "cannot open {path}, which holds static routes, Routes, what endpoints were asked and this \
+        "cannot open {path}, which holds static routes, pools, what endpoints were asked and this \
          router's secrets; if it is damaged, put a copy back, or move it away: they begin anew then"
     )]
     File {

@@ -79,7 +79,7 @@ impl StateFile {
 fn definition(table: StateTable) -> TableDefinition<'static, &'static str, &'static str> {
     TableDefinition::new(match table {
         StateTable::StaticRoutes => "static_routes",
-        StateTable::Routes => "routes",
+        StateTable::Pools => "routes",
         StateTable::Rules => "rules",
         StateTable::Budgets => "budgets",
         StateTable::Single => "single",

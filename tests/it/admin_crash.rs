@@ -1,4 +1,4 @@
-//! `kill -9` while an operator changes static routes and Routes over the admin API of a real process:
+//! `kill -9` while an operator changes static routes and pools over the admin API of a real process:
 //! each change is there whole or not at all, and none that was answered is missing.
 //!
 //! `CRASH_ROUNDS` says how often.
@@ -19,7 +19,7 @@ const ROUTES: &str = "/ga/api/v3/eng/routes";
 /// The changes of a cycle, after which there is nothing again.
 const CHANGES: u64 = 6;
 
-/// What there is: prefix and account of static routes, names of Routes.
+/// What there is: prefix and account of static routes, names of pools.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct State {
     statics: Vec<(String, String)>,
@@ -142,7 +142,7 @@ impl Operator {
     }
 }
 
-/// A process whose only endpoint each Route needs.
+/// A process whose only endpoint each pool needs.
 fn start(folder: &Path) -> Serving {
     let path = folder.join("settings.toml");
     let settings = "[[endpoint]]\nname = 'only'\nurl = 'http://127.0.0.1:1'\ndaily_volume = 9\n\
@@ -180,7 +180,7 @@ async fn what_was_answered_survives_kill_9_and_each_change_is_whole() {
             [State::after(changes), State::after(changes + 1)].contains(&there),
             "round {round}, {changes} changes answered: {there:?}"
         );
-        // Another cycle, whose Route gets an id that was never used.
+        // Another cycle, whose pool gets an id that was never used.
         let left = operator.get(ROUTES).await;
         let left = left["routes"].as_array().unwrap().iter().filter_map(|it| it["id"].as_u64());
         route = left.max().unwrap_or(0).max(route);

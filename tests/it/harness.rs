@@ -99,7 +99,7 @@ impl Builder {
         self
     }
 
-    /// Makes Routes of these endpoints.
+    /// Makes pools of these endpoints.
     pub(crate) fn endpoints(mut self, endpoints: Vec<EndpointParts>) -> Self {
         self.endpoints = endpoints;
         self

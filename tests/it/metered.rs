@@ -49,7 +49,7 @@ fn endpoint(name: &str, url: &str, daily_volume: u64) -> EndpointSettings {
         url: url.parse().unwrap(),
         daily_volume,
         hourly_rate: HOURLY_RATE,
-        route: name.to_owned(),
+        pool: name.to_owned(),
         client: client_settings(),
     }
 }
@@ -107,7 +107,7 @@ impl Lookups {
     }
 }
 
-/// Makes the Routes: `main` overflows into `more`, and all lookups of providers go to `main`.
+/// Makes the pools: `main` overflows into `more`, and all lookups of providers go to `main`.
 async fn make_routes(ask: impl Fn(Method, &str) -> reqwest::RequestBuilder) {
     const ROUTES: &str = "/ga/api/v3/eng/routes";
     let mut rule = None;
@@ -198,7 +198,7 @@ fn process(folder: &Path, main: &FakeRouter, more: &FakeRouter) -> Command {
         let url = router.url();
         format!(
             "[[endpoint]]\nname = {name:?}\nurl = {url:?}\ndaily_volume = {daily_volume}\n\
-             hourly_rate = {HOURLY_RATE}\nroute = {name:?}\n"
+             hourly_rate = {HOURLY_RATE}\npool = {name:?}\n"
         )
     };
     let settings =

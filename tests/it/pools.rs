@@ -1,4 +1,4 @@
-//! Routes over HTTP, as source 001 shows them: whole answers, byte for byte, and every error status.
+//! Pools over HTTP, as source 001 shows them: whole answers, byte for byte, and every error status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,12 +70,12 @@ impl StateStore for FailingState {
 }
 
 /// An endpoint of 25,000 lookups a day and 10,000 an hour.
-fn endpoint(name: &str, route: Option<&str>) -> EndpointParts {
+fn endpoint(name: &str, pool: Option<&str>) -> EndpointParts {
     EndpointParts {
         name: name.to_owned(),
         daily_volume: 25_000,
         hourly_rate: 10_000,
-        route: route.map(str::to_owned),
+        pool: pool.map(str::to_owned),
         upstream: Arc::new(Silent(AccountId::parse(name).expect("a name"))),
     }
 }

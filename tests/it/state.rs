@@ -95,7 +95,7 @@ async fn documents_are_set_replaced_and_removed_each_in_its_table(
     store.write(changes).await.unwrap();
     assert_eq!(read(&store, StateTable::Rules), ["b=2"]);
     assert_eq!(read(&store, StateTable::Budgets), ["a="]);
-    assert_eq!(read(&store, StateTable::Routes), ["a=", "b=Routes"], "others are left alone");
+    assert_eq!(read(&store, StateTable::Pools), ["a=", "b=Routes"], "others are left alone");
 }
 
 #[rstest]
@@ -115,7 +115,7 @@ async fn within_a_list_the_later_change_of_a_document_holds(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
     let Built { store, _folder } = kind.build();
-    let table = StateTable::Routes;
+    let table = StateTable::Pools;
     let changes = vec![
         set(table, "a", "1"),
         set(table, "b", "1"),

@@ -1,29 +1,29 @@
-//! The body of a request that creates or changes a Route.
+//! The body of a request that creates or changes a pool.
 //!
 //! `{"route": {"name", "requested_target_daily_volume", "overflow_route"}}`. Not looking like that is
-//! an error of the request; a field that cannot be read is a problem of the Route, which is told
+//! an error of the request; a field that cannot be read is a problem of the pool, which is told
 //! together with all others.
 
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
-use crate::dispatch::pool::{Field, RouteDraft, RouteId, RouteReference, VOLUME_MAX};
+use crate::dispatch::pool::{Field, PoolDraft, PoolId, PoolReference, VOLUME_MAX};
 
 const NAME: &str = "name must be a text";
 const VOLUME: &str =
     "requested_target_daily_volume must be a whole number from 1 to 9007199254740992";
-const OVERFLOW: &str = "overflow_route must be null, {\"id\": a Route's id} or {\"name\": a \
-                        Route's name}";
+const OVERFLOW: &str = "overflow_route must be null, {\"id\": a pool's id} or {\"name\": a \
+                        pool's name}";
 
 /// Reads a body.
-pub(super) fn parse(body: &[u8]) -> Result<RouteDraft, Refusal> {
+pub(super) fn parse(body: &[u8]) -> Result<PoolDraft, Refusal> {
     let body: Value = serde_json::from_slice(body)
         .map_err(|error| Refusal::request(format!("the body is not JSON: {error}")))?;
     let Some(Value::Object(route)) = body.get("route") else {
         let message = "the body has no object `route`: send {\"route\": {...}}";
         return Err(Refusal::request(message));
     };
-    Ok(RouteDraft {
+    Ok(PoolDraft {
         name: field(route, "name", NAME, |value| value.as_str().map(str::to_owned)),
         requested_daily_volume: field(route, "requested_target_daily_volume", VOLUME, whole_number),
         overflow: field(route, "overflow_route", OVERFLOW, overflow),
@@ -55,15 +55,15 @@ fn whole_number(value: &Value) -> Option<u64> {
 /// `None`: not readable; `Some(None)`: into nothing. Where both are given the id counts, so that what
 /// an answer had may be sent back; one that is `null` is not given.
 #[expect(clippy::option_option, reason = "null is a value of this field")]
-fn overflow(value: &Value) -> Option<Option<RouteReference>> {
+fn overflow(value: &Value) -> Option<Option<PoolReference>> {
     if value.is_null() {
         return Some(None);
     }
     let object = value.as_object()?;
     let given = |field| object.get(field).filter(|value| !value.is_null());
     let reference = match (given("id"), given("name")) {
-        (Some(id), _) => RouteReference::Id(RouteId(whole_number(id)?)),
-        (None, Some(name)) => RouteReference::Name(name.as_str()?.to_owned()),
+        (Some(id), _) => PoolReference::Id(PoolId(whole_number(id)?)),
+        (None, Some(name)) => PoolReference::Name(name.as_str()?.to_owned()),
         (None, None) => return None,
     };
     Some(Some(reference))
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    fn draft(route: &str) -> RouteDraft {
+    fn draft(route: &str) -> PoolDraft {
         parse(format!(r#"{{"route":{route}}}"#).as_bytes()).unwrap()
     }
 
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn an_overflow_is_named_by_id_or_by_name() {
-        let id = |id| Field::Given(Some(RouteReference::Id(RouteId(id))));
-        let by_name = |name: &str| Field::Given(Some(RouteReference::Name(name.to_owned())));
+        let id = |id| Field::Given(Some(PoolReference::Id(PoolId(id))));
+        let by_name = |name: &str| Field::Given(Some(PoolReference::Name(name.to_owned())));
         for (text, expected) in [
             (r#"{"id":3}"#, id(3)),
             (r#"{"id":3,"name":"b"}"#, id(3)),

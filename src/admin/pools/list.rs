@@ -1,8 +1,8 @@
-//! Lists of Routes, a page at a time.
+//! Lists of pools, a page at a time.
 //!
 //! A page is got by its number, or by the token that the page before it gave. A number says how many
-//! Routes to leave out, so a Route that is deleted in between moves the others. A token says after
-//! which id to go on: pages of tokens neither repeat nor skip a Route that is there all the time. The
+//! Pools to leave out, so a pool that is deleted in between moves the others. A token says after
+//! which id to go on: pages of tokens neither repeat nor skip a pool that is there all the time. The
 //! bytes of a token, in URL-safe base64:
 //!
 //! ```text
@@ -16,9 +16,9 @@ use multibase::Base;
 
 use super::refusal::Refusal;
 use super::wire::{PoolList, PoolPagination};
-use crate::dispatch::pool::{Book, Route, RouteId};
+use crate::dispatch::pool::{Book, Pool, PoolId};
 
-/// Routes on a page.
+/// Pools on a page.
 const PER_PAGE: u64 = 100;
 
 /// The largest number that every JSON reader keeps exact.
@@ -46,8 +46,8 @@ enum Start {
 /// What a token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Position {
-    /// The last Route of the page before.
-    id: RouteId,
+    /// The last pool of the page before.
+    id: PoolId,
     /// The page that begins after it.
     page: u64,
 }
@@ -83,24 +83,24 @@ impl ListQuery {
         }
     }
 
-    /// The page as Routes are now.
+    /// The page as pools are now.
     pub(super) fn answer(&self, book: &Book) -> PoolList {
-        let matching = || book.routes().values().filter(|route| route.name.contains(&self.name));
+        let matching = || book.pools().values().filter(|pool| pool.name.contains(&self.name));
         let num_records = matching().count() as u64;
-        let (page, mut rest): (u64, Box<dyn Iterator<Item = &Route>>) = match self.start {
+        let (page, mut rest): (u64, Box<dyn Iterator<Item = &Pool>>) = match self.start {
             Start::Page(page) => {
                 let before = usize::try_from(page.saturating_mul(PER_PAGE)).unwrap_or(usize::MAX);
                 (page, Box::new(matching().skip(before)))
             }
             Start::After(Position { id, page }) => {
-                (page, Box::new(matching().filter(move |route| route.id > id)))
+                (page, Box::new(matching().filter(move |pool| pool.id > id)))
             }
         };
-        let routes: Vec<&Route> = rest.by_ref().take(PER_PAGE as usize).collect();
-        let last = routes.last().map(|route| route.id);
+        let pools: Vec<&Pool> = rest.by_ref().take(PER_PAGE as usize).collect();
+        let last = pools.last().map(|pool| pool.id);
         let next = rest.next().and(last).map(|id| Position { id, page: page + 1 });
         PoolList {
-            routes: routes.into_iter().map(|route| book.summary(route).into()).collect(),
+            routes: pools.into_iter().map(|pool| book.summary(pool).into()).collect(),
             pagination: PoolPagination {
                 page,
                 per_page: PER_PAGE,
@@ -140,7 +140,7 @@ impl Position {
         let (id, rest) = rest.split_first_chunk()?;
         let (page, check) = rest.split_first_chunk()?;
         let position =
-            Self { id: RouteId(u64::from_be_bytes(*id)), page: u64::from_be_bytes(*page) };
+            Self { id: PoolId(u64::from_be_bytes(*id)), page: u64::from_be_bytes(*page) };
         (check == position.check(name) && position.page <= PAGE_MAX).then_some(position)
     }
 

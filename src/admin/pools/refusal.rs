@@ -1,4 +1,4 @@
-//! Every error of the API of Routes and the status it is told with: the only place that knows them.
+//! Every error of the API of pools and the status it is told with: the only place that knows them.
 //!
 //! They have the envelope of source 001, which is not that of the rest of the admin API. What is ours
 //! goes to the log; the caller is told that and no more.
@@ -10,7 +10,7 @@ use super::super::body::NOT_COMPRESSED;
 use super::super::error::with_causes;
 use super::wire::PoolRefusal;
 use crate::control::PoolsError;
-use crate::dispatch::pool::{ChangeError, RouteId};
+use crate::dispatch::pool::{ChangeError, PoolId};
 use crate::request_body::BodyError;
 use crate::state::StateError;
 
@@ -26,9 +26,9 @@ pub(super) enum Refusal {
     Body(BodyError),
     /// The body is compressed, so.
     Compressed { value: String },
-    /// There is no Route with this id.
+    /// There is no pool with this id.
     NotFound { id: String },
-    /// Routes cannot be so, for these reasons.
+    /// Pools cannot be so, for these reasons.
     Invalid(Vec<String>),
     /// This is not done here; that is.
     Method { allow: &'static str },
@@ -41,7 +41,7 @@ impl Refusal {
         Self::Request(vec![message.into()])
     }
 
-    pub(super) fn not_found(id: RouteId) -> Self {
+    pub(super) fn not_found(id: PoolId) -> Self {
         Self::NotFound { id: id.to_string() }
     }
 
@@ -81,15 +81,15 @@ impl Refusal {
                 vec![format!("Content-Encoding {value:?} is not understood; {NOT_COMPRESSED}")]
             }
             Self::NotFound { id } => vec![match id.parse() {
-                Ok(id) => ChangeError::NotFound(RouteId(id)).to_string(),
-                Err(_) => format!("there is no Route {id}: ids are whole numbers from 1"),
+                Ok(id) => ChangeError::NotFound(PoolId(id)).to_string(),
+                Err(_) => format!("there is no pool {id}: ids are whole numbers from 1"),
             }],
             Self::Method { allow } => {
                 vec![format!("this method is not for this path: use {allow}")]
             }
             Self::State(error) => {
                 let causes = with_causes(&error);
-                tracing::error!(error = causes, "a change of Routes was not written");
+                tracing::error!(error = causes, "a change of pools was not written");
                 vec!["nothing was changed, because changes cannot be stored now: try again".into()]
             }
         }

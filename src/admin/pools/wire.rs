@@ -1,18 +1,18 @@
-//! The JSON of Routes, field by field in the order of source 001: one definition for the server and
+//! The JSON of pools, field by field in the order of source 001: one definition for the server and
 //! for the commands that ask it.
 
 use serde::{Deserialize, Serialize};
 
-use crate::dispatch::pool::RouteSummary;
+use crate::dispatch::pool::PoolSummary;
 
-/// The answer with one Route.
+/// The answer with one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolAnswer {
-    /// The Route.
+    /// The pool.
     pub route: PoolRoute,
 }
 
-/// A Route.
+/// A pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRoute {
     /// Its id.
@@ -25,25 +25,25 @@ pub struct PoolRoute {
     pub recommended_max_daily_volume: u64,
     /// Lookups an hour that its endpoints are good for.
     pub recommended_max_delivery_rate_per_hour: u64,
-    /// The Route that it overflows into.
-    pub overflow_route: Option<PoolReference>,
+    /// The pool that it overflows into.
+    pub overflow_route: Option<NamedId>,
     /// What a routing table names to have it asked.
-    pub routing_rule: PoolReference,
+    pub routing_rule: NamedId,
 }
 
 /// The id and the name of something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolReference {
+pub struct NamedId {
     /// The id.
     pub id: u64,
     /// The name.
     pub name: String,
 }
 
-/// The answer with several Routes.
+/// The answer with several pools.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolList {
-    /// The Routes, by id.
+    /// The pools, by id.
     pub routes: Vec<PoolRoute>,
     /// Where they stand among all.
     pub pagination: PoolPagination,
@@ -54,11 +54,11 @@ pub struct PoolList {
 pub struct PoolPagination {
     /// The page, counted from 0.
     pub page: u64,
-    /// Routes on a page.
+    /// Pools on a page.
     pub per_page: u64,
     /// Pages as of now.
     pub num_pages: u64,
-    /// Routes as of now.
+    /// Pools as of now.
     pub num_records: u64,
     /// What gets the next page, whatever is created and deleted in between; `None`: this is the last.
     pub next_page_token: Option<String>,
@@ -84,15 +84,15 @@ pub struct PoolRefusal {
     pub error_messages: Vec<String>,
 }
 
-impl From<RouteSummary> for PoolAnswer {
-    fn from(summary: RouteSummary) -> Self {
+impl From<PoolSummary> for PoolAnswer {
+    fn from(summary: PoolSummary) -> Self {
         Self { route: summary.into() }
     }
 }
 
-impl From<RouteSummary> for PoolRoute {
-    fn from(summary: RouteSummary) -> Self {
-        let RouteSummary {
+impl From<PoolSummary> for PoolRoute {
+    fn from(summary: PoolSummary) -> Self {
+        let PoolSummary {
             id,
             name,
             requested_daily_volume,
@@ -107,8 +107,8 @@ impl From<RouteSummary> for PoolRoute {
             requested_target_daily_volume: requested_daily_volume,
             recommended_max_daily_volume: daily_volume,
             recommended_max_delivery_rate_per_hour: hourly_rate,
-            overflow_route: overflow.map(|(id, name)| PoolReference { id: id.0, name }),
-            routing_rule: PoolReference { id: rule_id.0, name: rule_name },
+            overflow_route: overflow.map(|(id, name)| NamedId { id: id.0, name }),
+            routing_rule: NamedId { id: rule_id.0, name: rule_name },
         }
     }
 }

@@ -37,12 +37,12 @@ fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> Rou
     // An address of many keys stands for itself.
     let key = address.multihash().map_or(address.as_str().as_bytes(), ContentKey::as_bytes);
     let rule = entry.next_hop.rule().map(RuleId).filter(|_| account.is_none());
-    let route = rule.and_then(|rule| control.pools().explain(rule, key));
+    let pool = rule.and_then(|rule| control.pools().explain(rule, key));
     let asks = account.map(|account| account.asks.as_slice()).unwrap_or_default();
-    let kind_of_rule = route.as_ref().map(|_| AccountKind::Route);
-    let chain = route.iter().flat_map(|route| &route.chain);
+    let kind_of_rule = pool.as_ref().map(|_| AccountKind::Pool);
+    let chain = pool.iter().flat_map(|pool| &pool.chain);
     let endpoints: Vec<_> = chain
-        .flat_map(|route| route.endpoints.iter().map(|endpoint| endpoint.name.to_string()))
+        .flat_map(|pool| pool.endpoints.iter().map(|endpoint| endpoint.name.to_string()))
         .collect();
     RouteExplanation {
         destination_address: address.to_string(),
@@ -51,11 +51,11 @@ fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> Rou
         origin: entry.origin.as_str().to_owned(),
         path: entry.path.clone(),
         expires_at: entry.expires_at_ms.map(iso_8601),
-        exists: account.is_some() || route.is_some(),
+        exists: account.is_some() || pool.is_some(),
         kind: account.map(|account| account.kind).or(kind_of_rule).map(kind),
         upstreams: asks.iter().map(ToString::to_string).chain(endpoints).collect(),
         not_asked: account.map(|account| not_asked(&account.upstreams)).unwrap_or_default(),
-        route: route.map(PoolView::from),
+        pool: pool.map(PoolView::from),
     }
 }
 

@@ -1,8 +1,8 @@
-//! The JSON of what a Route would do with a lookup.
+//! The JSON of what a pool would do with a lookup.
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{ExplainedEndpoint, ExplainedRoute, PoolExplanation, PoolOutcome};
+use crate::control::{ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome};
 
 /// What a routing rule would do with a lookup, as `/routes/explain` tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,21 +11,21 @@ pub struct PoolView {
     pub rule_id: u64,
     /// Its name.
     pub rule_name: String,
-    /// `ask`, `discard` (the Route was deleted) or `refused`.
+    /// `ask`, `discard` (the pool was deleted) or `refused`.
     pub outcome: String,
     /// Who would be asked; `null`: nobody.
     pub endpoint: Option<String>,
-    /// The id of the Route that this endpoint belongs to.
-    pub route_id: Option<u64>,
+    /// The id of the pool that this endpoint belongs to.
+    pub pool_id: Option<u64>,
     /// Why nobody would be asked.
     pub reason: Option<String>,
-    /// The Route, the one that it overflows into, and so on.
-    pub chain: Vec<PoolRouteView>,
+    /// The pool, the one that it overflows into, and so on.
+    pub chain: Vec<ChainedPoolView>,
 }
 
-/// A Route of a chain.
+/// A pool of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolRouteView {
+pub struct ChainedPoolView {
     /// Its id.
     pub id: u64,
     /// Its name.
@@ -54,9 +54,9 @@ pub struct PoolEndpointView {
 impl From<PoolExplanation> for PoolView {
     fn from(explanation: PoolExplanation) -> Self {
         let PoolExplanation { rule, rule_name, chain, outcome } = explanation;
-        let (outcome, endpoint, route_id, reason) = match outcome {
-            PoolOutcome::Ask { route, endpoint } => {
-                ("ask", Some(endpoint.to_string()), Some(route.0), None)
+        let (outcome, endpoint, pool_id, reason) = match outcome {
+            PoolOutcome::Ask { pool, endpoint } => {
+                ("ask", Some(endpoint.to_string()), Some(pool.0), None)
             }
             PoolOutcome::Discard => ("discard", None, None, None),
             PoolOutcome::Refused(error) => ("refused", None, None, Some(error.to_string())),
@@ -66,17 +66,17 @@ impl From<PoolExplanation> for PoolView {
             rule_name,
             outcome: outcome.to_owned(),
             endpoint,
-            route_id,
+            pool_id,
             reason,
-            chain: chain.into_iter().map(PoolRouteView::from).collect(),
+            chain: chain.into_iter().map(ChainedPoolView::from).collect(),
         }
     }
 }
 
-impl From<ExplainedRoute> for PoolRouteView {
-    fn from(route: ExplainedRoute) -> Self {
-        let endpoints = route.endpoints.into_iter().map(PoolEndpointView::from).collect();
-        Self { id: route.id.0, name: route.name, endpoints }
+impl From<ExplainedPool> for ChainedPoolView {
+    fn from(pool: ExplainedPool) -> Self {
+        let endpoints = pool.endpoints.into_iter().map(PoolEndpointView::from).collect();
+        Self { id: pool.id.0, name: pool.name, endpoints }
     }
 }
 

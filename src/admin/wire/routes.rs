@@ -116,7 +116,7 @@ pub struct RouteExplanation {
     pub expires_at: Option<String>,
     /// Whether there is such an account. If not, the lookup fails.
     pub exists: bool,
-    /// What the account is: `local`, `discard`, `default`, `upstream`, `fanout`, `peer` or `route`;
+    /// What the account is: `local`, `discard`, `default`, `upstream`, `fanout`, `peer` or `pool`;
     /// `null` where there is none.
     pub kind: Option<String>,
     /// All that are asked, `local` among them.
@@ -124,8 +124,8 @@ pub struct RouteExplanation {
     /// Those of them that would not be asked now.
     #[serde(default)]
     pub not_asked: Vec<NotAskedView>,
-    /// How the Route would choose, where the account is one.
-    pub route: Option<PoolView>,
+    /// How the pool would choose, where the account is one.
+    pub pool: Option<PoolView>,
 }
 
 /// An upstream that would not be asked now.

@@ -1,6 +1,6 @@
-//! `fingerpost routes pools`: Routes, which are pools of metered endpoints with budgets.
+//! `fingerpost routes pools`: pools of metered endpoints with budgets.
 //!
-//! A Route is named by its id or by its name: names are no integers, and unique whatever their case.
+//! A pool is named by its id or by its name: names are no integers, and unique whatever their case.
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args, Subcommand};
@@ -10,39 +10,39 @@ use serde_json::{Map, Value, json};
 
 use super::output::{Fields, Format, Listing, write_json};
 use super::{LIST_BYTES_MAX, Session};
-use crate::admin::{PoolAnswer, PoolList, PoolReference, PoolRoute};
+use crate::admin::{NamedId, PoolAnswer, PoolList, PoolRoute};
 use crate::cli::admin_client::parsed;
 use crate::dispatch::pool::VOLUME_MAX;
 
-/// Where Routes are.
+/// Where pools are.
 const PATH: [&str; 5] = ["ga", "api", "v3", "eng", "routes"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PoolsCommand {
-    /// List Routes, by id
+    /// List pools, by id
     List(ListArgs),
-    /// Show one Route
+    /// Show one pool
     Show(ShowArgs),
-    /// Create a Route out of free endpoints; it is asked when a static route names the id of its rule
+    /// Create a pool out of free endpoints; it is asked when a static route names the id of its rule
     Create(CreateArgs),
-    /// Change what is given of a Route, and nothing else
+    /// Change what is given of a pool, and nothing else
     Update(UpdateArgs),
-    /// Delete a Route: its endpoints are free again, and its rule answers "none found"
+    /// Delete a pool: its endpoints are free again, and its rule answers "none found"
     Delete(ShowArgs),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
-    /// Only Routes with this in their name, whatever its case
+    /// Only pools with this in their name, whatever its case
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    /// The Route: its id, or its name
+    /// The pool: its id, or its name
     #[arg(value_name = "ROUTE")]
-    route: String,
+    pool: String,
 }
 
 #[derive(Args, Debug)]
@@ -55,7 +55,7 @@ pub(super) struct CreateArgs {
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = parse_volume)]
     volume: u64,
 
-    /// The Route, by id or name, that is asked when the budgets of this one are used up
+    /// The pool, by id or name, that is asked when the budgets of this one are used up
     #[arg(long, value_name = "ROUTE")]
     overflow: Option<String>,
 }
@@ -68,9 +68,9 @@ pub(super) struct CreateArgs {
         .multiple(true)
 ))]
 pub(super) struct UpdateArgs {
-    /// The Route: its id, or its name
+    /// The pool: its id, or its name
     #[arg(value_name = "ROUTE")]
-    route: String,
+    pool: String,
 
     /// A new name; the name of its rule goes with it
     #[arg(long, value_name = "NAME")]
@@ -80,7 +80,7 @@ pub(super) struct UpdateArgs {
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true, value_parser = parse_volume)]
     volume: Option<u64>,
 
-    /// The Route, by id or name, that is asked when the budgets of this one are used up
+    /// The pool, by id or name, that is asked when the budgets of this one are used up
     #[arg(long, value_name = "ROUTE", conflicts_with = "no_overflow")]
     overflow: Option<String>,
 
@@ -96,7 +96,7 @@ pub(super) async fn execute(
     match command {
         PoolsCommand::List(args) => list(session, args).await,
         PoolsCommand::Show(args) => {
-            let id = id_of(session, &args.route).await?;
+            let id = id_of(session, &args.pool).await?;
             let answer = ask(session, Method::GET, Some(&id), None).await?;
             print(session, &answer)
         }
@@ -105,17 +105,17 @@ pub(super) async fn execute(
             print(session, &answer)
         }
         PoolsCommand::Update(args) => {
-            let id = id_of(session, &args.route).await?;
+            let id = id_of(session, &args.pool).await?;
             let answer = ask(session, Method::PUT, Some(&id), Some(args.body())).await?;
             print(session, &answer)
         }
         PoolsCommand::Delete(args) => {
-            let id = id_of(session, &args.route).await?;
+            let id = id_of(session, &args.pool).await?;
             let answer = ask(session, Method::DELETE, Some(&id), None).await?;
             if session.format == Format::Json {
                 return Ok(write_json(&answer, session.out)?);
             }
-            Ok(writeln!(session.out, "deleted Route {id}")?)
+            Ok(writeln!(session.out, "deleted pool {id}")?)
         }
     }
 }
@@ -123,38 +123,38 @@ pub(super) async fn execute(
 impl CreateArgs {
     fn body(&self) -> Value {
         let Self { name, volume, overflow } = self;
-        let mut route = Map::new();
-        route.insert("name".to_owned(), json!(name));
-        route.insert("requested_target_daily_volume".to_owned(), json!(volume));
-        route.extend(overflow.as_deref().map(overflow_field));
-        json!({ "route": route })
+        let mut pool = Map::new();
+        pool.insert("name".to_owned(), json!(name));
+        pool.insert("requested_target_daily_volume".to_owned(), json!(volume));
+        pool.extend(overflow.as_deref().map(overflow_field));
+        json!({ "route": pool })
     }
 }
 
 impl UpdateArgs {
     fn body(&self) -> Value {
-        let Self { route: _, name, volume, overflow, no_overflow } = self;
-        let mut route = Map::new();
-        route.extend(name.as_ref().map(|name| ("name".to_owned(), json!(name))));
+        let Self { pool: _, name, volume, overflow, no_overflow } = self;
+        let mut pool = Map::new();
+        pool.extend(name.as_ref().map(|name| ("name".to_owned(), json!(name))));
         let volume = volume.map(|it| ("requested_target_daily_volume".to_owned(), json!(it)));
-        route.extend(volume);
-        route.extend(overflow.as_deref().map(overflow_field));
-        route.extend(no_overflow.then(|| ("overflow_route".to_owned(), Value::Null)));
-        json!({ "route": route })
+        pool.extend(volume);
+        pool.extend(overflow.as_deref().map(overflow_field));
+        pool.extend(no_overflow.then(|| ("overflow_route".to_owned(), Value::Null)));
+        json!({ "route": pool })
     }
 }
 
-/// A volume that a Route may have.
+/// A volume that a pool may have.
 fn parse_volume(text: &str) -> Result<u64, String> {
     let volume = text.parse().ok().filter(|volume| (1..=VOLUME_MAX).contains(volume));
     volume.ok_or_else(|| format!("give a whole number from 1 to {VOLUME_MAX}"))
 }
 
 /// An overflow by id, or by name: names are no integers.
-fn overflow_field(route: &str) -> (String, Value) {
-    let reference = match route.parse::<u64>() {
+fn overflow_field(pool: &str) -> (String, Value) {
+    let reference = match pool.parse::<u64>() {
         Ok(id) => json!({ "id": id }),
-        Err(_) => json!({ "name": route }),
+        Err(_) => json!({ "name": pool }),
     };
     ("overflow_route".to_owned(), reference)
 }
@@ -182,24 +182,24 @@ async fn list(session: &mut Session<'_>, args: &ListArgs) -> anyhow::Result<()> 
         }
         return Ok(());
     }
-    let routes = pages.into_iter().flat_map(|(_, page)| page.routes);
-    let rows = routes.map(|route| {
+    let pools = pages.into_iter().flat_map(|(_, page)| page.routes);
+    let rows = pools.map(|pool| {
         [
-            route.id.to_string(),
-            route.name,
-            route.requested_target_daily_volume.to_string(),
-            route.recommended_max_daily_volume.to_string(),
-            route.recommended_max_delivery_rate_per_hour.to_string(),
-            route.overflow_route.as_ref().map(reference).unwrap_or_default(),
-            route.routing_rule.id.to_string(),
+            pool.id.to_string(),
+            pool.name,
+            pool.requested_target_daily_volume.to_string(),
+            pool.recommended_max_daily_volume.to_string(),
+            pool.recommended_max_delivery_rate_per_hour.to_string(),
+            pool.overflow_route.as_ref().map(reference).unwrap_or_default(),
+            pool.routing_rule.id.to_string(),
         ]
     });
     let header = ["Id", "Name", "Wanted a day", "Most a day", "Most an hour", "Overflow", "Rule"];
-    let listing = Listing { header, rows: rows.collect(), empty: "no Routes" };
+    let listing = Listing { header, rows: rows.collect(), empty: "no pools" };
     Ok(listing.write(session.format, session.out)?)
 }
 
-/// All pages, each as it came and as what it says. They neither repeat nor skip a Route that is there
+/// All pages, each as it came and as what it says. They neither repeat nor skip a pool that is there
 /// all the time.
 async fn pages(
     session: &Session<'_>,
@@ -228,16 +228,16 @@ async fn pages(
     }
 }
 
-/// The id of the Route that is named.
-async fn id_of(session: &Session<'_>, route: &str) -> anyhow::Result<String> {
-    if route.bytes().all(|it| it.is_ascii_digit()) && !route.is_empty() {
-        return Ok(route.to_owned());
+/// The id of the pool that is named.
+async fn id_of(session: &Session<'_>, pool: &str) -> anyhow::Result<String> {
+    if pool.bytes().all(|it| it.is_ascii_digit()) && !pool.is_empty() {
+        return Ok(pool.to_owned());
     }
-    let pages = pages(session, Some(route)).await?;
-    let mut routes = pages.iter().flat_map(|(_, page)| &page.routes);
-    match routes.find(|found| found.name.eq_ignore_ascii_case(route)) {
+    let pages = pages(session, Some(pool)).await?;
+    let mut pools = pages.iter().flat_map(|(_, page)| &page.routes);
+    match pools.find(|found| found.name.eq_ignore_ascii_case(pool)) {
         Some(found) => Ok(found.id.to_string()),
-        None => bail!("there is no Route called {route:?}; `routes pools list` lists them"),
+        None => bail!("there is no pool called {pool:?}; `routes pools list` lists them"),
     }
 }
 
@@ -245,23 +245,23 @@ fn print(session: &mut Session<'_>, answer: &RawValue) -> anyhow::Result<()> {
     if session.format == Format::Json {
         return Ok(write_json(answer, session.out)?);
     }
-    let PoolAnswer { route } = parsed(answer).context("the answer is not about a Route")?;
-    Ok(shown(&route).write(session.format, session.out)?)
+    let PoolAnswer { route: pool } = parsed(answer).context("the answer is not about a pool")?;
+    Ok(shown(&pool).write(session.format, session.out)?)
 }
 
-/// A Route for people.
-fn shown(route: &PoolRoute) -> Fields {
+/// A pool for people.
+fn shown(pool: &PoolRoute) -> Fields {
     let mut fields = Fields::default();
-    fields.add("id", route.id.to_string());
-    fields.add("name", &route.name);
-    fields.add("wanted a day", route.requested_target_daily_volume.to_string());
-    fields.add("most a day", route.recommended_max_daily_volume.to_string());
-    fields.add("most an hour", route.recommended_max_delivery_rate_per_hour.to_string());
-    fields.add("overflow", route.overflow_route.as_ref().map(reference).unwrap_or_default());
-    fields.add("rule", reference(&route.routing_rule));
+    fields.add("id", pool.id.to_string());
+    fields.add("name", &pool.name);
+    fields.add("wanted a day", pool.requested_target_daily_volume.to_string());
+    fields.add("most a day", pool.recommended_max_daily_volume.to_string());
+    fields.add("most an hour", pool.recommended_max_delivery_rate_per_hour.to_string());
+    fields.add("overflow", pool.overflow_route.as_ref().map(reference).unwrap_or_default());
+    fields.add("rule", reference(&pool.routing_rule));
     fields
 }
 
-fn reference(reference: &PoolReference) -> String {
+fn reference(reference: &NamedId) -> String {
     format!("{} ({})", reference.id, reference.name)
 }

@@ -46,7 +46,7 @@ pub(super) struct SetArgs {
     prefix: RoutePrefix,
 
     /// Who answers: local, discard, default, the name of an upstream, fan-out or peer, or the id of a
-    /// Route's rule
+    /// pool's rule
     #[arg(value_name = "ACCOUNT", value_parser = parse_account)]
     account: AccountId,
 
@@ -143,22 +143,22 @@ fn explained(explanation: &RouteExplanation) -> Fields {
     for NotAskedView { name, reason } in &explanation.not_asked {
         fields.add(&format!("not {name}"), reason);
     }
-    if let Some(route) = &explanation.route {
-        add_route(&mut fields, route);
+    if let Some(pool) = &explanation.pool {
+        add_pool(&mut fields, pool);
     }
     fields
 }
 
-/// What a Route would do, and what is left of its budgets.
-fn add_route(fields: &mut Fields, route: &PoolView) {
-    fields.add("rule", format!("{} ({})", route.rule_id, route.rule_name));
-    let would = match (&route.endpoint, &route.reason) {
+/// What a pool would do, and what is left of its budgets.
+fn add_pool(fields: &mut Fields, explained: &PoolView) {
+    fields.add("rule", format!("{} ({})", explained.rule_id, explained.rule_name));
+    let would = match (&explained.endpoint, &explained.reason) {
         (Some(endpoint), _) => format!("ask {endpoint}"),
         (None, Some(reason)) => format!("ask nobody: {reason}"),
-        (None, None) => "find nothing: the Route was deleted".to_owned(),
+        (None, None) => "find nothing: the pool was deleted".to_owned(),
     };
     fields.add("would", would);
-    for pool in &route.chain {
+    for pool in &explained.chain {
         for endpoint in &pool.endpoints {
             let PoolEndpointView { name, daily_volume, daily_left, .. } = endpoint;
             let PoolEndpointView { hourly_rate, hourly_left, held_back, .. } = endpoint;

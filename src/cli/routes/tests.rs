@@ -120,7 +120,7 @@ fn explanation(rest: &str) -> String {
 #[test]
 fn an_explanation_tells_the_way_of_a_lookup() {
     let known = explanation(
-        r#"west","origin":"dynamic","path":["west","north"],"expiresAt":"2026-01-01T00:00:00.000Z","exists":true,"kind":"peer","upstreams":["west"],"notAsked":[{"name":"west","reason":"it rests"}],"route":null"#,
+        r#"west","origin":"dynamic","path":["west","north"],"expiresAt":"2026-01-01T00:00:00.000Z","exists":true,"kind":"peer","upstreams":["west"],"notAsked":[{"name":"west","reason":"it rests"}],"pool":null"#,
     );
     let explained = run_lines(&["explain", "g.ipns.x"], &[("200 OK", &known)]);
     assert_eq!(explained.requests, ["get /routes/explain?destinationaddress=g.ipns.x"]);
@@ -130,7 +130,7 @@ fn an_explanation_tells_the_way_of_a_lookup() {
          expires\t2026-01-01T00:00:00.000Z\nasks\twest\nnot west\tit rests\n"
     );
     let nobody = explanation(
-        r#"nowhere","origin":"static","path":[],"expiresAt":null,"exists":false,"kind":null,"upstreams":[],"route":null"#,
+        r#"nowhere","origin":"static","path":[],"expiresAt":null,"exists":false,"kind":null,"upstreams":[],"pool":null"#,
     );
     let explained = run_lines(&["explain", "g.ipns.x"], &[("200 OK", &nobody)]);
     let told = "account\tnowhere (there is no such account: lookups fail)\nasks\t-\n";
@@ -142,12 +142,12 @@ fn an_explanation_tells_the_way_of_a_lookup() {
 #[test]
 fn a_route_is_explained_with_what_is_left_of_its_budgets() {
     let route = explanation(
-        r#"42","origin":"static","path":[],"expiresAt":null,"exists":true,"kind":"route","upstreams":["m-1"],"route":{"rule_id":42,"rule_name":"a R1","outcome":"ask","endpoint":"m-1","route_id":1,"reason":null,"chain":[{"id":1,"name":"a","endpoints":[{"name":"m-1","daily_volume":10,"daily_left":7,"hourly_rate":5,"hourly_left":2,"held_back":null},{"name":"m-2","daily_volume":9,"daily_left":0,"hourly_rate":5,"hourly_left":5,"held_back":"its budget is used up for 3h"}]}]}"#,
+        r#"42","origin":"static","path":[],"expiresAt":null,"exists":true,"kind":"pool","upstreams":["m-1"],"pool":{"rule_id":42,"rule_name":"a R1","outcome":"ask","endpoint":"m-1","pool_id":1,"reason":null,"chain":[{"id":1,"name":"a","endpoints":[{"name":"m-1","daily_volume":10,"daily_left":7,"hourly_rate":5,"hourly_left":2,"held_back":null},{"name":"m-2","daily_volume":9,"daily_left":0,"hourly_rate":5,"hourly_left":5,"held_back":"its budget is used up for 3h"}]}]}"#,
     );
     let explained = run_lines(&["explain", "g.ipns.x"], &[("200 OK", &route)]);
     assert!(
         explained.out.ends_with(
-            "account\t42 (route)\nasks\tm-1\nrule\t42 (a R1)\nwould\task m-1\n\
+            "account\t42 (pool)\nasks\tm-1\nrule\t42 (a R1)\nwould\task m-1\n\
              a: m-1\t7 of 10 left today, 2 of 5 this hour\n\
              a: m-2\t0 of 9 left today, 5 of 5 this hour; its budget is used up for 3h\n"
         ),
@@ -164,7 +164,7 @@ const EXISTS: &str = r#"{"prefix":"g.a","type":"https://errors.interledger.org/r
 
 fn reached(exists: bool) -> String {
     explanation(&format!(
-        r#"east","origin":"static","path":[],"expiresAt":null,"exists":{exists},"kind":null,"upstreams":[],"route":null"#
+        r#"east","origin":"static","path":[],"expiresAt":null,"exists":{exists},"kind":null,"upstreams":[],"pool":null"#
     ))
 }
 
@@ -274,7 +274,7 @@ fn pools_are_listed_over_all_pages() {
     // A server that never comes to an end does not keep the command for ever.
     let empty = [("200 OK", &*page("", r#""x""#))];
     let list = run_in(Format::Table, &["pools", "list"], &empty);
-    assert_eq!((list.out.as_str(), list.requests.len()), ("no Routes\n", 1));
+    assert_eq!((list.out.as_str(), list.requests.len()), ("no pools\n", 1));
 }
 
 #[test]
@@ -298,12 +298,12 @@ fn a_pool_is_named_by_its_id_or_its_name() {
     assert_eq!(none.requests.len(), 1, "nothing is deleted by a part of its name");
     assert_eq!(
         none.error,
-        "error: there is no Route called \"my\"; `routes pools list` lists them\n"
+        "error: there is no pool called \"my\"; `routes pools list` lists them\n"
     );
     let done = r#"{"success":true}"#;
     let deleted = run_lines(&["pools", "delete", "1"], &[("200 OK", done)]);
     assert_eq!(deleted.requests, ["delete /ga/api/v3/eng/routes/1"]);
-    assert_eq!(deleted.out, "deleted Route 1\n");
+    assert_eq!(deleted.out, "deleted pool 1\n");
     let deleted = run_in(Format::Json, &["pools", "delete", "1"], &[("200 OK", done)]);
     assert_eq!(deleted.out, format!("{done}\n"));
 }

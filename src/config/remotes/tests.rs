@@ -64,7 +64,7 @@ fn every_section_is_read_with_the_defaults_of_its_keys() {
     );
     let [endpoint] = &remotes.endpoints[..] else { panic!("{remotes:?}") };
     assert_eq!((endpoint.daily_volume, endpoint.hourly_rate), (25_000, 10_000));
-    assert_eq!(endpoint.only_route(), None);
+    assert_eq!(endpoint.only_pool(), None);
     assert_eq!(endpoint.client.timeout, Duration::from_secs(10));
     let [peer] = &remotes.peers[..] else { panic!("{remotes:?}") };
     assert_eq!(peer.password.reveal(), Some("hunter2"));

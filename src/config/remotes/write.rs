@@ -43,8 +43,8 @@ fn documentation(kind: SectionKind) -> &'static str {
             "Several upstreams under one name, for routes that send lookups to all of them at once."
         }
         SectionKind::Endpoint => {
-            "A metered router, which is never asked more often than it allows. Routes, made through \
-             the admin API, are provisioned with such endpoints; none is asked before a Route has it."
+            "A metered router, which is never asked more often than it allows. Pools, made through \
+             the admin API, are provisioned with such endpoints; none is asked before a pool has it."
         }
         SectionKind::Peer => {
             "Another Fingerpost: both tell each other which part of the key space they answer for. \

@@ -1,7 +1,7 @@
-//! Routes, rules and budgets as they are stored: JSON documents.
+//! Pools, rules and budgets as they are stored: JSON documents.
 //!
 //! ```text
-//! Routes   1          {"name":"a","requestedDailyVolume":50000,"overflow":null,"rule":42,"endpoints":["one"]}
+//! Pools    1         {"name":"a","requestedDailyVolume":50000,"overflow":null,"rule":42,"endpoints":["one"]}
 //! Rules    42         {"name":"a R1","route":1}                  null: it leads nowhere
 //! Budgets  one        {"day":20000,"spent":7,"bucket":{"missingParts":25200000,"atMs":1728000000000}}
 //! Single   route_ids  {"nextRoute":2,"nextRule":43}
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::ControlError;
 use crate::clock::UnixMs;
 use crate::dispatch::pool::{
-    Book, Inventory, Route, RouteId, RouteName, Rule, RuleId, RuleTarget, Spent,
+    Book, Inventory, Pool, PoolId, PoolName, Rule, RuleId, RuleTarget, Spent,
 };
 use crate::state::{StateChange, StateStore, StateTable};
 
@@ -28,7 +28,7 @@ const NEXT_IDS: &str = "route_ids";
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RouteDocument {
+struct PoolDocument {
     name: String,
     requested_daily_volume: u64,
     overflow: Option<u64>,
@@ -39,7 +39,8 @@ struct RouteDocument {
 #[derive(Deserialize, Serialize)]
 struct RuleDocument {
     name: String,
-    route: Option<u64>,
+    #[serde(rename = "route")]
+    pool: Option<u64>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -59,7 +60,8 @@ struct BucketDocument {
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NextIdsDocument {
-    next_route: u64,
+    #[serde(rename = "nextRoute")]
+    next_pool: u64,
     next_rule: u64,
 }
 
@@ -74,42 +76,42 @@ pub(super) fn read_budgets(state: &dyn StateStore) -> Result<HashMap<String, Spe
     state.read(StateTable::Budgets)?.into_iter().map(spent).collect()
 }
 
-/// All Routes and rules.
+/// All pools and rules.
 pub(super) fn read_book(
     state: &dyn StateStore,
     inventory: Arc<Inventory>,
 ) -> Result<Book, ControlError> {
-    let routes = state.read(StateTable::Routes)?;
-    let routes = routes.iter().map(|(key, text)| read_route(key, text));
+    let pools = state.read(StateTable::Pools)?;
+    let pools = pools.iter().map(|(key, text)| read_pool(key, text));
     let rules = state.read(StateTable::Rules)?;
     let rules = rules.iter().map(|(key, text)| read_rule(key, text));
     let next_ids = match state.read(StateTable::Single)?.get(NEXT_IDS) {
         Some(text) => {
-            let NextIdsDocument { next_route, next_rule } = read("document", NEXT_IDS, text)?;
-            Some((RouteId(next_route), RuleId(next_rule)))
+            let NextIdsDocument { next_pool, next_rule } = read("document", NEXT_IDS, text)?;
+            Some((PoolId(next_pool), RuleId(next_rule)))
         }
         None => None,
     };
-    let (routes, rules) = (routes.collect::<Result<_, _>>()?, rules.collect::<Result<_, _>>()?);
-    Ok(Book::restore(inventory, routes, rules, next_ids)?)
+    let (pools, rules) = (pools.collect::<Result<_, _>>()?, rules.collect::<Result<_, _>>()?);
+    Ok(Book::restore(inventory, pools, rules, next_ids)?)
 }
 
-fn read_route(key: &str, text: &str) -> Result<Route, ControlError> {
-    let document: RouteDocument = read("Route", key, text)?;
-    let name = RouteName::parse(&document.name);
-    Ok(Route {
-        id: RouteId(read_id("Route", key)?),
-        name: name.map_err(|error| broken("Route", key, &error))?,
+fn read_pool(key: &str, text: &str) -> Result<Pool, ControlError> {
+    let document: PoolDocument = read("pool", key, text)?;
+    let name = PoolName::parse(&document.name);
+    Ok(Pool {
+        id: PoolId(read_id("pool", key)?),
+        name: name.map_err(|error| broken("pool", key, &error))?,
         requested_daily_volume: document.requested_daily_volume,
-        overflow: document.overflow.map(RouteId),
+        overflow: document.overflow.map(PoolId),
         rule: RuleId(document.rule),
         endpoints: document.endpoints.into_iter().map(Arc::from).collect(),
     })
 }
 
 fn read_rule(key: &str, text: &str) -> Result<Rule, ControlError> {
-    let RuleDocument { name, route } = read("rule", key, text)?;
-    let target = route.map_or(RuleTarget::Discard, |route| RuleTarget::Route(RouteId(route)));
+    let RuleDocument { name, pool } = read("rule", key, text)?;
+    let target = pool.map_or(RuleTarget::Discard, |pool| RuleTarget::Pool(PoolId(pool)));
     Ok(Rule { id: RuleId(read_id("rule", key)?), name, target })
 }
 
@@ -127,25 +129,25 @@ fn broken(what: &'static str, key: &str, reason: &dyn ToString) -> ControlError 
 
 /// What is to be written for one book to take another's place.
 pub(super) fn changes(before: &Book, after: &Book) -> Vec<StateChange> {
-    let mut changes = differences(StateTable::Routes, before.routes(), after.routes(), |route| {
-        write(&RouteDocument {
-            name: route.name.to_string(),
-            requested_daily_volume: route.requested_daily_volume,
-            overflow: route.overflow.map(|id| id.0),
-            rule: route.rule.0,
-            endpoints: route.endpoints.iter().map(ToString::to_string).collect(),
+    let mut changes = differences(StateTable::Pools, before.pools(), after.pools(), |pool| {
+        write(&PoolDocument {
+            name: pool.name.to_string(),
+            requested_daily_volume: pool.requested_daily_volume,
+            overflow: pool.overflow.map(|id| id.0),
+            rule: pool.rule.0,
+            endpoints: pool.endpoints.iter().map(ToString::to_string).collect(),
         })
     });
     changes.extend(differences(StateTable::Rules, before.rules(), after.rules(), |rule| {
-        let route = match rule.target {
-            RuleTarget::Route(id) => Some(id.0),
+        let pool = match rule.target {
+            RuleTarget::Pool(id) => Some(id.0),
             RuleTarget::Discard => None,
         };
-        write(&RuleDocument { name: rule.name.clone(), route })
+        write(&RuleDocument { name: rule.name.clone(), pool })
     }));
     if before.next_ids() != after.next_ids() {
-        let (RouteId(next_route), RuleId(next_rule)) = after.next_ids();
-        let text = write(&NextIdsDocument { next_route, next_rule });
+        let (PoolId(next_pool), RuleId(next_rule)) = after.next_ids();
+        let text = write(&NextIdsDocument { next_pool, next_rule });
         let (table, key) = (StateTable::Single, NEXT_IDS.to_owned());
         changes.push(StateChange { table, key, text: Some(text) });
     }

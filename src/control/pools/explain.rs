@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::spending::{refusal, standing};
 use crate::clock::UnixMs;
 use crate::dispatch::pool::{
-    Book, Choice, Ledger, NoneLeft, Route, RouteId, RuleId, RuleTarget, Standing,
+    Book, Choice, Ledger, NoneLeft, Pool, PoolId, RuleId, RuleTarget, Standing,
 };
 use crate::resolve::{AskError, Upstream};
 
@@ -17,24 +17,24 @@ pub struct PoolExplanation {
     pub rule: RuleId,
     /// Its name.
     pub rule_name: String,
-    /// Its Route, the one that it overflows into, and so on.
-    pub chain: Vec<ExplainedRoute>,
+    /// Its pool, the one that it overflows into, and so on.
+    pub chain: Vec<ExplainedPool>,
     /// What would become of the lookup.
     pub outcome: PoolOutcome,
 }
 
-/// A Route of a chain.
+/// A pool of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExplainedRoute {
+pub struct ExplainedPool {
     /// Its id.
-    pub id: RouteId,
+    pub id: PoolId,
     /// Its name.
     pub name: String,
     /// Its endpoints, in the order in which the key prefers them.
     pub endpoints: Vec<ExplainedEndpoint>,
 }
 
-/// An endpoint of a Route.
+/// An endpoint of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainedEndpoint {
     /// Its name.
@@ -56,12 +56,12 @@ pub struct ExplainedEndpoint {
 pub enum PoolOutcome {
     /// This one would be asked.
     Ask {
-        /// The Route that it belongs to.
-        route: RouteId,
+        /// The pool that it belongs to.
+        pool: PoolId,
         /// Its name.
         endpoint: Arc<str>,
     },
-    /// Nobody would be asked, and nothing found: the Route was deleted.
+    /// Nobody would be asked, and nothing found: the pool was deleted.
     Discard,
     /// Nobody would be asked, for this reason.
     Refused(AskError),
@@ -79,25 +79,21 @@ pub(super) fn explain(
     let of_rule = |chain, outcome| {
         Some(PoolExplanation { rule: rule.id, rule_name: rule.name.clone(), chain, outcome })
     };
-    let RuleTarget::Route(route) = rule.target else {
+    let RuleTarget::Pool(pool) = rule.target else {
         return of_rule(Vec::new(), PoolOutcome::Discard);
     };
     let standing = |place| standing(upstreams, place, now_ms);
-    let choice = Choice { book, route, key, tried: &[], standing: &standing, now_ms };
-    let explained = |route: &Route| {
-        let places = book.inventory().ranked(book.places(route), key).into_iter();
+    let choice = Choice { book, pool, key, tried: &[], standing: &standing, now_ms };
+    let explained = |pool: &Pool| {
+        let places = book.inventory().ranked(book.places(pool), key).into_iter();
         let endpoints = places.filter_map(|place| endpoint(ledger, &choice, place, upstreams));
-        ExplainedRoute {
-            id: route.id,
-            name: route.name.to_string(),
-            endpoints: endpoints.collect(),
-        }
+        ExplainedPool { id: pool.id, name: pool.name.to_string(), endpoints: endpoints.collect() }
     };
-    let chain: Vec<_> = book.chain(route).map(explained).collect();
+    let chain: Vec<_> = book.chain(pool).map(explained).collect();
     let outcome = match ledger.choose(&choice) {
-        Ok((route, place)) => {
+        Ok((pool, place)) => {
             let endpoint = book.inventory().get(place)?.name.clone();
-            PoolOutcome::Ask { route, endpoint }
+            PoolOutcome::Ask { pool, endpoint }
         }
         Err(none) => {
             let soonest = matches!(none, NoneLeft::Until(_)).then(|| soonest(&chain)).flatten();
@@ -109,8 +105,8 @@ pub(super) fn explain(
 
 /// What holds the endpoint back that can be asked soonest: a client is told how long, but an operator
 /// also whether it is the budget or the endpoint itself.
-fn soonest(chain: &[ExplainedRoute]) -> Option<AskError> {
-    let endpoints = chain.iter().flat_map(|route| &route.endpoints);
+fn soonest(chain: &[ExplainedPool]) -> Option<AskError> {
+    let endpoints = chain.iter().flat_map(|pool| &pool.endpoints);
     let whiles = endpoints.filter_map(|endpoint| match &endpoint.held_back {
         Some(
             error @ (AskError::Resting { retry_after } | AskError::OverBudget { retry_after }),

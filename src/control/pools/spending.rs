@@ -18,7 +18,7 @@ use super::documents;
 use super::explain::{self, PoolExplanation};
 use crate::clock::{Clock, UnixMs};
 use crate::dispatch::pool::{
-    Book, Choice, Ledger, NoneLeft, RouteId, RuleId, RuleTarget, Standing, after,
+    Book, Choice, Ledger, NoneLeft, PoolId, RuleId, RuleTarget, Standing, after,
 };
 use crate::resolve::{AskError, Endpoints, Turn, Upstream};
 use crate::state::{StateError, StateStore};
@@ -72,7 +72,7 @@ impl Spending {
     fn spend(
         &self,
         book: &Book,
-        route: RouteId,
+        pool: PoolId,
         key: &[u8],
         tried: &[usize],
     ) -> Result<(usize, BoxFuture<'_, Result<(), StateError>>), AskError> {
@@ -80,7 +80,7 @@ impl Spending {
         // Under the lock: times that are out of order would let time pass twice.
         let now_ms = self.clock.now_ms();
         let standing = |place| standing(&self.upstreams, place, now_ms);
-        let choice = Choice { book, route, key, tried, standing: &standing, now_ms };
+        let choice = Choice { book, pool, key, tried, standing: &standing, now_ms };
         let taken = ledger.take(&choice).map_err(|none| self.refusal(none, now_ms))?;
         let endpoint = book.inventory().get(taken.place).map_or("", |endpoint| &*endpoint.name);
         let written = self.state.write(vec![documents::budget(endpoint, taken.spent)]);
@@ -113,12 +113,12 @@ impl Endpoints for Spending {
     ) -> BoxFuture<'a, Result<Turn, AskError>> {
         async move {
             let book = self.book();
-            let route = match book.rules().get(&rule).map(|rule| rule.target) {
-                Some(RuleTarget::Route(route)) => route,
+            let pool = match book.rules().get(&rule).map(|rule| rule.target) {
+                Some(RuleTarget::Pool(pool)) => pool,
                 Some(RuleTarget::Discard) => return Ok(Turn::Discard),
                 None => return Err(AskError::Failed("there is no such routing rule".into())),
             };
-            let (place, written) = self.spend(&book, route, key, tried)?;
+            let (place, written) = self.spend(&book, pool, key, tried)?;
             let written = written.await;
             self.note_written(&written);
             let failed = || AskError::Failed("its budget cannot be written".into());

@@ -1,4 +1,4 @@
-//! Tests of Routes as they are kept and asked.
+//! Tests of pools as they are kept and asked.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::dispatch::pool::{Field, RouteReference};
+use crate::dispatch::pool::{Field, PoolReference};
 use crate::resolve::upstream_testing::{FakeUpstream, Script, record};
 use crate::resolve::{AskError, Hops, Subject};
 use crate::state::{MemoryState, StateChange, StateTable};
@@ -78,7 +78,7 @@ impl World {
             name: format!("e{at}"),
             daily_volume: *daily_volume,
             hourly_rate: *hourly_rate,
-            route: Some(format!("r{at}")),
+            pool: Some(format!("r{at}")),
             upstream: fake.clone(),
         });
         self.open_with(inventory.collect()).unwrap()
@@ -93,9 +93,9 @@ impl World {
     }
 }
 
-fn draft(name: &str, overflow: Option<&str>) -> RouteDraft {
-    let overflow = overflow.map(|name| RouteReference::Name(name.to_owned()));
-    RouteDraft {
+fn draft(name: &str, overflow: Option<&str>) -> PoolDraft {
+    let overflow = overflow.map(|name| PoolReference::Name(name.to_owned()));
+    PoolDraft {
         name: Field::Given(name.to_owned()),
         requested_daily_volume: Field::Given(1_000),
         overflow: Field::Given(overflow),
@@ -105,7 +105,7 @@ fn draft(name: &str, overflow: Option<&str>) -> RouteDraft {
 fn upstream(pools: &Pools, rule: u64) -> Arc<dyn Upstream> {
     match pools.rule_upstream(RuleId(rule)) {
         Some(RuleUpstream::Pool(upstream)) => upstream,
-        _ => panic!("rule {rule} leads to a Route"),
+        _ => panic!("rule {rule} leads to a pool"),
     }
 }
 
@@ -126,18 +126,18 @@ async fn routes_rules_and_ids_outlive_a_restart() {
     let pools = world.open();
     pools.create(draft("r0", None)).await.unwrap();
     let second = pools.create(draft("r1", Some("r0"))).await.unwrap();
-    assert_eq!(second.overflow, Some((RouteId(1), "r0".to_owned())));
+    assert_eq!(second.overflow, Some((PoolId(1), "r0".to_owned())));
     assert_eq!(second.rule, (RuleId(43), "r1 R2".to_owned()));
     pools.create(draft("r2", None)).await.unwrap();
-    pools.remove(RouteId(3)).await.unwrap();
+    pools.remove(PoolId(3)).await.unwrap();
     let again = world.open();
-    assert_eq!(again.route(RouteId(2)), Some(second));
+    assert_eq!(again.pool(PoolId(2)), Some(second));
     assert_eq!(again.book().rules(), pools.book().rules());
     assert!(matches!(again.rule_upstream(RuleId(44)), Some(RuleUpstream::Discard)));
     assert!(matches!(again.rule_upstream(RuleId(42)), Some(RuleUpstream::Pool(_))));
     assert!(again.rule_upstream(RuleId(45)).is_none());
     let third = again.create(draft("r2", None)).await.unwrap();
-    assert_eq!((third.id, third.rule.0), (RouteId(4), RuleId(45)), "ids are not used again");
+    assert_eq!((third.id, third.rule.0), (PoolId(4), RuleId(45)), "ids are not used again");
 }
 
 #[tokio::test]
@@ -147,12 +147,12 @@ async fn a_change_is_one_list_and_what_cannot_be_written_is_not_made() {
     world.state.is_failing.store(true, Ordering::SeqCst);
     let refused = pools.create(draft("r0", None)).await;
     assert!(matches!(refused, Err(PoolsError::State(StateError::Overloaded))));
-    assert_eq!(pools.book().routes().len(), 0);
+    assert_eq!(pools.book().pools().len(), 0);
 
     world.state.is_failing.store(false, Ordering::SeqCst);
     pools.create(draft("r0", None)).await.unwrap();
-    pools.change(RouteId(1), draft("renamed", None)).await.unwrap();
-    pools.change(RouteId(1), draft("renamed", None)).await.unwrap();
+    pools.change(PoolId(1), draft("renamed", None)).await.unwrap();
+    pools.change(PoolId(1), draft("renamed", None)).await.unwrap();
     let lists: Vec<Vec<String>> = world
         .state
         .lists
@@ -160,8 +160,8 @@ async fn a_change_is_one_list_and_what_cannot_be_written_is_not_made() {
         .iter()
         .map(|list| list.iter().map(|it| format!("{:?} {}", it.table, it.key)).collect())
         .collect();
-    let created = vec!["Routes 1", "Rules 42", "Single route_ids"];
-    assert_eq!(lists, [created, vec!["Routes 1", "Rules 42"]], "nothing is written for nothing");
+    let created = vec!["Pools 1", "Rules 42", "Single route_ids"];
+    assert_eq!(lists, [created, vec!["Pools 1", "Rules 42"]], "nothing is written for nothing");
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn what_is_stored_and_makes_no_sense_stops_the_start() {
         world.open_with(Vec::new()).err().map(|error| error.to_string()).unwrap()
     };
     assert!(of(StateTable::Budgets, "e0", "{}").starts_with("the stored budget `e0` cannot"));
-    assert!(of(StateTable::Routes, "one", "{}").contains("Route `one`"));
+    assert!(of(StateTable::Pools, "one", "{}").contains("pool `one`"));
     assert!(of(StateTable::Rules, "x", r#"{"name":"a","route":null}"#).contains("rule `x`"));
     assert!(of(StateTable::Rules, "42", r#"{"name":"a","route":1}"#).contains("contradict"));
     assert!(of(StateTable::Single, "route_ids", "7").contains("document `route_ids`"));
@@ -182,7 +182,7 @@ async fn what_is_stored_and_makes_no_sense_stops_the_start() {
         name: "e0".to_owned(),
         daily_volume: 1,
         hourly_rate: 1,
-        route: None,
+        pool: None,
         upstream: FakeUpstream::new("e0"),
     };
     let same = World::new(&[]).open_with(vec![twice(), twice()]);
@@ -276,8 +276,8 @@ async fn a_route_without_endpoints_overflows_or_fails() {
     pools.create(draft("r1", Some("r0"))).await.unwrap();
     let only_first = |world: &World| {
         let upstream: Arc<dyn Upstream> = world.fakes[0].clone();
-        let (name, route) = ("e0".to_owned(), None);
-        vec![EndpointParts { name, daily_volume: 9, hourly_rate: 9, route, upstream }]
+        let (name, pool) = ("e0".to_owned(), None);
+        vec![EndpointParts { name, daily_volume: 9, hourly_rate: 9, pool, upstream }]
     };
     let less = world.open_with(only_first(&world)).unwrap();
     assert_eq!(look_up(&*upstream(&less, 43), 1).await, None);
@@ -296,7 +296,7 @@ async fn an_old_snapshot_finds_nothing_behind_a_deleted_route() {
     let pools = world.open();
     pools.create(draft("r0", None)).await.unwrap();
     let old = upstream(&pools, 42);
-    pools.remove(RouteId(1)).await.unwrap();
+    pools.remove(PoolId(1)).await.unwrap();
     assert!(old.records(&Subject::Content(key(1)), Hops::default()).next().await.is_none());
     assert_eq!(world.asked(), [0]);
 }
@@ -311,10 +311,8 @@ async fn explaining_tells_what_would_happen_and_spends_nothing() {
     let fresh = explain();
     assert_eq!(fresh, explain());
     assert_eq!(fresh.rule_name, "r1 R2");
-    let ask = |route, endpoint: &str| PoolOutcome::Ask {
-        route: RouteId(route),
-        endpoint: endpoint.into(),
-    };
+    let ask =
+        |pool, endpoint: &str| PoolOutcome::Ask { pool: PoolId(pool), endpoint: endpoint.into() };
     assert_eq!(fresh.outcome, ask(2, "e1"));
     let upstream = upstream(&pools, 43);
     for number in 0..2 {
@@ -330,9 +328,9 @@ async fn explaining_tells_what_would_happen_and_spends_nothing() {
     world.fakes[0].stands(Err(AskError::Broken));
     assert_eq!(explain().outcome, PoolOutcome::Refused(AskError::Broken));
     assert_eq!(explain().chain[1].endpoints[0].held_back, Some(AskError::Broken));
-    pools.change(RouteId(2), draft("r1", None)).await.unwrap();
+    pools.change(PoolId(2), draft("r1", None)).await.unwrap();
     assert_eq!(explain().outcome, PoolOutcome::Refused(over));
-    pools.remove(RouteId(1)).await.unwrap();
+    pools.remove(PoolId(1)).await.unwrap();
     let gone = pools.explain(RuleId(42), b"key").unwrap();
     assert_eq!((gone.outcome, gone.chain.len()), (PoolOutcome::Discard, 0));
     assert_eq!(pools.explain(RuleId(99), b"key"), None);

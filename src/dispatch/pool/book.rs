@@ -1,4 +1,4 @@
-//! All Routes and rules as they stand, and how they may change.
+//! All pools and rules as they stand, and how they may change.
 //!
 //! A book is small and cheap to clone: whoever changes it changes a clone, and puts it in the place of
 //! the old one when the change is durable.
@@ -11,32 +11,32 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::inventory::{Endpoint, Inventory};
-use super::name::RouteName;
+use super::name::PoolName;
 
 pub use restore::BookError;
 
 /// The first rule's id: that of the example in the source document.
 const FIRST_RULE: u64 = 42;
 
-/// The id of a Route.
+/// The id of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteId(pub u64);
+pub struct PoolId(pub u64);
 
-/// The id of a routing rule: what a routing table names to have a Route asked.
+/// The id of a routing rule: what a routing table names to have a pool asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u64);
 
 /// A pool of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
+pub struct Pool {
     /// Its id.
-    pub id: RouteId,
+    pub id: PoolId,
     /// Its name.
-    pub name: RouteName,
+    pub name: PoolName,
     /// Lookups a day that were asked for when endpoints were chosen.
     pub requested_daily_volume: u64,
-    /// The Route that is asked when no endpoint of this one can be.
-    pub overflow: Option<RouteId>,
+    /// The pool that is asked when no endpoint of this one can be.
+    pub overflow: Option<PoolId>,
     /// The rule that leads here.
     pub rule: RuleId,
     /// The names of its endpoints, those included that have vanished from the configuration.
@@ -48,7 +48,7 @@ pub struct Route {
 pub struct Rule {
     /// Its id.
     pub id: RuleId,
-    /// Its name, made of its Route's.
+    /// Its name, made of its pool's.
     pub name: String,
     /// Where it leads.
     pub target: RuleTarget,
@@ -57,17 +57,17 @@ pub struct Rule {
 /// Where a rule leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleTarget {
-    /// To a Route.
-    Route(RouteId),
-    /// To the answer "none found": its Route was deleted.
+    /// To a pool.
+    Pool(PoolId),
+    /// To the answer "none found": its pool was deleted.
     Discard,
 }
 
-/// A Route with what is worked out of it and of others.
+/// A pool with what is worked out of it and of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteSummary {
+pub struct PoolSummary {
     /// Its id.
-    pub id: RouteId,
+    pub id: PoolId,
     /// Its name.
     pub name: String,
     /// Lookups a day that were asked for.
@@ -76,30 +76,30 @@ pub struct RouteSummary {
     pub daily_volume: u64,
     /// Lookups an hour that its endpoints are good for.
     pub hourly_rate: u64,
-    /// The Route that it overflows into, and that one's name.
-    pub overflow: Option<(RouteId, String)>,
+    /// The pool that it overflows into, and that one's name.
+    pub overflow: Option<(PoolId, String)>,
     /// Its rule, and that one's name.
     pub rule: (RuleId, String),
 }
 
-/// All Routes and rules.
+/// All pools and rules.
 #[derive(Clone, Debug)]
 pub struct Book {
     inventory: Arc<Inventory>,
-    routes: BTreeMap<RouteId, Route>,
+    pools: BTreeMap<PoolId, Pool>,
     rules: BTreeMap<RuleId, Rule>,
-    next_route: RouteId,
+    next_pool: PoolId,
     next_rule: RuleId,
 }
 
 impl Book {
-    /// A book without Routes.
+    /// A book without pools.
     pub fn new(inventory: Arc<Inventory>) -> Self {
         Self {
             inventory,
-            routes: BTreeMap::new(),
+            pools: BTreeMap::new(),
             rules: BTreeMap::new(),
-            next_route: RouteId(1),
+            next_pool: PoolId(1),
             next_rule: RuleId(FIRST_RULE),
         }
     }
@@ -109,9 +109,9 @@ impl Book {
         &self.inventory
     }
 
-    /// All Routes, by id.
-    pub fn routes(&self) -> &BTreeMap<RouteId, Route> {
-        &self.routes
+    /// All pools, by id.
+    pub fn pools(&self) -> &BTreeMap<PoolId, Pool> {
+        &self.pools
     }
 
     /// All rules, by id.
@@ -119,70 +119,70 @@ impl Book {
         &self.rules
     }
 
-    /// The ids that the next Route and its rule get.
-    pub fn next_ids(&self) -> (RouteId, RuleId) {
-        (self.next_route, self.next_rule)
+    /// The ids that the next pool and its rule get.
+    pub fn next_ids(&self) -> (PoolId, RuleId) {
+        (self.next_pool, self.next_rule)
     }
 
-    /// The Route with this name, whatever the case.
-    pub fn route_named(&self, name: &str) -> Option<&Route> {
-        self.routes.values().find(|route| route.name.is(name))
+    /// The pool with this name, whatever the case.
+    pub fn pool_named(&self, name: &str) -> Option<&Pool> {
+        self.pools.values().find(|pool| pool.name.is(name))
     }
 
-    /// A Route for who asks for it.
-    pub fn summary(&self, route: &Route) -> RouteSummary {
-        let overflow = route.overflow.and_then(|id| self.routes.get(&id));
-        RouteSummary {
-            id: route.id,
-            name: route.name.to_string(),
-            requested_daily_volume: route.requested_daily_volume,
-            daily_volume: self.daily_volume(route),
-            hourly_rate: self.hourly_rate(route),
+    /// A pool for who asks for it.
+    pub fn summary(&self, pool: &Pool) -> PoolSummary {
+        let overflow = pool.overflow.and_then(|id| self.pools.get(&id));
+        PoolSummary {
+            id: pool.id,
+            name: pool.name.to_string(),
+            requested_daily_volume: pool.requested_daily_volume,
+            daily_volume: self.daily_volume(pool),
+            hourly_rate: self.hourly_rate(pool),
             overflow: overflow.map(|overflow| (overflow.id, overflow.name.to_string())),
-            rule: (route.rule, rule_name(route.id, &route.name)),
+            rule: (pool.rule, rule_name(pool.id, &pool.name)),
         }
     }
 
-    /// A Route, the one that it overflows into, and so on.
-    pub fn chain(&self, route: RouteId) -> impl Iterator<Item = &Route> {
-        let first = self.routes.get(&route);
-        std::iter::successors(first, |route| self.routes.get(&route.overflow?))
+    /// A pool, the one that it overflows into, and so on.
+    pub fn chain(&self, pool: PoolId) -> impl Iterator<Item = &Pool> {
+        let first = self.pools.get(&pool);
+        std::iter::successors(first, |pool| self.pools.get(&pool.overflow?))
     }
 
-    /// The places in the inventory of a Route's endpoints that the configuration still has.
-    pub fn places(&self, route: &Route) -> Vec<usize> {
-        route.endpoints.iter().filter_map(|name| self.inventory.index_of(name)).collect()
+    /// The places in the inventory of a pool's endpoints that the configuration still has.
+    pub fn places(&self, pool: &Pool) -> Vec<usize> {
+        pool.endpoints.iter().filter_map(|name| self.inventory.index_of(name)).collect()
     }
 
-    /// Lookups a day that a Route's endpoints are good for.
-    pub fn daily_volume(&self, route: &Route) -> u64 {
-        self.sum(route, |endpoint| endpoint.limits.daily_volume)
+    /// Lookups a day that a pool's endpoints are good for.
+    pub fn daily_volume(&self, pool: &Pool) -> u64 {
+        self.sum(pool, |endpoint| endpoint.limits.daily_volume)
     }
 
-    /// Lookups an hour that a Route's endpoints are good for.
-    pub fn hourly_rate(&self, route: &Route) -> u64 {
-        self.sum(route, |endpoint| endpoint.limits.hourly_rate)
+    /// Lookups an hour that a pool's endpoints are good for.
+    pub fn hourly_rate(&self, pool: &Pool) -> u64 {
+        self.sum(pool, |endpoint| endpoint.limits.hourly_rate)
     }
 
-    fn sum(&self, route: &Route, of: impl Fn(&Endpoint) -> u64) -> u64 {
-        let places = self.places(route);
+    fn sum(&self, pool: &Pool, of: impl Fn(&Endpoint) -> u64) -> u64 {
+        let places = self.places(pool);
         let endpoints = places.iter().filter_map(|place| self.inventory.get(*place));
         endpoints.fold(0, |sum, endpoint| sum.saturating_add(of(endpoint)))
     }
 
-    /// The names of endpoints that belong to Routes.
+    /// The names of endpoints that belong to pools.
     fn taken(&self) -> BTreeSet<&str> {
-        let names = self.routes.values().flat_map(|route| &route.endpoints);
+        let names = self.pools.values().flat_map(|pool| &pool.endpoints);
         names.map(|name| &**name).collect()
     }
 }
 
-/// What the rule of a Route is called.
-fn rule_name(route: RouteId, name: &RouteName) -> String {
-    format!("{name} R{route}")
+/// What the rule of a pool is called.
+fn rule_name(pool: PoolId, name: &PoolName) -> String {
+    format!("{name} R{pool}")
 }
 
-impl fmt::Display for RouteId {
+impl fmt::Display for PoolId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -1,4 +1,4 @@
-//! The endpoints that the configuration lists: what Routes are made of.
+//! The endpoints that the configuration lists: what pools are made of.
 //!
 //! An inventory does not change while the server runs. Names are unique: the configuration is refused
 //! otherwise, and of two of one name the first would count.
@@ -17,7 +17,7 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// What it may be asked.
     pub limits: Limits,
-    /// The name of the Routes that may have it, whatever the case; `None`: any may.
+    /// The name of the pools that may have it, whatever the case; `None`: any may.
     pub tied_to: Option<String>,
 }
 

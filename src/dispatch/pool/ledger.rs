@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::book::{Book, RouteId};
+use super::book::{Book, PoolId};
 use super::budget::Spent;
 use crate::clock::UnixMs;
 
@@ -32,22 +32,22 @@ pub enum Standing {
 /// An endpoint to ask, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Its Route, which may be one that the first overflows into.
-    pub route: RouteId,
+    /// Its pool, which may be one that the first overflows into.
+    pub pool: PoolId,
     /// Its place in the inventory.
     pub place: usize,
     /// What it has been asked, this time included.
     pub spent: Spent,
 }
 
-/// Why no endpoint of a chain of Routes can be asked.
+/// Why no endpoint of a chain of pools can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoneLeft {
     /// Budgets are used up, or upstreams want to be left alone, until then at least everywhere.
     Until(UnixMs),
     /// This one has budget left, but cannot be asked.
     Away(usize),
-    /// No Route of the chain has an endpoint.
+    /// No pool of the chain has an endpoint.
     NoEndpoints,
 }
 
@@ -57,10 +57,10 @@ pub struct Ledger(Vec<Account>);
 
 /// How to choose.
 pub struct Choice<'a> {
-    /// The Routes and endpoints.
+    /// The pools and endpoints.
     pub book: &'a Book,
-    /// The Route to begin with.
-    pub route: RouteId,
+    /// The pool to begin with.
+    pub pool: PoolId,
     /// What is looked up.
     pub key: &'a [u8],
     /// Places that were asked in vain for this lookup.
@@ -84,26 +84,26 @@ impl Ledger {
     }
 
     /// Spends a lookup of the first endpoint, in the order that the key prefers, that can be asked: of
-    /// the Route, else of the one that it overflows into, and so on.
+    /// the pool, else of the one that it overflows into, and so on.
     pub fn take(&mut self, choice: &Choice<'_>) -> Result<Taken, NoneLeft> {
-        let (route, place) = self.choose(choice)?;
+        let (pool, place) = self.choose(choice)?;
         let limits = choice.book.inventory().get(place).map(|endpoint| endpoint.limits);
         let account = self.0.get_mut(place).zip(limits);
         let (account, limits) = account.ok_or(NoneLeft::NoEndpoints)?;
         account.spent.debit(limits, choice.now_ms).map_err(NoneLeft::Until)?;
-        Ok(Taken { route, place, spent: account.spent })
+        Ok(Taken { pool, place, spent: account.spent })
     }
 
     /// What [`Ledger::take`] would take.
-    pub fn choose(&self, choice: &Choice<'_>) -> Result<(RouteId, usize), NoneLeft> {
+    pub fn choose(&self, choice: &Choice<'_>) -> Result<(PoolId, usize), NoneLeft> {
         let Choice { book, key, now_ms, .. } = *choice;
         let mut soonest_ms = None;
         let mut away = None;
-        for route in book.chain(choice.route) {
-            for place in book.inventory().ranked(book.places(route), key) {
+        for pool in book.chain(choice.pool) {
+            for place in book.inventory().ranked(book.places(pool), key) {
                 match self.standing(choice, place) {
                     Standing::Ready if choice.tried.contains(&place) => soonest_ms = Some(now_ms),
-                    Standing::Ready => return Ok((route.id, place)),
+                    Standing::Ready => return Ok((pool.id, place)),
                     Standing::Until(until_ms) => {
                         let soonest = soonest_ms.unwrap_or(UnixMs::MAX);
                         soonest_ms = Some(until_ms.min(soonest));

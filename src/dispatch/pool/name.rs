@@ -1,4 +1,4 @@
-//! Names of Routes, and of the rules that lead to them.
+//! Names of pools, and of the rules that lead to them.
 //!
 //! A name is not a plain integer, because integers are routing rules where accounts are named. Names
 //! are the same whatever their case.
@@ -7,21 +7,21 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// The longest name of a Route, in characters.
-pub const ROUTE_NAME_CHARS_MAX: usize = 180;
+/// The longest name of a pool, in characters.
+pub const POOL_NAME_CHARS_MAX: usize = 180;
 
-/// The name of a Route, as it was given.
+/// The name of a pool, as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteName(Box<str>);
+pub struct PoolName(Box<str>);
 
-/// Why a text is not the name of a Route. The text says what to do.
+/// Why a text is not the name of a pool. The text says what to do.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum RouteNameError {
+pub enum PoolNameError {
     /// Empty, or nothing but spaces.
     #[error("name is blank: give it at least one letter or digit")]
     Blank,
     /// Too long.
-    #[error("name has {0} characters: shorten it to {ROUTE_NAME_CHARS_MAX}")]
+    #[error("name has {0} characters: shorten it to {POOL_NAME_CHARS_MAX}")]
     Length(usize),
     /// A character that is not allowed.
     #[error("name contains {0:?}: use only letters A to Z, digits, spaces, `-`, `_` and `.`")]
@@ -31,22 +31,22 @@ pub enum RouteNameError {
     Integer,
 }
 
-impl RouteName {
+impl PoolName {
     /// Reads a name.
-    pub fn parse(text: &str) -> Result<Self, RouteNameError> {
+    pub fn parse(text: &str) -> Result<Self, PoolNameError> {
         let chars = text.chars().count();
         if text.trim().is_empty() {
-            return Err(RouteNameError::Blank);
+            return Err(PoolNameError::Blank);
         }
-        if chars > ROUTE_NAME_CHARS_MAX {
-            return Err(RouteNameError::Length(chars));
+        if chars > POOL_NAME_CHARS_MAX {
+            return Err(PoolNameError::Length(chars));
         }
         let is_legal = |it: char| it.is_ascii_alphanumeric() || " -_.".contains(it);
         if let Some(other) = text.chars().find(|it| !is_legal(*it)) {
-            return Err(RouteNameError::Character(other));
+            return Err(PoolNameError::Character(other));
         }
         if text.trim().bytes().all(|it| it.is_ascii_digit()) {
-            return Err(RouteNameError::Integer);
+            return Err(PoolNameError::Integer);
         }
         Ok(Self(text.into()))
     }
@@ -67,7 +67,7 @@ impl RouteName {
     }
 }
 
-impl fmt::Display for RouteName {
+impl fmt::Display for PoolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
@@ -79,26 +79,26 @@ mod tests {
 
     #[test]
     fn names_are_kept_as_given_and_compared_without_case() {
-        let name = RouteName::parse("My Route-1_a.b").unwrap();
+        let name = PoolName::parse("My Route-1_a.b").unwrap();
         assert_eq!(name.as_str(), "My Route-1_a.b");
         assert!(name.is("mY rOUTE-1_A.B") && !name.is("my route"));
         assert!(name.contains("ROUTE") && name.contains("") && !name.contains("routes"));
-        assert_eq!(RouteName::parse(&"a".repeat(180)).unwrap().as_str().len(), 180);
+        assert_eq!(PoolName::parse(&"a".repeat(180)).unwrap().as_str().len(), 180);
     }
 
     #[test]
     fn what_is_no_name_says_why() {
         for (text, error) in [
-            ("", RouteNameError::Blank),
-            ("   ", RouteNameError::Blank),
-            (&"a".repeat(181), RouteNameError::Length(181)),
-            ("a/b", RouteNameError::Character('/')),
-            ("é", RouteNameError::Character('é')),
-            ("a\n", RouteNameError::Character('\n')),
-            ("42", RouteNameError::Integer),
-            (" 042", RouteNameError::Integer),
+            ("", PoolNameError::Blank),
+            ("   ", PoolNameError::Blank),
+            (&"a".repeat(181), PoolNameError::Length(181)),
+            ("a/b", PoolNameError::Character('/')),
+            ("é", PoolNameError::Character('é')),
+            ("a\n", PoolNameError::Character('\n')),
+            ("42", PoolNameError::Integer),
+            (" 042", PoolNameError::Integer),
         ] {
-            assert_eq!(RouteName::parse(text).unwrap_err(), error, "{text:?}");
+            assert_eq!(PoolName::parse(text).unwrap_err(), error, "{text:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is wanted of a Route, and what can be wrong with it.
+//! What is wanted of a pool, and what can be wrong with it.
 //!
 //! Texts of problems are told to the operator as they are: each names the field as the API does and
 //! says what to do.
@@ -7,8 +7,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::book::RouteId;
-use super::name::RouteNameError;
+use super::book::PoolId;
+use super::name::PoolNameError;
 
 /// The most lookups a day that can be requested: the largest whole number that every JSON reader
 /// keeps exact.
@@ -25,27 +25,27 @@ pub enum Field<T> {
     Given(T),
 }
 
-/// A Route as someone wants it.
+/// A pool as someone wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteDraft {
+pub struct PoolDraft {
     /// Its name.
     pub name: Field<String>,
     /// Lookups a day that its endpoints shall be good for.
     pub requested_daily_volume: Field<u64>,
-    /// The Route it overflows into; `None`: into none.
-    pub overflow: Field<Option<RouteReference>>,
+    /// The pool it overflows into; `None`: into none.
+    pub overflow: Field<Option<PoolReference>>,
 }
 
-/// How one Route names another.
+/// How one pool names another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteReference {
+pub enum PoolReference {
     /// By its id.
-    Id(RouteId),
+    Id(PoolId),
     /// By its name, whatever the case.
     Name(String),
 }
 
-impl fmt::Display for RouteReference {
+impl fmt::Display for PoolReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Id(id) => write!(f, "the id {id}"),
@@ -54,70 +54,70 @@ impl fmt::Display for RouteReference {
     }
 }
 
-/// Why a Route cannot be as it is wanted.
+/// Why a pool cannot be as it is wanted.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum RouteProblem {
+pub enum PoolProblem {
     /// A field cannot be read.
     #[error("{0}")]
     Field(&'static str),
-    /// A Route without a name.
-    #[error("name is missing: give the Route one")]
+    /// A pool without a name.
+    #[error("name is missing: give the pool one")]
     NameMissing,
     /// Not a name.
     #[error(transparent)]
-    Name(#[from] RouteNameError),
-    /// The name of another Route.
-    #[error("name {name:?} is taken by Route {owner}: choose another")]
+    Name(#[from] PoolNameError),
+    /// The name of another pool.
+    #[error("name {name:?} is taken by pool {owner}: choose another")]
     NameTaken {
         /// The name.
         name: String,
         /// Whose it is.
-        owner: RouteId,
+        owner: PoolId,
     },
-    /// A Route without a volume.
+    /// A pool without a volume.
     #[error("requested_target_daily_volume is missing: say how many lookups a day are wanted")]
     VolumeMissing,
     /// A volume that cannot be.
     #[error("requested_target_daily_volume is {0}: give a whole number from 1 to {VOLUME_MAX}")]
     VolumeRange(u64),
     /// Nothing is there to overflow into.
-    #[error("overflow_route names no Route: none has {0}; name one that exists, or null")]
-    OverflowUnknown(RouteReference),
-    /// A Route that would overflow into itself.
-    #[error("overflow_route is this Route itself: name another, or null")]
+    #[error("overflow_route names no pool: none has {0}; name one that exists, or null")]
+    OverflowUnknown(PoolReference),
+    /// A pool that would overflow into itself.
+    #[error("overflow_route is this pool itself: name another, or null")]
     OverflowSelf,
-    /// Routes that would overflow in a circle.
+    /// Pools that would overflow in a circle.
     #[error(
         "overflow_route would lead in a circle, {0}: name one that does not lead back, or null"
     )]
     OverflowCircle(String),
     /// The inventory has nothing for it.
     #[error(
-        "no endpoint is free for this Route: add an [[endpoint]] to the configuration, or free some \
-         by deleting a Route or requesting less of it"
+        "no endpoint is free for this pool: add an [[endpoint]] to the configuration, or free some \
+         by deleting a pool or requesting less of it"
     )]
     NoEndpoints,
-    /// A Route that is to go while another overflows into it.
-    #[error("Route {id} {name:?} overflows into this one: change its overflow_route first")]
+    /// A pool that is to go while another overflows into it.
+    #[error("pool {id} {name:?} overflows into this one: change its overflow_route first")]
     OverflowOf {
         /// The other.
-        id: RouteId,
+        id: PoolId,
         /// The other's name.
         name: String,
     },
 }
 
-/// Why a change of Routes is not made.
+/// Why a change of pools is not made.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ChangeError {
-    /// There is no such Route.
-    #[error("there is no Route {0}: GET /ga/api/v3/eng/routes lists those that there are")]
-    NotFound(RouteId),
+    /// There is no such pool.
+    #[error("there is no pool {0}: GET /ga/api/v3/eng/routes lists those that there are")]
+    NotFound(PoolId),
     /// All that is wrong with what is wanted.
     #[error("{}", texts(.0))]
-    Invalid(Vec<RouteProblem>),
+    Invalid(Vec<PoolProblem>),
 }
 
-fn texts(problems: &[RouteProblem]) -> String {
+fn texts(problems: &[PoolProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -1,4 +1,4 @@
-//! Which endpoints a Route gets: the fewest whose daily volumes reach the one requested, and of such
+//! Which endpoints a pool gets: the fewest whose daily volumes reach the one requested, and of such
 //! sets the one with the least surplus.
 //!
 //! Finding the least surplus is a knapsack problem. The search prunes what cannot be better and stops
@@ -18,7 +18,7 @@ pub(super) struct Candidate {
     pub(super) index: usize,
     /// Its daily volume.
     pub(super) volume: u64,
-    /// Whether it is tied to the Route by name: then it is taken before all that are not.
+    /// Whether it is tied to the pool by name: then it is taken before all that are not.
     pub(super) is_tied: bool,
 }
 

@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::ingest::file::ImportKind;
+use crate::ingest::options::{ImportKind, RECORD_BYTES_MAX_DEFAULT};
 use crate::types::{
     Addr, AddrError, BitswapRecord, ExtraFields, PeerId, PeerIdError, PeerRecord, ProviderRecord,
     RecordError, UnparsableAddrs,
 };
 
 /// The longest `--record` file: as long as a record in NDJSON may be by default.
-pub const CAR_RECORD_BYTES_MAX: usize = crate::ingest::file::RECORD_BYTES_MAX_DEFAULT;
+pub const CAR_RECORD_BYTES_MAX: usize = RECORD_BYTES_MAX_DEFAULT;
 
 const BITSWAP: &str = "transport-bitswap";
 

@@ -1,14 +1,15 @@
 //! Opening a source: decompression, and a look at the first bytes.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Compression, ImportKind, ImportSource, ToldBy};
+use super::{ImportSource, ToldBy};
 use crate::ingest::error::ImportError;
+use crate::ingest::import::Position;
+use crate::ingest::options::{Compression, ImportKind};
 
 /// Bytes that are read at a time.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -22,9 +23,6 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Bytes that are enough to tell what a file is.
 const HEAD_BYTES: usize = 16;
-
-/// How many (compressed) bytes have been read.
-pub(in crate::ingest) type Position = Rc<Cell<u64>>;
 
 impl ImportSource {
     /// Opens a file; the path `-` is standard input.

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dispatch::pool::{Endpoint, Field, Inventory, Limits, RouteDraft};
+use crate::dispatch::pool::{Endpoint, Field, Inventory, Limits, PoolDraft};
 
-/// A book with room for many Routes.
+/// A book with room for many pools.
 fn book() -> Book {
     let limits = Limits { daily_volume: 1, hourly_rate: 1 };
     let endpoint = |at| Endpoint { name: format!("e{at}").into(), limits, tied_to: None };
     Book::new(Arc::new(Inventory::new((0..600).map(endpoint).collect())))
 }
 
-fn create(book: &mut Book, name: String) -> RouteId {
-    book.create(RouteDraft {
+fn create(book: &mut Book, name: String) -> PoolId {
+    book.create(PoolDraft {
         name: Field::Given(name),
         requested_daily_volume: Field::Given(1),
         overflow: Field::Absent,
@@ -36,7 +36,7 @@ fn problems(query: &str) -> Vec<String> {
 }
 
 fn ids(list: &PoolList) -> Vec<u64> {
-    list.routes.iter().map(|route| route.id).collect()
+    list.routes.iter().map(|pool| pool.id).collect()
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn pages_have_a_hundred_and_count_all() {
     let token = list(&book, "page=1").pagination.next_page_token.unwrap();
     assert_eq!(list(&book, &format!("page_token={token}")), last);
     for _ in 0..50 {
-        let id = *book.routes().last_key_value().unwrap().0;
+        let id = *book.pools().last_key_value().unwrap().0;
         book.remove(id).unwrap();
     }
     assert_eq!(list(&book, "page=1").pagination.next_page_token, None, "nothing follows");
@@ -93,7 +93,7 @@ fn a_name_filters_whatever_the_case() {
 
 #[test]
 fn a_token_is_for_its_list_only() {
-    let position = Position { id: RouteId(7), page: 3 };
+    let position = Position { id: PoolId(7), page: 3 };
     let token = position.to_token("Some Name");
     assert_eq!(Position::from_token(&token, "sOME nAME"), Some(position));
     for (token, name) in [
@@ -110,7 +110,7 @@ fn a_token_is_for_its_list_only() {
 
 #[test]
 fn all_that_is_wrong_with_a_query_is_told() {
-    let token = Position { id: RouteId(7), page: 3 }.to_token("");
+    let token = Position { id: PoolId(7), page: 3 }.to_token("");
     assert_eq!(problems(&format!("page=0&page_token={token}")).len(), 1);
     assert_eq!(problems("page=-1&page_token=x").len(), 3);
     assert_eq!(problems("page=0&page=1&name=a&name=b").len(), 2);
@@ -123,7 +123,7 @@ fn all_that_is_wrong_with_a_query_is_told() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever is created and deleted between pages: a Route that is there all the time comes
+    /// Whatever is created and deleted between pages: a pool that is there all the time comes
     /// exactly once, none comes twice, and none that is deleted comes after that.
     #[test]
     fn token_pages_neither_repeat_nor_skip_survivors(
@@ -136,7 +136,7 @@ proptest! {
         for at in 0..start {
             create(&mut book, format!("a{at}"));
         }
-        let mut survivors: BTreeSet<u64> = book.routes().keys().map(|id| id.0).collect();
+        let mut survivors: BTreeSet<u64> = book.pools().keys().map(|id| id.0).collect();
         let mut seen = BTreeSet::new();
         let mut between = between.into_iter();
         let mut query = "name=A".to_owned();
@@ -145,8 +145,8 @@ proptest! {
             let page = list(&book, &query);
             prop_assert_eq!(page.pagination.page, pages);
             for id in ids(&page) {
-                prop_assert!(book.routes().contains_key(&RouteId(id)));
-                prop_assert!(seen.insert(id), "Route {} comes twice", id);
+                prop_assert!(book.pools().contains_key(&PoolId(id)));
+                prop_assert!(seen.insert(id), "pool {} comes twice", id);
             }
             let Some(token) = page.pagination.next_page_token else { break };
             query = format!("name=A&page_token={token}");
@@ -156,7 +156,7 @@ proptest! {
                 create(&mut book, format!("a{start} {pages} {at}"));
             }
             for id in deleted {
-                if book.remove(RouteId(id)).is_ok() {
+                if book.remove(PoolId(id)).is_ok() {
                     survivors.remove(&id);
                 }
             }

@@ -1,4 +1,4 @@
-//! Creating, changing and deleting Routes, with the endpoints that come and go with that.
+//! Creating, changing and deleting pools, with the endpoints that come and go with that.
 //!
 //! Everything is checked before anything is changed.
 
@@ -6,23 +6,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::inventory::Endpoint;
-use super::super::name::RouteName;
+use super::super::name::PoolName;
 use super::super::problem::{
-    ChangeError, Field, RouteDraft, RouteProblem, RouteReference, VOLUME_MAX,
+    ChangeError, Field, PoolDraft, PoolProblem, PoolReference, VOLUME_MAX,
 };
 use super::super::provision::{Candidate, provision};
-use super::{Book, Route, RouteId, Rule, RuleId, RuleTarget, rule_name};
+use super::{Book, Pool, PoolId, Rule, RuleId, RuleTarget, rule_name};
 
 /// A field as it was found to be: not given, wrong, or a value.
-type Checked<T> = Result<Option<T>, RouteProblem>;
+type Checked<T> = Result<Option<T>, PoolProblem>;
 
 impl Book {
-    /// Creates a Route with endpoints, and its rule.
-    pub fn create(&mut self, draft: RouteDraft) -> Result<RouteId, ChangeError> {
+    /// Creates a pool with endpoints, and its rule.
+    pub fn create(&mut self, draft: PoolDraft) -> Result<PoolId, ChangeError> {
         let name = self.checked_name(draft.name, None);
-        let name = name.and_then(|name| name.ok_or(RouteProblem::NameMissing));
+        let name = name.and_then(|name| name.ok_or(PoolProblem::NameMissing));
         let volume = checked_volume(draft.requested_daily_volume);
-        let volume = volume.and_then(|volume| volume.ok_or(RouteProblem::VolumeMissing));
+        let volume = volume.and_then(|volume| volume.ok_or(PoolProblem::VolumeMissing));
         let overflow = self.checked_overflow(draft.overflow, None);
         let endpoints = match &name {
             // A volume that is wrong does not keep a lack of endpoints from being told.
@@ -34,8 +34,8 @@ impl Book {
                 let endpoints = self.names_of(&endpoints);
                 let (id, rule) = self.take_ids(&name);
                 let overflow = overflow.flatten();
-                let route = Route { id, name, requested_daily_volume, overflow, rule, endpoints };
-                self.routes.insert(id, route);
+                let pool = Pool { id, name, requested_daily_volume, overflow, rule, endpoints };
+                self.pools.insert(id, pool);
                 Ok(id)
             }
             (name, volume, overflow, endpoints) => {
@@ -47,8 +47,8 @@ impl Book {
 
     /// Changes what the draft gives. A volume that is given, also the same one again, has endpoints
     /// added while they do not reach it and some are free, or given back that are not needed for it.
-    pub fn change(&mut self, id: RouteId, draft: RouteDraft) -> Result<(), ChangeError> {
-        let Some(route) = self.routes.get(&id) else { return Err(ChangeError::NotFound(id)) };
+    pub fn change(&mut self, id: PoolId, draft: PoolDraft) -> Result<(), ChangeError> {
+        let Some(pool) = self.pools.get(&id) else { return Err(ChangeError::NotFound(id)) };
         let name = self.checked_name(draft.name, Some(id));
         let volume = checked_volume(draft.requested_daily_volume);
         let overflow = self.checked_overflow(draft.overflow, Some(id));
@@ -59,57 +59,57 @@ impl Book {
                 return Err(ChangeError::Invalid(problems.into_iter().flatten().collect()));
             }
         };
-        let mut route = route.clone();
-        route.name = name.unwrap_or(route.name);
-        route.overflow = overflow.unwrap_or(route.overflow);
+        let mut pool = pool.clone();
+        pool.name = name.unwrap_or(pool.name);
+        pool.overflow = overflow.unwrap_or(pool.overflow);
         if let Some(volume) = volume {
-            route.requested_daily_volume = volume;
-            self.align_endpoints(&mut route);
+            pool.requested_daily_volume = volume;
+            self.align_endpoints(&mut pool);
         }
-        if let Some(rule) = self.rules.get_mut(&route.rule) {
-            rule.name = rule_name(id, &route.name);
+        if let Some(rule) = self.rules.get_mut(&pool.rule) {
+            rule.name = rule_name(id, &pool.name);
         }
-        self.routes.insert(id, route);
+        self.pools.insert(id, pool);
         Ok(())
     }
 
-    /// Deletes a Route: its endpoints are free, its rule stays and leads nowhere.
-    pub fn remove(&mut self, id: RouteId) -> Result<(), ChangeError> {
-        let Some(route) = self.routes.get(&id) else { return Err(ChangeError::NotFound(id)) };
-        let others = self.routes.values().filter(|other| other.overflow == Some(id));
-        let problems: Vec<RouteProblem> = others
-            .map(|other| RouteProblem::OverflowOf { id: other.id, name: other.name.to_string() })
+    /// Deletes a pool: its endpoints are free, its rule stays and leads nowhere.
+    pub fn remove(&mut self, id: PoolId) -> Result<(), ChangeError> {
+        let Some(pool) = self.pools.get(&id) else { return Err(ChangeError::NotFound(id)) };
+        let others = self.pools.values().filter(|other| other.overflow == Some(id));
+        let problems: Vec<PoolProblem> = others
+            .map(|other| PoolProblem::OverflowOf { id: other.id, name: other.name.to_string() })
             .collect();
         if !problems.is_empty() {
             return Err(ChangeError::Invalid(problems));
         }
-        if let Some(rule) = self.rules.get_mut(&route.rule) {
+        if let Some(rule) = self.rules.get_mut(&pool.rule) {
             rule.target = RuleTarget::Discard;
         }
-        self.routes.remove(&id);
+        self.pools.remove(&id);
         Ok(())
     }
 
-    /// The next ids, and a rule that leads to the Route that gets them.
-    fn take_ids(&mut self, name: &RouteName) -> (RouteId, RuleId) {
-        let (id, rule) = (self.next_route, self.next_rule);
-        self.next_route = RouteId(id.0 + 1);
+    /// The next ids, and a rule that leads to the pool that gets them.
+    fn take_ids(&mut self, name: &PoolName) -> (PoolId, RuleId) {
+        let (id, rule) = (self.next_pool, self.next_rule);
+        self.next_pool = PoolId(id.0 + 1);
         self.next_rule = RuleId(rule.0 + 1);
-        let target = RuleTarget::Route(id);
+        let target = RuleTarget::Pool(id);
         self.rules.insert(rule, Rule { id: rule, name: rule_name(id, name), target });
         (id, rule)
     }
 
-    fn checked_name(&self, name: Field<String>, own: Option<RouteId>) -> Checked<RouteName> {
+    fn checked_name(&self, name: Field<String>, own: Option<PoolId>) -> Checked<PoolName> {
         let text = match name {
             Field::Absent => return Ok(None),
-            Field::Invalid(why) => return Err(RouteProblem::Field(why)),
+            Field::Invalid(why) => return Err(PoolProblem::Field(why)),
             Field::Given(text) => text,
         };
-        let name = RouteName::parse(&text)?;
-        match self.route_named(&text) {
+        let name = PoolName::parse(&text)?;
+        match self.pool_named(&text) {
             Some(other) if Some(other.id) != own => {
-                Err(RouteProblem::NameTaken { name: text, owner: other.id })
+                Err(PoolProblem::NameTaken { name: text, owner: other.id })
             }
             _ => Ok(Some(name)),
         }
@@ -117,60 +117,60 @@ impl Book {
 
     fn checked_overflow(
         &self,
-        overflow: Field<Option<RouteReference>>,
-        own: Option<RouteId>,
-    ) -> Checked<Option<RouteId>> {
+        overflow: Field<Option<PoolReference>>,
+        own: Option<PoolId>,
+    ) -> Checked<Option<PoolId>> {
         let reference = match overflow {
             Field::Absent => return Ok(None),
-            Field::Invalid(why) => return Err(RouteProblem::Field(why)),
+            Field::Invalid(why) => return Err(PoolProblem::Field(why)),
             Field::Given(None) => return Ok(Some(None)),
             Field::Given(Some(reference)) => reference,
         };
         let target = match &reference {
-            RouteReference::Id(id) => self.routes.get(id),
-            RouteReference::Name(name) => self.route_named(name),
+            PoolReference::Id(id) => self.pools.get(id),
+            PoolReference::Name(name) => self.pool_named(name),
         };
-        let Some(target) = target else { return Err(RouteProblem::OverflowUnknown(reference)) };
+        let Some(target) = target else { return Err(PoolProblem::OverflowUnknown(reference)) };
         if own == Some(target.id) {
-            return Err(RouteProblem::OverflowSelf);
+            return Err(PoolProblem::OverflowSelf);
         }
-        let mut ids: Vec<RouteId> = self.chain(target.id).map(|route| route.id).collect();
+        let mut ids: Vec<PoolId> = self.chain(target.id).map(|pool| pool.id).collect();
         if let Some(own) = own
             && let Some(at) = ids.iter().position(|id| *id == own)
         {
             ids.truncate(at + 1);
             let circle = std::iter::once(own).chain(ids).map(|id| id.to_string());
-            return Err(RouteProblem::OverflowCircle(circle.collect::<Vec<_>>().join(" -> ")));
+            return Err(PoolProblem::OverflowCircle(circle.collect::<Vec<_>>().join(" -> ")));
         }
         Ok(Some(Some(target.id)))
     }
 
-    /// The places of the endpoints that a new Route gets.
-    fn first_endpoints(&self, name: &RouteName, wanted: u64) -> Result<Vec<usize>, RouteProblem> {
+    /// The places of the endpoints that a new pool gets.
+    fn first_endpoints(&self, name: &PoolName, wanted: u64) -> Result<Vec<usize>, PoolProblem> {
         let endpoints = provision(&self.free_for(name), wanted);
-        if endpoints.is_empty() { Err(RouteProblem::NoEndpoints) } else { Ok(endpoints) }
+        if endpoints.is_empty() { Err(PoolProblem::NoEndpoints) } else { Ok(endpoints) }
     }
 
-    /// Brings a Route's endpoints in line with the volume requested. What has vanished from the
+    /// Brings a pool's endpoints in line with the volume requested. What has vanished from the
     /// configuration is neither counted nor given back.
-    fn align_endpoints(&self, route: &mut Route) {
-        let wanted = route.requested_daily_volume;
-        let reached = self.daily_volume(route);
+    fn align_endpoints(&self, pool: &mut Pool) {
+        let wanted = pool.requested_daily_volume;
+        let reached = self.daily_volume(pool);
         if reached < wanted {
-            let more = provision(&self.free_for(&route.name), wanted - reached);
-            route.endpoints.extend(self.names_of(&more));
+            let more = provision(&self.free_for(&pool.name), wanted - reached);
+            pool.endpoints.extend(self.names_of(&more));
             return;
         }
         let present =
-            self.candidates(&route.name, |endpoint| route.endpoints.contains(&endpoint.name));
+            self.candidates(&pool.name, |endpoint| pool.endpoints.contains(&endpoint.name));
         let needed: BTreeSet<usize> = provision(&present, wanted).into_iter().collect();
-        route.endpoints.retain(|name| {
+        pool.endpoints.retain(|name| {
             self.inventory.index_of(name).is_none_or(|place| needed.contains(&place))
         });
     }
 
-    /// The endpoints that belong to no Route and that one of this name may have.
-    fn free_for(&self, name: &RouteName) -> Vec<Candidate> {
+    /// The endpoints that belong to no pool and that one of this name may have.
+    fn free_for(&self, name: &PoolName) -> Vec<Candidate> {
         let taken = self.taken();
         self.candidates(name, |endpoint| {
             let may_have = endpoint.tied_to.as_ref().is_none_or(|tied_to| name.is(tied_to));
@@ -178,7 +178,7 @@ impl Book {
         })
     }
 
-    fn candidates(&self, name: &RouteName, which: impl Fn(&Endpoint) -> bool) -> Vec<Candidate> {
+    fn candidates(&self, name: &PoolName, which: impl Fn(&Endpoint) -> bool) -> Vec<Candidate> {
         let endpoints = self.inventory.endpoints().iter().enumerate();
         let candidates = endpoints.filter(|(_, endpoint)| which(endpoint));
         candidates
@@ -199,8 +199,8 @@ impl Book {
 fn checked_volume(volume: Field<u64>) -> Checked<u64> {
     match volume {
         Field::Absent => Ok(None),
-        Field::Invalid(why) => Err(RouteProblem::Field(why)),
+        Field::Invalid(why) => Err(PoolProblem::Field(why)),
         Field::Given(volume @ 1..=VOLUME_MAX) => Ok(Some(volume)),
-        Field::Given(volume) => Err(RouteProblem::VolumeRange(volume)),
+        Field::Given(volume) => Err(PoolProblem::VolumeRange(volume)),
     }
 }

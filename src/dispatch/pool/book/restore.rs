@@ -6,44 +6,44 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::super::inventory::Inventory;
-use super::{Book, Route, RouteId, Rule, RuleId, RuleTarget};
+use super::{Book, Pool, PoolId, Rule, RuleId, RuleTarget};
 
 /// Why what was kept is no book: no version of this program has written it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BookError {
-    /// A Route whose rule is missing, or leads elsewhere.
-    #[error("the rule of Route {0} does not lead to it")]
-    Rule(RouteId),
-    /// A rule that leads to a Route that does not exist.
-    #[error("rule {0} leads to a Route that does not exist")]
+    /// A pool whose rule is missing, or leads elsewhere.
+    #[error("the rule of pool {0} does not lead to it")]
+    Rule(PoolId),
+    /// A rule that leads to a pool that does not exist.
+    #[error("rule {0} leads to a pool that does not exist")]
     Target(RuleId),
-    /// A Route that overflows into one that does not exist, or in a circle.
-    #[error("Route {0} overflows into nothing, or in a circle")]
-    Overflow(RouteId),
-    /// Two Routes of one name.
-    #[error("Route {0} has another's name")]
-    Name(RouteId),
-    /// An endpoint of two Routes.
-    #[error("Route {0} has an endpoint that is another's")]
-    Endpoint(RouteId),
+    /// A pool that overflows into one that does not exist, or in a circle.
+    #[error("pool {0} overflows into nothing, or in a circle")]
+    Overflow(PoolId),
+    /// Two pools of one name.
+    #[error("pool {0} has another's name")]
+    Name(PoolId),
+    /// An endpoint of two pools.
+    #[error("pool {0} has an endpoint that is another's")]
+    Endpoint(PoolId),
 }
 
 impl Book {
-    /// A book of these Routes and rules. The next ids are larger than all that there are, also if
+    /// A book of these pools and rules. The next ids are larger than all that there are, also if
     /// `next_ids` is not.
     pub fn restore(
         inventory: Arc<Inventory>,
-        routes: Vec<Route>,
+        pools: Vec<Pool>,
         rules: Vec<Rule>,
-        next_ids: Option<(RouteId, RuleId)>,
+        next_ids: Option<(PoolId, RuleId)>,
     ) -> Result<Self, BookError> {
         let mut book = Self::new(inventory);
-        book.routes = routes.into_iter().map(|route| (route.id, route)).collect();
+        book.pools = pools.into_iter().map(|pool| (pool.id, pool)).collect();
         book.rules = rules.into_iter().map(|rule| (rule.id, rule)).collect();
-        let (next_route, next_rule) = next_ids.unwrap_or(book.next_ids());
-        let after_routes = book.routes.last_key_value().map_or(0, |(id, _)| id.0 + 1);
+        let (next_pool, next_rule) = next_ids.unwrap_or(book.next_ids());
+        let after_pools = book.pools.last_key_value().map_or(0, |(id, _)| id.0 + 1);
         let after_rules = book.rules.last_key_value().map_or(0, |(id, _)| id.0 + 1);
-        book.next_route = RouteId(next_route.0.max(after_routes));
+        book.next_pool = PoolId(next_pool.0.max(after_pools));
         book.next_rule = RuleId(next_rule.0.max(after_rules));
         book.check()?;
         Ok(book)
@@ -52,23 +52,23 @@ impl Book {
     pub(super) fn check(&self) -> Result<(), BookError> {
         let mut names = BTreeSet::new();
         let mut endpoints = BTreeSet::new();
-        for route in self.routes.values() {
-            let rule = self.rules.get(&route.rule);
-            if rule.is_none_or(|rule| rule.target != RuleTarget::Route(route.id)) {
-                return Err(BookError::Rule(route.id));
+        for pool in self.pools.values() {
+            let rule = self.rules.get(&pool.rule);
+            if rule.is_none_or(|rule| rule.target != RuleTarget::Pool(pool.id)) {
+                return Err(BookError::Rule(pool.id));
             }
-            if !names.insert(route.name.as_str().to_ascii_lowercase()) {
-                return Err(BookError::Name(route.id));
+            if !names.insert(pool.name.as_str().to_ascii_lowercase()) {
+                return Err(BookError::Name(pool.id));
             }
-            if !route.endpoints.iter().all(|name| endpoints.insert(name)) {
-                return Err(BookError::Endpoint(route.id));
+            if !pool.endpoints.iter().all(|name| endpoints.insert(name)) {
+                return Err(BookError::Endpoint(pool.id));
             }
-            if !self.overflows_soundly(route) {
-                return Err(BookError::Overflow(route.id));
+            if !self.overflows_soundly(pool) {
+                return Err(BookError::Overflow(pool.id));
             }
         }
         let leads_nowhere = |rule: &&Rule| match rule.target {
-            RuleTarget::Route(id) => self.routes.get(&id).is_none_or(|it| it.rule != rule.id),
+            RuleTarget::Pool(id) => self.pools.get(&id).is_none_or(|it| it.rule != rule.id),
             RuleTarget::Discard => false,
         };
         match self.rules.values().find(leads_nowhere) {
@@ -77,10 +77,10 @@ impl Book {
         }
     }
 
-    /// Whether a Route's chain ends, and not because a Route is missing. A chain of more Routes than
+    /// Whether a pool's chain ends, and not because a pool is missing. A chain of more pools than
     /// there are goes in a circle.
-    fn overflows_soundly(&self, route: &Route) -> bool {
-        let last = self.chain(route.id).take(self.routes.len() + 1).enumerate().last();
-        last.is_some_and(|(at, last)| at < self.routes.len() && last.overflow.is_none())
+    fn overflows_soundly(&self, pool: &Pool) -> bool {
+        let last = self.chain(pool.id).take(self.pools.len() + 1).enumerate().last();
+        last.is_some_and(|(at, last)| at < self.pools.len() && last.overflow.is_none())
     }
 }

@@ -1,11 +1,11 @@
-//! Tests of creating, changing and deleting Routes, and of reading a book back.
+//! Tests of creating, changing and deleting pools, and of reading a book back.
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
 use super::super::budget::Limits;
-use super::super::problem::{ChangeError, Field, RouteDraft, RouteProblem, RouteReference};
+use super::super::problem::{ChangeError, Field, PoolDraft, PoolProblem, PoolReference};
 use super::*;
 
 fn endpoint(name: &str, daily_volume: u64, tied_to: Option<&str>) -> Endpoint {
@@ -22,36 +22,36 @@ fn plain(volumes: &[u64]) -> Book {
     book(endpoints.map(|(at, volume)| endpoint(&format!("e{at}"), *volume, None)).collect())
 }
 
-fn nothing() -> RouteDraft {
-    RouteDraft {
+fn nothing() -> PoolDraft {
+    PoolDraft {
         name: Field::Absent,
         requested_daily_volume: Field::Absent,
         overflow: Field::Absent,
     }
 }
 
-fn named(name: &str, volume: u64) -> RouteDraft {
+fn named(name: &str, volume: u64) -> PoolDraft {
     let name = Field::Given(name.to_owned());
-    RouteDraft { name, requested_daily_volume: Field::Given(volume), ..nothing() }
+    PoolDraft { name, requested_daily_volume: Field::Given(volume), ..nothing() }
 }
 
-fn volume(volume: u64) -> RouteDraft {
-    RouteDraft { requested_daily_volume: Field::Given(volume), ..nothing() }
+fn volume(volume: u64) -> PoolDraft {
+    PoolDraft { requested_daily_volume: Field::Given(volume), ..nothing() }
 }
 
-fn into(overflow: Option<u64>) -> RouteDraft {
-    let reference = overflow.map(|id| RouteReference::Id(RouteId(id)));
-    RouteDraft { overflow: Field::Given(reference), ..nothing() }
+fn into(overflow: Option<u64>) -> PoolDraft {
+    let reference = overflow.map(|id| PoolReference::Id(PoolId(id)));
+    PoolDraft { overflow: Field::Given(reference), ..nothing() }
 }
 
-fn endpoints_of(book: &Book, route: u64) -> Vec<&str> {
+fn endpoints_of(book: &Book, pool: u64) -> Vec<&str> {
     let mut names: Vec<&str> =
-        book.routes()[&RouteId(route)].endpoints.iter().map(|name| &**name).collect();
+        book.pools()[&PoolId(pool)].endpoints.iter().map(|name| &**name).collect();
     names.sort_unstable();
     names
 }
 
-fn problems<T: std::fmt::Debug>(refused: Result<T, ChangeError>) -> Vec<RouteProblem> {
+fn problems<T: std::fmt::Debug>(refused: Result<T, ChangeError>) -> Vec<PoolProblem> {
     match refused {
         Err(ChangeError::Invalid(problems)) => problems,
         other => panic!("{other:?}"),
@@ -64,14 +64,14 @@ fn the_example_of_the_source_comes_out() {
         endpoint("one", 25_000, Some("my-route")),
         endpoint("two", 25_000, Some("NEW-route")),
     ]);
-    assert_eq!(book.create(named("my-route", 50_000)), Ok(RouteId(1)));
-    assert_eq!(book.create(named("new-route", 50_000)), Ok(RouteId(2)));
+    assert_eq!(book.create(named("my-route", 50_000)), Ok(PoolId(1)));
+    assert_eq!(book.create(named("new-route", 50_000)), Ok(PoolId(2)));
     assert_eq!((endpoints_of(&book, 1), endpoints_of(&book, 2)), (vec!["one"], vec!["two"]));
     assert_eq!(book.rules()[&RuleId(42)].name, "my-route R1");
-    book.change(RouteId(1), named("renamed-route", 75_000)).unwrap();
-    let route = &book.routes()[&RouteId(1)];
-    assert_eq!(route.requested_daily_volume, 75_000);
-    assert_eq!((book.daily_volume(route), book.hourly_rate(route)), (25_000, 10_000));
+    book.change(PoolId(1), named("renamed-route", 75_000)).unwrap();
+    let pool = &book.pools()[&PoolId(1)];
+    assert_eq!(pool.requested_daily_volume, 75_000);
+    assert_eq!((book.daily_volume(pool), book.hourly_rate(pool)), (25_000, 10_000));
     assert_eq!(book.rules()[&RuleId(42)].name, "renamed-route R1");
 }
 
@@ -80,15 +80,15 @@ fn a_larger_volume_adds_endpoints_and_a_smaller_one_gives_them_back() {
     let mut book = plain(&[30, 20, 10, 10]);
     book.create(named("a", 25)).unwrap();
     assert_eq!(endpoints_of(&book, 1), ["e0"]);
-    book.change(RouteId(1), volume(45)).unwrap();
+    book.change(PoolId(1), volume(45)).unwrap();
     assert_eq!(endpoints_of(&book, 1), ["e0", "e1"]);
-    book.change(RouteId(1), volume(1_000)).unwrap();
+    book.change(PoolId(1), volume(1_000)).unwrap();
     assert_eq!(endpoints_of(&book, 1), ["e0", "e1", "e2", "e3"], "all that there are");
-    book.change(RouteId(1), volume(15)).unwrap();
+    book.change(PoolId(1), volume(15)).unwrap();
     assert_eq!(endpoints_of(&book, 1), ["e1"], "the fewest, then the least surplus");
-    book.change(RouteId(1), volume(1)).unwrap();
+    book.change(PoolId(1), volume(1)).unwrap();
     assert_eq!(endpoints_of(&book, 1), ["e1"], "never the last");
-    assert_eq!(book.create(named("b", 40)), Ok(RouteId(2)));
+    assert_eq!(book.create(named("b", 40)), Ok(PoolId(2)));
     assert_eq!(endpoints_of(&book, 2), ["e0", "e2"], "what was given back is free");
 }
 
@@ -96,12 +96,12 @@ fn a_larger_volume_adds_endpoints_and_a_smaller_one_gives_them_back() {
 fn a_rename_keeps_the_endpoints_and_the_rule() {
     let mut book = book(vec![endpoint("one", 5, Some("a")), endpoint("two", 5, None)]);
     book.create(named("A", 5)).unwrap();
-    let rename = RouteDraft { name: Field::Given("b".to_owned()), ..nothing() };
-    book.change(RouteId(1), rename).unwrap();
+    let rename = PoolDraft { name: Field::Given("b".to_owned()), ..nothing() };
+    book.change(PoolId(1), rename).unwrap();
     assert_eq!(endpoints_of(&book, 1), ["one"]);
-    assert_eq!(book.routes()[&RouteId(1)].rule, RuleId(42));
+    assert_eq!(book.pools()[&PoolId(1)].rule, RuleId(42));
     assert_eq!(problems(book.create(named("B", 5)))[0].to_string(), {
-        r#"name "B" is taken by Route 1: choose another"#
+        r#"name "B" is taken by pool 1: choose another"#
     });
 }
 
@@ -110,7 +110,7 @@ fn tied_endpoints_are_for_their_routes_only() {
     let mut book = book(vec![endpoint("one", 5, Some("a")), endpoint("two", 9, None)]);
     book.create(named("b", 50)).unwrap();
     assert_eq!(endpoints_of(&book, 1), ["two"]);
-    assert_eq!(problems(book.create(named("c", 50))), [RouteProblem::NoEndpoints]);
+    assert_eq!(problems(book.create(named("c", 50))), [PoolProblem::NoEndpoints]);
     book.create(named("a", 50)).unwrap();
     assert_eq!(endpoints_of(&book, 2), ["one"]);
 }
@@ -119,12 +119,12 @@ fn tied_endpoints_are_for_their_routes_only() {
 fn what_is_deleted_frees_its_endpoints_and_leaves_its_rule() {
     let mut book = plain(&[5]);
     book.create(named("a", 5)).unwrap();
-    book.remove(RouteId(1)).unwrap();
-    assert_eq!(book.remove(RouteId(1)), Err(ChangeError::NotFound(RouteId(1))));
+    book.remove(PoolId(1)).unwrap();
+    assert_eq!(book.remove(PoolId(1)), Err(ChangeError::NotFound(PoolId(1))));
     let rule = &book.rules()[&RuleId(42)];
     assert_eq!((rule.target, &*rule.name), (RuleTarget::Discard, "a R1"));
-    assert_eq!(book.create(named("a", 5)), Ok(RouteId(2)), "its name and endpoint are free");
-    assert_eq!(book.routes()[&RouteId(2)].rule, RuleId(43));
+    assert_eq!(book.create(named("a", 5)), Ok(PoolId(2)), "its name and endpoint are free");
+    assert_eq!(book.pools()[&PoolId(2)].rule, RuleId(43));
 }
 
 #[test]
@@ -133,26 +133,26 @@ fn overflowing_never_leads_back() {
     for name in ["a", "b", "c"] {
         book.create(named(name, 1)).unwrap();
     }
-    book.change(RouteId(1), into(Some(2))).unwrap();
-    book.change(RouteId(2), into(Some(3))).unwrap();
-    assert_eq!(problems(book.change(RouteId(3), into(Some(3)))), [RouteProblem::OverflowSelf]);
-    let circle = problems(book.change(RouteId(3), into(Some(1))));
-    assert_eq!(circle, [RouteProblem::OverflowCircle("3 -> 1 -> 2 -> 3".to_owned())]);
-    let unknown = problems(book.change(RouteId(3), into(Some(4))));
+    book.change(PoolId(1), into(Some(2))).unwrap();
+    book.change(PoolId(2), into(Some(3))).unwrap();
+    assert_eq!(problems(book.change(PoolId(3), into(Some(3)))), [PoolProblem::OverflowSelf]);
+    let circle = problems(book.change(PoolId(3), into(Some(1))));
+    assert_eq!(circle, [PoolProblem::OverflowCircle("3 -> 1 -> 2 -> 3".to_owned())]);
+    let unknown = problems(book.change(PoolId(3), into(Some(4))));
     assert!(unknown[0].to_string().contains("none has the id 4"), "{unknown:?}");
-    let of = problems(book.remove(RouteId(3)));
-    assert!(of[0].to_string().starts_with(r#"Route 2 "b" overflows into this one"#), "{of:?}");
-    book.change(RouteId(2), into(None)).unwrap();
-    book.remove(RouteId(3)).unwrap();
-    let by_name = Field::Given(Some(RouteReference::Name("A".to_owned())));
-    let back = RouteDraft { overflow: by_name, ..nothing() };
-    assert_eq!(problems(book.change(RouteId(2), back)).len(), 1);
+    let of = problems(book.remove(PoolId(3)));
+    assert!(of[0].to_string().starts_with(r#"pool 2 "b" overflows into this one"#), "{of:?}");
+    book.change(PoolId(2), into(None)).unwrap();
+    book.remove(PoolId(3)).unwrap();
+    let by_name = Field::Given(Some(PoolReference::Name("A".to_owned())));
+    let back = PoolDraft { overflow: by_name, ..nothing() };
+    assert_eq!(problems(book.change(PoolId(2), back)).len(), 1);
 }
 
 #[test]
 fn all_problems_are_told_at_once() {
     let mut book = plain(&[]);
-    let draft = RouteDraft {
+    let draft = PoolDraft {
         name: Field::Given("7".to_owned()),
         requested_daily_volume: Field::Given(0),
         overflow: Field::Invalid("overflow_route is wrong"),
@@ -160,7 +160,7 @@ fn all_problems_are_told_at_once() {
     assert_eq!(problems(book.create(draft)).len(), 3);
     assert_eq!(
         problems(book.create(nothing())),
-        [RouteProblem::NameMissing, RouteProblem::VolumeMissing]
+        [PoolProblem::NameMissing, PoolProblem::VolumeMissing]
     );
     let no_endpoint = problems(book.create(named("a", VOLUME_MAX_PLUS_ONE)));
     assert_eq!(no_endpoint.len(), 2, "{no_endpoint:?}");
@@ -174,14 +174,14 @@ fn endpoints_that_vanish_come_back_with_the_configuration() {
     before.create(named("a", 50)).unwrap();
     let smaller = Arc::new(Inventory::new(vec![endpoint("e1", 20, None)]));
     let mut without = restored(&before, smaller).unwrap();
-    let route = &without.routes()[&RouteId(1)];
-    assert_eq!((without.daily_volume(route), without.places(route)), (20, vec![0]));
-    without.change(RouteId(1), volume(10)).unwrap();
+    let pool = &without.pools()[&PoolId(1)];
+    assert_eq!((without.daily_volume(pool), without.places(pool)), (20, vec![0]));
+    without.change(PoolId(1), volume(10)).unwrap();
     let all = Arc::new(Inventory::new(before.inventory().endpoints().to_vec()));
     let after = restored(&without, all).unwrap();
-    assert_eq!(after.daily_volume(&after.routes()[&RouteId(1)]), 50);
+    assert_eq!(after.daily_volume(&after.pools()[&PoolId(1)]), 50);
     let mut after = after;
-    assert_eq!(problems(after.create(named("b", 1))), [RouteProblem::NoEndpoints]);
+    assert_eq!(problems(after.create(named("b", 1))), [PoolProblem::NoEndpoints]);
 }
 
 #[test]
@@ -194,28 +194,28 @@ fn what_is_no_book_is_refused() {
         change(&mut book);
         restored(&book, Arc::new(Inventory::default())).unwrap_err()
     };
-    let route = |book: &mut Book, id, change: &dyn Fn(&mut Route)| {
-        change(book.routes.get_mut(&RouteId(id)).unwrap());
+    let pool = |book: &mut Book, id, change: &dyn Fn(&mut Pool)| {
+        change(book.pools.get_mut(&PoolId(id)).unwrap());
     };
-    let one = RouteId(1);
-    assert_eq!(broken(&|it| route(it, 1, &|it| it.rule = RuleId(43))), BookError::Rule(one));
+    let one = PoolId(1);
+    assert_eq!(broken(&|it| pool(it, 1, &|it| it.rule = RuleId(43))), BookError::Rule(one));
     assert_eq!(broken(&|it| it.rules.clear()), BookError::Rule(one));
-    let to_itself = broken(&|it| route(it, 1, &|it| it.overflow = Some(one)));
+    let to_itself = broken(&|it| pool(it, 1, &|it| it.overflow = Some(one)));
     assert_eq!(to_itself, BookError::Overflow(one));
-    let to_nothing = broken(&|it| route(it, 1, &|it| it.overflow = Some(RouteId(9))));
+    let to_nothing = broken(&|it| pool(it, 1, &|it| it.overflow = Some(PoolId(9))));
     assert_eq!(to_nothing, BookError::Overflow(one));
-    let of_one_name = broken(&|it| route(it, 2, &|it| it.name = RouteName::parse("A").unwrap()));
-    assert_eq!(of_one_name, BookError::Name(RouteId(2)));
-    let shared = broken(&|it| route(it, 2, &|it| it.endpoints = vec!["e0".into()]));
-    assert_eq!(shared, BookError::Endpoint(RouteId(2)));
-    let astray = broken(&|it| drop(it.routes.remove(&one)));
+    let of_one_name = broken(&|it| pool(it, 2, &|it| it.name = PoolName::parse("A").unwrap()));
+    assert_eq!(of_one_name, BookError::Name(PoolId(2)));
+    let shared = broken(&|it| pool(it, 2, &|it| it.endpoints = vec!["e0".into()]));
+    assert_eq!(shared, BookError::Endpoint(PoolId(2)));
+    let astray = broken(&|it| drop(it.pools.remove(&one)));
     assert_eq!(astray, BookError::Target(RuleId(42)));
 }
 
 fn restored(book: &Book, inventory: Arc<Inventory>) -> Result<Book, BookError> {
-    let routes = book.routes().values().cloned().collect();
+    let pools = book.pools().values().cloned().collect();
     let rules = book.rules().values().cloned().collect();
-    Book::restore(inventory, routes, rules, Some(book.next_ids()))
+    Book::restore(inventory, pools, rules, Some(book.next_ids()))
 }
 
 #[derive(Clone, Debug)]
@@ -246,12 +246,12 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     proptest::collection::vec(operation, 0..60)
 }
 
-fn draft(name: Option<String>, volume: Option<u64>, overflow: Option<Option<u64>>) -> RouteDraft {
-    RouteDraft {
+fn draft(name: Option<String>, volume: Option<u64>, overflow: Option<Option<u64>>) -> PoolDraft {
+    PoolDraft {
         name: name.map_or(Field::Absent, Field::Given),
         requested_daily_volume: volume.map_or(Field::Absent, Field::Given),
         overflow: overflow
-            .map_or(Field::Absent, |id| Field::Given(id.map(|id| RouteReference::Id(RouteId(id))))),
+            .map_or(Field::Absent, |id| Field::Given(id.map(|id| PoolReference::Id(PoolId(id))))),
     }
 }
 
@@ -272,31 +272,31 @@ proptest! {
                 Operation::Create(name, volume, overflow) => {
                     let made = book.create(draft(Some(name), Some(volume), Some(overflow)));
                     if let Ok(id) = &made {
-                        let rule = book.routes()[id].rule;
+                        let rule = book.pools()[id].rule;
                         prop_assert!(ids.insert(*id), "a new id");
                         prop_assert!(!before.rules().contains_key(&rule), "a new rule");
-                        prop_assert!(!book.places(&book.routes()[id]).is_empty());
+                        prop_assert!(!book.places(&book.pools()[id]).is_empty());
                     }
                     made.is_ok()
                 }
                 Operation::Change(id, name, volume, overflow) => {
-                    book.change(RouteId(id), draft(name, volume, overflow)).is_ok()
+                    book.change(PoolId(id), draft(name, volume, overflow)).is_ok()
                 }
-                Operation::Remove(id) => book.remove(RouteId(id)).is_ok(),
+                Operation::Remove(id) => book.remove(PoolId(id)).is_ok(),
                 Operation::Restart => {
                     book = restored(&book, inventory.clone()).unwrap();
                     false
                 }
             };
             if !is_made {
-                prop_assert_eq!(book.routes(), before.routes());
+                prop_assert_eq!(book.pools(), before.pools());
                 prop_assert_eq!(book.rules(), before.rules());
                 prop_assert_eq!(book.next_ids(), before.next_ids());
             }
             prop_assert_eq!(book.check(), Ok(()));
-            for route in book.routes().values() {
-                prop_assert!(!route.endpoints.is_empty());
-                prop_assert_eq!(book.chain(route.id).last().unwrap().overflow, None);
+            for pool in book.pools().values() {
+                prop_assert!(!pool.endpoints.is_empty());
+                prop_assert_eq!(book.chain(pool.id).last().unwrap().overflow, None);
             }
         }
     }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::{Endpoint, Field, Inventory, Limits, RouteDraft, RouteReference};
+use super::super::{Endpoint, Field, Inventory, Limits, PoolDraft, PoolReference};
 use super::*;
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 const NOON: UnixMs = 20_000 * DAY_MS + DAY_MS / 2;
 
-/// Routes of one endpoint each, with these limits, each overflowing into the one before it.
+/// Pools of one endpoint each, with these limits, each overflowing into the one before it.
 fn chain(limits: &[(u64, u64)]) -> (Book, Ledger) {
     let endpoints = limits.iter().enumerate().map(|(at, (daily_volume, hourly_rate))| Endpoint {
         name: format!("e{at}").into(),
@@ -20,8 +20,8 @@ fn chain(limits: &[(u64, u64)]) -> (Book, Ledger) {
     });
     let mut book = Book::new(Arc::new(Inventory::new(endpoints.collect())));
     for at in 0..limits.len() {
-        let overflow = at.checked_sub(1).map(|at| RouteReference::Name(format!("r{at}")));
-        book.create(RouteDraft {
+        let overflow = at.checked_sub(1).map(|at| PoolReference::Name(format!("r{at}")));
+        book.create(PoolDraft {
             name: Field::Given(format!("r{at}")),
             requested_daily_volume: Field::Given(1),
             overflow: Field::Given(overflow),
@@ -31,7 +31,7 @@ fn chain(limits: &[(u64, u64)]) -> (Book, Ledger) {
     (book, Ledger::new(limits.iter().map(|_| Spent::default())))
 }
 
-/// One Route of endpoints with these limits.
+/// One pool of endpoints with these limits.
 fn pool(limits: &[(u64, u64)]) -> (Book, Ledger) {
     let endpoints = limits.iter().enumerate().map(|(at, (daily_volume, hourly_rate))| Endpoint {
         name: format!("e{at}").into(),
@@ -39,7 +39,7 @@ fn pool(limits: &[(u64, u64)]) -> (Book, Ledger) {
         tied_to: None,
     });
     let mut book = Book::new(Arc::new(Inventory::new(endpoints.collect())));
-    book.create(RouteDraft {
+    book.create(PoolDraft {
         name: Field::Given("r".to_owned()),
         requested_daily_volume: Field::Given(1 << 50),
         overflow: Field::Absent,
@@ -52,9 +52,9 @@ fn ready(_: usize) -> Standing {
     Standing::Ready
 }
 
-fn choice(book: &Book, route: u64, now_ms: UnixMs) -> Choice<'_> {
-    let route = RouteId(route);
-    Choice { book, route, key: b"key", tried: &[], standing: &ready, now_ms }
+fn choice(book: &Book, pool: u64, now_ms: UnixMs) -> Choice<'_> {
+    let pool = PoolId(pool);
+    Choice { book, pool, key: b"key", tried: &[], standing: &ready, now_ms }
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn a_key_keeps_its_endpoint_until_it_has_no_more() {
 fn a_route_that_is_spent_overflows_and_a_chain_ends() {
     let (book, mut ledger) = chain(&[(1, 10), (1, 10), (1, 10)]);
     let choice = choice(&book, 3, NOON);
-    let routes: Vec<RouteId> =
-        (0..3).map(|_| ledger.take(&choice).expect("three are left").route).collect();
-    assert_eq!(routes, [RouteId(3), RouteId(2), RouteId(1)]);
+    let pools: Vec<PoolId> =
+        (0..3).map(|_| ledger.take(&choice).expect("three are left").pool).collect();
+    assert_eq!(pools, [PoolId(3), PoolId(2), PoolId(1)]);
     assert!(ledger.take(&choice).is_err());
 }
 
@@ -124,9 +124,9 @@ fn the_time_told_is_the_soonest_of_the_chain_by_all_that_holds_back() {
 #[test]
 fn a_route_whose_endpoints_have_vanished_has_none() {
     let (book, _) = chain(&[(1, 1)]);
-    let routes = book.routes().values().cloned().collect();
+    let pools = book.pools().values().cloned().collect();
     let rules = book.rules().values().cloned().collect();
-    let empty = Book::restore(Arc::new(Inventory::default()), routes, rules, None).unwrap();
+    let empty = Book::restore(Arc::new(Inventory::default()), pools, rules, None).unwrap();
     let mut ledger = Ledger::new([]);
     assert_eq!(ledger.take(&choice(&empty, 1, NOON)), Err(NoneLeft::NoEndpoints));
 }
@@ -148,19 +148,19 @@ proptest! {
     ) {
         let (book, mut ledger) = chain(&limits);
         let mut now_ms = NOON;
-        for (route, gap, rest_s) in lookups {
+        for (pool, gap, rest_s) in lookups {
             now_ms += gap;
-            let route = 1 + route % limits.len() as u64;
-            match ledger.take(&choice(&book, route, now_ms)) {
+            let pool = 1 + pool % limits.len() as u64;
+            match ledger.take(&choice(&book, pool, now_ms)) {
                 Ok(taken) if rest_s > 15 => {
                     ledger.rest(taken.place, now_ms, Duration::from_secs(rest_s));
                 }
-                Ok(taken) => prop_assert!(taken.route.0 <= route),
+                Ok(taken) => prop_assert!(taken.pool.0 <= pool),
                 Err(NoneLeft::Until(until_ms)) => {
                     prop_assert!(until_ms > now_ms);
-                    let sooner = ledger.choose(&choice(&book, route, until_ms - 1));
+                    let sooner = ledger.choose(&choice(&book, pool, until_ms - 1));
                     prop_assert_eq!(sooner, Err(NoneLeft::Until(until_ms)));
-                    prop_assert!(ledger.choose(&choice(&book, route, until_ms)).is_ok());
+                    prop_assert!(ledger.choose(&choice(&book, pool, until_ms)).is_ok());
                 }
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
