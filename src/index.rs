@@ -6,18 +6,18 @@
 //!
 //! A key takes one slot of 16 bytes in its shard's table, whatever its multihash: a fingerprint
 //! and a reference (`table`, `fingerprint`). A reference is a group's number, or the number of a
-//! set of groups for a key that several providers have (`group`, `sets`, `crowd`). Removing a
+//! set of groups for a key that several providers have (`group`, `sets`, `hot key`). Removing a
 //! provider or a context ends its groups, never touches keys; what points at groups that ended is
 //! not served, and is freed by the sweep.
 //!
 //! # Invariants
 //!
-//! - A lookup holds one shard's lock for one probe. Filtering, joining and copying come after.
+//! - A lookup holds one shard's lock for one probe. Filtering, merging and copying follow.
 //! - Placement comes from fingerprints under a secret, never from digests: whoever chooses
 //!   multihashes chooses neither shards nor slots.
 //! - A number is not used again while anything refers to it (`group` says how that is kept).
-//! - `modified_at_ms` of an answer is never earlier than its last change: a group notes when keys
-//!   are added to it and when it ended, a shard notes when entries were taken out.
+//! - `modified_at_ms` of an answer is never earlier than its last change: a group records when keys
+//!   are added to it and when it ended, a shard records when entries were removed.
 //! - `now` is a parameter everywhere. A group that expired by one clock may be served again by an
 //!   earlier one, until it is swept; a group that was removed never.
 //!
@@ -27,13 +27,15 @@
 
 mod announce;
 mod answer;
-mod crowd;
 mod fingerprint;
 mod group;
+mod hot_key;
 mod lineage;
+mod link;
 mod memo;
+mod merge;
+mod pass;
 mod peer;
-mod place;
 mod replaced;
 mod restore;
 mod sets;
@@ -54,23 +56,23 @@ use crate::types::{
     ContentKey, Filter, Found, PeerId, Question, ReadyRecord, SharedRecords, Subject,
 };
 use answer::Wanted;
-use crowd::{CROWD_GROUP_BYTES, Crowd};
 use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
 use group::{Group, Groups};
+use hot_key::{HOT_KEY_GROUP_BYTES, HotKey};
 use memo::{Memo, MemoState, Memos};
 use replaced::Watches;
 use sets::{KeySet, Sets};
 use slab::IDS_MAX;
 use sweep::SWEEP_STEPS_MAX;
-use table::Table;
+use table::SlotTable;
 
-pub use announce::{Announced, Interned, Plan};
+pub use announce::{Announced, Interned, LinkPlan};
 pub use group::{GroupSpec, Statement};
 pub use replaced::ReplacedWatch;
 pub use restore::{Restore, RestoredGroup};
 
-/// How many cursors there are for keys with a few groups. Two keys with one cursor would take
-/// turns from each other; among 65,536 that is rare, and nobody can bring it about.
+/// The number of round-robin cursors for keys with a few groups. Two keys that share a cursor skip
+/// each other's records; among 65,536 that is rare, and nobody can bring it about.
 const CURSORS: usize = 1 << 16;
 
 /// The index.
@@ -82,7 +84,7 @@ pub struct Index {
     cursors: Box<[AtomicU32]>,
     watches: Arc<Watches>,
     memos: Memos,
-    counters: Counters,
+    counters: IndexCounters,
     /// The shard that the next sweep begins with.
     next_swept: Mutex<usize>,
     sweep_steps_max: usize,
@@ -125,7 +127,7 @@ pub enum IndexError {
 
 /// What became of one key of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum LinkOutcome {
     /// The key had no group of the lineage.
     Added,
     /// It had one, and answers with this one now.
@@ -146,23 +148,23 @@ enum Reference {
 struct Shard(RwLock<ShardState>);
 
 struct ShardState {
-    table: Table,
+    table: SlotTable,
     /// When an entry was last taken out or changed.
     changed_at_ms: UnixMs,
 }
 
 impl Shard {
     fn new(number: usize) -> Self {
-        Self(RwLock::new(ShardState { table: Table::new(number), changed_at_ms: 0 }))
+        Self(RwLock::new(ShardState { table: SlotTable::new(number), changed_at_ms: 0 }))
     }
 }
 
 #[derive(Default)]
-struct Counters {
+struct IndexCounters {
     keys: AtomicU64,
     entries: AtomicU64,
     table_bytes: AtomicU64,
-    crowd_groups: AtomicU64,
+    hot_key_groups: AtomicU64,
 }
 
 /// What tests make smaller than it is.
@@ -197,7 +199,7 @@ impl Index {
             cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
             watches: Arc::default(),
             memos: Memos::new(),
-            counters: Counters::default(),
+            counters: IndexCounters::default(),
             next_swept: Mutex::new(0),
             sweep_steps_max: bounds.sweep_steps_max,
         }
@@ -214,10 +216,9 @@ impl Index {
 
     /// Finds the records of a key that pass the filter, at most `records_max`.
     ///
-    /// Records that say the same of the same provider, under several contexts, are one with all
-    /// their addresses. All that match come in the same order each time, until something changes;
-    /// when more match than are wanted, successive answers go round them, those with addresses
-    /// first.
+    /// Records of one provider that differ only in addresses, under several contexts, are merged.
+    /// The order is the same until something changes; when more match than are wanted, successive
+    /// answers go through them round-robin, those with addresses first.
     pub fn find(
         &self,
         key: &ContentKey,
@@ -242,36 +243,35 @@ impl Index {
                 drop(shard);
                 let Some(set) = set.as_ref() else { return Found::default() };
                 match &**set {
-                    KeySet::Few(few) => {
-                        answer::of_few(few, wanted, changed_at_ms, self.cursor(fingerprint))
-                    }
-                    KeySet::Crowd(crowd) => {
+                    KeySet::Few(few) => few.answer(wanted, changed_at_ms, self.cursor(fingerprint)),
+                    KeySet::Hot(hot_key) => {
                         let entry = (fingerprint, Reference::Set(id), set);
-                        self.find_in_crowd(entry, crowd, wanted, changed_at_ms)
+                        self.find_in_hot_key(entry, hot_key, wanted, changed_at_ms)
                     }
                 }
             }
         }
     }
 
-    fn find_in_crowd(
+    fn find_in_hot_key(
         &self,
         (fingerprint, reference, set): (Fingerprint, Reference, &Arc<KeySet>),
-        crowd: &Crowd,
+        hot_key: &HotKey,
         wanted: Wanted<'_>,
         shard_changed_at_ms: UnixMs,
     ) -> Found {
         // Before the first group is looked at: a change after that makes the answer outdated.
-        let state = MemoState { crowd_version: crowd.version(), groups_epoch: self.groups.epoch() };
+        let state =
+            MemoState { hot_key_version: hot_key.version(), groups_epoch: self.groups.epoch() };
         if wanted.filter.is_empty()
             && let Some((records, changed_at_ms)) = self.memos.get(fingerprint, set, state, wanted)
         {
             return Found::new(records, changed_at_ms.max(shard_changed_at_ms));
         }
-        let found = crowd.answer(wanted, shard_changed_at_ms, &self.groups);
+        let found = hot_key.answer(wanted, shard_changed_at_ms, &self.groups);
         if found.pruned > 0 {
-            self.count_crowd(-(found.pruned as i64));
-            self.retire(fingerprint, reference, crowd, wanted.now_ms);
+            self.count_hot_key(-(found.pruned as i64));
+            self.retire(fingerprint, reference, hot_key, wanted.now_ms);
         }
         let mut answer = found.answer;
         if let Some(lasts) = found.lasts
@@ -315,9 +315,9 @@ impl Index {
                 match set.as_deref() {
                     None => false,
                     Some(KeySet::Few(few)) => few.groups.iter().any(|group| is_it(group)),
-                    Some(KeySet::Crowd(crowd)) => {
+                    Some(KeySet::Hot(hot_key)) => {
                         let group = self.groups.with_serial(serial);
-                        group.is_some_and(|group| group.is_live(now_ms) && crowd.has(&group))
+                        group.is_some_and(|group| group.is_live(now_ms) && hot_key.has(&group))
                     }
                 }
             }
@@ -391,7 +391,7 @@ impl Index {
 
     /// How much the index holds.
     pub fn stats(&self) -> IndexStats {
-        let Counters { keys, entries, table_bytes, crowd_groups } = &self.counters;
+        let IndexCounters { keys, entries, table_bytes, hot_key_groups } = &self.counters;
         let fixed = size_of::<Self>()
             + self.shards.len() * size_of::<Shard>()
             + self.cursors.len() * size_of::<AtomicU32>();
@@ -403,7 +403,7 @@ impl Index {
             providers: self.groups.providers(),
             bytes: (fixed + interned) as u64
                 + table_bytes.load(Memory::Relaxed)
-                + crowd_groups.load(Memory::Relaxed) * CROWD_GROUP_BYTES,
+                + hot_key_groups.load(Memory::Relaxed) * HOT_KEY_GROUP_BYTES,
         }
     }
 

@@ -12,7 +12,7 @@
 //! definition, keys of one group, a group's end, a change of many groups (`format`, `block` and `change`
 //! draw the bytes, `docs/journal-format.md` explains them). A group is known by its serial, which is never given
 //! twice; whether one group supersedes another follows from their serials and expiries, not from the
-//! order of blocks. So blocks are read, joined and moved in any order.
+//! order of blocks. So blocks are read, merged and moved in any order.
 //!
 //! The parts: `writer` appends, `recovery` reads everything at the start, `ledger` knows what is
 //! where, `compaction` rewrites segments with too much garbage, `snapshot` reads while all that goes
@@ -75,7 +75,7 @@ use pace::{Pace, Stop};
 use queue::Queue;
 use recovery::{in_parallel, recover};
 use segment::{Segment, walk};
-use writer::{Command, Wholeness, Writer};
+use writer::{JournalWriter, Wholeness, WriterCommand};
 
 pub use block::{GroupDefinition, KeyBlock};
 pub use change::{AddrsChange, Change, RecordChange};
@@ -151,7 +151,7 @@ impl JournalOptions {
 
 /// What is appended.
 #[derive(Clone, Debug)]
-pub enum Entry {
+pub enum JournalEntry {
     /// Keys of a group. The group's definition is written the first time that its serial is seen.
     Keys {
         /// The group.
@@ -201,7 +201,7 @@ pub struct JournalStats {
 
 /// An open journal. Dropping it writes what waits and seals it.
 pub struct Journal {
-    shared: Arc<Shared>,
+    shared: Arc<JournalShared>,
     queue: Queue,
     writer: Mutex<Option<JoinHandle<()>>>,
     compactor: Compactor,
@@ -210,13 +210,13 @@ pub struct Journal {
 }
 
 /// What the parts of a journal share.
-struct Shared {
+struct JournalShared {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     segment_bytes: u64,
     clock: Clock,
     ledger: Mutex<Ledger>,
-    counters: Counters,
+    counters: JournalCounters,
     write_error: Mutex<Option<JournalError>>,
     compaction_error: Mutex<Option<JournalError>>,
     /// Held by the one compaction that may run.
@@ -228,7 +228,7 @@ struct Shared {
     _lock: Box<dyn Send + Sync>,
 }
 
-struct Counters {
+struct JournalCounters {
     syncs: AtomicU64,
     bytes_appended: AtomicU64,
     bytes_compacted: AtomicU64,
@@ -237,7 +237,7 @@ struct Counters {
     estimated_at_bytes: AtomicU64,
 }
 
-impl Counters {
+impl JournalCounters {
     fn new() -> Self {
         Self {
             syncs: AtomicU64::new(0),
@@ -319,13 +319,13 @@ impl Journal {
         let lengths = recovered.ledger.in_order();
         let segments = lengths.iter().map(|(_, it)| (Arc::clone(&it.segment), it.length)).collect();
         drop(lengths);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(JournalShared {
             disk: Arc::clone(disk),
             directory,
             segment_bytes: options.segment_bytes,
             clock: options.clock.clone(),
             ledger: Mutex::new(recovered.ledger),
-            counters: Counters::new(),
+            counters: JournalCounters::new(),
             write_error: Mutex::new(None),
             compaction_error: Mutex::new(None),
             compaction: Mutex::new(()),
@@ -338,12 +338,12 @@ impl Journal {
     }
 
     fn start(
-        shared: Arc<Shared>,
+        shared: Arc<JournalShared>,
         last: Option<(u32, format::Previous)>,
         options: &JournalOptions,
     ) -> Result<Self, JournalError> {
         let (sender, commands) = mpsc::unbounded_channel();
-        let writer = Writer::new(Arc::clone(&shared), last);
+        let writer = JournalWriter::new(Arc::clone(&shared), last);
         let thread = std::thread::Builder::new().name("journal writer".to_owned());
         let thread = thread
             .spawn(move || writer.run(commands))
@@ -368,7 +368,7 @@ impl Journal {
     /// Hold the receipt until lookups see what was appended.
     pub fn append(
         &self,
-        entries: Vec<Entry>,
+        entries: Vec<JournalEntry>,
     ) -> impl Future<Output = Result<Receipt, JournalError>> + Send + 'static {
         self.queue.append(entries, Wholeness::AnyFrames)
     }
@@ -379,7 +379,7 @@ impl Journal {
     /// The future also fails with [`JournalError::NotWhole`] if they take more than 8 MiB.
     pub fn append_whole(
         &self,
-        entries: Vec<Entry>,
+        entries: Vec<JournalEntry>,
     ) -> impl Future<Output = Result<Receipt, JournalError>> + Send + 'static {
         self.queue.append(entries, Wholeness::OneFrame)
     }
@@ -408,7 +408,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Does one step of compaction here and now, without regard to pace; says whether there was one
+    /// Does one step of compaction here and now, without regard to pace; returns whether there was one
     /// to do. The newest changes all count as needed.
     ///
     /// # Errors
@@ -476,7 +476,7 @@ impl Journal {
         }
         let Some(writer) = self.writer.lock().take() else { return };
         // The writer may have died, and then has nothing to close.
-        let _ = self.queue.send(Command::Close);
+        let _ = self.queue.send(WriterCommand::Close);
         let _ = writer.join();
     }
 }
@@ -487,8 +487,8 @@ impl Drop for Journal {
     }
 }
 
-impl Shared {
-    fn note_write(&self, error: Option<JournalError>) {
+impl JournalShared {
+    fn record_write(&self, error: Option<JournalError>) {
         *self.write_error.lock() = error;
     }
 }

@@ -1,21 +1,21 @@
 //! Taking announcements in, in steps, so that a journal can be written in between.
 //!
 //! ```text
-//! intern -> plan -> (journal) -> place_all
-//!              \-> keys that a newer group answers for: intern_anew -> (journal) -> place_all
+//! intern -> plan -> (journal) -> link_all
+//!              \-> keys that a newer group answers for: intern_anew -> (journal) -> link_all
 //! ```
 //!
 //! A group keeps its serial, so announcing it again for a key on which a newer group of the lineage
 //! stands (addresses went from A to B and back to A) would change nothing: those keys get a fresh
 //! group of the same specification. Announcements of one lineage that are to take effect one after
-//! the other are planned one after the other, each when the one before is placed.
+//! the other are planned one after the other, each after the one before is linked.
 
 use std::sync::Arc;
 
 use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupSpec, Groups};
 use super::sets::KeySet;
-use super::{Index, IndexError, Outcome, Reference};
+use super::{Index, IndexError, LinkOutcome, Reference};
 use crate::clock::UnixMs;
 use crate::types::{ContentKey, ReadyRecord};
 
@@ -42,12 +42,12 @@ pub struct Interned {
 
 /// What is to be done about the keys of an announcement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct LinkPlan {
     /// How many keys answer with just this already: nothing is to be done.
     pub known: u64,
-    /// The keys to journal and to place.
-    pub to_place: Vec<ContentKey>,
-    /// The keys that answer with a newer group of the lineage: to journal and to place with a group
+    /// The keys to journal and to link.
+    pub to_link: Vec<ContentKey>,
+    /// The keys that answer with a newer group of the lineage: to journal and to link to a group
     /// from [`Index::intern_anew`].
     pub superseded: Vec<ContentKey>,
 }
@@ -73,8 +73,7 @@ impl Interned {
         self.group.expires_at_ms()
     }
 
-    /// Whether two announcements are of one lineage: what the later says replaces what the earlier
-    /// says.
+    /// Whether two announcements are of one lineage: the later one replaces the earlier one.
     pub fn is_of_lineage_of(&self, other: &Self) -> bool {
         self.group.is_of_lineage_of(&other.group)
     }
@@ -90,10 +89,10 @@ impl Drop for Interned {
 }
 
 impl Announced {
-    fn count(&mut self, outcome: Outcome) {
+    fn count(&mut self, outcome: LinkOutcome) {
         match outcome {
-            Outcome::Added => self.added += 1,
-            Outcome::Refreshed | Outcome::Behind => self.refreshed += 1,
+            LinkOutcome::Added => self.added += 1,
+            LinkOutcome::Refreshed | LinkOutcome::Behind => self.refreshed += 1,
         }
     }
 }
@@ -105,13 +104,12 @@ impl Index {
     ///
     /// [`IndexError::Full`].
     pub fn intern(&self, spec: &GroupSpec) -> Result<Interned, IndexError> {
-        let (group, is_new) = self.groups.intern(spec)?;
-        Ok(self.interned(group, is_new))
+        Ok(self.interned(self.groups.intern(spec)?))
     }
 
     /// The newest group of a specification, if there is one.
     pub fn find_group(&self, spec: &GroupSpec) -> Option<Interned> {
-        self.groups.find(spec).map(|group| self.interned(group, false))
+        self.groups.find(spec).map(|group| self.interned((group, false)))
     }
 
     /// A new group of a specification, even if there is one. [`Index::intern`] finds it from now on.
@@ -121,32 +119,32 @@ impl Index {
     /// [`IndexError::Full`].
     pub fn intern_anew(&self, spec: &GroupSpec) -> Result<Interned, IndexError> {
         let group = self.groups.intern_anew(spec)?;
-        Ok(self.interned(group, true))
+        Ok(self.interned((group, true)))
     }
 
-    /// Says which keys have to be placed so that they answer with a group.
-    pub fn plan(&self, interned: &Interned, keys: Vec<ContentKey>, now_ms: UnixMs) -> Plan {
-        let mut plan = Plan::default();
+    /// Computes which keys have to be linked so that they answer with a group.
+    pub fn plan(&self, interned: &Interned, keys: Vec<ContentKey>, now_ms: UnixMs) -> LinkPlan {
+        let mut plan = LinkPlan::default();
         if interned.is_new {
-            return Plan { to_place: keys, ..plan };
+            return LinkPlan { to_link: keys, ..plan };
         }
         let fingerprints = self.fingerprints(&keys);
         for (key, fingerprint) in keys.into_iter().zip(fingerprints) {
             match self.newest_like(&interned.group, fingerprint, now_ms) {
                 Some(newest) if newest.says_the_same_as(&interned.group) => plan.known += 1,
                 Some(newest) if newest.serial > interned.serial => plan.superseded.push(key),
-                Some(_) | None => plan.to_place.push(key),
+                Some(_) | None => plan.to_link.push(key),
             }
         }
         plan
     }
 
-    /// Lets each key have the group, unless a newer one of the lineage supersedes it there.
+    /// Links each key to the group, unless a newer one of the lineage supersedes it there.
     ///
     /// # Errors
     ///
-    /// [`IndexError::Full`]; some of the keys may have been placed then.
-    pub fn place_all(
+    /// [`IndexError::Full`]; some of the keys may have been linked by then.
+    pub fn link_all(
         &self,
         interned: &Interned,
         keys: &[ContentKey],
@@ -154,7 +152,7 @@ impl Index {
     ) -> Result<Announced, IndexError> {
         let mut announced = Announced::default();
         for fingerprint in self.fingerprints(keys) {
-            announced.count(self.place(fingerprint, &interned.group, now_ms)?);
+            announced.count(self.link(fingerprint, &interned.group, now_ms)?);
         }
         Ok(announced)
     }
@@ -182,20 +180,20 @@ impl Index {
         let mut anew: Option<Interned> = None;
         for key in keys {
             let fingerprint = self.fingerprinter.of(key);
-            let outcome = self.place(fingerprint, &interned.group, now_ms)?;
+            let outcome = self.link(fingerprint, &interned.group, now_ms)?;
             announced.count(outcome);
-            if outcome == Outcome::Behind {
+            if outcome == LinkOutcome::Behind {
                 if anew.is_none() {
                     anew = Some(self.intern_anew(spec)?);
                 }
                 let anew = anew.as_ref().expect("it was made just now");
-                self.place(fingerprint, &anew.group, now_ms)?;
+                self.link(fingerprint, &anew.group, now_ms)?;
             }
         }
         Ok(announced)
     }
 
-    fn interned(&self, group: Arc<Group>, is_new: bool) -> Interned {
+    fn interned(&self, (group, is_new): (Arc<Group>, bool)) -> Interned {
         Interned { serial: group.serial, is_new, groups: self.groups.clone(), group }
     }
 
@@ -210,7 +208,7 @@ impl Index {
         by_shard.sort_unstable_by_key(Fingerprint::shard);
         for of_shard in by_shard.chunk_by(|one, other| one.shard() == other.shard()) {
             if let [first, _, ..] = of_shard {
-                self.shard(*first).read().table.touch(of_shard);
+                self.shard(*first).read().table.prefetch(of_shard);
             }
         }
         fingerprints
@@ -232,7 +230,7 @@ impl Index {
                 drop(shard);
                 match set.as_deref()? {
                     KeySet::Few(few) => few.groups.iter().find(|other| is_like(other)).cloned(),
-                    KeySet::Crowd(crowd) => crowd.newest_like(group, now_ms),
+                    KeySet::Hot(hot_key) => hot_key.newest_like(group, now_ms),
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Fingerprints: what the index knows a key by.
 //!
-//! A fingerprint is SipHash-1-3 (128 bits) over the bytes of the multihash, under a secret drawn at
+//! A fingerprint is SipHash-1-3 (128 bits) over the bytes of the multihash, under a secret chosen at
 //! random for each index, cut to 96 bits. Announcements need no proof of content, so multihashes
 //! are chosen by whoever announces; without the secret nobody can choose fingerprints. All
 //! placement, in shards and inside them, comes from the fingerprint, never from the digest.

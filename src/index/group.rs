@@ -16,7 +16,7 @@
 //!
 //! So a key has, of each lineage, groups that expire the earlier the newer they are, and an answer
 //! takes the newest that lives. The rule is transitive and does not look at the order in which
-//! groups were placed, and what ends a group (its expiry, the removal of its context) ends all that
+//! groups were linked, and what ends a group (its expiry, the removal of its context) ends all that
 //! it superseded; that is why a journal may be replayed in any order, without the groups that ended.
 //!
 //! # What changes
@@ -28,7 +28,7 @@
 //! # Invariants
 //!
 //! - What refers to a group counts in `refs`: an entry of a table that holds its number, a set that
-//!   it is a member of, an announcement that is being taken in.
+//!   it belongs to, an announcement that is being taken in.
 //! - A number is given to another group only when `refs` is 0, so an old entry never leads to a new
 //!   group. The count is taken before the number is written anywhere, and given back after the
 //!   number is gone from there. It leaves 0 only under the registry's lock, for a group that is
@@ -37,7 +37,7 @@
 //! - Readers look a number up while they hold the lock of the shard in which they read it.
 //! - A group that died or expired never lives again: announcing the same makes a new one, with a
 //!   new serial.
-//! - Locks are taken in the order shard, crowd, sets, registry, and none is held across another
+//! - Locks are taken in the order shard, hot key, sets, registry, and none is held across another
 //!   of its kind.
 
 mod changes;
@@ -57,7 +57,7 @@ use super::IndexError;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
 use crate::types::{PeerId, ReadyRecord};
-use changes::{CHANGED_AT_ONCE, Changes};
+use changes::{CHANGED_AT_ONCE, ChangesInForce};
 
 pub use changes::Statement;
 
@@ -94,8 +94,8 @@ pub(super) struct Group {
     changed: OnceLock<ArcSwap<ReadyRecord>>,
     pub(super) context: Arc<[u8]>,
     pub(super) expires_at_ms: UnixMs,
-    /// When it was last given a key or another record; 0 before it has a key.
-    touched_at_ms: AtomicU64,
+    /// When it last got a key or another record; 0 before it has a key.
+    last_changed_at_ms: AtomicU64,
     died_at_ms: AtomicU64,
     refs: AtomicU64,
 }
@@ -111,13 +111,13 @@ pub(super) enum Current<'a> {
 /// All groups.
 pub(super) struct Groups {
     slab: Slab<Group>,
-    registry: Mutex<Registry>,
+    registry: Mutex<GroupRegistry>,
     /// Counted up whenever a group ended or its record changed, after that.
     epoch: AtomicU64,
     hasher: RandomState,
 }
 
-struct Registry {
+struct GroupRegistry {
     ids: Ids,
     next_serial: u64,
     /// Those that live, by what makes them; of those that are made of the same, the newest.
@@ -134,7 +134,7 @@ struct Registry {
     providers: u64,
     /// The serials of those that ended otherwise than by their expiry, until someone takes them.
     ended: Vec<u64>,
-    changes: Changes,
+    changes: ChangesInForce,
     bytes: usize,
 }
 
@@ -170,8 +170,8 @@ impl Group {
     }
 
     /// Whether the group has ever had a key.
-    pub(super) fn has_been_placed(&self) -> bool {
-        self.touched_at_ms.load(Memory::Relaxed) > 0
+    pub(super) fn has_been_linked(&self) -> bool {
+        self.last_changed_at_ms.load(Memory::Relaxed) > 0
     }
 
     /// Whether the group is part of answers.
@@ -181,19 +181,19 @@ impl Group {
 
     /// When the group last changed the answers for its keys, or later.
     pub(super) fn changed_at_ms(&self, now_ms: UnixMs) -> UnixMs {
-        let touched_at_ms = self.touched_at_ms.load(Memory::Relaxed);
+        let last_changed_at_ms = self.last_changed_at_ms.load(Memory::Relaxed);
         if self.is_live(now_ms) {
-            return touched_at_ms;
+            return last_changed_at_ms;
         }
         let ended_at_ms = self.died_at_ms.load(Memory::Acquire).min(self.expires_at_ms);
-        touched_at_ms.max(ended_at_ms)
+        last_changed_at_ms.max(ended_at_ms)
     }
 
-    /// Notes that a key is about to point at the group, or that it is about to have another record.
-    pub(super) fn touch(&self, now_ms: UnixMs) {
+    /// Records that a key is about to point at the group, or that its record is about to change.
+    pub(super) fn mark_changed(&self, now_ms: UnixMs) {
         let now_ms = now_ms.max(1);
-        if self.touched_at_ms.load(Memory::Relaxed) < now_ms {
-            self.touched_at_ms.fetch_max(now_ms, Memory::Relaxed);
+        if self.last_changed_at_ms.load(Memory::Relaxed) < now_ms {
+            self.last_changed_at_ms.fetch_max(now_ms, Memory::Relaxed);
         }
     }
 
@@ -231,7 +231,7 @@ impl Group {
             && self.context == other.context
     }
 
-    /// The order of groups on a key: lineages whose records are joined stand together, and of a
+    /// The order of groups on a key: lineages whose records are merged are adjacent, and of a
     /// lineage the newest comes first.
     pub(super) fn order_on_key(&self, other: &Self) -> Ordering {
         let identities = self.identity().cmp(&other.identity());
@@ -264,7 +264,7 @@ impl std::fmt::Debug for Groups {
 impl Groups {
     /// No groups, and room for `ids_max`.
     pub(super) fn new(ids_max: u32) -> Self {
-        let registry = Registry {
+        let registry = GroupRegistry {
             ids: Ids::new(ids_max),
             next_serial: FIRST_SERIAL,
             by_spec: HashTable::new(),
@@ -275,7 +275,7 @@ impl Groups {
             records: HashMap::new(),
             providers: 0,
             ended: Vec::new(),
-            changes: Changes::default(),
+            changes: ChangesInForce::default(),
             bytes: 0,
         };
         Self {
@@ -303,7 +303,7 @@ impl Groups {
         self.find_in(&self.registry.lock(), spec)
     }
 
-    fn find_in(&self, registry: &Registry, spec: &GroupSpec) -> Option<Arc<Group>> {
+    fn find_in(&self, registry: &GroupRegistry, spec: &GroupSpec) -> Option<Arc<Group>> {
         let hash = self.hash(&spec.context, &spec.record, spec.expires_at_ms.unwrap_or(NEVER));
         let group = registry.by_spec.find(hash, |group| group.is_of(spec))?;
         group.retain();
@@ -318,7 +318,7 @@ impl Groups {
         self.add(&mut registry, spec, serial, 0)
     }
 
-    /// The group that had this serial before, as [`Groups::intern_anew`]; it counts as placed.
+    /// The group that had this serial before, as [`Groups::intern_anew`]; it counts as linked.
     pub(super) fn restore(
         &self,
         spec: &GroupSpec,
@@ -354,7 +354,7 @@ impl Groups {
         self.with_serial_in(&self.registry.lock(), serial)
     }
 
-    fn with_serial_in(&self, registry: &Registry, serial: u64) -> Option<Arc<Group>> {
+    fn with_serial_in(&self, registry: &GroupRegistry, serial: u64) -> Option<Arc<Group>> {
         self.slab.get(*registry.by_serial.get(&serial)?).clone()
     }
 
@@ -372,7 +372,7 @@ impl Groups {
     }
 
     /// Ends all groups of a provider, or those under one of its contexts, that there are when this
-    /// begins. Returns the serials of those that lived. Others have their turn in between.
+    /// begins. Returns the serials of those that lived. The registry is released in between.
     pub(super) fn remove(&self, peer: &PeerId, context: Option<&[u8]>, now_ms: UnixMs) -> Vec<u64> {
         let mut removed = Vec::new();
         let end = self.registry.lock().next_serial;
@@ -384,7 +384,7 @@ impl Groups {
             });
             let places: Vec<_> = of_it.take(CHANGED_AT_ONCE).cloned().collect();
             next = places.last().filter(|_| places.len() == CHANGED_AT_ONCE).cloned();
-            // What was announced meanwhile stays; the last place is gone, or is passed over here.
+            // What was announced meanwhile stays; the last position is gone, or is skipped here.
             next = next.map(|(of, under, serial)| (of, under, serial + 1));
             for (_, _, serial) in places {
                 let group = self.with_serial_in(&registry, serial).filter(|_| serial < end);
@@ -438,10 +438,10 @@ impl Groups {
     /// Makes a group, which becomes the one that its specification finds if it is the newest.
     fn add(
         &self,
-        registry: &mut Registry,
+        registry: &mut GroupRegistry,
         spec: &GroupSpec,
         serial: u64,
-        touched_at_ms: UnixMs,
+        last_changed_at_ms: UnixMs,
     ) -> Result<Arc<Group>, IndexError> {
         let id = registry.ids.take().ok_or(IndexError::Full { what: "groups" })?;
         let group = Arc::new(Group {
@@ -451,7 +451,7 @@ impl Groups {
             changed: OnceLock::new(),
             context: spec.context.clone(),
             expires_at_ms: spec.expires_at_ms.unwrap_or(NEVER),
-            touched_at_ms: AtomicU64::new(touched_at_ms),
+            last_changed_at_ms: AtomicU64::new(last_changed_at_ms),
             died_at_ms: AtomicU64::new(NEVER),
             refs: AtomicU64::new(1),
         });
@@ -468,7 +468,7 @@ impl Groups {
     }
 
     /// Lets its specification find a group, if it is the newest.
-    fn let_find(&self, registry: &mut Registry, group: &Arc<Group>) {
+    fn let_find(&self, registry: &mut GroupRegistry, group: &Arc<Group>) {
         let hash = self.hash_of(group);
         match registry.by_spec.find_mut(hash, |other| other.says_the_same_as(group)) {
             Some(other) if other.serial > group.serial => {}
@@ -489,7 +489,7 @@ impl Groups {
     }
 
     /// Lets a specification no longer find a group.
-    fn let_go(&self, registry: &mut Registry, group: &Arc<Group>) {
+    fn let_go(&self, registry: &mut GroupRegistry, group: &Arc<Group>) {
         let hash = self.hash_of(group);
         let found = registry.by_spec.find_entry(hash, |other| Arc::ptr_eq(other, group));
         if let Ok(entry) = found {
@@ -498,7 +498,7 @@ impl Groups {
     }
 
     /// Takes a group out of everything by which announcements and removals find it.
-    fn end(&self, registry: &mut Registry, group: &Arc<Group>, at_ms: UnixMs) {
+    fn end(&self, registry: &mut GroupRegistry, group: &Arc<Group>, at_ms: UnixMs) {
         if registry.by_serial.remove(&group.serial).is_none() {
             return;
         }
@@ -518,14 +518,14 @@ impl Groups {
     }
 
     /// Frees a group if nothing refers to it.
-    fn registry_free(&self, registry: &mut Registry, group: &Arc<Group>) -> u64 {
+    fn registry_free(&self, registry: &mut GroupRegistry, group: &Arc<Group>) -> u64 {
         let is_freed = self.slab.get(group.id).as_ref().is_none_or(|now| !Arc::ptr_eq(now, group));
         if is_freed || group.refs.load(Memory::Acquire) > 0 {
             return 0;
         }
         // A group that lives but has no keys any more ends here, too.
-        let touched_at_ms = group.touched_at_ms.load(Memory::Relaxed);
-        self.end(registry, group, touched_at_ms.min(group.expires_at_ms.saturating_sub(1)));
+        let last_changed_at_ms = group.last_changed_at_ms.load(Memory::Relaxed);
+        self.end(registry, group, last_changed_at_ms.min(group.expires_at_ms.saturating_sub(1)));
         self.slab.take(group.id);
         registry.ids.give_back(group.id);
         registry.bytes -= group.bytes();
@@ -541,7 +541,7 @@ impl Groups {
     }
 }
 
-impl Registry {
+impl GroupRegistry {
     fn add_provider(&mut self, group: &Group) {
         let Some(peer) = group.peer() else { return };
         self.providers += u64::from(self.oldest_of(peer).is_none());
@@ -583,7 +583,7 @@ impl Registry {
     }
 }
 
-/// The record, its JSON, where its addresses stand in it (16 bytes each), and its place in the map.
+/// The record, its JSON, where its addresses are in it (16 bytes each), and its place in the map.
 fn record_bytes(record: &ReadyRecord) -> usize {
     size_of::<ReadyRecord>() + record.len_bytes() + record.addr_count() * 16 + 48
 }

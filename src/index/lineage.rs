@@ -1,7 +1,7 @@
 //! Lineages: which group of the same announcement a key keeps, and which an answer takes.
 //!
 //! `group` states the rule; here it is applied, to a few groups in order and to the groups of one
-//! identity in a crowd. Of a lineage, the groups that a key keeps form a staircase: the newer, the
+//! identity in a hot key. Of a lineage, the groups that a key keeps form a staircase: the newer, the
 //! earlier they expire. So one neighbour on each side decides, however many there are; dead groups
 //! between them are taken out on the way.
 
@@ -12,21 +12,21 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::Outcome;
-use super::answer::{JOINED_MAX, Join};
+use super::LinkOutcome;
 use super::group::Group;
+use super::merge::{MERGED_MAX, RecordMerge};
 use crate::clock::UnixMs;
 
-/// What is to happen when a group is placed on a key.
-pub(super) struct Placing {
-    pub(super) outcome: Outcome,
+/// What linking a group to a key changes.
+pub(super) struct LinkDecision {
+    pub(super) outcome: LinkOutcome,
     /// Whether the key is to have the group.
-    pub(super) is_placed: bool,
+    pub(super) is_linked: bool,
     /// Groups of the lineage that the key no longer has.
     pub(super) gone: SmallVec<[Arc<Group>; 2]>,
 }
 
-impl Placing {
+impl LinkDecision {
     /// Decides. `newer` and `older` are the groups of the lineage that the key has, the nearest
     /// first.
     pub(super) fn decide<'a>(
@@ -35,25 +35,26 @@ impl Placing {
         older: impl Iterator<Item = &'a Arc<Group>>,
         now_ms: UnixMs,
     ) -> Self {
-        let mut placing = Self { outcome: Outcome::Added, is_placed: true, gone: SmallVec::new() };
+        let mut decision =
+            Self { outcome: LinkOutcome::Added, is_linked: true, gone: SmallVec::new() };
         for other in older {
             if other.is_live(now_ms) {
-                placing.outcome = Outcome::Refreshed;
+                decision.outcome = LinkOutcome::Refreshed;
                 if !group.supersedes(other) {
                     break;
                 }
             }
-            placing.gone.push(other.clone());
+            decision.gone.push(other.clone());
         }
         for other in newer {
             if other.is_live(now_ms) {
-                placing.outcome = Outcome::Behind;
-                placing.is_placed = !other.supersedes(group);
+                decision.outcome = LinkOutcome::Behind;
+                decision.is_linked = !other.supersedes(group);
                 break;
             }
-            placing.gone.push(other.clone());
+            decision.gone.push(other.clone());
         }
-        placing
+        decision
     }
 }
 
@@ -66,50 +67,51 @@ pub(super) enum Lineages {
     /// One, which is the usual case.
     One(Arc<Group>),
     /// Several, in the order of groups on a key.
-    Many(BTreeMap<Place, Arc<Group>>),
+    Many(BTreeMap<LineageKey, Arc<Group>>),
 }
 
-/// Where a group stands: by context, and of one context the newest first.
-pub(super) type Place = (Arc<[u8]>, Reverse<u64>);
+/// The order of groups of one identity: by context, and of one context the newest first.
+pub(super) type LineageKey = (Arc<[u8]>, Reverse<u64>);
 
 impl Lineages {
     /// Adds a group, as far as it is not superseded.
-    pub(super) fn insert(&mut self, group: &Arc<Group>, now_ms: UnixMs) -> Placing {
+    pub(super) fn insert(&mut self, group: &Arc<Group>, now_ms: UnixMs) -> LinkDecision {
         match self {
             Self::None => {
                 *self = Self::One(group.clone());
-                Placing { outcome: Outcome::Added, is_placed: true, gone: SmallVec::new() }
+                LinkDecision { outcome: LinkOutcome::Added, is_linked: true, gone: SmallVec::new() }
             }
             Self::One(one) => {
                 let one = one.clone();
                 let mate = group.is_of_lineage_of(&one).then_some(&one);
                 let newer = mate.filter(|mate| mate.serial > group.serial);
                 let older = mate.filter(|mate| mate.serial < group.serial);
-                let placing = Placing::decide(group, newer.into_iter(), older.into_iter(), now_ms);
-                if !placing.gone.is_empty() {
+                let decision =
+                    LinkDecision::decide(group, newer.into_iter(), older.into_iter(), now_ms);
+                if !decision.gone.is_empty() {
                     *self = Self::One(group.clone());
-                } else if placing.is_placed {
-                    let both = [(place_of(&one), one.clone()), (place_of(group), group.clone())];
+                } else if decision.is_linked {
+                    let both = [(key_of(&one), one.clone()), (key_of(group), group.clone())];
                     *self = Self::Many(both.into());
                 }
-                placing
+                decision
             }
             Self::Many(groups) => {
-                let place = place_of(group);
+                let place = key_of(group);
                 let newest = (place.0.clone(), Reverse(u64::MAX));
                 let oldest = (place.0.clone(), Reverse(0));
                 let newer = groups.range(&newest..&place).rev().map(|(_, other)| other);
                 let after = (Bound::Excluded(&place), Bound::Included(&oldest));
                 let older = groups.range(after).map(|(_, other)| other);
-                let placing = Placing::decide(group, newer, older, now_ms);
-                for gone in &placing.gone {
-                    groups.remove(&place_of(gone));
+                let decision = LinkDecision::decide(group, newer, older, now_ms);
+                for gone in &decision.gone {
+                    groups.remove(&key_of(gone));
                 }
-                if placing.is_placed {
+                if decision.is_linked {
                     groups.insert(place, group.clone());
                 }
                 self.simplify();
-                placing
+                decision
             }
         }
     }
@@ -119,7 +121,7 @@ impl Lineages {
         match self {
             Self::None => false,
             Self::One(one) => Arc::ptr_eq(one, group),
-            Self::Many(groups) => groups.contains_key(&place_of(group)),
+            Self::Many(groups) => groups.contains_key(&key_of(group)),
         }
     }
 
@@ -139,22 +141,24 @@ impl Lineages {
         }
     }
 
-    /// Unites the records of the newest that live, which are one unless records changed; notes when one of them last changed the answer.
-    pub(super) fn join(&self, now_ms: UnixMs, changed_at_ms: &mut UnixMs) -> Join<1> {
-        let mut join = Join::default();
+    /// Merges the records of the newest that live, which are one unless records changed. Raises
+    /// `changed_at_ms` to when one of them last changed the answer.
+    pub(super) fn merge(&self, now_ms: UnixMs, changed_at_ms: &mut UnixMs) -> RecordMerge<1> {
+        let mut merge = RecordMerge::default();
         match self {
             Self::None => {}
             Self::One(one) => {
-                join.add(one, now_ms, changed_at_ms);
+                merge.add(one, now_ms, changed_at_ms);
             }
             Self::Many(groups) => {
-                let mut rest = groups.range::<Place, _>(..);
+                let mut rest = groups.range::<LineageKey, _>(..);
                 while let Some((place, group)) = rest.next() {
-                    let is_served = join.add(group, now_ms, changed_at_ms);
-                    if join.is_full() {
+                    let is_served = merge.add(group, now_ms, changed_at_ms);
+                    if merge.is_full() {
                         break;
                     }
-                    let is_last = |next: Option<(&Place, _)>| next.is_none_or(|n| n.0.0 != place.0);
+                    let is_last =
+                        |next: Option<(&LineageKey, _)>| next.is_none_or(|n| n.0.0 != place.0);
                     if is_served && !is_last(rest.clone().next()) {
                         let oldest = (place.0.clone(), Reverse(0));
                         rest = groups.range((Bound::Excluded(oldest), Bound::Unbounded));
@@ -162,7 +166,7 @@ impl Lineages {
                 }
             }
         }
-        join
+        merge
     }
 
     /// Whether one of those that are served has addresses.
@@ -172,7 +176,7 @@ impl Lineages {
             Self::One(one) => one.record().has_addrs(),
             Self::Many(groups) => {
                 let mut last: Option<&Arc<[u8]>> = None;
-                groups.iter().take(JOINED_MAX).any(|((context, _), group)| {
+                groups.iter().take(MERGED_MAX).any(|((context, _), group)| {
                     let is_newest = last.replace(context) != Some(context);
                     is_newest && group.record().has_addrs()
                 })
@@ -180,15 +184,15 @@ impl Lineages {
         }
     }
 
-    /// Takes dead groups out, from a place on and looking at no more than `steps`, which it counts
-    /// down. Returns where to go on, if that was not the end.
+    /// Removes dead groups from `from` on, visiting at most `steps`, which it counts down. Returns where
+    /// to continue, or `None` at the end.
     pub(super) fn prune(
         &mut self,
-        from: Option<Place>,
+        from: Option<LineageKey>,
         steps: &mut usize,
         now_ms: UnixMs,
         gone: &mut Vec<Arc<Group>>,
-    ) -> Option<Place> {
+    ) -> Option<LineageKey> {
         match self {
             Self::None => None,
             Self::One(one) => {
@@ -211,7 +215,7 @@ impl Lineages {
                 }
                 let next = range.next().map(|(place, _)| place.clone());
                 for group in gone.iter().skip(known) {
-                    groups.remove(&place_of(group));
+                    groups.remove(&key_of(group));
                 }
                 self.simplify();
                 next
@@ -243,6 +247,6 @@ impl Lineages {
     }
 }
 
-fn place_of(group: &Group) -> Place {
+fn key_of(group: &Group) -> LineageKey {
     (group.context.clone(), Reverse(group.serial))
 }

@@ -1,13 +1,13 @@
-//! Whole answers of crowds that are asked for over and over.
+//! Whole answers of hot keys that are asked for over and over.
 //!
-//! Finding the answer of a crowd takes a look at each of its groups. As long as nothing changed it is
-//! the same, so it is kept, in one of a few hundred places; what is asked for seldom makes way for
-//! what is asked for often. An answer is kept only if it has all that there is: where providers take
-//! turns, each answer is another. So it is the answer to every question whose cap it fits.
+//! Finding the answer of a hot key takes a look at each of its groups. Until something changes it is
+//! the same, so it is cached, in one of a few hundred slots; a new answer evicts the one in its slot.
+//! An answer is cached only if it is complete: round-robin answers differ each time. So it is the
+//! answer to every question whose cap it fits.
 //!
 //! # What makes an answer outdated
 //!
-//! - The crowd changed: its version is another.
+//! - The hot key changed: its version is another.
 //! - A group ended or has another record, anywhere: the groups' epoch is another.
 //! - A group that is served has expired: the answer says until when it holds.
 //!
@@ -25,23 +25,23 @@ use crate::clock::UnixMs;
 use crate::types::{Records, SharedRecords};
 
 /// How many answers are kept.
-const PLACES: usize = 256;
+const MEMO_SLOTS: usize = 256;
 
 /// The longest answer that is kept, in bytes of records: with the texts that are made of them, all
-/// places take 50 MB at most.
+/// slots take 50 MB at most.
 const RECORD_BYTES_MAX: usize = 64 << 10;
 
-/// Answers, each in a place that its key decides.
+/// Answers, each in a slot that its key decides.
 pub(super) struct Memos(Box<[ArcSwapOption<Memo>]>);
 
 /// An answer and what it depends on.
 pub(super) struct Memo {
-    /// Held, so that no other crowd can be at the same place in memory.
+    /// Held, so that no other hot key can have the same address in memory.
     pub(super) set: Weak<KeySet>,
     pub(super) state: MemoState,
     /// The first and the last millisecond of its time.
     pub(super) holds_ms: (UnixMs, UnixMs),
-    /// When the crowd's answer last changed.
+    /// When the hot key's answer last changed.
     pub(super) changed_at_ms: UnixMs,
     pub(super) records: Arc<SharedRecords>,
 }
@@ -49,16 +49,16 @@ pub(super) struct Memo {
 /// What changes when something does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MemoState {
-    pub(super) crowd_version: u64,
+    pub(super) hot_key_version: u64,
     pub(super) groups_epoch: u64,
 }
 
 impl Memos {
     pub(super) fn new() -> Self {
-        Self((0..PLACES).map(|_| ArcSwapOption::empty()).collect())
+        Self((0..MEMO_SLOTS).map(|_| ArcSwapOption::empty()).collect())
     }
 
-    /// The records of a crowd and when they last changed, if they are kept and nothing has changed.
+    /// The records of a hot key and when they last changed, if they are kept and nothing has changed.
     pub(super) fn get(
         &self,
         fingerprint: Fingerprint,
@@ -66,7 +66,7 @@ impl Memos {
         state: MemoState,
         wanted: Wanted<'_>,
     ) -> Option<(Records, UnixMs)> {
-        let memo = self.place(fingerprint).load();
+        let memo = self.slot(fingerprint).load();
         let memo = memo.as_deref()?;
         let (first_ms, last_ms) = memo.holds_ms;
         let holds = std::ptr::eq(memo.set.as_ptr(), Arc::as_ptr(set))
@@ -76,14 +76,14 @@ impl Memos {
         holds.then(|| (memo.records.clone().into(), memo.changed_at_ms))
     }
 
-    /// Keeps an answer, in place of another.
+    /// Caches an answer, evicting another.
     pub(super) fn keep(&self, fingerprint: Fingerprint, memo: Memo) {
-        self.place(fingerprint).store(Some(Arc::new(memo)));
+        self.slot(fingerprint).store(Some(Arc::new(memo)));
     }
 
-    fn place(&self, fingerprint: Fingerprint) -> &ArcSwapOption<Memo> {
-        let place = self.0.get(fingerprint.low() as usize % PLACES);
-        place.expect("there are that many places")
+    fn slot(&self, fingerprint: Fingerprint) -> &ArcSwapOption<Memo> {
+        let slot = self.0.get(fingerprint.low() as usize % MEMO_SLOTS);
+        slot.expect("there are that many slots")
     }
 }
 

@@ -22,7 +22,7 @@ impl Index {
         let mut seen = HashSet::new();
         let mut records: Vec<Arc<ReadyRecord>> = Vec::new();
         // What is on its way to the journal is not seen yet.
-        for group in groups.iter().filter(|group| group.has_been_placed()) {
+        for group in groups.iter().filter(|group| group.has_been_linked()) {
             let record = group.record();
             changed_at_ms = changed_at_ms.max(group.changed_at_ms(now_ms));
             let is_known = record.schema() != Schema::Unknown;

@@ -2,10 +2,10 @@
 //!
 //! Reading everything out takes a while, and asks the index of each (key, group) pair of a moment
 //! before whether it holds. A pair that was superseded since then does not, and nothing in the tables
-//! says that it did: that is noted here, by those who supersede, as long as a watch is kept. What is
-//! noted is bounded; a watch that missed something says so.
+//! says that it did: it is recorded here, by those who supersede, while a watch exists. The number of
+//! recorded pairs is bounded; a watch that missed some reports it.
 //!
-//! What was noted may be large. It is freed by whoever gives the watch up, and never by those who
+//! A record may be large. It is freed by whoever drops the watch, and never by those who
 //! supersede, because they hold locks that lookups need.
 
 use std::collections::HashSet;
@@ -19,18 +19,18 @@ use super::fingerprint::Fingerprint;
 use super::group::Group;
 use crate::clock::UnixMs;
 
-/// The most pairs that a watch notes: about 200 MB.
+/// The most pairs that a watch records: about 200 MB.
 const REPLACED_MAX: usize = 4 << 20;
 
-/// Notes pairs that are superseded, until it is dropped.
+/// Records superseded pairs until it is dropped.
 #[derive(Debug)]
 pub struct ReplacedWatch {
-    noted: Arc<Noted>,
+    recorded: Arc<RecordedPairs>,
     watches: Arc<Watches>,
 }
 
 #[derive(Debug, Default)]
-struct Noted {
+struct RecordedPairs {
     pairs: Mutex<HashSet<(Fingerprint, u64)>>,
     has_missed: AtomicBool,
 }
@@ -40,44 +40,44 @@ struct Noted {
 pub(super) struct Watches {
     /// How many there are: spares taking the lock when there are none.
     count: AtomicUsize,
-    /// Whoever notes holds this lock, and so does a watch that leaves: none is freed while it is held.
-    list: Mutex<Vec<Arc<Noted>>>,
+    /// Held while a pair is recorded and while a watch is removed: none is freed meanwhile.
+    list: Mutex<Vec<Arc<RecordedPairs>>>,
 }
 
 impl Index {
-    /// Notes from now on which (key, group) pairs are superseded.
+    /// Records from now on which (key, group) pairs are superseded.
     pub fn watch_replaced(&self) -> ReplacedWatch {
-        let noted = Arc::new(Noted::default());
+        let recorded = Arc::new(RecordedPairs::default());
         let mut list = self.watches.list.lock();
-        list.push(noted.clone());
+        list.push(recorded.clone());
         self.watches.count.store(list.len(), Memory::Release);
-        ReplacedWatch { noted, watches: self.watches.clone() }
+        ReplacedWatch { recorded, watches: self.watches.clone() }
     }
 
     /// Whether a key had the group with this serial, alive, and lost it to a newer one since the watch
     /// began.
     pub fn was_replaced(&self, watch: &ReplacedWatch, multihash: &[u8], serial: u64) -> bool {
         let fingerprint = self.fingerprinter.of_multihash(multihash);
-        watch.noted.pairs.lock().contains(&(fingerprint, serial))
+        watch.recorded.pairs.lock().contains(&(fingerprint, serial))
     }
 }
 
 impl ReplacedWatch {
-    /// Whether more was superseded than can be noted.
+    /// Whether more pairs were superseded than can be recorded.
     pub fn has_missed(&self) -> bool {
-        self.noted.has_missed.load(Memory::Acquire)
+        self.recorded.has_missed.load(Memory::Acquire)
     }
 }
 
 impl Watches {
-    /// Notes that a key lost groups to a newer one. The caller holds the lock under which others see
+    /// Records that a key lost groups to a newer one. The caller holds the lock under which others see
     /// whether the key has them.
-    pub(super) fn note(&self, fingerprint: Fingerprint, lost: &[Arc<Group>], now_ms: UnixMs) {
+    pub(super) fn record(&self, fingerprint: Fingerprint, lost: &[Arc<Group>], now_ms: UnixMs) {
         if self.count.load(Memory::Acquire) == 0 || lost.is_empty() {
             return;
         }
-        for noted in &*self.list.lock() {
-            noted.note(fingerprint, lost, now_ms);
+        for recorded in &*self.list.lock() {
+            recorded.record(fingerprint, lost, now_ms);
         }
     }
 }
@@ -86,13 +86,13 @@ impl Drop for ReplacedWatch {
     fn drop(&mut self) {
         let mut list = self.watches.list.lock();
         // Not the last reference: the one that is left is dropped after the lock.
-        list.retain(|noted| !Arc::ptr_eq(noted, &self.noted));
+        list.retain(|recorded| !Arc::ptr_eq(recorded, &self.recorded));
         self.watches.count.store(list.len(), Memory::Release);
     }
 }
 
-impl Noted {
-    fn note(&self, fingerprint: Fingerprint, lost: &[Arc<Group>], now_ms: UnixMs) {
+impl RecordedPairs {
+    fn record(&self, fingerprint: Fingerprint, lost: &[Arc<Group>], now_ms: UnixMs) {
         let mut pairs = self.pairs.lock();
         for group in lost.iter().filter(|group| group.is_live(now_ms)) {
             if pairs.len() == REPLACED_MAX {
@@ -119,10 +119,10 @@ mod tests {
         let has =
             |watch: &ReplacedWatch, number| index.was_replaced(watch, key(number).as_bytes(), 1);
         assert!(has(&one, 0) && has(&other, 0) && !has(&one, 1));
-        let noted = Arc::downgrade(&one.noted);
-        assert_eq!(noted.strong_count(), 2, "whoever notes never has the last one");
+        let recorded = Arc::downgrade(&one.recorded);
+        assert_eq!(recorded.strong_count(), 2, "whoever notes never has the last one");
         drop(one);
-        assert_eq!(noted.strong_count(), 0);
+        assert_eq!(recorded.strong_count(), 0);
         index.announce(&keys(1..2), &spec(1, b"", &[QUIC]), 3).unwrap();
         assert!(has(&other, 1) && !has(&other, 2));
         drop(other);

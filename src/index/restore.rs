@@ -4,7 +4,7 @@
 //! gone through once for many keys instead of probed for each. When there is no room, they are merged
 //! into a copy of it; who knows how many entries there will be ([`Restore::reserve`]) spares those.
 //! Collected are an eighth of the slots of a table or a fifth of its entries. Keys that the table has
-//! already are placed one by one, as announcements are; the order in which groups come does not
+//! already are linked one by one, as announcements are; the order in which groups come does not
 //! matter.
 
 use std::sync::Arc;
@@ -176,13 +176,13 @@ impl Restore<'_> {
         let added = (collected.len() - known.len()) as i64;
         shift(&self.index.counters.keys, added);
         shift(&self.index.counters.entries, added);
-        known.into_iter().try_for_each(|(fingerprint, id)| self.place(fingerprint, id))
+        known.into_iter().try_for_each(|(fingerprint, id)| self.link_known(fingerprint, id))
     }
 
-    fn place(&self, fingerprint: Fingerprint, id: u32) -> Result<(), IndexError> {
+    fn link_known(&self, fingerprint: Fingerprint, id: u32) -> Result<(), IndexError> {
         let Some(group) = self.index.groups.get(id).clone() else { return Ok(()) };
-        let placed = self.index.place(fingerprint, &group, self.now_ms);
+        let linked = self.index.link(fingerprint, &group, self.now_ms);
         self.index.release(Reference::Group(id));
-        placed.map(|_| ())
+        linked.map(|_| ())
     }
 }

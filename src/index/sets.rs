@@ -1,66 +1,90 @@
 //! Interned sets of groups, for keys that have several.
 //!
 //! Keys with the same few groups share one set: it never changes, and a key that gains or loses a
-//! group moves on to another set. Past [`FEW_MAX`] groups a key owns a [`Crowd`] instead, which
+//! group moves on to another set. Past [`FEW_MAX`] groups a key owns a [`HotKey`] instead, which
 //! changes in place.
 //!
 //! # Invariant
 //!
 //! A set's number is used again only when no entry of a table holds it: an entry counts before the
 //! number is written and until after it is gone. As with groups, readers look a number up under
-//! the lock of the shard in which they read it. Members are held by pointer, so a set stays
+//! the lock of the shard in which they read it. Groups are held by pointer, so a set stays
 //! readable after that.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering as Memory};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering as Memory};
 
 use arc_swap::Guard;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use super::IndexError;
-use super::crowd::Crowd;
+use super::answer::Wanted;
 use super::group::{Group, Groups};
+use super::hot_key::{FEW_MAX, HotKey};
+use super::merge::RecordMerge;
+use super::pass::Pass;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
-
-/// The most groups that a shared set has. Adding the n-th group to a key copies n pointers: up to
-/// here that is cheaper than what a crowd costs in memory.
-pub(super) const FEW_MAX: usize = 32;
+use crate::types::Found;
 
 /// The groups of a key that has several.
 pub(super) enum KeySet {
     /// A few, shared between keys.
     Few(Few),
     /// Many, of one key.
-    Crowd(Box<Crowd>),
+    Hot(Box<HotKey>),
 }
 
 /// At most [`FEW_MAX`] groups, in the order of groups on a key.
 pub(super) struct Few {
     pub(super) groups: Box<[Arc<Group>]>,
-    /// The entries that hold the set's number. Changes under the registry's lock.
+    /// The entries that hold the set's number. ChangesInForce under the registry's lock.
     entries: AtomicU64,
 }
 
 /// All sets.
 pub(super) struct Sets {
     slab: Slab<KeySet>,
-    registry: Mutex<Registry>,
+    registry: Mutex<SetRegistry>,
     hasher: RandomState,
 }
 
-struct Registry {
+struct SetRegistry {
     ids: Ids,
     few: HashTable<u32>,
     bytes: usize,
 }
 
+impl Few {
+    /// The answer of a key with a few groups.
+    pub(super) fn answer(
+        &self,
+        wanted: Wanted<'_>,
+        shard_changed_at_ms: UnixMs,
+        cursor: &AtomicU32,
+    ) -> Found {
+        let mut changed_at_ms = shard_changed_at_ms;
+        let mut merge = RecordMerge::<FEW_MAX>::default();
+        for lineage in self.groups.chunk_by(|one, other| one.is_of_lineage_of(other)) {
+            // `any` stops at the first that is served.
+            lineage.iter().any(|group| merge.add(group, wanted.now_ms, &mut changed_at_ms));
+        }
+        let mut records = merge.records;
+        records.sort_by_key(|record| !record.has_addrs());
+        let start = cursor.load(Memory::Relaxed);
+        let pass = Pass::go(start, records.len(), records.len(), wanted, |position| {
+            records.get(position).map(|record| RecordMerge::of(record.clone()))
+        });
+        pass.finish((cursor, start), changed_at_ms, wanted.now_ms)
+    }
+}
+
 impl Sets {
     /// No sets, and room for `ids_max`.
     pub(super) fn new(ids_max: u32) -> Self {
-        let registry = Registry { ids: Ids::new(ids_max), few: HashTable::new(), bytes: 0 };
+        let registry = SetRegistry { ids: Ids::new(ids_max), few: HashTable::new(), bytes: 0 };
         Self { slab: Slab::new(), registry: Mutex::new(registry), hasher: RandomState::new() }
     }
 
@@ -85,15 +109,15 @@ impl Sets {
         Ok(id)
     }
 
-    /// Makes a crowd, for the one entry that will hold its number.
-    pub(super) fn add_crowd(
+    /// Makes a hot key, for the one entry that will hold its number.
+    pub(super) fn add_hot_key(
         &self,
         groups: &[Arc<Group>],
         now_ms: UnixMs,
     ) -> Result<u32, IndexError> {
         let mut registry = self.registry.lock();
         let id = registry.ids.take().ok_or(IndexError::Full { what: "sets of groups" })?;
-        self.slab.put(id, Arc::new(KeySet::Crowd(Box::new(Crowd::new(groups, now_ms)))));
+        self.slab.put(id, Arc::new(KeySet::Hot(Box::new(HotKey::new(groups, now_ms)))));
         Ok(id)
     }
 
@@ -102,11 +126,11 @@ impl Sets {
         self.slab.get(id)
     }
 
-    /// Notes that an entry no longer holds the number. Returns how many groups that freed.
+    /// Releases the number from an entry. Returns how many groups that freed.
     pub(super) fn release(&self, id: u32, groups: &Groups) -> u64 {
         match self.take_unused(id).as_deref() {
             Some(KeySet::Few(few)) => few.groups.iter().map(|group| groups.release(group)).sum(),
-            Some(KeySet::Crowd(crowd)) => crowd.release_all(groups),
+            Some(KeySet::Hot(hot_key)) => hot_key.release_all(groups),
             None => 0,
         }
     }
@@ -148,7 +172,7 @@ impl Sets {
     fn hash_of(&self, id: u32) -> u64 {
         match self.slab.get(id).as_deref() {
             Some(KeySet::Few(few)) => self.hash(&few.groups),
-            Some(KeySet::Crowd(_)) | None => 0,
+            Some(KeySet::Hot(_)) | None => 0,
         }
     }
 
@@ -158,7 +182,7 @@ impl Sets {
     }
 }
 
-/// The set with its counters, a pointer a group, and its place in the table.
+/// The set with its counters, a pointer a group, and its slot in the hash table.
 fn few_bytes(groups: usize) -> usize {
     size_of::<KeySet>() + 16 + groups * size_of::<Arc<Group>>() + 6
 }

@@ -1,23 +1,24 @@
 //! Sweeping: giving back the memory of what is removed or expired.
 //!
-//! A sweep goes round the shards, a bounded part of them a call, and takes out of each what points
-//! at dead groups. A shard is read through beside lookups; only the rewriting shuts them out. Crowds
-//! are worked on without the shard's lock, and a crowd that is too much for one call is gone on with
+//! A sweep visits the shards round-robin, a bounded part of them a call, and removes the entries that
+//! point at dead groups. A shard is read through beside lookups; only the rewriting shuts them out. Hot keys
+//! are worked on without the shard's lock, and a hot key that is too much for one call is gone on with
 //! in the next. When no group waits to be freed, a sweep ends at once.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::crowd::Crowd;
 use super::fingerprint::Fingerprint;
 use super::group::Group;
-use super::sets::{FEW_MAX, KeySet};
-use super::table::Change;
+use super::hot_key::FEW_MAX;
+use super::hot_key::HotKey;
+use super::sets::KeySet;
+use super::table::SlotChange;
 use super::{Freed, Index, Reference, Shard, shift};
 use crate::clock::UnixMs;
 
-/// How many slots, and groups of crowds, one call looks at before it stops behind a shard: 5 ms.
+/// How many slots, and groups of hot keys, one call looks at before it stops behind a shard: 5 ms.
 pub(super) const SWEEP_STEPS_MAX: usize = 1 << 17;
 
 /// The most groups that one call ends because they expired: about 10 ms.
@@ -25,15 +26,15 @@ const EXPIRED_MAX: usize = 8_192;
 
 /// What a sweep has done so far.
 #[derive(Default)]
-struct Progress {
+struct SweepProgress {
     freed: Freed,
     steps: usize,
-    /// The crowds of the shard.
-    crowds: Vec<(Fingerprint, Reference, Arc<KeySet>)>,
+    /// The hot keys of the shard.
+    hot_keys: Vec<(Fingerprint, Reference, Arc<KeySet>)>,
 }
 
 /// What is to become of an entry.
-enum Verdict {
+enum SweepVerdict {
     Keep,
     Point(Reference),
     Drop,
@@ -43,7 +44,7 @@ impl Index {
     /// Frees a part of what is removed or expired; called again and again, all of it. Lookups and
     /// announcements go on meanwhile; of two sweeps at once, one does nothing.
     pub fn sweep(&self, now_ms: UnixMs) -> Freed {
-        let mut progress = Progress::default();
+        let mut progress = SweepProgress::default();
         let Some(mut next) = self.next_swept.try_lock() else { return progress.freed };
         progress.freed.groups += self.groups.expire(now_ms, EXPIRED_MAX);
         if !self.groups.has_ended() {
@@ -61,38 +62,38 @@ impl Index {
         progress.freed
     }
 
-    /// Sweeps a shard, and says whether it is done with it.
-    fn sweep_shard(&self, shard: &Shard, now_ms: UnixMs, progress: &mut Progress) -> bool {
+    /// Sweeps a shard. Returns whether it is finished.
+    fn sweep_shard(&self, shard: &Shard, now_ms: UnixMs, progress: &mut SweepProgress) -> bool {
         self.sweep_table(shard, now_ms, progress);
-        let crowds = std::mem::take(&mut progress.crowds);
-        crowds.into_iter().all(|(fingerprint, reference, set)| {
-            let KeySet::Crowd(crowd) = &*set else { return true };
+        let hot_keys = std::mem::take(&mut progress.hot_keys);
+        hot_keys.into_iter().all(|(fingerprint, reference, set)| {
+            let KeySet::Hot(hot_key) = &*set else { return true };
             // Some in any case: the table alone may have been as much as one call does.
             let left = self.sweep_steps_max.saturating_sub(progress.steps);
             let left = left.max(self.sweep_steps_max / 4);
-            let pruned = crowd.prune(left, now_ms, &self.groups);
-            progress.steps += crowd.len().min(left);
-            shift(&self.counters.crowd_groups, -(pruned.entries as i64));
+            let pruned = hot_key.prune(left, now_ms, &self.groups);
+            progress.steps += hot_key.len().min(left);
+            shift(&self.counters.hot_key_groups, -(pruned.entries as i64));
             progress.freed.groups += pruned.groups;
             self.count_freed(pruned.entries, progress);
             if pruned.is_through {
-                self.retire(fingerprint, reference, crowd, now_ms);
+                self.retire(fingerprint, reference, hot_key, now_ms);
             }
             pruned.is_through
         })
     }
 
-    fn sweep_table(&self, shard: &Shard, now_ms: UnixMs, progress: &mut Progress) {
+    fn sweep_table(&self, shard: &Shard, now_ms: UnixMs, progress: &mut SweepProgress) {
         let state = shard.0.upgradable_read();
         progress.steps += 1 + state.table.slot_count();
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes: Vec<SlotChange> = Vec::new();
         let mut released = Vec::new();
         for (fingerprint, reference) in state.table.iter() {
             let reference = Reference::read(reference);
             let change = match self.judge(fingerprint, reference, now_ms, progress) {
-                Verdict::Keep => continue,
-                Verdict::Point(new) => Some(new.write()),
-                Verdict::Drop => {
+                SweepVerdict::Keep => continue,
+                SweepVerdict::Point(new) => Some(new.write()),
+                SweepVerdict::Drop => {
                     shift(&self.counters.keys, -1);
                     None
                 }
@@ -114,80 +115,85 @@ impl Index {
         fingerprint: Fingerprint,
         reference: Reference,
         now_ms: UnixMs,
-        progress: &mut Progress,
-    ) -> Verdict {
+        progress: &mut SweepProgress,
+    ) -> SweepVerdict {
         match reference {
             Reference::Group(id) => {
                 if self.groups.get(id).as_ref().is_some_and(|group| group.is_live(now_ms)) {
-                    return Verdict::Keep;
+                    return SweepVerdict::Keep;
                 }
                 self.count_freed(1, progress);
-                Verdict::Drop
+                SweepVerdict::Drop
             }
             Reference::Set(id) => {
-                let Some(set) = self.sets.get(id).clone() else { return Verdict::Drop };
+                let Some(set) = self.sets.get(id).clone() else { return SweepVerdict::Drop };
                 if let KeySet::Few(few) = &*set {
                     return self.judge_few(&few.groups, now_ms, progress);
                 }
-                progress.crowds.push((fingerprint, reference, set));
-                Verdict::Keep
+                progress.hot_keys.push((fingerprint, reference, set));
+                SweepVerdict::Keep
             }
         }
     }
 
-    fn judge_few(&self, groups: &[Arc<Group>], now_ms: UnixMs, progress: &mut Progress) -> Verdict {
+    fn judge_few(
+        &self,
+        groups: &[Arc<Group>],
+        now_ms: UnixMs,
+        progress: &mut SweepProgress,
+    ) -> SweepVerdict {
         let live: SmallVec<[Arc<Group>; FEW_MAX]> =
             groups.iter().filter(|group| group.is_live(now_ms)).cloned().collect();
         if live.len() == groups.len() {
-            return Verdict::Keep;
+            return SweepVerdict::Keep;
         }
         let verdict = self.point_or_drop(&live, now_ms);
-        if !matches!(verdict, Verdict::Keep) {
+        if !matches!(verdict, SweepVerdict::Keep) {
             self.count_freed((groups.len() - live.len()) as u64, progress);
         }
         verdict
     }
 
-    /// Lets the entry of a crowd that has become small point at a shared set again.
+    /// Lets the entry of a hot key that has become small point at a shared set again.
     pub(super) fn retire(
         &self,
         fingerprint: Fingerprint,
         reference: Reference,
-        crowd: &Crowd,
+        hot_key: &HotKey,
         now_ms: UnixMs,
     ) {
-        if crowd.len() > FEW_MAX {
+        if hot_key.len() > FEW_MAX {
             return;
         }
         let state = self.shard(fingerprint).upgradable_read();
         if state.table.get(fingerprint) != Some(reference.write()) {
             return;
         }
-        let Some(mut groups) = crowd.retire() else { return };
+        let Some(mut groups) = hot_key.retire() else { return };
         groups.sort_by(|one, other| one.order_on_key(other));
         let change = match self.point_or_drop(&groups, now_ms) {
-            Verdict::Keep => return crowd.reinstate(),
-            Verdict::Point(new) => Some(new.write()),
-            Verdict::Drop => {
+            SweepVerdict::Keep => return hot_key.reinstate(),
+            SweepVerdict::Point(new) => Some(new.write()),
+            SweepVerdict::Drop => {
                 shift(&self.counters.keys, -1);
                 None
             }
         };
-        shift(&self.counters.crowd_groups, -(groups.len() as i64));
+        shift(&self.counters.hot_key_groups, -(groups.len() as i64));
         let rewritten = state.table.rewritten(&[(fingerprint, change)]);
         self.swap_table(state, rewritten, now_ms);
         self.release(reference);
     }
 
     /// Without room for another set, the entry stays as it is: dead groups are never served.
-    fn point_or_drop(&self, live: &[Arc<Group>], now_ms: UnixMs) -> Verdict {
+    fn point_or_drop(&self, live: &[Arc<Group>], now_ms: UnixMs) -> SweepVerdict {
         if live.is_empty() {
-            return Verdict::Drop;
+            return SweepVerdict::Drop;
         }
-        self.refer_to(live, now_ms).map_or(Verdict::Keep, Verdict::Point)
+        self.refer_to(live, now_ms).map_or(SweepVerdict::Keep, SweepVerdict::Point)
     }
 
-    fn count_freed(&self, entries: u64, progress: &mut Progress) {
+    fn count_freed(&self, entries: u64, progress: &mut SweepProgress) {
         shift(&self.counters.entries, -(entries as i64));
         progress.freed.entries += entries;
     }

@@ -1,7 +1,7 @@
 //! The table of one shard: fingerprints and what they refer to, 16 bytes a slot.
 //!
 //! Ordered linear probing. An entry's home is its place, scaled to the number of buckets; the
-//! entries stand in the order of their fingerprints, each at its home or right behind its
+//! entries are in the order of their fingerprints, each at its home or right behind its
 //! predecessor, whichever is later:
 //!
 //! ```text
@@ -35,7 +35,7 @@ const SLOTS_MIN: usize = 8;
 
 /// Fingerprints, each with a reference.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct SlotTable {
     slots: Slots,
     buckets: u32,
     len: u32,
@@ -47,12 +47,12 @@ pub(super) struct Table {
 }
 
 /// A fingerprint and its reference.
-pub(super) type Entry = (Fingerprint, u32);
+pub(super) type TableEntry = (Fingerprint, u32);
 
-/// What becomes of an entry in [`Table::rewritten`].
-pub(super) type Change = (Fingerprint, Option<u32>);
+/// What becomes of an entry in [`SlotTable::rewritten`].
+pub(super) type SlotChange = (Fingerprint, Option<u32>);
 
-impl Table {
+impl SlotTable {
     /// An empty table, of the shard with this number.
     pub(super) fn new(shard: usize) -> Self {
         // Neighbours grow far from each other.
@@ -69,7 +69,7 @@ impl Table {
 
     /// Reads the slots where fingerprints would stand without others, and so lets the caches have
     /// them. None of these reads waits for another.
-    pub(super) fn touch(&self, fingerprints: &[Fingerprint]) {
+    pub(super) fn prefetch(&self, fingerprints: &[Fingerprint]) {
         let slots = &*self.slots;
         let homes = fingerprints.iter().filter_map(|f| slots.get(home(*f, self.buckets)));
         std::hint::black_box(homes.filter(|slot| slot.is_free()).count());
@@ -119,7 +119,11 @@ impl Table {
 
     /// Adds entries that are in the order of their fingerprints, as many as there is room for, and
     /// says how many. Those whose fingerprint is there already are put into `known` instead.
-    pub(super) fn insert_sorted(&mut self, entries: &[Entry], known: &mut Vec<Entry>) -> usize {
+    pub(super) fn insert_sorted(
+        &mut self,
+        entries: &[TableEntry],
+        known: &mut Vec<TableEntry>,
+    ) -> usize {
         let mut done = 0;
         for (fingerprint, reference) in entries {
             if !self.has_room() {
@@ -137,7 +141,7 @@ impl Table {
 
     /// The same table and more entries, which are in the order of their fingerprints. Those whose
     /// fingerprint is there already are put into `known` instead.
-    pub(super) fn merged(&self, entries: &[Entry], known: &mut Vec<Entry>) -> Self {
+    pub(super) fn merged(&self, entries: &[TableEntry], known: &mut Vec<TableEntry>) -> Self {
         let mut last = None;
         let mut new = Vec::with_capacity(entries.len());
         let mut there = self.taken().map(|slot| slot.fingerprint()).peekable();
@@ -157,7 +161,7 @@ impl Table {
 
     /// The same table with entries taken out or changed. `changes` are in the order of their
     /// fingerprints, which are there.
-    pub(super) fn rewritten(&self, changes: &[Change]) -> Self {
+    pub(super) fn rewritten(&self, changes: &[SlotChange]) -> Self {
         let removed = changes.iter().filter(|(_, reference)| reference.is_none()).count();
         let mut changes = changes.iter().peekable();
         let kept = self.taken().filter_map(move |slot| {
@@ -172,7 +176,7 @@ impl Table {
     }
 
     /// The entries, in the order of their fingerprints.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Entry> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = TableEntry> {
         self.taken().map(|slot| (slot.fingerprint(), slot.reference()))
     }
 
@@ -293,13 +297,13 @@ where
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::collections::btree_map::Entry as Place;
+    use std::collections::btree_map::Entry as Slotted;
 
     use proptest::prelude::*;
 
     use super::*;
 
-    impl Table {
+    impl SlotTable {
         fn put(&mut self, fingerprint: Fingerprint, reference: u32) {
             if !self.has_room() {
                 *self = self.grown();
@@ -333,7 +337,7 @@ mod tests {
 
     #[test]
     fn at_every_size_tables_take_less_than_23_bytes_an_entry_together_and_25_each() {
-        let mut tables: Vec<_> = (0..8).map(Table::new).collect();
+        let mut tables: Vec<_> = (0..8).map(SlotTable::new).collect();
         for number in 0..9_000 {
             for table in &mut tables {
                 table.put(spread(number), number as u32);
@@ -341,7 +345,7 @@ mod tests {
                 assert!(bytes <= table.len() * 25 + 4096, "{bytes} for {}", table.len);
             }
             if number >= 2_400 {
-                let all: usize = tables.iter().map(Table::bytes).sum();
+                let all: usize = tables.iter().map(SlotTable::bytes).sum();
                 let entries = tables.len() * (number as usize + 1);
                 assert!(all <= entries * 23, "{all} for {entries}");
             }
@@ -356,7 +360,7 @@ mod tests {
 
     #[test]
     fn it_gives_memory_back() {
-        let mut table = Table::new(5);
+        let mut table = SlotTable::new(5);
         for number in 0..20_000 {
             table.put(spread(number), 1);
         }
@@ -375,7 +379,7 @@ mod tests {
 
     #[test]
     fn the_last_bucket_may_overflow_and_the_greatest_fingerprint_be_an_entry() {
-        let mut table = Table::new(0);
+        let mut table = SlotTable::new(0);
         for low in 0..500 {
             table.put(Fingerprint::new(u64::MAX, u32::MAX - low), low);
         }
@@ -398,7 +402,7 @@ mod tests {
         fn it_holds_what_a_map_holds(
             steps in prop::collection::vec((any_fingerprint(), 0u32..100, 0u8..10), 0..200),
         ) {
-            let mut table = Table::new(77);
+            let mut table = SlotTable::new(77);
             let mut map = BTreeMap::new();
             let mut collected = Vec::new();
             for (fingerprint, value, step) in steps {
@@ -421,23 +425,27 @@ mod tests {
 
     type Map = BTreeMap<Fingerprint, u32>;
 
-    fn merge(table: &mut Table, map: &mut Map, mut new: Vec<Entry>) -> Result<(), TestCaseError> {
+    fn merge(
+        table: &mut SlotTable,
+        map: &mut Map,
+        mut new: Vec<TableEntry>,
+    ) -> Result<(), TestCaseError> {
         new.sort();
         let mut known = Vec::new();
         *table = table.merged(&new, &mut known);
         let mut expected = Vec::new();
         for (fingerprint, value) in new {
             match map.entry(fingerprint) {
-                Place::Occupied(_) => expected.push((fingerprint, value)),
-                Place::Vacant(place) => drop(place.insert(value)),
+                Slotted::Occupied(_) => expected.push((fingerprint, value)),
+                Slotted::Vacant(slot) => drop(slot.insert(value)),
             }
         }
         prop_assert_eq!(known, expected);
         Ok(())
     }
 
-    fn rewrite(table: &mut Table, map: &mut Map, value: u32) {
-        let changes: Vec<Change> = map
+    fn rewrite(table: &mut SlotTable, map: &mut Map, value: u32) {
+        let changes: Vec<SlotChange> = map
             .iter()
             .filter(|(_, kept)| **kept % 3 == value % 3)
             .map(|(fingerprint, kept)| (*fingerprint, (kept % 2 == 0).then_some(kept + 1)))

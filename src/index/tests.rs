@@ -1,7 +1,7 @@
 //! What the index promises, as examples; `model` compares it with a naive one, `threads` with
 //! itself under concurrency.
 
-mod crowds;
+mod hot_keys;
 mod memo;
 mod model;
 mod restore;
@@ -138,7 +138,7 @@ fn a_number_in_use_by_an_announcement_under_way_is_not_used_again() {
     index.remove(&peer(1), None, 2);
     index.sweep(3);
     assert_eq!(index.stats().groups, 1);
-    index.place(index.fingerprinter.of(&key(1)), &group, 3).unwrap();
+    index.link(index.fingerprinter.of(&key(1)), &group, 3).unwrap();
     index.groups.release(&group);
     assert!(index.all(&key(1), 4).records.is_empty());
     assert_eq!(index.sweep_all(4), Freed { entries: 1, groups: 1 });

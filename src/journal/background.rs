@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::compaction::{Choice, IsHeld, IsNeeded, Uses, choose, rewrite};
+use super::compaction::{CompactionChoice, IsHeld, IsNeeded, Uses, choose, rewrite};
 use super::estimate::{estimate_superseded, is_due};
 use super::pace::{Pace, Stop};
 use super::queue::Roller;
-use super::{JournalError, Shared};
+use super::{JournalError, JournalShared};
 
 /// How long the thread waits when there is nothing to do: a look at the figures costs microseconds.
 const IDLE: Duration = Duration::from_secs(1);
@@ -23,23 +23,23 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// What compaction needs of a journal.
 #[derive(Clone)]
 pub(super) struct Compactor {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<JournalShared>,
     pub(super) roller: Roller,
     pub(super) garbage_bytes_min: u64,
 }
 
 impl Compactor {
-    /// Rewrites some segments, if that is worth it; says whether it did.
+    /// Rewrites some segments, if that is worth it. Returns whether it did.
     pub(super) fn step(&self, uses: Uses<'_>, pace: &mut Pace<'_>) -> Result<bool, JournalError> {
         let shared = &self.shared;
         let _one_at_a_time = shared.compaction.lock();
         self.estimate(uses);
         let mut choice = self.choose();
-        if choice == Choice::Roll {
+        if choice == CompactionChoice::Roll {
             self.roller.roll()?;
             choice = self.choose();
         }
-        let Choice::Rewrite(ids) = choice else { return Ok(false) };
+        let CompactionChoice::Rewrite(ids) = choice else { return Ok(false) };
         let result = rewrite(shared, &ids, uses, pace);
         *shared.compaction_error.lock() = result.as_ref().err().cloned();
         match result? {
@@ -51,7 +51,7 @@ impl Compactor {
         }
     }
 
-    fn choose(&self) -> Choice {
+    fn choose(&self) -> CompactionChoice {
         let mut ledger = self.shared.ledger.lock();
         ledger.expire(self.shared.clock.now_ms());
         choose(&ledger, self.shared.segment_bytes, self.garbage_bytes_min)

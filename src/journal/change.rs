@@ -31,7 +31,7 @@ pub enum Change {
 /// What a provider said of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddrsChange {
-    /// Counts for groups with a smaller serial.
+    /// SampledKeys for groups with a smaller serial.
     pub stamp: u64,
     /// The provider's peer ID, in base58.
     pub provider: Box<str>,
@@ -44,7 +44,7 @@ pub struct AddrsChange {
 /// Another record for the groups of a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordChange {
-    /// Counts for groups with a smaller serial.
+    /// SampledKeys for groups with a smaller serial.
     pub stamp: u64,
     /// The provider's peer ID, in base58.
     pub provider: Box<str>,
@@ -55,7 +55,7 @@ pub struct RecordChange {
 }
 
 impl Change {
-    /// Counts for groups with a smaller serial.
+    /// SampledKeys for groups with a smaller serial.
     pub fn stamp(&self) -> u64 {
         match self {
             Self::Addrs(change) => change.stamp,

@@ -1,8 +1,8 @@
-//! Rewriting segments without their garbage, and joining what is small.
+//! Rewriting segments without their garbage, and merging small ones.
 //!
 //! A compaction takes neighbouring finished segments whose live bytes fit into one segment, and
-//! writes what lives in them, joined by group, to a file of the next generation that covers their
-//! whole range. Order of deeds: write, sync, rename, sync the directory, tell the ledger, remove the
+//! writes what lives in them, sorted by group, to a file of the next generation that covers their
+//! whole range. Order of steps: write, sync, rename, sync the directory, tell the ledger, remove the
 //! sources. A crash in between leaves either the sources or the new file as what counts.
 //!
 //! # Invariants
@@ -22,11 +22,13 @@ use std::sync::atomic::Ordering;
 
 use super::block::{Block, KIND_DEFINITION, KIND_END, KIND_KEYS, KeysEncoder, KeysPayload};
 use super::format::SegmentHeader;
-use super::ledger::{Account, AccountState, Ledger, Moved, MovedChange, SegmentId, Standing};
-use super::output::Output;
+use super::ledger::{
+    GroupStanding, Ledger, Moved, MovedChange, SegmentId, SegmentState, SegmentUsage,
+};
+use super::output::SegmentOutput;
 use super::pace::Pace;
 use super::segment::{Segment, walk};
-use super::{JournalError, Shared};
+use super::{JournalError, JournalShared};
 
 /// Tells whether a group still has a key, by serial and multihash. It is asked of groups that live in the
 /// journal, and of one whose end is not durable yet it must say yes: a restart would bring it back.
@@ -46,15 +48,15 @@ pub(super) struct Uses<'a> {
 /// Compaction begins when more than this share of all bytes, in percent, is garbage. A journal that
 /// settled has less than this and what its active segment took in since.
 const GARBAGE_PERCENT_MAX: u64 = 20;
-/// So many neighbours, each at most an eighth of a segment, are joined even without garbage: every
+/// So many neighbours, each at most an eighth of a segment, are merged even without garbage: every
 /// start of the process begins a segment.
 const SMALL_NEIGHBOURS: usize = 8;
-/// Groups that change their place under one hold of the ledger's lock: about a millisecond.
+/// Groups that are relocated under one hold of the ledger's lock: about a millisecond.
 const RELOCATED_AT_ONCE: usize = 4096;
 
 /// What there is to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum CompactionChoice {
     Nothing,
     /// The garbage is in the segment that is appended to: it must be finished first.
     Roll,
@@ -63,42 +65,49 @@ pub(super) enum Choice {
 }
 
 /// Decides what to compact.
-pub(super) fn choose(ledger: &Ledger, segment_bytes: u64, garbage_bytes_min: u64) -> Choice {
-    let accounts = ledger.in_order();
-    let garbage: u64 = accounts.iter().map(|(_, account)| account.garbage_bytes()).sum();
-    let bytes: u64 = accounts.iter().map(|(_, account)| account.length).sum();
+pub(super) fn choose(
+    ledger: &Ledger,
+    segment_bytes: u64,
+    garbage_bytes_min: u64,
+) -> CompactionChoice {
+    let usages = ledger.in_order();
+    let garbage: u64 = usages.iter().map(|(_, usage)| usage.garbage_bytes()).sum();
+    let bytes: u64 = usages.iter().map(|(_, usage)| usage.length).sum();
     if garbage * 100 > bytes * GARBAGE_PERCENT_MAX && garbage >= garbage_bytes_min {
-        let is_worth_it = |account: &Account| {
-            account.state == AccountState::Finished
-                && account.garbage_bytes() * 100 > account.length * GARBAGE_PERCENT_MAX
+        let is_worth_it = |usage: &SegmentUsage| {
+            usage.state == SegmentState::Finished
+                && usage.garbage_bytes() * 100 > usage.length * GARBAGE_PERCENT_MAX
         };
-        let candidates = accounts.iter().enumerate();
-        let candidates = candidates.filter(|(_, (_, account))| is_worth_it(account));
-        let best = candidates.max_by_key(|(_, (_, account))| {
-            account.garbage_bytes() * 1_000 / account.length.max(1)
-        });
+        let candidates = usages.iter().enumerate();
+        let candidates = candidates.filter(|(_, (_, usage))| is_worth_it(usage));
+        let best = candidates
+            .max_by_key(|(_, (_, usage))| usage.garbage_bytes() * 1_000 / usage.length.max(1));
         if let Some((index, _)) = best {
-            return Choice::Rewrite(around(&accounts, index, segment_bytes));
+            return CompactionChoice::Rewrite(around(&usages, index, segment_bytes));
         }
-        let active = accounts.iter().find(|(_, account)| account.state == AccountState::Active);
-        if active.is_some_and(|(_, account)| account.garbage_bytes() > 0) {
-            return Choice::Roll;
+        let active = usages.iter().find(|(_, usage)| usage.state == SegmentState::Active);
+        if active.is_some_and(|(_, usage)| usage.garbage_bytes() > 0) {
+            return CompactionChoice::Roll;
         }
     }
-    small_run(&accounts, segment_bytes).map_or(Choice::Nothing, Choice::Rewrite)
+    small_run(&usages, segment_bytes).map_or(CompactionChoice::Nothing, CompactionChoice::Rewrite)
 }
 
 /// The segment at `index` and the neighbours that are worth rewriting with it.
-fn around(accounts: &[(SegmentId, &Account)], index: usize, segment_bytes: u64) -> Vec<SegmentId> {
+fn around(
+    usages: &[(SegmentId, &SegmentUsage)],
+    index: usize,
+    segment_bytes: u64,
+) -> Vec<SegmentId> {
     let (mut first, mut end) = (index, index + 1);
-    let mut live = accounts.get(index).map_or(0, |(_, account)| account.live_bytes());
+    let mut live = usages.get(index).map_or(0, |(_, usage)| usage.live_bytes());
     let mut take = |index: usize| {
-        let Some((_, account)) = accounts.get(index) else { return false };
-        let is_small = account.live_bytes() <= segment_bytes / 4;
-        let is_bad = account.garbage_bytes() * 100 > account.length * GARBAGE_PERCENT_MAX;
-        let fits = live + account.live_bytes() <= segment_bytes;
-        let taken = account.state == AccountState::Finished && (is_small || is_bad) && fits;
-        live += if taken { account.live_bytes() } else { 0 };
+        let Some((_, usage)) = usages.get(index) else { return false };
+        let is_small = usage.live_bytes() <= segment_bytes / 4;
+        let is_bad = usage.garbage_bytes() * 100 > usage.length * GARBAGE_PERCENT_MAX;
+        let fits = live + usage.live_bytes() <= segment_bytes;
+        let taken = usage.state == SegmentState::Finished && (is_small || is_bad) && fits;
+        live += if taken { usage.live_bytes() } else { 0 };
         taken
     };
     while take(end) {
@@ -107,15 +116,15 @@ fn around(accounts: &[(SegmentId, &Account)], index: usize, segment_bytes: u64) 
     while first.checked_sub(1).is_some_and(&mut take) {
         first -= 1;
     }
-    accounts.get(first..end).unwrap_or(&[]).iter().map(|(id, _)| *id).collect()
+    usages.get(first..end).unwrap_or(&[]).iter().map(|(id, _)| *id).collect()
 }
 
 /// The first run of neighbours that are all small.
-fn small_run(accounts: &[(SegmentId, &Account)], segment_bytes: u64) -> Option<Vec<SegmentId>> {
-    let is_small = |account: &Account| {
-        account.state == AccountState::Finished && account.length <= segment_bytes / 8
+fn small_run(usages: &[(SegmentId, &SegmentUsage)], segment_bytes: u64) -> Option<Vec<SegmentId>> {
+    let is_small = |usage: &SegmentUsage| {
+        usage.state == SegmentState::Finished && usage.length <= segment_bytes / 8
     };
-    let mut runs = accounts.split(|(_, account)| !is_small(account));
+    let mut runs = usages.split(|(_, usage)| !is_small(usage));
     let run = runs.find(|run| run.len() >= SMALL_NEIGHBOURS)?;
     Some(run.iter().take(SMALL_NEIGHBOURS).map(|(id, _)| *id).collect())
 }
@@ -128,7 +137,7 @@ struct ChangePiece {
 }
 
 /// A block of a group that is to be kept.
-struct Piece {
+struct BlockPiece {
     serial: u64,
     kind: u8,
     source: usize,
@@ -137,8 +146,8 @@ struct Piece {
 
 /// What is to be written, and what becomes of every group that the sources hold something of.
 #[derive(Default)]
-struct Plan {
-    pieces: Vec<Piece>,
+struct CompactionPlan {
+    pieces: Vec<BlockPiece>,
     /// The changes that no newer one superseded.
     changes: Vec<ChangePiece>,
     moved: BTreeMap<u64, Moved>,
@@ -148,17 +157,17 @@ struct Plan {
 
 /// Rewrites segments into one, unless it is told to stop.
 pub(super) fn rewrite(
-    shared: &Shared,
+    shared: &JournalShared,
     ids: &[SegmentId],
     uses: Uses<'_>,
     pace: &mut Pace<'_>,
 ) -> Result<ControlFlow<()>, JournalError> {
     let sources = shared.sources(ids);
-    let Some(mut plan) = Plan::draw(shared, ids, &sources, pace)? else {
+    let Some(mut plan) = CompactionPlan::compute(shared, ids, &sources, pace)? else {
         return Ok(ControlFlow::Break(()));
     };
     let header = merged_header(shared, &sources);
-    let mut output = Output::create(&*shared.disk, &shared.directory, header)?;
+    let mut output = SegmentOutput::create(&*shared.disk, &shared.directory, header)?;
     let written = plan.write_all(&sources, uses, &mut output, pace);
     let samples = std::mem::take(&mut output.samples);
     if !matches!(written, Ok(ControlFlow::Continue(()))) {
@@ -176,23 +185,23 @@ pub(super) fn rewrite(
     Ok(ControlFlow::Continue(()))
 }
 
-impl Shared {
+impl JournalShared {
     fn sources(&self, ids: &[SegmentId]) -> Vec<(Arc<Segment>, u64)> {
         let ledger = self.ledger.lock();
-        let accounts = ids.iter().filter_map(|id| ledger.account(*id));
-        accounts.map(|account| (Arc::clone(&account.segment), account.length)).collect()
+        let usages = ids.iter().filter_map(|id| ledger.usage(*id));
+        usages.map(|usage| (Arc::clone(&usage.segment), usage.length)).collect()
     }
 
     /// Leaves a damaged segment alone from now on.
     fn set_aside(&self, id: Option<SegmentId>) {
         let mut ledger = self.ledger.lock();
-        if let Some(account) = id.and_then(|id| ledger.account_mut(id)) {
-            account.state = AccountState::Damaged;
+        if let Some(usage) = id.and_then(|id| ledger.usage_mut(id)) {
+            usage.state = SegmentState::Damaged;
         }
     }
 }
 
-fn merged_header(shared: &Shared, sources: &[(Arc<Segment>, u64)]) -> SegmentHeader {
+fn merged_header(shared: &JournalShared, sources: &[(Arc<Segment>, u64)]) -> SegmentHeader {
     let headers = || sources.iter().map(|(segment, _)| &segment.header);
     let generation = shared.next_generation.fetch_add(1, Ordering::Relaxed);
     let first = headers().map(|header| header.first).min().unwrap_or(1);
@@ -202,10 +211,10 @@ fn merged_header(shared: &Shared, sources: &[(Arc<Segment>, u64)]) -> SegmentHea
     SegmentHeader::new(generation, (first, last), next_serial, previous)
 }
 
-impl Plan {
+impl CompactionPlan {
     /// Reads the sources and asks the ledger about each block.
-    fn draw(
-        shared: &Shared,
+    fn compute(
+        shared: &JournalShared,
         ids: &[SegmentId],
         sources: &[(Arc<Segment>, u64)],
         pace: &mut Pace<'_>,
@@ -215,7 +224,7 @@ impl Plan {
             let mut flow = ControlFlow::Continue(());
             let walked = walk(segment, *length, |raw, block| {
                 let place = (index, raw.offset);
-                plan.note(&shared.ledger.lock(), ids, place, raw.bytes, &block);
+                plan.record(&shared.ledger.lock(), ids, place, raw.bytes, &block);
                 flow = pace.spend(raw.bytes);
                 Ok(flow)
             });
@@ -234,7 +243,7 @@ impl Plan {
         Ok(Some(plan))
     }
 
-    fn note(
+    fn record(
         &mut self,
         ledger: &Ledger,
         ids: &[SegmentId],
@@ -261,22 +270,22 @@ impl Plan {
         let is_kept = match block {
             Block::Definition(_) => {
                 let is_first = !std::mem::replace(&mut moved.had_definition, true);
-                is_first && matches!(standing, Standing::Live | Standing::Expired(true))
+                is_first && matches!(standing, GroupStanding::Live | GroupStanding::Expired(true))
             }
             Block::Keys(keys) => {
                 moved.keys_dropped += u64::from(keys.count);
-                standing == Standing::Live
+                standing == GroupStanding::Live
             }
             Block::End(_) => {
                 let is_first = !std::mem::replace(&mut moved.had_end, true);
-                moved.has_end = is_first && standing == Standing::Ended(true) || moved.has_end;
+                moved.has_end = is_first && standing == GroupStanding::Ended(true) || moved.has_end;
                 is_first && moved.has_end
             }
             Block::Change(_) | Block::Seal(_) => false,
         };
         if is_kept {
-            self.pieces.push(Piece { serial, kind, source, offset });
-            self.stubborn += if matches!(standing, Standing::Expired(_)) { bytes } else { 0 };
+            self.pieces.push(BlockPiece { serial, kind, source, offset });
+            self.stubborn += if matches!(standing, GroupStanding::Expired(_)) { bytes } else { 0 };
         }
     }
 
@@ -284,7 +293,7 @@ impl Plan {
         &mut self,
         sources: &[(Arc<Segment>, u64)],
         uses: Uses<'_>,
-        output: &mut Output<'_>,
+        output: &mut SegmentOutput<'_>,
         pace: &mut Pace<'_>,
     ) -> Result<ControlFlow<()>, JournalError> {
         // Looked at before the index is asked: what is seen by then, the index knows.
@@ -306,12 +315,12 @@ impl Plan {
         self.write_groups(sources, (&unseen, uses.is_held), output, pace)
     }
 
-    /// Writes the pieces, keys of one group joined.
+    /// Writes the pieces, keys of one group merged.
     fn write_groups(
         &mut self,
         sources: &[(Arc<Segment>, u64)],
         (unseen, is_held): (&[bool], &IsHeld),
-        output: &mut Output<'_>,
+        output: &mut SegmentOutput<'_>,
         pace: &mut Pace<'_>,
     ) -> Result<ControlFlow<()>, JournalError> {
         let mut memory = Vec::new();
@@ -355,9 +364,9 @@ impl Plan {
     }
 }
 
-/// Writes blocks of keys, and notes what that means for their group.
+/// Writes blocks of keys, and counts them for their group.
 fn put_keys(
-    output: &mut Output<'_>,
+    output: &mut SegmentOutput<'_>,
     moved: &mut Moved,
     payloads: Vec<KeysPayload>,
 ) -> Result<u64, JournalError> {
@@ -371,22 +380,22 @@ fn put_keys(
     Ok(written)
 }
 
-/// Puts the new segment in the place of its sources.
+/// Replaces the sources by the new segment.
 fn install(
-    shared: &Shared,
+    shared: &JournalShared,
     from: &[SegmentId],
-    plan: Plan,
+    plan: CompactionPlan,
     (segment, length): (Arc<Segment>, u64),
     samples: &[u64],
 ) {
     let to = {
         let mut ledger = shared.ledger.lock();
         for id in from {
-            if let Some(account) = ledger.account_mut(*id) {
-                account.state = AccountState::Retired;
+            if let Some(usage) = ledger.usage_mut(*id) {
+                usage.state = SegmentState::Retired;
             }
         }
-        let to = ledger.open_account(segment, length, AccountState::Finished);
+        let to = ledger.add_segment(segment, length, SegmentState::Finished);
         samples.iter().for_each(|offset| ledger.sample(to, *offset));
         to
     };
@@ -402,8 +411,8 @@ fn install(
         changes.iter().for_each(|change| ledger.relocate_change(to, &change.moved));
     }
     let mut ledger = shared.ledger.lock();
-    if let Some(account) = ledger.account_mut(to) {
-        account.stubborn = plan.stubborn;
+    if let Some(usage) = ledger.usage_mut(to) {
+        usage.stubborn = plan.stubborn;
     }
-    from.iter().for_each(|id| ledger.close_account(*id));
+    from.iter().for_each(|id| ledger.remove_segment(*id));
 }

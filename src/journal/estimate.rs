@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::Shared;
+use super::JournalShared;
 use super::block::peek_keys;
 use super::compaction::{IsHeld, Uses};
 use super::format::BLOCK_HEADER_BYTES;
-use super::ledger::{AccountState, SegmentId};
+use super::ledger::{SegmentId, SegmentState};
 use super::segment::Segment;
 
 /// Bytes that are read of a block, twice: its head, and digests from somewhere in it.
@@ -31,11 +31,11 @@ pub(super) fn is_due(bytes: u64, appended_since: u64) -> bool {
 }
 
 /// Estimates the superseded bytes of every segment that is no longer appended to.
-pub(super) fn estimate_superseded(shared: &Shared, uses: Uses<'_>) {
+pub(super) fn estimate_superseded(shared: &JournalShared, uses: Uses<'_>) {
     type Sampled = (SegmentId, Arc<Segment>, Vec<u32>);
     let (sampled, live): (Vec<Sampled>, HashMap<u64, _>) = {
         let ledger = shared.ledger.lock();
-        let finished = ledger.accounts().filter(|(_, it)| it.state == AccountState::Finished);
+        let finished = ledger.usages().filter(|(_, it)| it.state == SegmentState::Finished);
         let sampled = finished.map(|(id, it)| (id, Arc::clone(&it.segment), it.samples.clone()));
         (sampled.collect(), ledger.live_definitions())
     };
@@ -44,7 +44,7 @@ pub(super) fn estimate_superseded(shared: &Shared, uses: Uses<'_>) {
         if segment.has_unseen() {
             continue;
         }
-        let mut counts = Counts::default();
+        let mut counts = SampledKeys::default();
         for offset in offsets {
             counts.look(
                 &segment,
@@ -53,17 +53,17 @@ pub(super) fn estimate_superseded(shared: &Shared, uses: Uses<'_>) {
                 uses.is_held,
             );
         }
-        if let Some(account) = shared.ledger.lock().account_mut(id) {
-            let live_bytes = account.length.saturating_sub(account.garbage);
+        if let Some(usage) = shared.ledger.lock().usage_mut(id) {
+            let live_bytes = usage.length.saturating_sub(usage.garbage);
             let unneeded = unneeded.remove(&id).unwrap_or(0);
             let keys = (counts.share() * live_bytes.saturating_sub(unneeded) as f64) as u64;
-            account.superseded = keys + unneeded;
+            usage.superseded = keys + unneeded;
         }
     }
 }
 
 /// The bytes of changes that count for no group, by segment.
-fn unneeded_changes(shared: &Shared, uses: Uses<'_>) -> HashMap<SegmentId, u64> {
+fn unneeded_changes(shared: &JournalShared, uses: Uses<'_>) -> HashMap<SegmentId, u64> {
     let changes = shared.ledger.lock().change_bytes();
     let mut unneeded = HashMap::new();
     for (segment, stamp, bytes) in changes {
@@ -76,12 +76,12 @@ fn unneeded_changes(shared: &Shared, uses: Uses<'_>) -> HashMap<SegmentId, u64> 
 
 /// Keys of live groups that were looked at, each weighed with the size of its block.
 #[derive(Default)]
-struct Counts {
+struct SampledKeys {
     all: f64,
     superseded: f64,
 }
 
-impl Counts {
+impl SampledKeys {
     fn look(
         &mut self,
         segment: &Segment,

@@ -44,7 +44,7 @@ pub(super) const BLOCK_PAYLOAD_BYTES_MAX: usize = 4 << 20;
 /// The longest sum of blocks of a frame: a frame is closed before it grows past
 /// [`FRAME_BYTES_FULL`], unless its last block takes it there.
 pub(super) const FRAME_BLOCKS_BYTES_MAX: usize = FRAME_BYTES_FULL + 2 * BLOCK_PAYLOAD_BYTES_MAX;
-/// The most that an append may take that has to stand in one frame: with what the frame holds already
+/// The most that an append may take that has to fit into one frame: with what the frame holds already
 /// it is no longer than a frame may be.
 pub(super) const WHOLE_BYTES_MAX: usize = FRAME_BLOCKS_BYTES_MAX - FRAME_BYTES_FULL;
 /// A frame with this many bytes of blocks takes no more: at 1 GB/s it takes 4 ms to write, so that
@@ -192,14 +192,14 @@ pub(super) struct FrameBuffer {
 }
 
 impl FrameBuffer {
-    /// An empty frame that will stand at `offset` of the segment; `bytes` is reused as its memory.
+    /// An empty frame that will be written at `offset` of the segment; `bytes` is reused as its memory.
     pub(super) fn new(header: SegmentHeader, offset: u64, mut bytes: Vec<u8>) -> Self {
         bytes.clear();
         bytes.resize(FRAME_HEADER_BYTES, 0);
         Self { header, offset, bytes }
     }
 
-    /// Adds a block; says its offset in the file and the bytes that it takes.
+    /// Adds a block. Returns its offset in the file and the bytes that it takes.
     pub(super) fn push(&mut self, kind: u8, payload: &[&[u8]]) -> (u64, u64) {
         let start = self.bytes.len();
         let offset = self.offset + start as u64;

@@ -3,12 +3,12 @@
 //!
 //! # Invariants
 //!
-//! - A group's definition stands in a segment before or with its first keys, and stays as long as
-//!   any segment holds keys of it, unless its end stands in a segment.
+//! - A group's definition is in a segment before or with its first keys, and stays as long as
+//!   any segment holds keys of it, unless its end is in a segment.
 //! - A group's end stays as long as any segment holds blocks of it.
 //! - A change is entered only when it is durable, and then the older ones of its kind for the same
 //!   groups are garbage.
-//! - A group is marked as ended only when its end is durable: whoever drops its keys relies on that.
+//! - A group is marked as ended only when its end is durable: compaction relies on that when it drops keys.
 //! - Keys are counted as held before they are written, and taken back if writing fails, so that
 //!   nobody drops the definition from under keys that are on their way.
 
@@ -39,7 +39,7 @@ pub(super) struct SegmentId(u32);
 
 /// Where a block begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct BlockLocation {
     pub(super) segment: SegmentId,
     pub(super) offset: u32,
 }
@@ -52,11 +52,11 @@ struct Holding {
 }
 
 #[derive(Debug)]
-struct Group {
+struct LedgerGroup {
     /// `u64::MAX` is never.
     expires_at_ms: UnixMs,
     keys: u64,
-    definition: Place,
+    definition: BlockLocation,
     state: GroupState,
     holdings: SmallVec<[Holding; 2]>,
 }
@@ -71,7 +71,7 @@ enum GroupState {
 
 /// What is known about a serial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum GroupStanding {
     /// Nothing was ever written of it.
     Unknown,
     /// It is defined and counts.
@@ -84,14 +84,14 @@ pub(super) enum Standing {
 
 /// The newest change of its kind for the same groups.
 #[derive(Clone, Copy, Debug)]
-struct Newest {
+struct NewestChange {
     stamp: u64,
-    place: Place,
+    place: BlockLocation,
     bytes: u64,
 }
 
-/// One segment's account.
-pub(super) struct Account {
+/// How much of a segment is in use.
+pub(super) struct SegmentUsage {
     pub(super) segment: Arc<Segment>,
     /// The length that counts, in bytes: durable and whole.
     pub(super) length: u64,
@@ -103,7 +103,7 @@ pub(super) struct Account {
     pub(super) superseded: u64,
     /// The garbage that the last compaction could not drop.
     pub(super) stubborn: u64,
-    pub(super) state: AccountState,
+    pub(super) state: SegmentState,
     /// Where some of its blocks of keys are, evenly spread.
     pub(super) samples: Vec<u32>,
     sample_step: u32,
@@ -112,18 +112,18 @@ pub(super) struct Account {
 
 /// What may be done with a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AccountState {
+pub(super) enum SegmentState {
     /// The writer appends to it.
     Active,
     /// Nothing is appended any more.
     Finished,
     /// It turned out to be damaged, and is left as it is.
     Damaged,
-    /// Another took its place; it counts no more, but groups may still refer to it.
+    /// Another replaced it; it does not count any more, but groups may still refer to it.
     Retired,
 }
 
-impl Account {
+impl SegmentUsage {
     /// What rewriting it would free, as far as is known.
     pub(super) fn garbage_bytes(&self) -> u64 {
         (self.garbage + self.superseded).saturating_sub(self.stubborn)
@@ -162,12 +162,12 @@ pub(super) struct Totals {
     pub(super) keys: u64,
 }
 
-/// The accounts of a journal.
+/// What is where in a journal.
 #[derive(Default)]
 pub(super) struct Ledger {
-    accounts: BTreeMap<SegmentId, Account>,
-    groups: HashMap<u64, Group>,
-    changes: HashMap<ChangeKey, Newest>,
+    usages: BTreeMap<SegmentId, SegmentUsage>,
+    groups: HashMap<u64, LedgerGroup>,
+    changes: HashMap<ChangeKey, NewestChange>,
     expiries: BinaryHeap<Reverse<(UnixMs, u64)>>,
     ended: HashSet<u64>,
     ended_order: VecDeque<u64>,
@@ -178,17 +178,17 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Opens an account.
-    pub(super) fn open_account(
+    /// Enters a segment.
+    pub(super) fn add_segment(
         &mut self,
         segment: Arc<Segment>,
         length: u64,
-        state: AccountState,
+        state: SegmentState,
     ) -> SegmentId {
         let id = SegmentId(self.next_segment);
         self.next_segment += 1;
         self.see_serials_below(segment.header.next_serial);
-        let account = Account {
+        let usage = SegmentUsage {
             segment,
             length,
             garbage: 0,
@@ -199,34 +199,34 @@ impl Ledger {
             sample_step: 0,
             sample_skip: 0,
         };
-        self.accounts.insert(id, account);
+        self.usages.insert(id, usage);
         id
     }
 
-    pub(super) fn account(&self, id: SegmentId) -> Option<&Account> {
-        self.accounts.get(&id)
+    pub(super) fn usage(&self, id: SegmentId) -> Option<&SegmentUsage> {
+        self.usages.get(&id)
     }
 
-    pub(super) fn account_mut(&mut self, id: SegmentId) -> Option<&mut Account> {
-        self.accounts.get_mut(&id)
+    pub(super) fn usage_mut(&mut self, id: SegmentId) -> Option<&mut SegmentUsage> {
+        self.usages.get_mut(&id)
     }
 
-    /// Closes an account that nothing refers to.
-    pub(super) fn close_account(&mut self, id: SegmentId) {
-        self.accounts.remove(&id);
+    /// Removes a segment that nothing refers to.
+    pub(super) fn remove_segment(&mut self, id: SegmentId) {
+        self.usages.remove(&id);
     }
 
-    /// All accounts, retired ones too.
-    pub(super) fn accounts(&self) -> impl Iterator<Item = (SegmentId, &Account)> {
-        self.accounts.iter().map(|(id, account)| (*id, account))
+    /// All segments, retired ones too.
+    pub(super) fn usages(&self) -> impl Iterator<Item = (SegmentId, &SegmentUsage)> {
+        self.usages.iter().map(|(id, usage)| (*id, usage))
     }
 
-    /// The accounts that count, in the order of their sequence numbers.
-    pub(super) fn in_order(&self) -> Vec<(SegmentId, &Account)> {
-        let counts = |account: &Account| account.state != AccountState::Retired;
-        let mut accounts: Vec<_> = self.accounts().filter(|(_, it)| counts(it)).collect();
-        accounts.sort_by_key(|(_, account)| account.segment.header.first);
-        accounts
+    /// The segments that count, in the order of their sequence numbers.
+    pub(super) fn in_order(&self) -> Vec<(SegmentId, &SegmentUsage)> {
+        let counts = |usage: &SegmentUsage| usage.state != SegmentState::Retired;
+        let mut usages: Vec<_> = self.usages().filter(|(_, it)| counts(it)).collect();
+        usages.sort_by_key(|(_, usage)| usage.segment.header.first);
+        usages
     }
 
     /// Greater than every serial that was seen.
@@ -238,13 +238,13 @@ impl Ledger {
         self.next_serial = self.next_serial.max(next);
     }
 
-    /// Notes a group and where its definition is; its bytes count with [`Ledger::hold`]. Says
+    /// Enters a group and where its definition is; its bytes count with [`Ledger::hold`]. Returns
     /// whether it is new.
     pub(super) fn define(
         &mut self,
         serial: u64,
         expires_at_ms: Option<UnixMs>,
-        place: Place,
+        place: BlockLocation,
     ) -> bool {
         self.see_serials_below(serial.saturating_add(1));
         if self.groups.contains_key(&serial) {
@@ -255,7 +255,7 @@ impl Ledger {
             self.expiries.push(Reverse((expires_at_ms, serial)));
         }
         let (state, holdings) = (GroupState::Live, SmallVec::new());
-        let group = Group { expires_at_ms, keys: 0, definition: place, state, holdings };
+        let group = LedgerGroup { expires_at_ms, keys: 0, definition: place, state, holdings };
         self.groups.insert(serial, group);
         self.live_groups += 1;
         true
@@ -269,7 +269,7 @@ impl Ledger {
         self.groups.get(&serial).is_some_and(|group| group.state == GroupState::Live)
     }
 
-    /// Counts bytes and keys of a group in a segment. Unknown groups are garbage.
+    /// SampledKeys bytes and keys of a group in a segment. Unknown groups are garbage.
     pub(super) fn hold(&mut self, serial: u64, segment: SegmentId, bytes: u64, keys: u64) {
         let bytes = u32::try_from(bytes).expect("a segment's length is bounded by the options");
         let Some(group) = self.groups.get_mut(&serial) else {
@@ -309,14 +309,14 @@ impl Ledger {
         }
     }
 
-    /// Notes that a block of keys begins at a place.
+    /// Samples a block of keys.
     pub(super) fn sample(&mut self, segment: SegmentId, offset: u64) {
-        if let (Some(account), Ok(offset)) = (self.accounts.get_mut(&segment), offset.try_into()) {
-            account.sample(offset);
+        if let (Some(usage), Ok(offset)) = (self.usages.get_mut(&segment), offset.try_into()) {
+            usage.sample(offset);
         }
     }
 
-    /// Marks a group as ended; its end is durable and stands in `segment`, or nowhere, if nothing
+    /// Marks a group as ended; its end is durable and is in `segment`, or nowhere, if nothing
     /// of the group was ever written.
     pub(super) fn end(&mut self, serial: u64, segment: Option<SegmentId>) {
         self.see_serials_below(serial.saturating_add(1));
@@ -363,21 +363,21 @@ impl Ledger {
         self.live_groups -= 1;
         self.live_keys -= group.keys;
         for holding in &group.holdings {
-            if let Some(account) = self.accounts.get_mut(&holding.segment) {
-                account.garbage += u64::from(holding.bytes);
+            if let Some(usage) = self.usages.get_mut(&holding.segment) {
+                usage.garbage += u64::from(holding.bytes);
             }
         }
     }
 
     fn add_garbage(&mut self, segment: SegmentId, bytes: u64) {
-        if let Some(account) = self.accounts.get_mut(&segment) {
-            account.garbage += bytes;
+        if let Some(usage) = self.usages.get_mut(&segment) {
+            usage.garbage += bytes;
         }
     }
 
     fn forgive_garbage(&mut self, segment: SegmentId, bytes: u64) {
-        if let Some(account) = self.accounts.get_mut(&segment) {
-            account.garbage = account.garbage.saturating_sub(bytes);
+        if let Some(usage) = self.usages.get_mut(&segment) {
+            usage.garbage = usage.garbage.saturating_sub(bytes);
         }
     }
 
@@ -392,34 +392,34 @@ impl Ledger {
         }
     }
 
-    /// How a group stands; the second answer is about blocks outside the segments `inside`.
-    pub(super) fn standing(&self, serial: u64, inside: &[SegmentId]) -> Standing {
+    /// The standing of a group; the flag tells of blocks outside the segments `inside`.
+    pub(super) fn standing(&self, serial: u64, inside: &[SegmentId]) -> GroupStanding {
         let Some(group) = self.groups.get(&serial) else {
             let is_ended = self.ended.contains(&serial);
-            return if is_ended { Standing::Ended(false) } else { Standing::Unknown };
+            return if is_ended { GroupStanding::Ended(false) } else { GroupStanding::Unknown };
         };
         let outside = || group.holdings.iter().any(|holding| !inside.contains(&holding.segment));
         match group.state {
-            GroupState::Live => Standing::Live,
-            GroupState::Expired => Standing::Expired(outside()),
-            GroupState::Ended(_) => Standing::Ended(outside()),
+            GroupState::Live => GroupStanding::Live,
+            GroupState::Expired => GroupStanding::Expired(outside()),
+            GroupState::Ended(_) => GroupStanding::Ended(outside()),
         }
     }
 
     /// Where the definitions of the live groups are.
-    pub(super) fn live_definitions(&self) -> HashMap<u64, Place> {
+    pub(super) fn live_definitions(&self) -> HashMap<u64, BlockLocation> {
         let live = self.groups.iter().filter(|(_, group)| group.state == GroupState::Live);
         live.map(|(serial, group)| (*serial, group.definition)).collect()
     }
 
-    /// The sums over the accounts that count.
+    /// The sums over the segments that count.
     pub(super) fn totals(&self) -> Totals {
         let mut totals =
             Totals { groups: self.live_groups, keys: self.live_keys, ..Totals::default() };
-        for account in self.accounts.values() {
-            if account.state != AccountState::Retired {
-                totals.bytes += account.length;
-                totals.garbage += account.garbage + account.superseded;
+        for usage in self.usages.values() {
+            if usage.state != SegmentState::Retired {
+                totals.bytes += usage.length;
+                totals.garbage += usage.garbage + usage.superseded;
                 totals.segments += 1;
             }
         }
@@ -452,13 +452,13 @@ impl Ledger {
             self.add_garbage(to, it.bytes);
             return;
         };
-        let dead = group.state != GroupState::Live;
+        let is_dead = group.state != GroupState::Live;
         group.holdings.retain(|holding| !from.contains(&holding.segment));
         if let Ok(bytes @ 1..) = u32::try_from(it.bytes) {
             group.holdings.push(Holding { segment: to, bytes });
         }
         if let Some(offset) = it.definition {
-            group.definition = Place { segment: to, offset };
+            group.definition = BlockLocation { segment: to, offset };
         }
         group.keys = group.keys.saturating_sub(it.keys_dropped);
         let end = match &mut group.state {
@@ -471,14 +471,14 @@ impl Ledger {
             GroupState::Live | GroupState::Expired => None,
         };
         let is_gone = group.holdings.is_empty();
-        if dead {
+        if is_dead {
             self.add_garbage(to, it.bytes);
         } else {
             self.live_keys -= it.keys_dropped;
         }
         if is_gone {
             self.groups.remove(&serial);
-            self.live_groups -= usize::from(!dead);
+            self.live_groups -= usize::from(!is_dead);
             if let Some(end) = end {
                 self.remember_ended(serial);
                 if end != to || it.has_end {
@@ -500,9 +500,9 @@ pub(super) struct MovedChange {
 
 impl Ledger {
     /// Enters a change that is durable.
-    pub(super) fn change(&mut self, key: ChangeKey, stamp: u64, place: Place, bytes: u64) {
+    pub(super) fn change(&mut self, key: ChangeKey, stamp: u64, place: BlockLocation, bytes: u64) {
         self.see_serials_below(stamp.saturating_add(1));
-        let new = Newest { stamp, place, bytes };
+        let new = NewestChange { stamp, place, bytes };
         match self.changes.get_mut(&key) {
             Some(known) if known.stamp >= stamp => self.add_garbage(place.segment, bytes),
             Some(known) => {
@@ -521,7 +521,7 @@ impl Ledger {
     }
 
     /// Where the newest changes are.
-    pub(super) fn newest_changes(&self) -> HashMap<ChangeKey, Place> {
+    pub(super) fn newest_changes(&self) -> HashMap<ChangeKey, BlockLocation> {
         self.changes.iter().map(|(key, newest)| (*key, newest.place)).collect()
     }
 
@@ -536,7 +536,7 @@ impl Ledger {
         let newest = self.changes.get_mut(&it.key).filter(|newest| newest.stamp == it.stamp);
         match (newest, it.to) {
             (Some(newest), Some((offset, bytes))) => {
-                newest.place = Place { segment: to, offset };
+                newest.place = BlockLocation { segment: to, offset };
                 newest.bytes = bytes;
             }
             (Some(_), None) => {

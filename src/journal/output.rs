@@ -15,7 +15,7 @@ use super::format::{
 use super::segment::Segment;
 
 /// A segment in the making.
-pub(super) struct Output<'a> {
+pub(super) struct SegmentOutput<'a> {
     disk: &'a dyn Disk,
     directory: &'a Path,
     header: SegmentHeader,
@@ -27,7 +27,7 @@ pub(super) struct Output<'a> {
     pub(super) samples: Vec<u64>,
 }
 
-impl<'a> Output<'a> {
+impl<'a> SegmentOutput<'a> {
     /// Makes its file, under a name that does not count yet.
     pub(super) fn create(
         disk: &'a dyn Disk,
@@ -56,7 +56,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Adds a block; says its offset and its bytes.
+    /// Adds a block. Returns its offset and its bytes.
     pub(super) fn put(&mut self, kind: u8, payload: &[u8]) -> Result<(u32, u64), JournalError> {
         if self.frame.blocks_bytes() >= FRAME_BYTES_FULL {
             self.flush()?;
@@ -82,7 +82,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Seals the segment and gives it its name; says its length.
+    /// Seals the segment and gives it its name. Returns its length.
     pub(super) fn finish(mut self) -> Result<(Segment, u64), JournalError> {
         match self.complete() {
             Ok(path) => Ok((Segment::new(path, self.header, self.file), self.length)),

@@ -22,7 +22,7 @@ impl Stop {
         raised.notify_all();
     }
 
-    /// Waits until the flag is raised, at most so long; says whether it is.
+    /// Waits until the flag is raised, at most so long. Returns whether it is.
     pub(super) fn wait(&self, at_most: Duration) -> bool {
         let (flag, raised) = &*self.0;
         let mut flag = flag.lock();

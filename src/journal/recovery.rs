@@ -26,7 +26,7 @@ use super::block::{Block, GroupDefinition};
 use super::change::Change;
 use super::disk::Disk;
 use super::format::{HEADER_BYTES, Previous, UNFINISHED_SUFFIX, parse_file_name};
-use super::ledger::{AccountState, Ledger, Place};
+use super::ledger::{BlockLocation, Ledger, SegmentState};
 use super::segment::{Segment, SegmentError, WalkError, find_frame, walk};
 use crate::clock::{Stopwatch, UnixMs};
 
@@ -98,7 +98,7 @@ pub(super) fn recover(
     if let (Some(segment), Some(content)) = (segments.last(), contents.last()) {
         report.torn_tail = cut_tail(disk, segment, content.length)?;
     }
-    let Settled { ledger, groups, changes } = settle(&segments, contents, now_ms)?;
+    let LedgerContents { ledger, groups, changes } = build_ledger(&segments, contents, now_ms)?;
     let totals = ledger.totals();
     report.segments = segments.len();
     report.bytes = totals.bytes;
@@ -214,21 +214,21 @@ fn check_gaps(directory: &Path, segments: &[Segment]) -> Result<(), JournalError
 }
 
 /// What one segment holds.
-struct Content {
+struct SegmentContent {
     /// Up to where it counts.
     length: u64,
     definitions: Vec<(GroupDefinition, u32)>,
     ends: Vec<u64>,
     /// Changes, with their offsets and bytes.
     changes: Vec<(Change, u32, u64)>,
-    held: HashMap<u64, Held>,
+    held: HashMap<u64, GroupUsage>,
     /// Places of blocks of keys.
     keys_at: Vec<u64>,
 }
 
 /// What one segment holds of one group.
 #[derive(Default)]
-struct Held {
+struct GroupUsage {
     bytes: u64,
     keys: u64,
     first_at: u64,
@@ -242,7 +242,7 @@ pub(super) fn length_by_next(segment: &Segment, next: &Segment) -> Option<u64> {
     is_this.then_some(previous.length)
 }
 
-fn read_segment(segment: &Segment, next: Option<&Segment>) -> Result<Content, JournalError> {
+fn read_segment(segment: &Segment, next: Option<&Segment>) -> Result<SegmentContent, JournalError> {
     let length = segment.length()?;
     let known = next.and_then(|next| length_by_next(segment, next));
     if known.is_some_and(|known| known > length) {
@@ -251,7 +251,7 @@ fn read_segment(segment: &Segment, next: Option<&Segment>) -> Result<Content, Jo
     if u32::try_from(length).is_err() {
         return Err(segment.corrupt(length, "the file is longer than a segment can be"));
     }
-    let mut content = Content {
+    let mut content = SegmentContent {
         length: known.unwrap_or(length),
         definitions: Vec::new(),
         ends: Vec::new(),
@@ -260,7 +260,7 @@ fn read_segment(segment: &Segment, next: Option<&Segment>) -> Result<Content, Jo
         keys_at: Vec::new(),
     };
     let seal = match walk(segment, content.length, |raw, block| {
-        content.note(raw.offset, raw.bytes, block);
+        content.record(raw.offset, raw.bytes, block);
         Ok(ControlFlow::Continue(()))
     }) {
         Ok(seal) => seal,
@@ -279,11 +279,13 @@ fn read_segment(segment: &Segment, next: Option<&Segment>) -> Result<Content, Jo
     Ok(content)
 }
 
-impl Content {
-    fn note(&mut self, offset: u64, bytes: u64, block: Block<'_>) {
+impl SegmentContent {
+    fn record(&mut self, offset: u64, bytes: u64, block: Block<'_>) {
         let mut hold = |serial, bytes, keys| {
-            let held =
-                self.held.entry(serial).or_insert(Held { first_at: offset, ..Held::default() });
+            let held = self
+                .held
+                .entry(serial)
+                .or_insert(GroupUsage { first_at: offset, ..GroupUsage::default() });
             held.bytes += bytes;
             held.keys += keys;
         };
@@ -350,7 +352,7 @@ fn keep_tail(disk: &dyn Disk, segment: &Segment, offset: u64, bytes: u64) -> Opt
 }
 
 /// What all segments come to.
-struct Settled {
+struct LedgerContents {
     ledger: Ledger,
     /// The groups that are live.
     groups: Vec<GroupDefinition>,
@@ -359,27 +361,32 @@ struct Settled {
 }
 
 /// Enters all contents into a ledger.
-fn settle(
+fn build_ledger(
     segments: &[Arc<Segment>],
-    contents: Vec<Content>,
+    contents: Vec<SegmentContent>,
     now_ms: UnixMs,
-) -> Result<Settled, JournalError> {
+) -> Result<LedgerContents, JournalError> {
     let mut ledger = Ledger::default();
     let mut changes = Vec::new();
     let mut groups = Vec::new();
     let mut rest = Vec::new();
     for (segment, content) in segments.iter().zip(contents) {
-        let state = AccountState::Finished;
-        let id = ledger.open_account(Arc::clone(segment), content.length, state);
+        let state = SegmentState::Finished;
+        let id = ledger.add_segment(Arc::clone(segment), content.length, state);
         for (definition, offset) in content.definitions {
-            let place = Place { segment: id, offset };
+            let place = BlockLocation { segment: id, offset };
             if ledger.define(definition.serial, definition.expires_at_ms, place) {
                 groups.push(definition);
             }
         }
         content.keys_at.iter().for_each(|offset| ledger.sample(id, *offset));
         for (change, offset, bytes) in content.changes {
-            ledger.change(change.key(), change.stamp(), Place { segment: id, offset }, bytes);
+            ledger.change(
+                change.key(),
+                change.stamp(),
+                BlockLocation { segment: id, offset },
+                bytes,
+            );
             changes.push(change);
         }
         rest.push((segment, id, content.held, content.ends));
@@ -393,7 +400,7 @@ fn settle(
                     return Err(segment.corrupt(held.first_at, what));
                 }
                 // Compaction dropped the definition, since the end says enough.
-                ledger.define(*serial, None, Place { segment: *id, offset: 0 });
+                ledger.define(*serial, None, BlockLocation { segment: *id, offset: 0 });
             }
             ledger.hold(*serial, *id, held.bytes, held.keys);
         }
@@ -404,7 +411,7 @@ fn settle(
     ledger.expire(now_ms);
     groups.retain(|definition| ledger.is_live(definition.serial));
     changes.retain(|change| ledger.is_newest_change(&change.key(), change.stamp()));
-    Ok(Settled { ledger, groups, changes })
+    Ok(LedgerContents { ledger, groups, changes })
 }
 
 /// Runs `work` on every item, on as many threads, and gives the results in order; the first error

@@ -15,7 +15,7 @@ use hashbrown::{HashMap, HashSet};
 use super::block::{Block, KIND_END};
 use super::disk::{Disk, SystemDisk};
 use super::format::{HEADER_BYTES, Previous, RawBlock, SegmentHeader, parse_file_name};
-use super::output::Output;
+use super::output::SegmentOutput;
 use super::recovery::{find_segments, length_by_next, tile};
 use super::salvage::{LostBytes, find_salt, salvage};
 use super::segment::{Segment, SegmentError};
@@ -111,7 +111,7 @@ pub(super) fn repair_on(disk: &dyn Disk, directory: &Path) -> Result<RepairRepor
 }
 
 /// A segment that counts, and whether its header is its own or was guessed.
-struct Candidate {
+struct RepairCandidate {
     segment: Segment,
     damage: Option<&'static str>,
 }
@@ -144,7 +144,7 @@ impl<'a> Repair<'a> {
     }
 
     /// The segments that count, in order.
-    fn gather(&mut self) -> Result<Vec<Candidate>, JournalError> {
+    fn gather(&mut self) -> Result<Vec<RepairCandidate>, JournalError> {
         let names = find_segments(self.disk, self.directory)?.names;
         let mut damage = HashMap::new();
         let mut segments = Vec::new();
@@ -179,7 +179,7 @@ impl<'a> Repair<'a> {
         }
         let candidate = |segment: Segment| {
             let damage = damage.get(&segment.path).copied();
-            Candidate { segment, damage }
+            RepairCandidate { segment, damage }
         };
         Ok(counting.into_iter().map(candidate).collect())
     }
@@ -214,8 +214,8 @@ impl<'a> Repair<'a> {
     /// Notes what a segment holds, and replaces it if it is damaged.
     fn look_at(
         &mut self,
-        candidate: &Candidate,
-        next: Option<&Candidate>,
+        candidate: &RepairCandidate,
+        next: Option<&RepairCandidate>,
     ) -> Result<(), JournalError> {
         let segment = &candidate.segment;
         let header = segment.header;
@@ -245,7 +245,7 @@ impl<'a> Repair<'a> {
         } else if !is_open_ended && known.is_none() && !salvaged.has_seal {
             salvaged.lost.push(lose(length, 0, "the seal at the end of the file is missing"));
         }
-        salvaged.blocks.iter().for_each(|block| self.note(block));
+        salvaged.blocks.iter().for_each(|block| self.record(block));
         if salvaged.lost.is_empty() {
             let (first, generation) = (header.first, header.generation);
             self.previous = Some(Previous { first, generation, length: counted });
@@ -259,7 +259,7 @@ impl<'a> Repair<'a> {
         Ok(())
     }
 
-    fn note(&mut self, raw: &RawBlock<'_>) {
+    fn record(&mut self, raw: &RawBlock<'_>) {
         let serial = match Block::decode(raw) {
             Ok(Block::Keys(keys)) => {
                 *self.keys.entry(keys.serial).or_default() += u64::from(keys.count);
@@ -297,7 +297,7 @@ impl<'a> Repair<'a> {
 
     fn write(&mut self, range: (u32, u32), blocks: &[RawBlock<'_>]) -> Result<(), JournalError> {
         let header = SegmentHeader::new(self.generation, range, self.next_serial, self.previous);
-        let mut output = Output::create(self.disk, self.directory, header)?;
+        let mut output = SegmentOutput::create(self.disk, self.directory, header)?;
         for block in blocks {
             if let Err(error) = output.put(block.kind, block.payload) {
                 output.discard();

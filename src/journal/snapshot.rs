@@ -11,14 +11,14 @@ use hashbrown::HashMap;
 use super::JournalError;
 use super::block::{Block, GroupDefinition, KeyBlock};
 use super::change::{AddrsChange, Change, ChangeKey, RecordChange, addrs_key, record_key};
-use super::ledger::{Ledger, Place, SegmentId};
+use super::ledger::{BlockLocation, Ledger, SegmentId};
 use super::segment::{Segment, walk};
 
 /// The blocks of the groups that lived when the snapshot was taken.
 pub struct Snapshot {
     segments: Vec<(Arc<Segment>, u64)>,
-    definitions: HashMap<u64, Place>,
-    changes: HashMap<ChangeKey, Place>,
+    definitions: HashMap<u64, BlockLocation>,
+    changes: HashMap<ChangeKey, BlockLocation>,
     by_id: HashMap<SegmentId, Arc<Segment>>,
 }
 
@@ -26,11 +26,11 @@ impl Snapshot {
     pub(super) fn new(ledger: &Ledger) -> Self {
         let segments = ledger.in_order().into_iter();
         let segments = segments.map(|(_, it)| (Arc::clone(&it.segment), it.length)).collect();
-        let by_id = ledger.accounts().map(|(id, it)| (id, Arc::clone(&it.segment))).collect();
+        let by_id = ledger.usages().map(|(id, it)| (id, Arc::clone(&it.segment))).collect();
         let mut definitions = ledger.live_definitions();
         // A group whose definition is on its way to the disk is not there yet.
-        let is_durable = |place: &Place| {
-            ledger.account(place.segment).is_some_and(|it| u64::from(place.offset) < it.length)
+        let is_durable = |place: &BlockLocation| {
+            ledger.usage(place.segment).is_some_and(|it| u64::from(place.offset) < it.length)
         };
         definitions.retain(|_, place| is_durable(place));
         Self { segments, definitions, changes: ledger.newest_changes(), by_id }
@@ -111,7 +111,11 @@ impl Snapshot {
         }
     }
 
-    fn definition(&self, place: Place, serial: u64) -> Result<GroupDefinition, JournalError> {
+    fn definition(
+        &self,
+        place: BlockLocation,
+        serial: u64,
+    ) -> Result<GroupDefinition, JournalError> {
         let segment = self.by_id.get(&place.segment);
         let segment = segment.expect("a snapshot holds every segment that a place can be in");
         let offset = u64::from(place.offset);

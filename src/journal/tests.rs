@@ -19,14 +19,14 @@ use parking_lot::Mutex;
 
 use super::change::ChangeKey;
 use super::{
-    AddrsChange, Change, Entry, GroupDefinition, Journal, JournalError, JournalOptions, Opened,
-    Receipt, RecordChange,
+    AddrsChange, Change, GroupDefinition, Journal, JournalEntry, JournalError, JournalOptions,
+    Opened, Receipt, RecordChange,
 };
 use crate::clock::{Clock, ManualClock};
 use crate::types::ContentKey;
 
 /// What a journal holds: the bytes of keys, by serial.
-type Held = BTreeSet<(u64, Vec<u8>)>;
+type HeldKeys = BTreeSet<(u64, Vec<u8>)>;
 
 /// A key by number: sha2-256 mostly, now and then another hash or length.
 fn key(number: u64) -> ContentKey {
@@ -55,8 +55,8 @@ fn group(serial: u64) -> Arc<GroupDefinition> {
     })
 }
 
-fn keys_entry(serial: u64, numbers: impl IntoIterator<Item = u64>) -> Entry {
-    Entry::Keys { group: group(serial), keys: keys(numbers) }
+fn keys_entry(serial: u64, numbers: impl IntoIterator<Item = u64>) -> JournalEntry {
+    JournalEntry::Keys { group: group(serial), keys: keys(numbers) }
 }
 
 /// Small segments, no compaction by itself, a clock at 1,000 ms.
@@ -80,11 +80,11 @@ fn wait<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn append(journal: &Journal, entries: Vec<Entry>) -> Result<(), JournalError> {
+fn append(journal: &Journal, entries: Vec<JournalEntry>) -> Result<(), JournalError> {
     wait(journal.append(entries)).map(|receipt: Receipt| drop(receipt))
 }
 
-fn append_whole(journal: &Journal, entries: Vec<Entry>) -> Result<(), JournalError> {
+fn append_whole(journal: &Journal, entries: Vec<JournalEntry>) -> Result<(), JournalError> {
     wait(journal.append_whole(entries)).map(|receipt: Receipt| drop(receipt))
 }
 
@@ -117,8 +117,8 @@ fn by_key(changes: impl IntoIterator<Item = Change>) -> BTreeMap<ChangeKey, Chan
     changes.into_iter().map(|change| (change.key(), change)).collect()
 }
 
-fn held(opened: &Opened) -> Held {
-    let held = Mutex::new(Held::new());
+fn held(opened: &Opened) -> HeldKeys {
+    let held = Mutex::new(HeldKeys::new());
     let replayed = opened.replay(2, |serial, keys| {
         held.lock().extend(keys.iter().map(|multihash| (serial, multihash.to_vec())));
     });
@@ -126,6 +126,6 @@ fn held(opened: &Opened) -> Held {
     held.into_inner()
 }
 
-fn expected(pairs: impl IntoIterator<Item = (u64, u64)>) -> Held {
+fn expected(pairs: impl IntoIterator<Item = (u64, u64)>) -> HeldKeys {
     pairs.into_iter().map(|(serial, number)| (serial, key(number).as_bytes().to_vec())).collect()
 }

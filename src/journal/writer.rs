@@ -23,12 +23,12 @@ use super::change::ChangeKey;
 use super::format::{
     BLOCK_HEADER_BYTES, FRAME_BYTES_FULL, FrameBuffer, HEADER_BYTES, Previous, SegmentHeader,
 };
-use super::ledger::{AccountState, Ledger, Place, SegmentId, Standing};
+use super::ledger::{BlockLocation, GroupStanding, Ledger, SegmentId, SegmentState};
 use super::segment::{Receipt, Segment};
-use super::{JournalError, Shared};
+use super::{JournalError, JournalShared};
 
 /// What the writer is asked.
-pub(super) enum Command {
+pub(super) enum WriterCommand {
     /// To append.
     Append(Request),
     /// To finish the segment that is appended to, so that it can be compacted.
@@ -38,34 +38,34 @@ pub(super) enum Command {
 }
 
 /// Where the outcome of an append goes.
-pub(super) type Answer = oneshot::Sender<Result<Receipt, JournalError>>;
+pub(super) type AppendReply = oneshot::Sender<Result<Receipt, JournalError>>;
 
 /// Whether a crash may leave some of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wholeness {
     /// It may: the append may be spread over frames.
     AnyFrames,
-    /// It may not: it stands in one frame.
+    /// It may not: it is in one frame.
     OneFrame,
 }
 
 /// Entries that are acknowledged together.
 pub(super) struct Request {
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<AppendPart>,
     pub(super) wholeness: Wholeness,
-    pub(super) done: Answer,
+    pub(super) done: AppendReply,
     /// The request's share of the queue.
     pub(super) share: OwnedSemaphorePermit,
 }
 
 /// What becomes one block, or two: a group's definition, if it is not known, and some of its keys.
-pub(super) enum Part {
+pub(super) enum AppendPart {
     Keys { group: Arc<GroupDefinition>, payload: KeysPayload },
     End { serial: u64 },
     Change { kind: u8, key: ChangeKey, stamp: u64, payload: Vec<u8> },
 }
 
-impl Part {
+impl AppendPart {
     /// What it takes at most, with the group's definition.
     pub(super) fn bytes(&self) -> usize {
         const OVERHEAD: usize = 2 * (BLOCK_HEADER_BYTES + 8);
@@ -86,8 +86,8 @@ struct Active {
 }
 
 /// The state of the thread.
-pub(super) struct Writer {
-    shared: Arc<Shared>,
+pub(super) struct JournalWriter {
+    shared: Arc<JournalShared>,
     active: Option<Active>,
     /// The last sequence number in use, and the segment that has it.
     last: Option<(u32, Previous)>,
@@ -96,10 +96,10 @@ pub(super) struct Writer {
 
 /// A frame in the making, and who waits for it.
 #[derive(Default)]
-struct Batch {
-    parts: Vec<Part>,
+struct FrameBatch {
+    parts: Vec<AppendPart>,
     bytes: usize,
-    complete: Vec<(Receipt, Answer, OwnedSemaphorePermit)>,
+    complete: Vec<(Receipt, AppendReply, OwnedSemaphorePermit)>,
 }
 
 /// What a frame changes in the ledger.
@@ -112,47 +112,47 @@ struct Effects {
     changed: Vec<(ChangeKey, u64, u32, u64)>,
 }
 
-impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, last: Option<(u32, Previous)>) -> Self {
+impl JournalWriter {
+    pub(super) fn new(shared: Arc<JournalShared>, last: Option<(u32, Previous)>) -> Self {
         Self { shared, active: None, last, memory: Vec::new() }
     }
 
     /// Works until the journal is closed.
-    pub(super) fn run(mut self, mut commands: UnboundedReceiver<Command>) {
+    pub(super) fn run(mut self, mut commands: UnboundedReceiver<WriterCommand>) {
         while let Some(command) = commands.blocking_recv() {
             let mut next = Some(command);
             let mut requests = Vec::new();
             let mut bytes = 0;
-            while let Some(Command::Append(request)) = next {
-                bytes += request.parts.iter().map(Part::bytes).sum::<usize>();
+            while let Some(WriterCommand::Append(request)) = next {
+                bytes += request.parts.iter().map(AppendPart::bytes).sum::<usize>();
                 requests.push(request);
                 next = if bytes < FRAME_BYTES_FULL { commands.try_recv().ok() } else { None };
             }
             self.append_all(requests);
             match next {
-                Some(Command::Roll(done)) => {
+                Some(WriterCommand::Roll(done)) => {
                     self.finish_segment();
                     // Who asked may have gone.
                     let _ = done.send(());
                 }
-                Some(Command::Close) => break,
-                Some(Command::Append(_)) | None => {}
+                Some(WriterCommand::Close) => break,
+                Some(WriterCommand::Append(_)) | None => {}
             }
         }
         commands.close();
         let result = self.seal();
-        self.shared.note_write(result.err());
+        self.shared.record_write(result.err());
     }
 
     fn append_all(&mut self, requests: Vec<Request>) {
-        let mut batch = Batch::default();
+        let mut batch = FrameBatch::default();
         for Request { parts, wholeness, done, share } in requests {
             if wholeness == Wholeness::OneFrame {
                 if batch.bytes >= FRAME_BYTES_FULL {
                     // The result went to those who wait.
                     let _ = self.commit(&mut batch);
                 }
-                batch.bytes += parts.iter().map(Part::bytes).sum::<usize>();
+                batch.bytes += parts.iter().map(AppendPart::bytes).sum::<usize>();
                 batch.parts.extend(parts);
                 batch.complete.push((Receipt::default(), done, share));
                 continue;
@@ -194,10 +194,10 @@ impl Writer {
     }
 
     /// Writes the batch as one frame, answers those who are complete with it, and empties it.
-    fn commit(&mut self, batch: &mut Batch) -> Result<(), JournalError> {
+    fn commit(&mut self, batch: &mut FrameBatch) -> Result<(), JournalError> {
         let batch = std::mem::take(batch);
         let result = if batch.parts.is_empty() { Ok(()) } else { self.write(&batch.parts) };
-        self.shared.note_write(result.as_ref().err().cloned());
+        self.shared.record_write(result.as_ref().err().cloned());
         for (mut receipt, done, share) in batch.complete {
             let answer = result.clone().map(|()| {
                 self.cover(&mut receipt);
@@ -210,7 +210,7 @@ impl Writer {
         result
     }
 
-    fn write(&mut self, parts: &[Part]) -> Result<(), JournalError> {
+    fn write(&mut self, parts: &[AppendPart]) -> Result<(), JournalError> {
         let Active { id, segment, length } = self.begin()?;
         let (id, start, segment) = (*id, *length, Arc::clone(segment));
         let memory = std::mem::take(&mut self.memory);
@@ -234,7 +234,7 @@ impl Writer {
         result.map(|_| ())
     }
 
-    /// Writes and syncs a frame at the end of the active segment; says where it ends.
+    /// Writes and syncs a frame at the end of the active segment. Returns where it ends.
     fn put(&mut self, segment: &Segment, start: u64, bytes: &[u8]) -> Result<u64, JournalError> {
         if let Err(error) = segment.file.write_at(bytes, start) {
             let cut = segment.file.set_length(start).and_then(|()| segment.file.sync());
@@ -284,8 +284,8 @@ impl Writer {
             }
         };
         let length = HEADER_BYTES as u64;
-        let state = AccountState::Active;
-        let id = shared.ledger.lock().open_account(Arc::clone(&segment), length, state);
+        let state = SegmentState::Active;
+        let id = shared.ledger.lock().add_segment(Arc::clone(&segment), length, state);
         Ok(Active { id, segment, length })
     }
 
@@ -294,12 +294,12 @@ impl Writer {
         let Some(Active { id, segment, length }) = self.active.take() else { return };
         let is_empty = length == HEADER_BYTES as u64;
         if is_empty && self.shared.disk.remove(&segment.path).is_ok() {
-            self.shared.ledger.lock().close_account(id);
+            self.shared.ledger.lock().remove_segment(id);
             return;
         }
         let SegmentHeader { first, last, generation, .. } = segment.header;
         self.last = Some((last, Previous { first, generation, length }));
-        self.shared.finish_account(id);
+        self.shared.finish_usage(id);
     }
 
     /// Ends the active segment with a seal.
@@ -314,15 +314,20 @@ impl Writer {
 }
 
 /// Encodes parts into a frame, and counts them in the ledger as held.
-fn encode(ledger: &mut Ledger, id: SegmentId, frame: &mut FrameBuffer, parts: &[Part]) -> Effects {
+fn encode(
+    ledger: &mut Ledger,
+    id: SegmentId,
+    frame: &mut FrameBuffer,
+    parts: &[AppendPart],
+) -> Effects {
     let mut effects = Effects::default();
     for part in parts {
         match part {
-            Part::Keys { group, payload } => {
+            AppendPart::Keys { group, payload } => {
                 encode_keys(ledger, id, frame, group, payload, &mut effects);
             }
-            Part::End { serial } => encode_end(ledger, frame, *serial, &mut effects),
-            Part::Change { kind, key, stamp, payload } => {
+            AppendPart::End { serial } => encode_end(ledger, frame, *serial, &mut effects),
+            AppendPart::Change { kind, key, stamp, payload } => {
                 let (offset, bytes) = frame.push(*kind, &[payload]);
                 let offset = u32::try_from(offset).expect("the options bound a segment's length");
                 effects.changed.push((*key, *stamp, offset, bytes));
@@ -343,15 +348,15 @@ fn encode_keys(
     let serial = group.serial;
     let standing = ledger.standing(serial, &[]);
     // A removal overtook the keys, or they expired on their way: nobody may see them.
-    if matches!(standing, Standing::Ended(_) | Standing::Expired(_))
+    if matches!(standing, GroupStanding::Ended(_) | GroupStanding::Expired(_))
         || effects.is_ended.contains(&serial)
     {
         return;
     }
-    if standing == Standing::Unknown {
+    if standing == GroupStanding::Unknown {
         let (offset, bytes) = frame.push(KIND_DEFINITION, &[&group.encode()]);
         let offset = u32::try_from(offset).expect("the options bound a segment's length");
-        ledger.define(serial, group.expires_at_ms, Place { segment: id, offset });
+        ledger.define(serial, group.expires_at_ms, BlockLocation { segment: id, offset });
         ledger.hold(serial, id, bytes, 0);
         effects.held.push((serial, bytes, 0));
     }
@@ -367,9 +372,9 @@ fn encode_end(ledger: &Ledger, frame: &mut FrameBuffer, serial: u64, effects: &m
         return;
     }
     let is_written = match ledger.standing(serial, &[]) {
-        Standing::Live | Standing::Expired(_) => true,
-        Standing::Unknown => false,
-        Standing::Ended(_) => return,
+        GroupStanding::Live | GroupStanding::Expired(_) => true,
+        GroupStanding::Unknown => false,
+        GroupStanding::Ended(_) => return,
     };
     if is_written {
         frame.push(KIND_END, &[&serial.to_le_bytes()]);
@@ -380,14 +385,14 @@ fn encode_end(ledger: &Ledger, frame: &mut FrameBuffer, serial: u64, effects: &m
 impl Effects {
     /// The frame is durable up to `end`.
     fn commit(self, ledger: &mut Ledger, id: SegmentId, end: u64) {
-        if let Some(account) = ledger.account_mut(id) {
-            account.length = end;
+        if let Some(usage) = ledger.usage_mut(id) {
+            usage.length = end;
         }
         for (serial, is_written) in self.ended {
             ledger.end(serial, is_written.then_some(id));
         }
         for (key, stamp, offset, bytes) in self.changed {
-            ledger.change(key, stamp, Place { segment: id, offset }, bytes);
+            ledger.change(key, stamp, BlockLocation { segment: id, offset }, bytes);
         }
     }
 
@@ -399,7 +404,7 @@ impl Effects {
     }
 }
 
-impl Shared {
+impl JournalShared {
     /// Makes a segment's file with its header, so that it survives a crash.
     fn create_segment(
         &self,
@@ -420,9 +425,9 @@ impl Shared {
         }
     }
 
-    fn finish_account(&self, id: SegmentId) {
-        if let Some(account) = self.ledger.lock().account_mut(id) {
-            account.state = AccountState::Finished;
+    fn finish_usage(&self, id: SegmentId) {
+        if let Some(usage) = self.ledger.lock().usage_mut(id) {
+            usage.state = SegmentState::Finished;
         }
     }
 }

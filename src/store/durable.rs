@@ -38,8 +38,8 @@ use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::detached::{Unfinished, detached, run_blocking};
 use crate::index::{GroupSpec, Index, IndexError, Interned};
 use crate::journal::{
-    Entry, GroupDefinition, Journal, JournalError, JournalOptions, JournalStats, Opened, Receipt,
-    RecoveryReport,
+    GroupDefinition, Journal, JournalEntry, JournalError, JournalOptions, JournalStats, Opened,
+    Receipt, RecoveryReport,
 };
 use crate::state::StateOpenError;
 use crate::types::{
@@ -166,7 +166,7 @@ impl DurableStore {
 #[derive(Default)]
 struct Pending {
     placements: Vec<Placement>,
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
     /// The newest group of each lineage among the placements.
     lineages: HashMap<Lineage, u64>,
 }
@@ -200,7 +200,7 @@ impl Inner {
             }
             let plan = self.index.plan(&group, keys, now_ms);
             applied.entries_refreshed += plan.known;
-            pending.add(group, plan.to_place, &announced_json);
+            pending.add(group, plan.to_link, &announced_json);
             if !plan.superseded.is_empty() {
                 let anew = self.index.intern_anew(&spec)?;
                 pending.add(anew, plan.superseded, &announced_json);
@@ -220,7 +220,7 @@ impl Inner {
         let _receipt = self.write(pending.entries).await?;
         let now_ms = self.clock.now_ms();
         for Placement { group, keys } in &pending.placements {
-            let announced = self.index.place_all(group, keys, now_ms)?;
+            let announced = self.index.link_all(group, keys, now_ms)?;
             applied.entries_added += announced.added;
             applied.entries_refreshed += announced.refreshed;
         }
@@ -232,9 +232,9 @@ impl Inner {
     /// An end stays among the unwritten ones until some write of it has succeeded. So whoever ended
     /// a group is told only when the journal has it, also if another task writes it meanwhile; at
     /// worst an end is written twice.
-    async fn write(&self, mut entries: Vec<Entry>) -> Result<Option<Receipt>, StoreError> {
+    async fn write(&self, mut entries: Vec<JournalEntry>) -> Result<Option<Receipt>, StoreError> {
         let ends = self.unwritten_ends.collect(&self.index);
-        entries.extend(ends.iter().map(|serial| Entry::End { serial: *serial }));
+        entries.extend(ends.iter().map(|serial| JournalEntry::End { serial: *serial }));
         if entries.is_empty() {
             return Ok(None);
         }
@@ -282,7 +282,7 @@ impl Pending {
         };
         let newest = self.lineages.entry(group.lineage()).or_default();
         *newest = group.serial.max(*newest);
-        self.entries.push(Entry::Keys { group: Arc::new(definition), keys: keys.clone() });
+        self.entries.push(JournalEntry::Keys { group: Arc::new(definition), keys: keys.clone() });
         self.placements.push(Placement { group, keys });
     }
 }

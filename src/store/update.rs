@@ -78,7 +78,7 @@ impl Plan {
             index.restate(&peer, statement, now_ms);
         }
         for Placement { group, keys, .. } in &self.placements {
-            let announced = index.place_all(group, keys, now_ms)?;
+            let announced = index.link_all(group, keys, now_ms)?;
             applied.entries_added += announced.added;
             applied.entries_refreshed += announced.refreshed;
         }
@@ -132,7 +132,7 @@ impl Planner<'_> {
         let group = found.map_or_else(|| self.index.intern(&spec), Ok)?;
         let plan = self.index.plan(&group, keys, self.now_ms);
         self.plan.known += plan.known;
-        self.place(group, plan.to_place, &announced_json);
+        self.place(group, plan.to_link, &announced_json);
         if !plan.superseded.is_empty() {
             let anew = self.index.intern_anew(&spec)?;
             self.place(anew, plan.superseded, &announced_json);

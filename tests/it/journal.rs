@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::journal::{
-    AddrsChange, Change, Entry, GroupDefinition, Journal, JournalOptions, RecordChange,
+    AddrsChange, Change, GroupDefinition, Journal, JournalEntry, JournalOptions, RecordChange,
     inspect_segment, repair,
 };
 use fingerpost::types::ContentKey;
@@ -77,13 +77,13 @@ fn write(directory: &Path) {
     let journal = Journal::open(options(directory)).unwrap().journal;
     let append = |entries| drop(runtime.block_on(journal.append(entries)).unwrap());
     for serial in 1..=4 {
-        append(vec![Entry::Keys { group: group(serial), keys: keys(serial) }]);
+        append(vec![JournalEntry::Keys { group: group(serial), keys: keys(serial) }]);
     }
-    let [first, second, third, record] = changes().map(Entry::Change);
-    append(vec![first, Entry::End { serial: 2 }]);
+    let [first, second, third, record] = changes().map(JournalEntry::Change);
+    append(vec![first, JournalEntry::End { serial: 2 }]);
     assert!(journal.compact_once(&|_, _| true).unwrap());
-    append(vec![Entry::Keys { group: group(5), keys: keys(5) }, second, third]);
-    append(vec![record, Entry::End { serial: 5 }]);
+    append(vec![JournalEntry::Keys { group: group(5), keys: keys(5) }, second, third]);
+    append(vec![record, JournalEntry::End { serial: 5 }]);
     journal.close().unwrap();
 }
 
@@ -172,9 +172,9 @@ fn a_journal_of_version_1_is_gone_on_with_and_compacted() {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let journal = Journal::open(options(directory.path())).unwrap().journal;
-    let entries = changes().into_iter().map(Entry::Change).collect();
+    let entries = changes().into_iter().map(JournalEntry::Change).collect();
     drop(runtime.block_on(journal.append_whole(entries)).unwrap());
-    drop(runtime.block_on(journal.append(vec![Entry::End { serial: 1 }])).unwrap());
+    drop(runtime.block_on(journal.append(vec![JournalEntry::End { serial: 1 }])).unwrap());
     while journal.compact_once(&|_, _| true).unwrap() {}
     assert!(journal.stats().compactions > 0);
     journal.close().unwrap();

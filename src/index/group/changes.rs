@@ -1,6 +1,6 @@
-//! Changes: other addresses for all groups of a provider, another record for all of a context.
+//! ChangesInForce: other addresses for all groups of a provider, another record for all of a context.
 //!
-//! A change has a *stamp*, drawn from the serials, and counts for the groups with a smaller serial. Of
+//! A change has a *stamp*, taken from the serials, and counts for the groups with a smaller serial. Of
 //! the changes that count for a group, the newest record and the newest list of addresses are what it
 //! has:
 //!
@@ -10,15 +10,15 @@
 //! ```
 //!
 //! So which record a group has follows from stamps and serials, not from the order in which changes
-//! are read, and what is announced after a change is not touched by it.
+//! are read, and a change does not affect what is announced after it.
 //!
 //! # Invariants
 //!
 //! - A record is kept for as long as a group lives that it counts for; a statement for as long as its
 //!   provider has any group, so that an older one is known to be older. Not longer: what was removed
 //!   leaves nothing behind that could come back.
-//! - The registry is locked for [`CHANGED_AT_ONCE`] groups at a time, and handed to whoever waits for
-//!   it then. Whoever renders a group's record
+//! - The registry is locked for [`CHANGED_AT_ONCE`] groups at a time, and passed on fairly
+//!   in between. Whoever renders a group's record
 //!   reads what is in force at that moment, so two changes at once end with the newer one.
 
 use std::collections::{HashMap, HashSet};
@@ -29,11 +29,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::MutexGuard;
 
-use super::{Group, Groups, Registry};
+use super::{Group, GroupRegistry, Groups};
 use crate::clock::UnixMs;
 use crate::types::{Addr, PeerId, ReadyRecord};
 
-/// How many groups get another record before others have their turn at the registry: a millisecond.
+/// How many groups get another record under one hold of the registry's lock: a millisecond.
 pub(super) const CHANGED_AT_ONCE: usize = 128;
 
 /// How much is kept by the hash of a peer, not for each: 36 KiB in all.
@@ -76,7 +76,7 @@ struct Stated {
 }
 
 /// The changes in force.
-pub(super) struct Changes {
+pub(super) struct ChangesInForce {
     statements: HashMap<PeerId, Stated>,
     records: HashMap<(PeerId, Arc<[u8]>), NewRecord>,
     stamps: HashSet<u64>,
@@ -87,9 +87,9 @@ pub(super) struct Changes {
 }
 
 /// Records with the addresses of a statement, by its stamp and the record's digest.
-type Rendered = HashMap<(u64, [u8; 16]), Arc<ReadyRecord>>;
+type RenderedRecords = HashMap<(u64, [u8; 16]), Arc<ReadyRecord>>;
 
-impl Default for Changes {
+impl Default for ChangesInForce {
     fn default() -> Self {
         Self {
             statements: HashMap::new(),
@@ -143,11 +143,11 @@ impl Groups {
     ) -> u64 {
         let stamp = statement.stamp;
         let Some(first) = self.registry.lock().put_statement(peer, statement) else { return 0 };
-        let of_peer = |registry: &Registry, serials: Range<u64>| {
+        let of_peer = |registry: &GroupRegistry, serials: Range<u64>| {
             let range = (peer.clone(), serials.start)..(peer.clone(), serials.end);
             registry.by_age.range(range).take(CHANGED_AT_ONCE).map(|(_, serial)| *serial).collect()
         };
-        let (mut rendered, mut changed) = (Rendered::new(), 0);
+        let (mut rendered, mut changed) = (RenderedRecords::new(), 0);
         self.in_slices(first..stamp, of_peer, |registry, serials| {
             changed += self.refresh_all(registry, serials, &mut rendered, now_ms);
             ControlFlow::Continue(())
@@ -167,7 +167,7 @@ impl Groups {
         if !self.registry.lock().put_record(peer, context, stamp, record) {
             return 0;
         }
-        let (mut rendered, mut changed) = (Rendered::new(), 0);
+        let (mut rendered, mut changed) = (RenderedRecords::new(), 0);
         self.in_slices(0..stamp, of_context(peer, context), |registry, serials| {
             changed += self.refresh_all(registry, serials, &mut rendered, now_ms);
             ControlFlow::Continue(())
@@ -196,12 +196,12 @@ impl Groups {
     }
 
     /// Works on groups with these serials, [`CHANGED_AT_ONCE`] at a time, as `next_of` finds them in
-    /// order, and lets others have the registry in between.
+    /// order, and releases the registry in between.
     fn in_slices(
         &self,
         serials: Range<u64>,
-        next_of: impl Fn(&Registry, Range<u64>) -> Vec<u64>,
-        mut work: impl FnMut(&mut Registry, &[u64]) -> ControlFlow<()>,
+        next_of: impl Fn(&GroupRegistry, Range<u64>) -> Vec<u64>,
+        mut work: impl FnMut(&mut GroupRegistry, &[u64]) -> ControlFlow<()>,
     ) {
         let mut next = serials.start;
         while next < serials.end {
@@ -235,9 +235,9 @@ impl Groups {
 
     fn refresh_all(
         &self,
-        registry: &mut Registry,
+        registry: &mut GroupRegistry,
         serials: &[u64],
-        rendered: &mut Rendered,
+        rendered: &mut RenderedRecords,
         now_ms: UnixMs,
     ) -> u64 {
         let mut changed = 0;
@@ -248,12 +248,12 @@ impl Groups {
         changed
     }
 
-    /// Gives a group the record that it is to have, and says whether it had another.
+    /// Gives a group the record that it is to have. Returns whether that changed it.
     fn refresh(
         &self,
-        registry: &mut Registry,
+        registry: &mut GroupRegistry,
         group: &Arc<Group>,
-        rendered: &mut Rendered,
+        rendered: &mut RenderedRecords,
         now_ms: UnixMs,
     ) -> bool {
         let record = registry.changes.record_of(group, rendered);
@@ -263,8 +263,8 @@ impl Groups {
         self.let_go(registry, group);
         let record = registry.share_record(&record);
         // Who sees the record sees when it came.
-        if group.has_been_placed() {
-            group.touch(now_ms);
+        if group.has_been_linked() {
+            group.mark_changed(now_ms);
         }
         match group.changed.get() {
             Some(changed) => {
@@ -280,7 +280,10 @@ impl Groups {
 }
 
 /// Finds the next groups of a provider and context.
-fn of_context(peer: &PeerId, context: &Arc<[u8]>) -> impl Fn(&Registry, Range<u64>) -> Vec<u64> {
+fn of_context(
+    peer: &PeerId,
+    context: &Arc<[u8]>,
+) -> impl Fn(&GroupRegistry, Range<u64>) -> Vec<u64> {
     move |registry, serials| {
         let place = |serial| (peer.clone(), context.clone(), serial);
         let range = registry.by_provider.range(place(serials.start)..place(serials.end));
@@ -288,15 +291,15 @@ fn of_context(peer: &PeerId, context: &Arc<[u8]>) -> impl Fn(&Registry, Range<u6
     }
 }
 
-impl Changes {
-    fn note_forgotten(&mut self, peer: &PeerId) {
+impl ChangesInForce {
+    fn record_forgotten(&mut self, peer: &PeerId) {
         if let Some(has_forgotten) = self.has_forgotten.get_mut(stripe_of(peer)) {
             *has_forgotten = true;
         }
     }
 
     /// The record that a group is to have.
-    fn record_of(&self, group: &Group, rendered: &mut Rendered) -> Arc<ReadyRecord> {
+    fn record_of(&self, group: &Group, rendered: &mut RenderedRecords) -> Arc<ReadyRecord> {
         let Some(peer) = group.peer() else { return group.first.clone() };
         let (mut record, mut said_at) = (&group.first, group.serial);
         if let Some(new) = self.records.get(&(peer.clone(), group.context.clone()))
@@ -318,12 +321,12 @@ impl Changes {
     }
 }
 
-impl Registry {
+impl GroupRegistry {
     /// Puts a statement into force, if it is the newest and its provider has groups. Returns from
     /// which serial on groups may have other addresses than it says.
     fn put_statement(&mut self, peer: &PeerId, statement: Statement) -> Option<u64> {
         if self.oldest_of(peer).is_none() {
-            self.changes.note_forgotten(peer);
+            self.changes.record_forgotten(peer);
             return None;
         }
         let stamp = statement.stamp;
@@ -381,7 +384,7 @@ impl Registry {
         {
             self.bytes -= statement_bytes(&old.statement);
             self.changes.stamps.remove(&old.statement.stamp);
-            self.changes.note_forgotten(peer);
+            self.changes.record_forgotten(peer);
         }
         let place = (peer.clone(), group.context.clone());
         if let Some(new) = self.changes.records.get(&place)

@@ -6,11 +6,11 @@ use super::*;
 use crate::index::group::Statement;
 use crate::types::Addr;
 
-/// More providers than make a crowd.
+/// More providers than make a hot key.
 const PROVIDERS: u32 = 60;
 
 #[derive(Clone, Debug)]
-enum Step {
+enum MemoStep {
     Announce { of: u32, ends_in_ms: Option<u64> },
     Remove { of: u32 },
     Readdress { of: u32, port: u16 },
@@ -18,34 +18,34 @@ enum Step {
     Wait { ms: u64 },
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+fn any_step() -> impl Strategy<Value = MemoStep> {
     let of = 0..PROVIDERS + 10;
     prop_oneof![
         3 => (of.clone(), proptest::option::of(1..50u64))
-            .prop_map(|(of, ends_in_ms)| Step::Announce { of, ends_in_ms }),
-        2 => of.clone().prop_map(|of| Step::Remove { of }),
-        2 => (of, 1..9u16).prop_map(|(of, port)| Step::Readdress { of, port }),
-        1 => Just(Step::Sweep),
-        2 => (1..20u64).prop_map(|ms| Step::Wait { ms }),
+            .prop_map(|(of, ends_in_ms)| MemoStep::Announce { of, ends_in_ms }),
+        2 => of.clone().prop_map(|of| MemoStep::Remove { of }),
+        2 => (of, 1..9u16).prop_map(|(of, port)| MemoStep::Readdress { of, port }),
+        1 => Just(MemoStep::Sweep),
+        2 => (1..20u64).prop_map(|ms| MemoStep::Wait { ms }),
     ]
 }
 
-fn take(index: &Index, step: &Step, now_ms: &mut UnixMs) {
+fn take(index: &Index, step: &MemoStep, now_ms: &mut UnixMs) {
     match step {
-        Step::Announce { of, ends_in_ms } => {
+        MemoStep::Announce { of, ends_in_ms } => {
             let expires_at_ms = ends_in_ms.map(|ms| *now_ms + ms);
             let spec = GroupSpec { expires_at_ms, ..spec(*of, b"", &[TCP]) };
             index.announce(&[key(0)], &spec, *now_ms).unwrap();
         }
-        Step::Remove { of } => drop(index.remove(&peer(*of), None, *now_ms)),
-        Step::Readdress { of, port } => {
+        MemoStep::Remove { of } => drop(index.remove(&peer(*of), None, *now_ms)),
+        MemoStep::Readdress { of, port } => {
             let addr = Addr::parse(&format!("/ip4/192.0.2.1/tcp/{port}")).unwrap();
             let stamp = index.stamp();
             let statement = Statement { stamp, stated_at_ms: stamp, addrs: [addr].into() };
             index.restate(&peer(*of), statement, *now_ms);
         }
-        Step::Sweep => drop(index.sweep_all(*now_ms)),
-        Step::Wait { ms } => *now_ms += ms,
+        MemoStep::Sweep => drop(index.sweep_all(*now_ms)),
+        MemoStep::Wait { ms } => *now_ms += ms,
     }
 }
 
@@ -75,7 +75,7 @@ proptest! {
 }
 
 #[test]
-fn the_answer_of_a_crowd_is_shared_until_something_changes() {
+fn the_answer_of_a_hot_key_is_shared_until_something_changes() {
     let index = Index::new();
     for of in 0..PROVIDERS {
         index.announce(&[key(0)], &spec(of, b"", &[TCP]), 1).unwrap();

@@ -12,7 +12,7 @@ const ADDRS: [&[&str]; 4] = [&[], &[TCP], &[QUIC], &[TCP, QUIC]];
 const FILTERS: [&str; 4] = ["", "filter-addrs=tcp", "filter-addrs=unknown", "transport=quic-v1"];
 
 #[derive(Clone, Debug)]
-enum Step {
+enum ModelStep {
     Announce {
         keys: Vec<u32>,
         peer: u32,
@@ -56,7 +56,7 @@ enum Step {
 /// What passes of each provider's records: the one with a protocol, and the one without.
 type Visible = BTreeMap<(PeerId, bool), BTreeSet<&'static str>>;
 
-struct Held {
+struct ModelGroup {
     peer: u32,
     context: u8,
     addrs: usize,
@@ -65,40 +65,40 @@ struct Held {
 }
 
 #[derive(Default)]
-struct Model {
+struct IndexModel {
     now_ms: UnixMs,
-    held: HashMap<u32, Vec<Held>>,
+    held: HashMap<u32, Vec<ModelGroup>>,
     seen: HashMap<u32, Visible>,
     changed_at_ms: HashMap<u32, UnixMs>,
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+fn any_step() -> impl Strategy<Value = ModelStep> {
     let (peers, contexts) = (0u32..40, 0u8..3);
     prop_oneof![
         12 => (
             prop::collection::vec(0..KEYS, 1..4), peers.clone(), contexts.clone(),
             0..ADDRS.len(), prop::option::of(1u64..60),
         ).prop_map(|(keys, peer, context, addrs, ttl_ms)| {
-            Step::Announce { keys, peer, context, addrs, ttl_ms }
+            ModelStep::Announce { keys, peer, context, addrs, ttl_ms }
         }),
-        1 => (peers.clone(), contexts).prop_map(|(peer, context)| Step::RemoveContext { peer, context }),
-        2 => peers.clone().prop_map(|peer| Step::RemovePeer { peer }),
+        1 => (peers.clone(), contexts).prop_map(|(peer, context)| ModelStep::RemoveContext { peer, context }),
+        2 => peers.clone().prop_map(|peer| ModelStep::RemovePeer { peer }),
         4 => (peers.clone(), 0..ADDRS.len())
-            .prop_map(|(peer, addrs)| Step::State { peer, addrs }),
+            .prop_map(|(peer, addrs)| ModelStep::State { peer, addrs }),
         2 => (peers.clone(), 0u8..3, any::<bool>(), 0..ADDRS.len()).prop_map(
             |(peer, context, has_protocol, addrs)| {
-                Step::SetRecord { peer, context, has_protocol, addrs }
+                ModelStep::SetRecord { peer, context, has_protocol, addrs }
             },
         ),
-        2 => peers.prop_map(|peer| Step::Peer { peer }),
-        2 => (0u64..30).prop_map(|ms| Step::Advance { ms }),
-        1 => Just(Step::Sweep),
+        2 => peers.prop_map(|peer| ModelStep::Peer { peer }),
+        2 => (0u64..30).prop_map(|ms| ModelStep::Advance { ms }),
+        1 => Just(ModelStep::Sweep),
         6 => (0..KEYS, 0..FILTERS.len(), 0usize..12)
-            .prop_map(|(key, filter, cap)| Step::Find { key, filter, cap }),
+            .prop_map(|(key, filter, cap)| ModelStep::Find { key, filter, cap }),
     ]
 }
 
-impl Model {
+impl IndexModel {
     fn visible(&self, key: u32, filter: usize) -> Visible {
         let mut visible = Visible::new();
         let mut newest = BTreeMap::new();
@@ -136,11 +136,11 @@ impl Model {
         }
     }
 
-    fn announce(&mut self, key: u32, new: Held) -> bool {
+    fn announce(&mut self, key: u32, new: ModelGroup) -> bool {
         let now_ms = self.now_ms;
         let held = self.held.entry(key).or_default();
         held.retain(|held| held.expires_at_ms > now_ms);
-        let is_same = |held: &Held| (held.peer, held.context) == (new.peer, new.context);
+        let is_same = |held: &ModelGroup| (held.peer, held.context) == (new.peer, new.context);
         let was_there = held.iter().any(is_same);
         held.retain(|held| !is_same(held) || held.expires_at_ms > new.expires_at_ms);
         held.push(new);
@@ -148,7 +148,7 @@ impl Model {
     }
 
     /// Removes from the model; returns how many specifications that were.
-    fn remove(&mut self, gone: impl Fn(&Held) -> bool) -> u64 {
+    fn remove(&mut self, gone: impl Fn(&ModelGroup) -> bool) -> u64 {
         let mut groups = BTreeSet::new();
         for held in self.held.values_mut() {
             held.retain(|held| {
@@ -161,14 +161,14 @@ impl Model {
         groups.len() as u64
     }
 
-    fn run(&mut self, index: &Index, step: &Step) {
+    fn run(&mut self, index: &Index, step: &ModelStep) {
         match step {
-            Step::Announce { keys, peer, context, addrs, ttl_ms } => {
+            ModelStep::Announce { keys, peer, context, addrs, ttl_ms } => {
                 let expires_at_ms = ttl_ms.map(|ttl_ms| self.now_ms + ttl_ms);
                 let mut expected = Announced::default();
                 for key in keys {
                     let expires_at_ms = expires_at_ms.unwrap_or(UnixMs::MAX);
-                    let held = Held {
+                    let held = ModelGroup {
                         peer: *peer,
                         context: *context,
                         addrs: *addrs,
@@ -184,16 +184,16 @@ impl Model {
                 let spec = GroupSpec { expires_at_ms, ..spec(*peer, &[*context], ADDRS[*addrs]) };
                 assert_eq!(index.announce(&keys, &spec, self.now_ms), Ok(expected));
             }
-            Step::RemoveContext { peer: number, context } => {
+            ModelStep::RemoveContext { peer: number, context } => {
                 let removed = index.remove(&peer(*number), Some(&[*context]), self.now_ms);
                 let gone = self.remove(|held| (held.peer, held.context) == (*number, *context));
                 check_removed(&removed, gone);
             }
-            Step::RemovePeer { peer: number } => {
+            ModelStep::RemovePeer { peer: number } => {
                 let removed = index.remove(&peer(*number), None, self.now_ms);
                 check_removed(&removed, self.remove(|held| held.peer == *number));
             }
-            Step::State { peer: number, addrs } => {
+            ModelStep::State { peer: number, addrs } => {
                 let texts = ADDRS[*addrs].iter().map(|addr| Addr::parse(addr).unwrap());
                 let statement =
                     Statement { stamp: index.stamp(), stated_at_ms: 0, addrs: texts.collect() };
@@ -201,7 +201,7 @@ impl Model {
                 let all = self.held.values_mut().flatten();
                 all.filter(|held| held.peer == *number).for_each(|held| held.addrs = *addrs);
             }
-            Step::SetRecord { peer: number, context, has_protocol, addrs } => {
+            ModelStep::SetRecord { peer: number, context, has_protocol, addrs } => {
                 let record = record_with(*number, *has_protocol, ADDRS[*addrs]);
                 index.set_record(&Arc::from([*context]), index.stamp(), &record, self.now_ms);
                 let all = self.held.values_mut().flatten();
@@ -210,17 +210,17 @@ impl Model {
                     held.addrs = *addrs;
                 }
             }
-            Step::Peer { peer: number } => self.check_peer(index, *number),
-            Step::Advance { ms } => {
+            ModelStep::Peer { peer: number } => self.check_peer(index, *number),
+            ModelStep::Advance { ms } => {
                 for _ in 0..*ms {
                     self.now_ms += 1;
                     self.note_changes();
                 }
             }
-            Step::Sweep => {
+            ModelStep::Sweep => {
                 index.sweep(self.now_ms);
             }
-            Step::Find { key, filter, cap } => self.check(index, *key, *filter, *cap),
+            ModelStep::Find { key, filter, cap } => self.check(index, *key, *filter, *cap),
         }
         self.note_changes();
     }
@@ -310,7 +310,7 @@ proptest! {
     #[test]
     fn the_index_answers_as_the_model_does(steps in prop::collection::vec(any_step(), 1..300)) {
         let index = Index::new();
-        let mut model = Model { now_ms: 1_000, ..Model::default() };
+        let mut model = IndexModel { now_ms: 1_000, ..IndexModel::default() };
         model.note_changes();
         for step in &steps {
             model.run(&index, step);

@@ -12,50 +12,50 @@ const KEYS: u32 = 5;
 const ADDRS: [&[&str]; 3] = [&[TCP], &[QUIC], &[]];
 
 #[derive(Clone, Debug)]
-enum Step {
-    Announce { keys: Vec<u32>, lineage: Lineage, addrs: usize, ttl_ms: Option<u64> },
-    Remove { lineage: Lineage, is_whole_peer: bool },
+enum SerialStep {
+    Announce { keys: Vec<u32>, lineage: LineageName, addrs: usize, ttl_ms: Option<u64> },
+    Remove { lineage: LineageName, is_whole_peer: bool },
     State { of: u32, addrs: usize },
-    SetRecord { lineage: Lineage, has_protocol: bool, addrs: usize },
+    SetRecord { lineage: LineageName, has_protocol: bool, addrs: usize },
     Advance { ms: u64 },
     Sweep,
 }
 
-type Lineage = (u32, u8);
+type LineageName = (u32, u8);
 
 /// What a journal would have: for each serial the group and its keys, and the serials that ended.
 #[derive(Default)]
-struct Journal {
+struct FakeJournal {
     groups: BTreeMap<u64, GroupSpec>,
     keys: Vec<(u64, u32)>,
     ended: BTreeSet<u64>,
-    changes: BTreeMap<u64, Change>,
+    changes: BTreeMap<u64, SerialChange>,
 }
 
 #[derive(Clone)]
-enum Change {
+enum SerialChange {
     Addrs(PeerId, Statement),
     Record(Arc<[u8]>, Arc<ReadyRecord>),
 }
 
-fn any_step(peers: u32) -> impl Strategy<Value = Step> {
+fn any_step(peers: u32) -> impl Strategy<Value = SerialStep> {
     let lineage = (0..peers, 0u8..2);
     let keys = prop::collection::vec(0..KEYS, 1..4);
     prop_oneof![
         14 => (keys, lineage.clone(), 0..ADDRS.len(), prop::option::of(1u64..80))
-            .prop_map(|(keys, lineage, addrs, ttl_ms)| Step::Announce { keys, lineage, addrs, ttl_ms }),
+            .prop_map(|(keys, lineage, addrs, ttl_ms)| SerialStep::Announce { keys, lineage, addrs, ttl_ms }),
         1 => (lineage, any::<bool>())
-            .prop_map(|(lineage, is_whole_peer)| Step::Remove { lineage, is_whole_peer }),
-        3 => (0..peers, 0..ADDRS.len()).prop_map(|(of, addrs)| Step::State { of, addrs }),
+            .prop_map(|(lineage, is_whole_peer)| SerialStep::Remove { lineage, is_whole_peer }),
+        3 => (0..peers, 0..ADDRS.len()).prop_map(|(of, addrs)| SerialStep::State { of, addrs }),
         1 => ((0..peers, 0u8..2), any::<bool>(), 0..ADDRS.len()).prop_map(
-            |(lineage, has_protocol, addrs)| Step::SetRecord { lineage, has_protocol, addrs },
+            |(lineage, has_protocol, addrs)| SerialStep::SetRecord { lineage, has_protocol, addrs },
         ),
-        2 => (0u64..30).prop_map(|ms| Step::Advance { ms }),
-        1 => Just(Step::Sweep),
+        2 => (0u64..30).prop_map(|ms| SerialStep::Advance { ms }),
+        1 => Just(SerialStep::Sweep),
     ]
 }
 
-impl Journal {
+impl FakeJournal {
     /// Places keys with a group, as a store does: the journal first.
     fn place(&mut self, index: &Index, interned: &Interned, keys: Vec<ContentKey>, now_ms: u64) {
         let record = interned.record();
@@ -65,7 +65,7 @@ impl Journal {
         self.groups.entry(interned.serial).or_insert(spec);
         let numbers = (0..KEYS).filter(|number| keys.contains(&key(*number)));
         self.keys.extend(numbers.map(|number| (interned.serial, number)));
-        index.place_all(interned, &keys, now_ms).unwrap();
+        index.link_all(interned, &keys, now_ms).unwrap();
     }
 
     fn announce(&mut self, index: &Index, keys: Vec<ContentKey>, spec: &GroupSpec, now_ms: u64) {
@@ -73,9 +73,9 @@ impl Journal {
         let interned = index.intern(spec).unwrap();
         let plan = index.plan(&interned, keys, now_ms);
         let behind = plan.superseded.len() as u64;
-        assert_eq!(plan.known + plan.to_place.len() as u64 + behind, count);
+        assert_eq!(plan.known + plan.to_link.len() as u64 + behind, count);
         assert!(!interned.is_new || (plan.known, behind) == (0, 0));
-        self.place(index, &interned, plan.to_place, now_ms);
+        self.place(index, &interned, plan.to_link, now_ms);
         if behind > 0 {
             let anew = index.intern_anew(spec).unwrap();
             assert!(anew.is_new && anew.serial > interned.serial);
@@ -84,9 +84,9 @@ impl Journal {
         }
     }
 
-    fn run(&mut self, index: &Index, step: &Step, now_ms: &mut u64) {
+    fn run(&mut self, index: &Index, step: &SerialStep, now_ms: &mut u64) {
         match step {
-            Step::Announce { keys, lineage: (of, context), addrs, ttl_ms } => {
+            SerialStep::Announce { keys, lineage: (of, context), addrs, ttl_ms } => {
                 let spec = GroupSpec {
                     expires_at_ms: ttl_ms.map(|ttl_ms| *now_ms + ttl_ms),
                     ..spec(*of, &[*context], ADDRS[*addrs])
@@ -96,32 +96,32 @@ impl Journal {
                 // Whatever was there: the last word counts, and saying it again changes nothing.
                 let again = index.intern(&spec).unwrap();
                 let known = keys.len() as u64;
-                let plan = Plan { known, ..Plan::default() };
+                let plan = LinkPlan { known, ..LinkPlan::default() };
                 assert_eq!(index.plan(&again, keys, *now_ms), plan);
             }
-            Step::Remove { lineage: (of, context), is_whole_peer } => {
+            SerialStep::Remove { lineage: (of, context), is_whole_peer } => {
                 let context = [*context];
                 let context = (!is_whole_peer).then_some(&context[..]);
                 self.ended.extend(index.remove(&peer(*of), context, *now_ms));
             }
-            Step::State { of, addrs } => {
+            SerialStep::State { of, addrs } => {
                 let addrs = ADDRS[*addrs].iter().map(|addr| Addr::parse(addr).unwrap()).collect();
                 let stamp = index.stamp();
                 let statement = Statement { stamp, stated_at_ms: stamp, addrs };
                 index.restate(&peer(*of), statement.clone(), *now_ms);
-                self.changes.insert(stamp, Change::Addrs(peer(*of), statement));
+                self.changes.insert(stamp, SerialChange::Addrs(peer(*of), statement));
             }
-            Step::SetRecord { lineage: (of, context), has_protocol, addrs } => {
+            SerialStep::SetRecord { lineage: (of, context), has_protocol, addrs } => {
                 let protocols = if *has_protocol { r#","Protocols":["x"]}"# } else { "}" };
                 let json = record(*of, ADDRS[*addrs]).json().replace("}", protocols);
                 let parsed = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
                 let record = Arc::new(ReadyRecord::new(parsed, AnswerSchema::Announced));
                 let (stamp, context) = (index.stamp(), Arc::from([*context]));
                 index.set_record(&context, stamp, &record, *now_ms);
-                self.changes.insert(stamp, Change::Record(context, record));
+                self.changes.insert(stamp, SerialChange::Record(context, record));
             }
-            Step::Advance { ms } => *now_ms += ms,
-            Step::Sweep => drop(index.sweep(*now_ms)),
+            SerialStep::Advance { ms } => *now_ms += ms,
+            SerialStep::Sweep => drop(index.sweep(*now_ms)),
         }
         self.ended.extend(index.take_ended());
     }
@@ -143,8 +143,8 @@ impl Journal {
             .collect();
         for (stamp, change) in &self.changes {
             match change {
-                Change::Addrs(peer, statement) => restore.statement(peer, statement.clone()),
-                Change::Record(context, record) => restore.record(context, *stamp, record),
+                SerialChange::Addrs(peer, statement) => restore.statement(peer, statement.clone()),
+                SerialChange::Record(context, record) => restore.record(context, *stamp, record),
             }
         }
         for at in order {
@@ -184,9 +184,9 @@ fn answers(index: &Index, now_ms: u64) -> Vec<BTreeSet<String>> {
     (0..KEYS).map(records).collect()
 }
 
-fn check_any_order(steps: &[Step], order: &[usize]) -> Result<(), TestCaseError> {
+fn check_any_order(steps: &[SerialStep], order: &[usize]) -> Result<(), TestCaseError> {
     let index = Index::new();
-    let mut journal = Journal::default();
+    let mut journal = FakeJournal::default();
     let mut now_ms = 1_000;
     for step in steps {
         journal.run(&index, step, &mut now_ms);
@@ -246,7 +246,7 @@ proptest! {
     }
 
     #[test]
-    fn announcements_of_crowds_in_any_order_give_the_same_answers(
+    fn announcements_of_hot_key_in_any_order_give_the_same_answers(
         steps in prop::collection::vec(any_step(50), 200..600), order in any_order(),
     ) {
         check_any_order(&steps, &order)?;
@@ -262,10 +262,10 @@ fn addresses_that_change_back_are_the_ones_that_are_served() {
     let interned = index.intern(&tcp).unwrap();
     assert_eq!((interned.serial, interned.is_new), (1, false));
     let plan = index.plan(&interned, keys(3..12), 3);
-    let expected = Plan { known: 5, to_place: keys(10..12), superseded: keys(3..5) };
+    let expected = LinkPlan { known: 5, to_link: keys(10..12), superseded: keys(3..5) };
     assert_eq!(plan, expected);
-    // Placing an older group changes nothing.
-    index.place_all(&interned, &plan.superseded, 3).unwrap();
+    // LinkDecision an older group changes nothing.
+    index.link_all(&interned, &plan.superseded, 3).unwrap();
     assert_eq!(index.all(&key(4), 3).records[0].0.json(), quic.record.json());
     assert!(!index.holds(key(4).as_bytes(), 1, 3) && index.holds(key(4).as_bytes(), 2, 3));
     index.announce(&keys(0..5), &tcp, 4).unwrap();

@@ -21,7 +21,7 @@ fn nothing_is_lost_and_nothing_revived_under_concurrency() {
                     for start in (0..2_000).step_by(50) {
                         let spec = spec(number, b"stays", &[TCP]);
                         index.announce(&keys(start..start + 50), &spec, 1).unwrap();
-                        // All on one key, too: it becomes a crowd and shrinks again.
+                        // All on one key, too: it becomes a hot key and shrinks again.
                         for other in 0..20 {
                             let brief = super::spec(100 + number * 20 + other, b"goes", &[]);
                             index.announce(&keys(0..3), &brief, 1).unwrap();

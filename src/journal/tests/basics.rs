@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::mpsc;
 
-use super::disk::{MemoryDisk, Operation};
+use super::disk::{DiskOperation, MemoryDisk};
 use super::*;
 
 #[test]
@@ -13,7 +13,7 @@ fn what_was_appended_is_there_after_opening_again() {
     assert_eq!((opened.groups.len(), opened.next_serial()), (0, 1));
     let journal = opened.journal;
     append(&journal, vec![keys_entry(1, 0..100), keys_entry(2, 50..150)]).unwrap();
-    append(&journal, vec![keys_entry(1, 100..120), Entry::End { serial: 2 }]).unwrap();
+    append(&journal, vec![keys_entry(1, 100..120), JournalEntry::End { serial: 2 }]).unwrap();
     append(&journal, vec![keys_entry(7, 0..1)]).unwrap();
     let stats = journal.stats();
     assert_eq!((stats.groups, stats.entries), (2, 121));
@@ -49,12 +49,15 @@ fn keys_of_every_shape_come_back_as_they_were() {
     ];
     let keys: Vec<_> =
         multihashes.iter().map(|bytes| ContentKey::from_multihash(bytes).unwrap()).collect();
-    append(&journal, vec![Entry::Keys { group: group(1), keys }]).unwrap();
-    append(&journal, vec![Entry::Keys { group: group(2), keys: Vec::new() }]).unwrap();
+    append(&journal, vec![JournalEntry::Keys { group: group(1), keys }]).unwrap();
+    append(&journal, vec![JournalEntry::Keys { group: group(2), keys: Vec::new() }]).unwrap();
     append(&journal, Vec::new()).unwrap();
     journal.close().unwrap();
     let opened = Journal::open(options_on(&disk)).unwrap();
-    assert_eq!(held(&opened), multihashes.into_iter().map(|bytes| (1, bytes)).collect::<Held>());
+    assert_eq!(
+        held(&opened),
+        multihashes.into_iter().map(|bytes| (1, bytes)).collect::<HeldKeys>()
+    );
     assert_eq!(opened.groups, [(*group(1)).clone()]);
 }
 
@@ -71,7 +74,7 @@ fn an_append_larger_than_a_frame_and_than_the_queue_is_written() {
             ContentKey::from_multihash(&bytes).unwrap()
         })
         .collect();
-    append(&journal, vec![Entry::Keys { group: group(1), keys: many }]).unwrap();
+    append(&journal, vec![JournalEntry::Keys { group: group(1), keys: many }]).unwrap();
     let stats = journal.stats();
     assert!(stats.syncs >= 2 && stats.segments >= 2, "{stats:?}");
     journal.close().unwrap();
@@ -84,7 +87,7 @@ fn a_definition_that_no_block_can_hold_is_refused() {
     let journal = Journal::open(options_on(&MemoryDisk::default())).unwrap().journal;
     let mut definition = (*group(1)).clone();
     definition.record_json = "x".repeat(5 << 20).into();
-    let entry = Entry::Keys { group: Arc::new(definition), keys: keys(0..1) };
+    let entry = JournalEntry::Keys { group: Arc::new(definition), keys: keys(0..1) };
     let error = append(&journal, vec![entry]).unwrap_err();
     assert!(matches!(error, JournalError::TooLarge { .. }), "{error:?}");
     assert_eq!(journal.stats().entries, 0);
@@ -111,7 +114,7 @@ fn what_waits_for_a_sync_shares_the_next_one() {
     append(&journal, vec![keys_entry(1, 0..1)]).unwrap();
     let (release, released) = mpsc::channel::<()>();
     disk.fail_when(move |operation| {
-        if matches!(operation, Operation::Sync(_)) {
+        if matches!(operation, DiskOperation::Sync(_)) {
             // Ends at once when the sender is gone.
             let _ = released.recv();
         }
@@ -156,33 +159,36 @@ fn a_full_queue_makes_appends_wait() {
 fn an_end_counts_for_keys_that_come_after_it() {
     let disk = MemoryDisk::default();
     let journal = Journal::open(options_on(&disk)).unwrap().journal;
-    append(&journal, vec![Entry::End { serial: 1 }]).unwrap();
+    append(&journal, vec![JournalEntry::End { serial: 1 }]).unwrap();
     append(&journal, vec![keys_entry(1, 0..9)]).unwrap();
-    append(&journal, vec![Entry::End { serial: 3 }, keys_entry(3, 0..9)]).unwrap();
-    append(&journal, vec![keys_entry(2, 0..9), Entry::End { serial: 2 }, keys_entry(2, 9..12)])
-        .unwrap();
+    append(&journal, vec![JournalEntry::End { serial: 3 }, keys_entry(3, 0..9)]).unwrap();
+    append(
+        &journal,
+        vec![keys_entry(2, 0..9), JournalEntry::End { serial: 2 }, keys_entry(2, 9..12)],
+    )
+    .unwrap();
     append(&journal, vec![keys_entry(2, 0..9)]).unwrap();
     assert_eq!((journal.stats().groups, journal.stats().entries), (0, 0));
     journal.close().unwrap();
-    assert_eq!(held(&Journal::open(options_on(&disk)).unwrap()), Held::new());
+    assert_eq!(held(&Journal::open(options_on(&disk)).unwrap()), HeldKeys::new());
 }
 
 #[test]
 fn an_end_of_a_group_that_is_all_gone_is_remembered() {
     let disk = MemoryDisk::default();
     let journal = Journal::open(options_on(&disk)).unwrap().journal;
-    append(&journal, vec![keys_entry(1, 0..200), Entry::End { serial: 1 }]).unwrap();
+    append(&journal, vec![keys_entry(1, 0..200), JournalEntry::End { serial: 1 }]).unwrap();
     while journal.compact_once(&|_, _| true).unwrap() {}
     append(&journal, vec![keys_entry(1, 0..9)]).unwrap();
     drop(journal);
-    assert_eq!(held(&Journal::open(options_on(&disk)).unwrap()), Held::new());
+    assert_eq!(held(&Journal::open(options_on(&disk)).unwrap()), HeldKeys::new());
 }
 
 #[test]
 fn serials_are_not_given_again_after_everything_of_them_is_gone() {
     let disk = MemoryDisk::default();
     let journal = Journal::open(options_on(&disk)).unwrap().journal;
-    append(&journal, vec![keys_entry(77, 0..200), Entry::End { serial: 77 }]).unwrap();
+    append(&journal, vec![keys_entry(77, 0..200), JournalEntry::End { serial: 77 }]).unwrap();
     while journal.compact_once(&|_, _| true).unwrap() {}
     drop(journal);
     let opened = Journal::open(options_on(&disk)).unwrap();

@@ -8,10 +8,10 @@ use super::*;
 use crate::journal::compaction::Uses;
 
 fn change(journal: &Journal, change: Change) {
-    append(journal, vec![Entry::Change(change)]).unwrap();
+    append(journal, vec![JournalEntry::Change(change)]).unwrap();
 }
 
-fn settle(journal: &Journal, uses: Uses<'_>) {
+fn build_ledger(journal: &Journal, uses: Uses<'_>) {
     let mut steps = 0;
     while journal.compact_once_with(uses).unwrap() {
         steps += 1;
@@ -62,7 +62,7 @@ fn superseded_changes_are_garbage_and_go() {
     let before = journal.stats();
     assert!(before.garbage_bytes * 100 > before.bytes * 70, "{before:?}");
     let snapshot = journal.snapshot();
-    settle(&journal, Uses { is_held: &|_, _| true, is_needed: &|_| true });
+    build_ledger(&journal, Uses { is_held: &|_, _| true, is_needed: &|_| true });
     let after = journal.stats();
     assert!(after.garbage_bytes * 100 <= after.bytes * 25, "{after:?}");
     assert!(after.bytes < before.bytes / 5, "{after:?}");
@@ -85,19 +85,19 @@ fn superseded_changes_are_garbage_and_go() {
 fn changes_that_count_for_no_group_go_and_those_that_nobody_sees_yet_stay() {
     let disk = MemoryDisk::default();
     let journal = opened(&disk).journal;
-    let entries = (10..60).map(|stamp| Entry::Change(stated(stamp, stamp))).collect();
+    let entries = (10..60).map(|stamp| JournalEntry::Change(stated(stamp, stamp))).collect();
     let receipt = wait(journal.append(entries)).unwrap();
-    append(&journal, vec![keys_entry(1, 0..400), Entry::End { serial: 1 }]).unwrap();
+    append(&journal, vec![keys_entry(1, 0..400), JournalEntry::End { serial: 1 }]).unwrap();
     let is_needed = |stamp: u64| stamp.is_multiple_of(10);
     let uses = Uses { is_held: &|_, _| true, is_needed: &is_needed };
-    settle(&journal, uses);
+    build_ledger(&journal, uses);
     assert!(journal.stats().compactions > 0);
     let image = disk.image(disk.operations(), super::disk::Crash::KeepSynced);
     assert_eq!(opened(&image).changes.len(), 50, "lookups do not see them yet");
     drop(receipt);
     // Something has to happen before the estimate is made anew.
-    append(&journal, vec![keys_entry(2, 0..400), Entry::End { serial: 2 }]).unwrap();
-    settle(&journal, uses);
+    append(&journal, vec![keys_entry(2, 0..400), JournalEntry::End { serial: 2 }]).unwrap();
+    build_ledger(&journal, uses);
     drop(journal);
     let expected = by_key((1..6).map(|it| stated(it * 10, it * 10)));
     assert_eq!(changes(&opened(&disk)), expected);
@@ -111,7 +111,7 @@ fn changes_that_count_for_no_group_are_garbage_by_themselves() {
         change(&journal, stated(stamp, stamp));
     }
     let uses = Uses { is_held: &|_, _| true, is_needed: &|stamp| stamp > 190 };
-    settle(&journal, uses);
+    build_ledger(&journal, uses);
     let stats = journal.stats();
     assert!(stats.garbage_bytes * 100 <= stats.bytes * 25, "{stats:?}");
     assert!(stats.compactions > 0 && stats.bytes < 8_000, "{stats:?}");
@@ -122,18 +122,18 @@ fn a_change_that_no_block_can_hold_is_refused() {
     let journal = opened(&MemoryDisk::default()).journal;
     let Change::Record(mut large) = recorded(1, 1) else { panic!("it is a record") };
     large.record_json = "x".repeat(5 << 20).into();
-    let error = append(&journal, vec![Entry::Change(Change::Record(large))]).unwrap_err();
+    let error = append(&journal, vec![JournalEntry::Change(Change::Record(large))]).unwrap_err();
     assert!(matches!(error, JournalError::TooLarge { .. }), "{error:?}");
 }
 
 /// About so many MiB of keys.
-fn large_entry(serial: u64, mib: u64) -> Entry {
+fn large_entry(serial: u64, mib: u64) -> JournalEntry {
     let keys = (0..mib * 1_024).map(|number| {
         let digest = (serial << 32 | number).to_le_bytes().into_iter().cycle().take(1024);
         let bytes: Vec<u8> = [0x00, 0x80, 0x08].into_iter().chain(digest).collect();
         ContentKey::from_multihash(&bytes).unwrap()
     });
-    Entry::Keys { group: group(serial), keys: keys.collect() }
+    JournalEntry::Keys { group: group(serial), keys: keys.collect() }
 }
 
 #[test]
@@ -144,8 +144,11 @@ fn what_is_to_be_whole_stands_in_one_frame_or_is_refused() {
     let journal = Journal::open(large.clone()).unwrap().journal;
     append(&journal, vec![keys_entry(1, 0..1)]).unwrap();
     let before = journal.stats().syncs;
-    append_whole(&journal, vec![large_entry(2, 3), Entry::Change(stated(9, 1)), large_entry(3, 4)])
-        .unwrap();
+    append_whole(
+        &journal,
+        vec![large_entry(2, 3), JournalEntry::Change(stated(9, 1)), large_entry(3, 4)],
+    )
+    .unwrap();
     assert_eq!(journal.stats().syncs, before + 1);
     append(&journal, vec![large_entry(4, 3), large_entry(5, 4)]).unwrap();
     assert_eq!(journal.stats().syncs, before + 3, "without, it is spread over frames");

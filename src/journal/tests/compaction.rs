@@ -7,7 +7,7 @@ use super::*;
 use crate::journal::JournalStats;
 use crate::journal::compaction::Uses;
 
-fn settle(journal: &Journal, is_held: &crate::journal::IsHeld) -> JournalStats {
+fn build_ledger(journal: &Journal, is_held: &crate::journal::IsHeld) -> JournalStats {
     let mut steps = 0;
     while journal.compact_once(is_held).unwrap() {
         steps += 1;
@@ -31,11 +31,11 @@ fn garbage_goes_and_everything_else_stays() {
     let journal = filled(&disk, 60);
     let full = journal.stats().bytes;
     for serial in (1..=60).filter(|serial| serial % 3 != 0) {
-        append(&journal, vec![Entry::End { serial }]).unwrap();
+        append(&journal, vec![JournalEntry::End { serial }]).unwrap();
     }
     let before = journal.stats();
     assert!(before.garbage_bytes * 100 > before.bytes * 60, "{before:?}");
-    let after = settle(&journal, &|_, _| true);
+    let after = build_ledger(&journal, &|_, _| true);
     assert!(after.garbage_bytes * 100 <= after.bytes * 25, "{after:?}");
     assert!(after.bytes < full / 2, "{after:?}");
     assert_eq!((after.groups, after.entries), (20, 800));
@@ -55,16 +55,16 @@ fn an_end_stays_as_long_as_a_block_of_its_group_and_no_longer() {
     let disk = MemoryDisk::default();
     let journal = filled(&disk, 12);
     // Group 1 has keys in the first segment and in the last one; its end is in the last.
-    append(&journal, vec![keys_entry(1, 40..60), Entry::End { serial: 1 }]).unwrap();
+    append(&journal, vec![keys_entry(1, 40..60), JournalEntry::End { serial: 1 }]).unwrap();
     for serial in 2..=12 {
-        append(&journal, vec![Entry::End { serial }]).unwrap();
+        append(&journal, vec![JournalEntry::End { serial }]).unwrap();
         journal.compact_once(&|_, _| true).unwrap();
         let opened = disk.image(disk.operations(), super::disk::Crash::KeepSynced);
         let opened = Journal::open(options_on(&opened)).unwrap();
         let revived = held(&opened).iter().filter(|(held, _)| *held <= serial).count();
         assert_eq!(revived, 0, "after the end of {serial}");
     }
-    let after = settle(&journal, &|_, _| true);
+    let after = build_ledger(&journal, &|_, _| true);
     assert!(after.bytes < 1_000, "neither keys nor ends are left: {after:?}");
 }
 
@@ -79,11 +79,11 @@ fn groups_that_expire_are_garbage() {
         let mut definition = (*group(serial)).clone();
         definition.expires_at_ms = Some(1_000 + serial * 10);
         let (group, keys) = (Arc::new(definition), keys(0..40));
-        append(&journal, vec![Entry::Keys { group, keys }]).unwrap();
+        append(&journal, vec![JournalEntry::Keys { group, keys }]).unwrap();
     }
     clock.set(1_150);
     assert_eq!(journal.stats().groups, 5);
-    let after = settle(&journal, &|_, _| true);
+    let after = build_ledger(&journal, &|_, _| true);
     assert!(after.garbage_bytes * 100 <= after.bytes * 25, "{after:?}");
     assert_eq!(after.entries, 5 * 40);
     drop(journal);
@@ -96,7 +96,7 @@ fn superseded_keys_are_found_by_asking_and_dropped() {
     let disk = MemoryDisk::default();
     let journal = filled(&disk, 60);
     let half = |_: u64, multihash: &[u8]| multihash[2].is_multiple_of(2);
-    let after = settle(&journal, &half);
+    let after = build_ledger(&journal, &half);
     assert!(after.compactions > 0, "{after:?}");
     assert_eq!(after.groups, 60);
     assert!(after.entries <= 1_200 * 100 / 75, "{after:?}");
@@ -105,7 +105,7 @@ fn superseded_keys_are_found_by_asking_and_dropped() {
     let pairs = (1..=60).flat_map(|serial| (0..40).map(move |number| (serial, number)));
     let whole = expected(pairs);
     assert!(found.is_subset(&whole));
-    let must: Held = whole.iter().filter(|(serial, it)| half(*serial, it)).cloned().collect();
+    let must: HeldKeys = whole.iter().filter(|(serial, it)| half(*serial, it)).cloned().collect();
     assert!(must.is_subset(&found));
 }
 
@@ -114,8 +114,8 @@ fn what_lookups_do_not_see_yet_is_not_taken_for_superseded() {
     let disk = MemoryDisk::default();
     let journal = Journal::open(options_on(&disk)).unwrap().journal;
     let receipt = wait(journal.append(vec![keys_entry(1, 0..40), keys_entry(2, 0..400)])).unwrap();
-    append(&journal, vec![Entry::End { serial: 2 }]).unwrap();
-    assert!(settle(&journal, &|_, _| false).compactions > 0);
+    append(&journal, vec![JournalEntry::End { serial: 2 }]).unwrap();
+    assert!(build_ledger(&journal, &|_, _| false).compactions > 0);
     assert_eq!(journal.stats().entries, 40);
     drop(receipt);
     drop(journal);
@@ -128,14 +128,15 @@ fn what_lookups_do_not_see_yet_outlives_every_compaction_of_it() {
     let disk = MemoryDisk::default();
     let journal = Journal::open(options_on(&disk)).unwrap().journal;
     let change = stated(3, 7);
-    let entries = vec![Entry::Change(change.clone()), keys_entry(1, 0..40), keys_entry(2, 0..400)];
+    let entries =
+        vec![JournalEntry::Change(change.clone()), keys_entry(1, 0..40), keys_entry(2, 0..400)];
     let receipt = wait(journal.append(entries)).unwrap();
     let uses = Uses { is_held: &|_, _| false, is_needed: &|_| false };
     // Each round makes garbage in neighbours of what is not seen, so that it is rewritten with them.
-    append(&journal, vec![Entry::End { serial: 2 }]).unwrap();
+    append(&journal, vec![JournalEntry::End { serial: 2 }]).unwrap();
     for serial in 10..14 {
         append(&journal, vec![keys_entry(serial, 0..400)]).unwrap();
-        append(&journal, vec![Entry::End { serial }]).unwrap();
+        append(&journal, vec![JournalEntry::End { serial }]).unwrap();
         while journal.compact_once_with(uses).unwrap() {}
     }
     assert!(journal.stats().compactions > 1, "{:?}", journal.stats());
@@ -148,7 +149,7 @@ fn what_lookups_do_not_see_yet_outlives_every_compaction_of_it() {
     // Once the receipt is gone, the index is asked about it like about everything.
     for serial in 20..24 {
         append(&journal, vec![keys_entry(serial, 0..400)]).unwrap();
-        append(&journal, vec![Entry::End { serial }]).unwrap();
+        append(&journal, vec![JournalEntry::End { serial }]).unwrap();
         while journal.compact_once_with(uses).unwrap() {}
     }
     assert_eq!(journal.stats().entries, 0);
@@ -161,15 +162,15 @@ fn a_snapshot_shows_its_moment_whatever_happens_after() {
     for serial in 1..=30 {
         append(&journal, vec![keys_entry(serial, 0..40)]).unwrap();
     }
-    append(&journal, vec![Entry::End { serial: 30 }]).unwrap();
+    append(&journal, vec![JournalEntry::End { serial: 30 }]).unwrap();
     let snapshot = journal.snapshot();
     for serial in 1..=25 {
-        append(&journal, vec![Entry::End { serial }]).unwrap();
+        append(&journal, vec![JournalEntry::End { serial }]).unwrap();
     }
     append(&journal, vec![keys_entry(26, 40..60), keys_entry(31, 0..9)]).unwrap();
-    settle(&journal, &|_, _| true);
+    build_ledger(&journal, &|_, _| true);
     assert_eq!(snapshot.groups(), 29);
-    let mut found = Held::new();
+    let mut found = HeldKeys::new();
     let mut visit = |definition: &Arc<GroupDefinition>, keys: crate::journal::KeyBlock<'_>| {
         assert_eq!(*definition, group(definition.serial));
         assert_eq!(keys.iter().len(), keys.len());
@@ -200,7 +201,7 @@ fn small_segments_of_many_starts_are_joined() {
     }
     let opened = Journal::open(options.clone()).unwrap();
     assert_eq!(opened.journal.stats().segments, 40);
-    let after = settle(&opened.journal, &|_, _| true);
+    let after = build_ledger(&opened.journal, &|_, _| true);
     assert!(after.segments <= 12, "{after:?}");
     drop(opened);
     assert_eq!(held(&Journal::open(options).unwrap()).len(), 200);
@@ -216,7 +217,7 @@ fn damage_that_compaction_finds_is_reported_and_left_alone() {
     files[0].1[200] ^= 1;
     disk.damage(&files[0].0, 200);
     for serial in 1..=12 {
-        append(&opened.journal, vec![Entry::End { serial }]).unwrap();
+        append(&opened.journal, vec![JournalEntry::End { serial }]).unwrap();
     }
     let mut errors = 0;
     for _ in 0..20 {
@@ -243,7 +244,7 @@ fn the_thread_compacts_by_itself_and_ends_with_the_journal() {
         append(&journal, vec![keys_entry(serial, 0..40)]).unwrap();
     }
     for serial in 1..=25 {
-        append(&journal, vec![Entry::End { serial }]).unwrap();
+        append(&journal, vec![JournalEntry::End { serial }]).unwrap();
     }
     let (asked, is_asked) = std::sync::mpsc::channel();
     let is_held = move |_: u64, _: &[u8]| {

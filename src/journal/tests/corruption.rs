@@ -10,20 +10,21 @@ use crate::journal::repair::repair_on;
 type Changes = BTreeMap<ChangeKey, Change>;
 
 /// A sealed journal of several segments, one of them compacted, and what it holds.
-fn sealed() -> (Vec<(PathBuf, Vec<u8>)>, Held, Changes) {
+fn sealed() -> (Vec<(PathBuf, Vec<u8>)>, HeldKeys, Changes) {
     let disk = MemoryDisk::default();
     let mut options = options_on(&disk);
     options.segment_bytes = 1200;
     let journal = Journal::open(options).unwrap().journal;
     for serial in 1..=6 {
         append(&journal, vec![keys_entry(serial, serial * 10..serial * 10 + 12)]).unwrap();
-        append(&journal, vec![Entry::Change(stated(10 + serial, serial % 2))]).unwrap();
+        append(&journal, vec![JournalEntry::Change(stated(10 + serial, serial % 2))]).unwrap();
     }
-    append(&journal, vec![Entry::Change(recorded(20, 1))]).unwrap();
-    append(&journal, vec![Entry::End { serial: 1 }, Entry::End { serial: 6 }]).unwrap();
+    append(&journal, vec![JournalEntry::Change(recorded(20, 1))]).unwrap();
+    append(&journal, vec![JournalEntry::End { serial: 1 }, JournalEntry::End { serial: 6 }])
+        .unwrap();
     assert!(journal.compact_once(&|_, _| true).unwrap());
-    append(&journal, vec![keys_entry(7, 0..10), Entry::Change(stated(23, 1))]).unwrap();
-    append(&journal, vec![Entry::Change(recorded(21, 1)), keys_entry(8, 0..10)]).unwrap();
+    append(&journal, vec![keys_entry(7, 0..10), JournalEntry::Change(stated(23, 1))]).unwrap();
+    append(&journal, vec![JournalEntry::Change(recorded(21, 1)), keys_entry(8, 0..10)]).unwrap();
     journal.close().unwrap();
     let opened = Journal::open(options_on(&disk)).unwrap();
     let files = disk.files();
@@ -31,7 +32,7 @@ fn sealed() -> (Vec<(PathBuf, Vec<u8>)>, Held, Changes) {
     (files, held(&opened), changes(&opened))
 }
 
-fn serials(held: &Held) -> BTreeSet<u64> {
+fn serials(held: &HeldKeys) -> BTreeSet<u64> {
     held.iter().map(|(serial, _)| *serial).collect()
 }
 
@@ -65,7 +66,12 @@ fn every_flipped_byte_is_found_with_its_place_or_harmless_and_repair_keeps_the_r
     assert!(found > 2000, "{found}");
 }
 
-fn check_repair(disk: &MemoryDisk, (whole, newest): (&Held, &Changes), at: usize, path: &PathBuf) {
+fn check_repair(
+    disk: &MemoryDisk,
+    (whole, newest): (&HeldKeys, &Changes),
+    at: usize,
+    path: &PathBuf,
+) {
     let report = repair_on(disk, Path::new("/data")).unwrap();
     assert!(!report.is_whole());
     assert_eq!(report.damaged.len(), 1, "{path:?} at {at}: {report}");
@@ -73,9 +79,9 @@ fn check_repair(disk: &MemoryDisk, (whole, newest): (&Held, &Changes), at: usize
     let opened = opened.unwrap_or_else(|error| panic!("{path:?} at {at}: {error}\n{report}"));
     let kept = held(&opened);
     // One block at most is lost: a group, some of its keys, or an end.
-    let lost: Held = whole.difference(&kept).cloned().collect();
+    let lost: HeldKeys = whole.difference(&kept).cloned().collect();
     assert!(serials(&lost).len() <= 1, "{path:?} at {at}: {lost:?}");
-    let back: Held = kept.difference(whole).cloned().collect();
+    let back: HeldKeys = kept.difference(whole).cloned().collect();
     assert!(serials(&back).len() <= 1, "{path:?} at {at}: {back:?}");
     // Or a change, and then an older one of the same kind may be back.
     let found = changes(&opened);
@@ -125,7 +131,8 @@ fn a_shortened_segment_is_noticed_wherever_it_is_cut() {
             repair_on(&disk, Path::new("/data")).unwrap();
             let opened = Journal::open(options_on(&disk)).unwrap();
             let kept = held(&opened);
-            let others = whole.iter().filter(|(serial, _)| *serial >= 7).cloned().collect::<Held>();
+            let others =
+                whole.iter().filter(|(serial, _)| *serial >= 7).cloned().collect::<HeldKeys>();
             assert!(index + 1 == files.len() || others.is_subset(&kept), "{index} {length}");
         }
     }
@@ -155,7 +162,7 @@ fn digests_that_look_like_frames_are_not_taken_for_frames() {
     let hostile = ContentKey::from_multihash(&hostile).unwrap();
     let disk = MemoryDisk::default();
     let journal = Journal::open(options_on(&disk)).unwrap().journal;
-    append(&journal, vec![Entry::Keys { group: group(1), keys: vec![hostile; 3] }]).unwrap();
+    append(&journal, vec![JournalEntry::Keys { group: group(1), keys: vec![hostile; 3] }]).unwrap();
     drop(journal);
     let (path, mut content) = disk.files().remove(0);
     // The seal and the end of the frame are gone: a torn tail, whatever the digests say.

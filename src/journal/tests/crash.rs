@@ -43,12 +43,12 @@ impl Recording {
             What::Appended(serial, numbers) => {
                 append(journal, vec![keys_entry(*serial, numbers.iter().copied())])
             }
-            What::Ended(serial) => append(journal, vec![Entry::End { serial: *serial }]),
+            What::Ended(serial) => append(journal, vec![JournalEntry::End { serial: *serial }]),
             What::Stated(stamp, [one, other]) => append_whole(
                 journal,
                 vec![
                     keys_entry(*one, STATED_KEYS),
-                    Entry::Change(stated(*stamp, 1)),
+                    JournalEntry::Change(stated(*stamp, 1)),
                     keys_entry(*other, STATED_KEYS),
                 ],
             ),
@@ -103,7 +103,7 @@ impl Recording {
             .unwrap_or_else(|error| panic!("at {operations}, {crash:?}: {error}"));
         let found = held(&opened);
         let stated_at = opened.changes.iter().map(Change::stamp).max().unwrap_or(0);
-        let (mut must, mut may) = (BTreeMap::<u64, BTreeSet<u64>>::new(), Held::new());
+        let (mut must, mut may) = (BTreeMap::<u64, BTreeSet<u64>>::new(), HeldKeys::new());
         for deed in self.deeds.iter().filter(|deed| deed.begun_at < operations) {
             let is_acknowledged = deed.acknowledged_at <= operations;
             // Only an end that was acknowledged says that none of the group may be there.

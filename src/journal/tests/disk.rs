@@ -18,7 +18,7 @@ const SECTOR: usize = 512;
 type Inode = usize;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+pub(super) enum DiskOperation {
     Create(PathBuf, Inode),
     Write(Inode, u64, Vec<u8>),
     SetLength(Inode, u64),
@@ -29,13 +29,13 @@ pub(super) enum Operation {
 }
 
 /// Decides whether an operation fails.
-type Fault = Box<dyn FnMut(&Operation) -> Option<io::ErrorKind> + Send>;
+type Fault = Box<dyn FnMut(&DiskOperation) -> Option<io::ErrorKind> + Send>;
 
 #[derive(Default)]
-struct State {
+struct DiskState {
     /// What was there before the first operation, by name; the first files.
     base: Vec<(PathBuf, Vec<u8>)>,
-    log: Vec<Operation>,
+    log: Vec<DiskOperation>,
     names: BTreeMap<PathBuf, Inode>,
     files: Vec<Vec<u8>>,
     fault: Option<Fault>,
@@ -44,7 +44,7 @@ struct State {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct MemoryDisk(Arc<Mutex<State>>);
+pub(super) struct MemoryDisk(Arc<Mutex<DiskState>>);
 
 /// What of the operations that were not synced a crash leaves.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub(super) enum Crash {
 impl MemoryDisk {
     pub(super) fn fail_when(
         &self,
-        fault: impl FnMut(&Operation) -> Option<io::ErrorKind> + Send + 'static,
+        fault: impl FnMut(&DiskOperation) -> Option<io::ErrorKind> + Send + 'static,
     ) {
         self.0.lock().fault = Some(Box::new(fault));
     }
@@ -97,7 +97,7 @@ impl MemoryDisk {
     }
 
     pub(super) fn with_files(files: Vec<(PathBuf, Vec<u8>)>) -> Self {
-        let mut state = State::default();
+        let mut state = DiskState::default();
         for (path, content) in &files {
             state.names.insert(path.clone(), state.files.len());
             state.files.push(content.clone());
@@ -124,7 +124,7 @@ impl MemoryDisk {
             (_, Some(chance)) => chance.random_bool(0.5),
             _ => false,
         };
-        Self::with_files(image.settle(&mut keep))
+        Self::with_files(image.build_ledger(&mut keep))
     }
 }
 
@@ -133,26 +133,26 @@ impl MemoryDisk {
 struct Image {
     files: BTreeMap<Inode, Vec<u8>>,
     names: BTreeMap<PathBuf, Inode>,
-    files_pending: BTreeMap<Inode, Vec<Operation>>,
-    names_pending: Vec<Operation>,
+    files_pending: BTreeMap<Inode, Vec<DiskOperation>>,
+    names_pending: Vec<DiskOperation>,
 }
 
 impl Image {
-    fn apply(&mut self, operation: &Operation) {
+    fn apply(&mut self, operation: &DiskOperation) {
         match operation {
-            Operation::Create(..) | Operation::Rename(..) | Operation::Remove(_) => {
+            DiskOperation::Create(..) | DiskOperation::Rename(..) | DiskOperation::Remove(_) => {
                 self.names_pending.push(operation.clone());
             }
-            Operation::Write(inode, ..) | Operation::SetLength(inode, _) => {
+            DiskOperation::Write(inode, ..) | DiskOperation::SetLength(inode, _) => {
                 self.files_pending.entry(*inode).or_default().push(operation.clone());
             }
-            Operation::Sync(inode) => {
+            DiskOperation::Sync(inode) => {
                 let content = self.files.entry(*inode).or_default();
                 for operation in self.files_pending.remove(inode).unwrap_or_default() {
                     change(content, &operation, &mut || true);
                 }
             }
-            Operation::SyncDirectory => {
+            DiskOperation::SyncDirectory => {
                 for operation in std::mem::take(&mut self.names_pending) {
                     rename(&mut self.names, &operation);
                 }
@@ -160,7 +160,7 @@ impl Image {
         }
     }
 
-    fn settle(mut self, keep: &mut impl FnMut() -> bool) -> Vec<(PathBuf, Vec<u8>)> {
+    fn build_ledger(mut self, keep: &mut impl FnMut() -> bool) -> Vec<(PathBuf, Vec<u8>)> {
         for operation in self.names_pending.iter().take_while(|_| keep()) {
             rename(&mut self.names, operation);
         }
@@ -174,31 +174,31 @@ impl Image {
     }
 }
 
-fn rename(names: &mut BTreeMap<PathBuf, Inode>, operation: &Operation) {
+fn rename(names: &mut BTreeMap<PathBuf, Inode>, operation: &DiskOperation) {
     match operation {
-        Operation::Create(path, inode) => drop(names.insert(path.clone(), *inode)),
-        Operation::Remove(path) => drop(names.remove(path)),
-        Operation::Rename(from, to) => {
+        DiskOperation::Create(path, inode) => drop(names.insert(path.clone(), *inode)),
+        DiskOperation::Remove(path) => drop(names.remove(path)),
+        DiskOperation::Rename(from, to) => {
             if let Some(inode) = names.remove(from) {
                 names.insert(to.clone(), inode);
             }
         }
-        Operation::Write(..)
-        | Operation::SetLength(..)
-        | Operation::Sync(_)
-        | Operation::SyncDirectory => unreachable!("only names change here"),
+        DiskOperation::Write(..)
+        | DiskOperation::SetLength(..)
+        | DiskOperation::Sync(_)
+        | DiskOperation::SyncDirectory => unreachable!("only names change here"),
     }
 }
 
 /// Changes a file by those sectors that are to be kept.
-fn change(content: &mut Vec<u8>, operation: &Operation, keep: &mut impl FnMut() -> bool) {
+fn change(content: &mut Vec<u8>, operation: &DiskOperation, keep: &mut impl FnMut() -> bool) {
     match operation {
-        Operation::SetLength(_, length) => {
+        DiskOperation::SetLength(_, length) => {
             if keep() {
                 content.resize(usize::try_from(*length).unwrap(), 0);
             }
         }
-        Operation::Write(_, offset, bytes) => {
+        DiskOperation::Write(_, offset, bytes) => {
             let offset = usize::try_from(*offset).unwrap();
             let mut done = 0;
             while done < bytes.len() {
@@ -210,20 +210,20 @@ fn change(content: &mut Vec<u8>, operation: &Operation, keep: &mut impl FnMut() 
                 done = end - offset;
             }
         }
-        Operation::Create(..)
-        | Operation::Sync(_)
-        | Operation::Rename(..)
-        | Operation::Remove(_)
-        | Operation::SyncDirectory => unreachable!("only contents change here"),
+        DiskOperation::Create(..)
+        | DiskOperation::Sync(_)
+        | DiskOperation::Rename(..)
+        | DiskOperation::Remove(_)
+        | DiskOperation::SyncDirectory => unreachable!("only contents change here"),
     }
 }
 
-impl State {
+impl DiskState {
     fn used(&self) -> usize {
         self.names.values().map(|inode| self.files[*inode].len()).sum()
     }
 
-    fn fail(&mut self, operation: &Operation) -> io::Result<()> {
+    fn fail(&mut self, operation: &DiskOperation) -> io::Result<()> {
         let kind = self.fault.as_mut().and_then(|fault| fault(operation));
         kind.map_or(Ok(()), |kind| Err(kind.into()))
     }
@@ -243,7 +243,7 @@ impl Disk for MemoryDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.0.lock();
         let inode = state.files.len();
-        let operation = Operation::Create(path.to_owned(), inode);
+        let operation = DiskOperation::Create(path.to_owned(), inode);
         state.fail(&operation)?;
         rename(&mut state.names, &operation);
         state.log.push(operation);
@@ -258,17 +258,17 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change_names(Operation::Rename(from.to_owned(), to.to_owned()))
+        self.change_names(DiskOperation::Rename(from.to_owned(), to.to_owned()))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.change_names(Operation::Remove(path.to_owned()))
+        self.change_names(DiskOperation::Remove(path.to_owned()))
     }
 
     fn sync_directory(&self, _: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.fail(&Operation::SyncDirectory)?;
-        state.log.push(Operation::SyncDirectory);
+        state.fail(&DiskOperation::SyncDirectory)?;
+        state.log.push(DiskOperation::SyncDirectory);
         Ok(())
     }
 
@@ -287,10 +287,10 @@ impl Disk for MemoryDisk {
 }
 
 impl MemoryDisk {
-    fn change_names(&self, operation: Operation) -> io::Result<()> {
+    fn change_names(&self, operation: DiskOperation) -> io::Result<()> {
         let mut state = self.0.lock();
         state.fail(&operation)?;
-        let (Operation::Rename(path, _) | Operation::Remove(path)) = &operation else {
+        let (DiskOperation::Rename(path, _) | DiskOperation::Remove(path)) = &operation else {
             unreachable!("only names change here")
         };
         if !state.names.contains_key(path) {
@@ -322,7 +322,7 @@ impl DiskFile for MemoryFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        let whole = Operation::Write(self.inode, offset, bytes.to_vec());
+        let whole = DiskOperation::Write(self.inode, offset, bytes.to_vec());
         let mut result = state.fail(&whole);
         let room = state.bytes_max.map_or(usize::MAX, |max| max.saturating_sub(state.used()));
         if bytes.len() > room {
@@ -330,7 +330,7 @@ impl DiskFile for MemoryFile {
         }
         // A write that fails has written something more often than not.
         let written = if result.is_ok() { bytes.len() } else { (bytes.len() / 2).min(room) };
-        let operation = Operation::Write(self.inode, offset, bytes[..written].to_vec());
+        let operation = DiskOperation::Write(self.inode, offset, bytes[..written].to_vec());
         change(&mut state.files[self.inode], &operation, &mut || true);
         state.log.push(operation);
         result
@@ -338,7 +338,7 @@ impl DiskFile for MemoryFile {
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        let operation = Operation::SetLength(self.inode, length);
+        let operation = DiskOperation::SetLength(self.inode, length);
         state.fail(&operation)?;
         change(&mut state.files[self.inode], &operation, &mut || true);
         state.log.push(operation);
@@ -347,7 +347,7 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        let operation = Operation::Sync(self.inode);
+        let operation = DiskOperation::Sync(self.inode);
         state.fail(&operation)?;
         state.log.push(operation);
         Ok(())

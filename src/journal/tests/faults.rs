@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use super::disk::{Crash, MemoryDisk, Operation};
+use super::disk::{Crash, DiskOperation, MemoryDisk};
 use super::*;
 
 #[test]
@@ -37,10 +37,10 @@ fn a_full_disk_leaves_room_for_the_end_of_a_group() {
     append(&journal, vec![keys_entry(1, 0..50)]).unwrap();
     disk.leave_room(200);
     assert!(append(&journal, vec![keys_entry(2, 0..50)]).is_err());
-    append(&journal, vec![Entry::End { serial: 1 }]).unwrap();
+    append(&journal, vec![JournalEntry::End { serial: 1 }]).unwrap();
     journal.close().unwrap();
     disk.work_again();
-    assert_eq!(held(&Journal::open(options_on(&disk)).unwrap()), Held::new());
+    assert_eq!(held(&Journal::open(options_on(&disk)).unwrap()), HeldKeys::new());
 }
 
 /// Fails the operation with this number, and those after it as long as `lasting` says.
@@ -72,7 +72,7 @@ fn any_operation_may_fail_and_nothing_acknowledged_is_lost() {
                     Err(_) => failures += 1,
                 }
                 let ended =
-                    serial % 3 == 0 && append(&journal, vec![Entry::End { serial }]).is_ok();
+                    serial % 3 == 0 && append(&journal, vec![JournalEntry::End { serial }]).is_ok();
                 acknowledged.retain(|(held, _)| *held != serial || !ended);
                 attempted.retain(|(held, _)| *held != serial || !ended);
                 failures += usize::from(journal.compact_once(&|_, _| true).is_err());
@@ -104,7 +104,9 @@ fn a_segment_whose_sync_failed_is_never_appended_to_again() {
     let disk = MemoryDisk::default();
     let journal = Journal::open(options_on(&disk)).unwrap().journal;
     append(&journal, vec![keys_entry(1, 0..10)]).unwrap();
-    disk.fail_when(|operation| matches!(operation, Operation::Sync(_)).then_some(ErrorKind::Other));
+    disk.fail_when(|operation| {
+        matches!(operation, DiskOperation::Sync(_)).then_some(ErrorKind::Other)
+    });
     let error = append(&journal, vec![keys_entry(2, 0..10)]).unwrap_err();
     assert!(matches!(error, JournalError::Io { .. }), "{error:?}");
     disk.work_again();

@@ -10,7 +10,7 @@ use super::*;
 use crate::journal::compaction::Uses;
 
 #[derive(Clone, Debug)]
-enum Step {
+enum JournalStep {
     Append { lane: usize, from: u64, count: u64 },
     End { lane: usize },
     Supersede { lane: usize, from: u64, count: u64 },
@@ -22,19 +22,19 @@ enum Step {
     Pass { ms: u64 },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = JournalStep> {
     prop_oneof![
         6 => (0..6_usize, 0..300_u64, 0..60_u64)
-            .prop_map(|(lane, from, count)| Step::Append { lane, from, count }),
-        2 => (0..6_usize).prop_map(|lane| Step::End { lane }),
+            .prop_map(|(lane, from, count)| JournalStep::Append { lane, from, count }),
+        2 => (0..6_usize).prop_map(|lane| JournalStep::End { lane }),
         1 => (0..6_usize, 0..300_u64, 0..200_u64)
-            .prop_map(|(lane, from, count)| Step::Supersede { lane, from, count }),
-        2 => (0..4_u64).prop_map(|provider| Step::State { provider }),
-        1 => (0..3_u64).prop_map(|provider| Step::Record { provider }),
-        1 => (0..4_u64).prop_map(|provider| Step::Unneed { provider }),
-        3 => Just(Step::Compact),
-        1 => any::<bool>().prop_map(|is_closed| Step::Open { is_closed }),
-        1 => (0..200_u64).prop_map(|ms| Step::Pass { ms }),
+            .prop_map(|(lane, from, count)| JournalStep::Supersede { lane, from, count }),
+        2 => (0..4_u64).prop_map(|provider| JournalStep::State { provider }),
+        1 => (0..3_u64).prop_map(|provider| JournalStep::Record { provider }),
+        1 => (0..4_u64).prop_map(|provider| JournalStep::Unneed { provider }),
+        3 => Just(JournalStep::Compact),
+        1 => any::<bool>().prop_map(|is_closed| JournalStep::Open { is_closed }),
+        1 => (0..200_u64).prop_map(|ms| JournalStep::Pass { ms }),
     ]
 }
 
@@ -45,26 +45,26 @@ fn lane_group(serial: u64, lane: usize, now_ms: u64) -> Arc<GroupDefinition> {
     Arc::new(definition)
 }
 
-struct Model {
+struct JournalModel {
     disk: MemoryDisk,
     clock: ManualClock,
     opened: Option<Opened>,
     lanes: Vec<Arc<GroupDefinition>>,
     next_serial: u64,
-    held: Held,
-    superseded: Held,
+    held: HeldKeys,
+    superseded: HeldKeys,
     expiries: Vec<(u64, u64)>,
     changes: BTreeMap<ChangeKey, Change>,
     /// Stamps that count for no group.
     unneeded: BTreeSet<u64>,
 }
 
-impl Model {
+impl JournalModel {
     fn new() -> Self {
         let disk = MemoryDisk::default();
         let clock = ManualClock::new(1_000);
         let lanes = (0..6).map(|lane| lane_group(lane as u64 + 1, lane, 1_000)).collect();
-        let (held, superseded) = (Held::new(), Held::new());
+        let (held, superseded) = (HeldKeys::new(), HeldKeys::new());
         let mut model = Self {
             disk,
             clock,
@@ -103,7 +103,7 @@ impl Model {
     fn change(&mut self, make: fn(u64, u64) -> Change, provider: u64) {
         let change = make(self.next_serial, provider);
         self.next_serial += 1;
-        append(self.journal(), vec![Entry::Change(change.clone())]).unwrap();
+        append(self.journal(), vec![JournalEntry::Change(change.clone())]).unwrap();
         self.changes.insert(change.key(), change);
     }
 
@@ -135,9 +135,9 @@ impl Model {
         assert!(found.keys().all(|key| self.changes.contains_key(key)));
     }
 
-    fn take(&mut self, step: &Step) {
+    fn take(&mut self, step: &JournalStep) {
         match *step {
-            Step::Append { lane, from, count } => {
+            JournalStep::Append { lane, from, count } => {
                 let group = Arc::clone(&self.lanes[lane]);
                 if let Some(at_ms) = group.expires_at_ms {
                     self.expiries.push((at_ms, group.serial));
@@ -146,24 +146,27 @@ impl Model {
                 for it in expected((from..from + count).map(|it| (group.serial, it))) {
                     self.superseded.remove(&it);
                 }
-                append(self.journal(), vec![Entry::Keys { group, keys: keys(from..from + count) }])
-                    .unwrap();
+                append(
+                    self.journal(),
+                    vec![JournalEntry::Keys { group, keys: keys(from..from + count) }],
+                )
+                .unwrap();
             }
-            Step::End { lane } => {
+            JournalStep::End { lane } => {
                 let serial = self.lanes[lane].serial;
-                append(self.journal(), vec![Entry::End { serial }]).unwrap();
+                append(self.journal(), vec![JournalEntry::End { serial }]).unwrap();
                 self.held.retain(|(held, _)| *held != serial);
                 self.renew(lane);
             }
-            Step::Supersede { lane, from, count } => {
+            JournalStep::Supersede { lane, from, count } => {
                 let serial = self.lanes[lane].serial;
                 let gone = expected((from..from + count).map(|it| (serial, it)));
                 self.superseded.extend(gone.intersection(&self.held).cloned());
             }
-            Step::State { provider } => self.change(stated, provider),
-            Step::Record { provider } => self.change(recorded, provider),
-            Step::Unneed { provider } => self.unneed(provider),
-            Step::Compact => {
+            JournalStep::State { provider } => self.change(stated, provider),
+            JournalStep::Record { provider } => self.change(recorded, provider),
+            JournalStep::Unneed { provider } => self.unneed(provider),
+            JournalStep::Compact => {
                 let unneeded = self.unneeded.clone();
                 let is_needed = move |stamp: u64| !unneeded.contains(&stamp);
                 let superseded = self.superseded.clone();
@@ -173,7 +176,7 @@ impl Model {
                 let uses = Uses { is_held: &is_held, is_needed: &is_needed };
                 self.journal().compact_once_with(uses).unwrap();
             }
-            Step::Open { is_closed } => {
+            JournalStep::Open { is_closed } => {
                 let before = self.journal().stats();
                 let opened = self.opened.take().unwrap();
                 if is_closed {
@@ -186,7 +189,7 @@ impl Model {
                 self.open();
                 self.check(&before);
             }
-            Step::Pass { ms } => {
+            JournalStep::Pass { ms } => {
                 self.clock.advance(ms);
                 let now_ms = self.now_ms();
                 let expired: BTreeSet<u64> = self
@@ -208,14 +211,14 @@ impl Model {
     fn check(&self, before: &crate::journal::JournalStats) {
         let opened = self.opened.as_ref().unwrap();
         let found = held(opened);
-        let must: Held = self.held.difference(&self.superseded).cloned().collect();
+        let must: HeldKeys = self.held.difference(&self.superseded).cloned().collect();
         assert_eq!(must.difference(&found).next(), None, "lost");
         assert_eq!(found.difference(&self.held).next(), None, "revived");
         let after = opened.journal.stats();
         assert_eq!((after.groups, after.entries), (before.groups, before.entries));
         assert!(opened.next_serial() <= self.next_serial);
         self.check_changes(opened);
-        let snapshot = Mutex::new(Held::new());
+        let snapshot = Mutex::new(HeldKeys::new());
         opened
             .journal
             .snapshot()
@@ -232,7 +235,7 @@ impl Model {
     }
 
     /// Compacts until there is nothing to do.
-    fn settle(&mut self) {
+    fn build_ledger(&mut self) {
         while self.journal().compact_once(&|_, _| true).unwrap() {}
         let stats = self.journal().stats();
         assert!(stats.garbage_bytes * 100 <= stats.bytes * 25, "{stats:?}");
@@ -243,12 +246,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
     fn a_journal_holds_what_its_model_holds(steps in proptest::collection::vec(step(), 1..80)) {
-        let mut model = Model::new();
+        let mut model = JournalModel::new();
         for step in &steps {
             model.take(step);
         }
-        model.take(&Step::Open { is_closed: true });
-        model.settle();
-        model.take(&Step::Open { is_closed: false });
+        model.take(&JournalStep::Open { is_closed: true });
+        model.build_ledger();
+        model.take(&JournalStep::Open { is_closed: false });
     }
 }

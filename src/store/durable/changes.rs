@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{Inner, OpenError};
 use crate::detached::run_blocking;
 use crate::index::{Restore, Statement};
-use crate::journal::{AddrsChange, Change, Entry, GroupDefinition, Receipt, RecordChange};
+use crate::journal::{AddrsChange, Change, GroupDefinition, JournalEntry, Receipt, RecordChange};
 use crate::store::update::{Placement, Plan};
 use crate::store::{Applied, Changed, ContextId, ProviderUpdate, StoreError};
 use crate::types::{
@@ -87,7 +87,7 @@ impl Inner {
         let stamp = self.index.stamp();
         let (provider, bytes) = (peer.as_str().into(), (*context).into());
         let change = RecordChange { stamp, provider, context: bytes, record_json };
-        let entries = vec![Entry::Change(Change::Record(change))];
+        let entries = vec![JournalEntry::Change(Change::Record(change))];
         let _receipt = self.journal.append_whole(entries).await?;
         let inner = self.clone();
         let set = move || inner.index.set_record(&context, stamp, &ready, inner.clock.now_ms());
@@ -127,8 +127,8 @@ impl Inner {
     }
 }
 
-fn entry_of(peer: &PeerId, statement: &Statement) -> Entry {
-    Entry::Change(Change::Addrs(AddrsChange {
+fn entry_of(peer: &PeerId, statement: &Statement) -> JournalEntry {
+    JournalEntry::Change(Change::Addrs(AddrsChange {
         stamp: statement.stamp,
         provider: peer.as_str().into(),
         stated_at_ms: statement.stated_at_ms,
@@ -137,7 +137,7 @@ fn entry_of(peer: &PeerId, statement: &Statement) -> Entry {
 }
 
 /// What the journal has to know of a plan.
-fn entries_of(plan: &Plan) -> Vec<Entry> {
+fn entries_of(plan: &Plan) -> Vec<JournalEntry> {
     let statements = plan.statements.iter().map(|(peer, statement)| entry_of(peer, statement));
     let keys = plan.placements.iter().map(|Placement { group, keys, announced_json }| {
         let definition = GroupDefinition {
@@ -146,7 +146,7 @@ fn entries_of(plan: &Plan) -> Vec<Entry> {
             record_json: announced_json.as_str().into(),
             expires_at_ms: group.expires_at_ms(),
         };
-        Entry::Keys { group: Arc::new(definition), keys: keys.clone() }
+        JournalEntry::Keys { group: Arc::new(definition), keys: keys.clone() }
     });
     statements.chain(keys).collect()
 }

@@ -88,7 +88,7 @@ mod tests {
         let record = Arc::new(ReadyRecord::new(record, AnswerSchema::Announced));
         let spec = GroupSpec { record, context: context.into(), expires_at_ms: None };
         let group = index.intern(&spec).unwrap();
-        index.place_all(&group, keys, NOW_MS).unwrap();
+        index.link_all(&group, keys, NOW_MS).unwrap();
         group
     }
 

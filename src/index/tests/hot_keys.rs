@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-fn crowd(groups: u32, with_addrs: u32) -> Index {
+fn hot_key(groups: u32, with_addrs: u32) -> Index {
     let index = Index::new();
     for number in 0..groups {
         let addrs: &[&str] = if number < with_addrs { &[TCP] } else { &[] };
@@ -15,7 +15,7 @@ fn crowd(groups: u32, with_addrs: u32) -> Index {
 
 #[test]
 fn a_hundred_thousand_groups_on_one_key_are_all_served_in_turn() {
-    let index = crowd(100_000, 30_000);
+    let index = hot_key(100_000, 30_000);
     assert_eq!(index.stats().entries, 100_000);
     let mut seen = BTreeSet::new();
     for turn in 0..1_000 {
@@ -61,8 +61,8 @@ fn turns_go_round_what_a_filter_passes() {
 }
 
 #[test]
-fn a_group_of_a_crowd_is_replaced_and_changes_lists_in_place() {
-    let index = crowd(200, 100);
+fn a_group_of_a_hot_key_is_replaced_and_changes_lists_in_place() {
+    let index = hot_key(200, 100);
     for round in 0..50 {
         for number in 0..200 {
             let addrs: &[&str] = if (number + round) % 2 == 0 { &[TCP] } else { &[] };
@@ -102,8 +102,8 @@ fn very_many_contexts_of_one_provider_are_one_record() {
 }
 
 #[test]
-fn a_crowd_that_shrank_is_a_shared_set_again() {
-    let index = crowd(40, 40);
+fn a_hot_key_that_shrank_is_a_shared_set_again() {
+    let index = hot_key(40, 40);
     for number in 2..40 {
         index.remove(&peer(number), None, 2);
     }
@@ -127,7 +127,7 @@ fn dead_groups_do_not_pile_up_on_a_key_that_is_announced_again_and_again() {
 }
 
 #[test]
-fn a_crowd_that_is_too_much_for_one_sweep_is_gone_on_with_in_the_next() {
+fn a_hot_key_that_is_too_much_for_one_sweep_is_gone_on_with_in_the_next() {
     // In the second case the shard's table alone is as much as a sweep does.
     for (groups, sweep_steps_max) in [(3_000, 500), (300, 4)] {
         let index = Index::with_bounds(Bounds { sweep_steps_max, ..Bounds::default() });

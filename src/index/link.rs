@@ -1,4 +1,4 @@
-//! Taking announcements in: which groups a key has afterwards.
+//! Linking keys to groups: which groups a key has afterwards.
 
 use std::sync::Arc;
 
@@ -7,23 +7,24 @@ use smallvec::{SmallVec, smallvec};
 
 use super::fingerprint::Fingerprint;
 use super::group::Group;
-use super::lineage::Placing;
-use super::sets::{FEW_MAX, KeySet};
-use super::table::Table;
-use super::{Index, IndexError, Outcome, Reference, ShardState, shift};
+use super::hot_key::FEW_MAX;
+use super::lineage::LinkDecision;
+use super::sets::KeySet;
+use super::table::SlotTable;
+use super::{Index, IndexError, LinkOutcome, Reference, ShardState, shift};
 use crate::clock::UnixMs;
 
-/// The groups of a key that is not a crowd, and the one that joins them.
+/// The groups of a key that is not a hot key, and the one that is added.
 type KeyGroups = SmallVec<[Arc<Group>; 4]>;
 
 impl Index {
-    /// Lets a key point at a group, for which the caller holds a reference.
-    pub(super) fn place(
+    /// Links a key to a group, for which the caller holds a reference.
+    pub(super) fn link(
         &self,
         fingerprint: Fingerprint,
         group: &Arc<Group>,
         now_ms: UnixMs,
-    ) -> Result<Outcome, IndexError> {
+    ) -> Result<LinkOutcome, IndexError> {
         loop {
             let mut shard = self.shard(fingerprint).write();
             if !shard.table.has_room() {
@@ -34,12 +35,12 @@ impl Index {
             let reference = shard.table.get(fingerprint).map(Reference::read);
             let set = match reference {
                 None => {
-                    group.touch(now_ms);
+                    group.mark_changed(now_ms);
                     let alone = smallvec![group.clone()];
                     self.point_at(&mut shard, fingerprint, None, &alone, now_ms)?;
                     shift(&self.counters.keys, 1);
                     shift(&self.counters.entries, 1);
-                    return Ok(Outcome::Added);
+                    return Ok(LinkOutcome::Added);
                 }
                 Some(Reference::Group(id)) => {
                     let known = self.groups.get(id).iter().cloned().collect();
@@ -48,12 +49,12 @@ impl Index {
                 Some(Reference::Set(id)) => self.sets.get(id).clone(),
             };
             match set.as_deref() {
-                Some(KeySet::Crowd(crowd)) => {
+                Some(KeySet::Hot(hot_key)) => {
                     drop(shard);
-                    let joined = crowd.insert(group, now_ms, &self.groups, |superseded| {
-                        self.watches.note(fingerprint, superseded, now_ms);
+                    let joined = hot_key.insert(group, now_ms, &self.groups, |superseded| {
+                        self.watches.record(fingerprint, superseded, now_ms);
                     });
-                    self.count_crowd(joined.grown);
+                    self.count_hot_key(joined.grown);
                     match joined.outcome {
                         Some(outcome) => return Ok(outcome),
                         // Retired meanwhile: the key has another reference now.
@@ -82,14 +83,14 @@ impl Index {
             }
             few if few.len() <= FEW_MAX => self.sets.intern(few).map(Reference::Set),
             many => {
-                let id = self.sets.add_crowd(many, now_ms)?;
-                shift(&self.counters.crowd_groups, many.len() as i64);
+                let id = self.sets.add_hot_key(many, now_ms)?;
+                shift(&self.counters.hot_key_groups, many.len() as i64);
                 Ok(Reference::Set(id))
             }
         }
     }
 
-    /// Notes that a reference is gone from its entry. Returns how many groups that freed.
+    /// Releases a reference that is gone from its entry. Returns how many groups that freed.
     pub(super) fn release(&self, reference: Reference) -> u64 {
         match reference {
             Reference::Group(id) => {
@@ -100,10 +101,10 @@ impl Index {
         }
     }
 
-    /// Notes that crowds have grown by so many groups.
-    pub(super) fn count_crowd(&self, grown: i64) {
+    /// Counts groups that hot keys gained.
+    pub(super) fn count_hot_key(&self, grown: i64) {
         shift(&self.counters.entries, grown);
-        shift(&self.counters.crowd_groups, grown);
+        shift(&self.counters.hot_key_groups, grown);
     }
 
     /// Makes room in the table of a fingerprint's shard.
@@ -115,13 +116,13 @@ impl Index {
         }
     }
 
-    /// Puts a table in the place of the one that it was made from, and notes when that changed
-    /// answers; 0: never. Lookups wait for the exchange
+    /// Replaces a table by one that was made from it, and records when that changed answers;
+    /// 0: never. Lookups wait for the exchange
     /// only, neither for the copy before it nor for the memory that is given up.
     pub(super) fn swap_table(
         &self,
         shard: RwLockUpgradableReadGuard<'_, ShardState>,
-        table: Table,
+        table: SlotTable,
         changed_at_ms: UnixMs,
     ) {
         shift(&self.counters.table_bytes, table.bytes() as i64 - shard.table.bytes() as i64);
@@ -139,34 +140,34 @@ impl Index {
         mut known: KeyGroups,
         group: &Arc<Group>,
         now_ms: UnixMs,
-    ) -> Result<Outcome, IndexError> {
+    ) -> Result<LinkOutcome, IndexError> {
         let newer =
             |other: &Arc<Group>| other.serial > group.serial && other.is_of_lineage_of(group);
         if known.iter().any(|other| Arc::ptr_eq(other, group)) {
             let is_behind = known.iter().any(|other| newer(other) && other.is_live(now_ms));
-            return Ok(if is_behind { Outcome::Behind } else { Outcome::Refreshed });
+            return Ok(if is_behind { LinkOutcome::Behind } else { LinkOutcome::Refreshed });
         }
         let older =
             |other: &&Arc<Group>| other.serial < group.serial && other.is_of_lineage_of(group);
         // Of a lineage the newest comes first.
         let nearest_newer = known.iter().rev().filter(|other| newer(other));
         let nearest_older = known.iter().filter(older);
-        let placing = Placing::decide(group, nearest_newer, nearest_older, now_ms);
-        if !placing.is_placed {
-            return Ok(placing.outcome);
+        let decision = LinkDecision::decide(group, nearest_newer, nearest_older, now_ms);
+        if !decision.is_linked {
+            return Ok(decision.outcome);
         }
-        self.watches.note(fingerprint, &placing.gone, now_ms);
+        self.watches.record(fingerprint, &decision.gone, now_ms);
         let before = known.len() as i64;
         known.retain(|other| {
-            other.is_live(now_ms) && !placing.gone.iter().any(|gone| Arc::ptr_eq(gone, other))
+            other.is_live(now_ms) && !decision.gone.iter().any(|gone| Arc::ptr_eq(gone, other))
         });
         let position = known.partition_point(|other| other.order_on_key(group).is_lt());
         known.insert(position, group.clone());
-        group.touch(now_ms);
+        group.mark_changed(now_ms);
         let old = shard.table.get(fingerprint);
         self.point_at(shard, fingerprint, old, &known, now_ms)?;
         shift(&self.counters.entries, known.len() as i64 - before);
-        Ok(placing.outcome)
+        Ok(decision.outcome)
     }
 
     fn point_at(

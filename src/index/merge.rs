@@ -1,0 +1,91 @@
+//! Merging the records of groups that differ only in addresses.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::group::{Current, Group};
+use crate::clock::UnixMs;
+use crate::types::ReadyRecord;
+
+/// The most groups whose addresses are merged into one record: a provider may announce a key under
+/// any number of contexts, and an answer has to end.
+pub(super) const MERGED_MAX: usize = 64;
+
+/// Records whose addresses are being merged: of the groups of one lineage or of several, one record
+/// for each identity.
+///
+/// Lineages of one identity come one after the other, so only the last record needs to be looked at,
+/// until one comes along whose record has become another.
+pub(super) struct RecordMerge<const N: usize> {
+    pub(super) records: SmallVec<[Arc<ReadyRecord>; N]>,
+    /// Groups that were looked at and are dead.
+    pub(super) dead: usize,
+    /// Whether the record of one of the groups changed.
+    pub(super) has_changed: bool,
+    /// When the first of the groups that are served expires.
+    pub(super) ends_at_ms: UnixMs,
+    /// Whether one of them has another identity since.
+    pub(super) has_renamed: bool,
+    merged: usize,
+}
+
+impl<const N: usize> Default for RecordMerge<N> {
+    fn default() -> Self {
+        Self {
+            records: SmallVec::new(),
+            dead: 0,
+            has_changed: false,
+            ends_at_ms: UnixMs::MAX,
+            has_renamed: false,
+            merged: 0,
+        }
+    }
+}
+
+impl<const N: usize> RecordMerge<N> {
+    /// Just this record.
+    pub(super) fn of(record: Arc<ReadyRecord>) -> Self {
+        Self { records: SmallVec::from_iter([record]), merged: 1, ..Self::default() }
+    }
+
+    /// Adds the addresses of a group if it lives. Returns whether it does. Raises `changed_at_ms` to
+    /// when it last changed the answer.
+    pub(super) fn add(
+        &mut self,
+        group: &Group,
+        now_ms: UnixMs,
+        changed_at_ms: &mut UnixMs,
+    ) -> bool {
+        let record = group.record();
+        *changed_at_ms = (*changed_at_ms).max(group.changed_at_ms(now_ms));
+        if !group.is_live(now_ms) {
+            self.dead += 1;
+            return false;
+        }
+        if matches!(record, Current::Changed(_)) {
+            self.has_changed = true;
+            self.has_renamed |= record.identity() != group.identity();
+        }
+        let looked_at = if self.has_renamed { usize::MAX } else { 1 };
+        let is_same = |known: &&mut Arc<ReadyRecord>| {
+            Arc::ptr_eq(known, &record) || known.identity() == record.identity()
+        };
+        match self.records.iter_mut().rev().take(looked_at).find(is_same) {
+            None => self.records.push(record.clone()),
+            Some(known) if Arc::ptr_eq(known, &record) => {}
+            Some(known) => {
+                if let Some(merged) = known.with_addrs_of(&record) {
+                    *known = Arc::new(merged);
+                }
+            }
+        }
+        self.merged += 1;
+        self.ends_at_ms = self.ends_at_ms.min(group.expires_at_ms);
+        true
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.merged == MERGED_MAX
+    }
+}
