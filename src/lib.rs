@@ -8,14 +8,16 @@
 
 pub mod types;
 
+pub mod body;
 pub mod clock;
 pub mod detached;
+pub mod http_client;
 pub mod index;
 pub mod journal;
 pub mod media;
-pub mod request_body;
 pub mod state;
 pub mod store;
+pub mod text;
 
 pub mod dispatch;
 

@@ -1,4 +1,5 @@
-//! Which media types a client accepts, from its `Accept` header (RFC 9110, 12.5.1).
+//! Media types: what a `Content-Type` names, and which a client accepts, from its `Accept` header (RFC
+//! 9110, 8.3.1 and 12.5.1).
 //!
 //! All lines of the header are one list. A range that names a type counts more than one that names
 //! its kind (`application/*`), and that more than `*/*`; `q=0` excludes. Parameters other than `q`
@@ -7,6 +8,12 @@
 //! The header is a wish of someone unknown, so nothing here fails: an item that cannot be read is
 //! passed over. A list of nothing but such items asks for nothing that we have; a blank list is no
 //! list. Nothing is allocated.
+
+/// What a `Content-Type` names, in lower case and without parameters; empty where it names nothing.
+pub fn essence(content_type: &[u8]) -> String {
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    String::from_utf8_lossy(essence.trim_ascii()).to_ascii_lowercase()
+}
 
 /// A weight in thousandths, 0 to 1,000, as `q` gives it.
 pub type Weight = u16;
@@ -169,6 +176,20 @@ mod tests {
             Some([(None, 700), (Some(500), 500), (None, 100)])
         );
         assert_eq!(wanted("nonsense"), Some([(None, 0); 3]));
+    }
+
+    #[test]
+    fn an_essence_is_in_lower_case_and_without_parameters() {
+        for (content_type, expected) in [
+            ("application/json", "application/json"),
+            (" Application/JSON ; charset=utf-8", "application/json"),
+            ("text/html;a=b;c", "text/html"),
+            ("", ""),
+            (";", ""),
+        ] {
+            assert_eq!(essence(content_type.as_bytes()), expected, "{content_type}");
+        }
+        assert_eq!(essence(b"\xff"), "\u{fffd}");
     }
 
     #[test]

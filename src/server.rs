@@ -23,10 +23,11 @@ use crate::admin::{
     self, AdminParts, AdminPassword, AdminState, Component, PasswordError, Readiness,
 };
 use crate::api::{self, ApiParts, ApiState};
-use crate::clock::Clock;
+use crate::clock::{Clock, whole_seconds};
 use crate::config::Settings;
 use crate::control::{Control, ControlError, ControlParts, EndpointParts, Identity};
 use crate::dispatch::HOLD_DOWN_MS;
+use crate::http_client::HttpClientError;
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
@@ -36,7 +37,6 @@ use crate::store::{
     NamesOptions, OpenError, Recovery, Store,
 };
 use crate::types::AccountId;
-use crate::upstream::UpstreamError;
 use accounts::Configured;
 use listener::BoundSocket;
 use maintenance::{Maintenance, Upkeep};
@@ -167,7 +167,7 @@ pub enum ServerError {
         /// Its name.
         name: AccountId,
         /// What is wrong.
-        source: UpstreamError,
+        source: HttpClientError,
     },
     /// An upstream, an endpoint or a peer cannot be asked as it is configured.
     #[error("`{name}` cannot be asked")]
@@ -175,7 +175,7 @@ pub enum ServerError {
         /// Its name.
         name: AccountId,
         /// What is wrong.
-        source: UpstreamError,
+        source: HttpClientError,
     },
     /// A server's threads could not be started, or ended with an error.
     #[error("the {listener} listener stopped")]
@@ -422,11 +422,6 @@ fn keep_alive(duration: Duration) -> actix_web::http::KeepAlive {
     } else {
         actix_web::http::KeepAlive::Timeout(duration)
     }
-}
-
-/// Rounded up: a bound of half a second is not none.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// What metrics are read from.

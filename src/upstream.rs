@@ -1,27 +1,18 @@
-//! Remote routers: asking another Routing V1 server over HTTP.
+//! Remote routers: asking other Routing V1 servers, and talking to peer routers.
 //!
-//! Whatever a remote router sends is untrusted: every part of its answer has a bound, a record
-//! that cannot be read costs only itself, and its texts are made printable before they reach an
-//! error message. Failures are [`UpstreamError`]s, told apart by what the caller can do about them.
+//! Whatever a remote router sends is untrusted: every part of its answer has a bound, a record that
+//! cannot be read costs only itself, and its texts are made printable before they reach an error
+//! message. Whether an upstream is asked at all is decided apart from the protocol: [`admission`] lets
+//! requests in, [`breaker`] stops asking one that fails, [`backoff`] one that asks for a pause.
 
-mod answer;
-mod body;
-mod client;
-mod error;
-mod http;
-mod http_upstream;
+mod admission;
+mod backoff;
+mod breaker;
 mod peer_router;
-mod printable;
-mod router_url;
-#[cfg(test)]
-pub(crate) mod test_router;
+mod routing_v1;
 
-pub use answer::{ProvidersAnswer, ReceivedRecord};
-pub use body::AnswerLimits;
-pub use client::ClientOptions;
-pub use error::UpstreamError;
-pub use http::{ProvidersQuery, RoutingClient};
-pub use http_upstream::{HttpUpstream, UpstreamOffers, UpstreamOptions, received};
 pub use peer_router::{HttpPeerLink, PeerLogin};
-pub(crate) use printable::{printable, printable_json, printable_word};
-pub use router_url::RouterUrl;
+pub use routing_v1::{
+    AnswerLimits, ProvidersAnswer, ProvidersQuery, ReceivedRecord, RouterUrl, RoutingClient,
+    RoutingV1Upstream, UpstreamOffers, UpstreamOptions, received,
+};

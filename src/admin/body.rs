@@ -5,7 +5,8 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, He
 use actix_web::web::{Bytes, Payload};
 
 use super::error::AdminError;
-use crate::request_body::{self, BodyError, BodyLimits};
+use crate::body::{self, BodyError, BodyLimits};
+use crate::media;
 
 /// What to do about a body that is compressed.
 pub(super) const NOT_COMPRESSED: &str = "send the body as it is, without Content-Encoding";
@@ -33,7 +34,7 @@ pub(super) async fn read(
 ) -> Result<Bytes, BodyError> {
     let declared = request.headers().get(CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok());
-    request_body::read(payload, declared, limits).await
+    body::read_request(payload, declared, limits).await
 }
 
 /// The `Content-Encoding` of a request whose body is compressed.
@@ -49,8 +50,7 @@ pub(super) fn compression(headers: &HeaderMap) -> Option<String> {
 fn check_type(headers: &HeaderMap) -> Result<(), AdminError> {
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let value = String::from_utf8_lossy(value.as_bytes());
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
+    match &*media::essence(value.as_bytes()) {
         "" | "application/json" | "application/hal+json" => Ok(()),
         _ => Err(AdminError::MediaType {
             header: "Content-Type",

@@ -6,7 +6,6 @@
 mod peer;
 mod routes;
 
-use std::error::Error as StdError;
 use std::io;
 
 use actix_web::HttpResponse;
@@ -14,9 +13,10 @@ use actix_web::http::{StatusCode, header};
 use thiserror::Error;
 
 use super::wire::{Problem, RejectedEntry};
+use crate::body::BodyError;
 use crate::ingest::{ImportError, ImportFailure};
-use crate::request_body::BodyError;
 use crate::store::{ContextIdError, StoreError};
+use crate::text::with_causes;
 use crate::types::PeerIdError;
 
 pub(super) use peer::PeerError;
@@ -197,18 +197,4 @@ fn store_status(error: &StoreError) -> StatusCode {
         StoreError::Full { .. } | StoreError::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
         StoreError::Unavailable { .. } | StoreError::Io { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }
-}
-
-/// An error and what is behind it, each said once.
-pub(super) fn with_causes(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

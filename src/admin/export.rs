@@ -14,8 +14,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
-use super::error::{AdminError, with_causes};
+use super::error::AdminError;
 use crate::store::{ExportStream, Exported, StoreError};
+use crate::text::with_causes;
 
 /// Exports at the same time. Each holds on to files that compaction would drop.
 pub(super) const EXPORTS_MAX: usize = 2;

@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::AdminState;
-use super::error::{AdminError, with_causes};
+use super::error::AdminError;
 use super::wire::{ImportEvent, RejectedEntry};
 use crate::ingest::{
     Acknowledged, ImportCounts, ImportFailure, ImportObserver, ImportOptions, ImportSource,
@@ -33,6 +33,7 @@ use crate::ingest::{
 };
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::text::with_causes;
 use body::BodyReader;
 use request::{ImportRequest, NDJSON};
 

@@ -11,9 +11,9 @@ use super::body;
 use super::error::{AdminError, PeerError};
 use super::users::AdminUser;
 use super::{AdminState, only};
+use crate::body::BodyLimits;
 use crate::dispatch::{MESSAGE_BYTES_MAX, RouteControl, RouteUpdate};
 use crate::metrics::PeerOutcome;
-use crate::request_body::BodyLimits;
 use crate::types::AccountId;
 
 /// Adds the paths of this API.

@@ -16,9 +16,9 @@ use serde::Serialize;
 
 use super::AdminState;
 use super::body::{self, compression};
+use crate::body::BodyLimits;
 use crate::control::Pools;
 use crate::dispatch::pool::{Book, PoolDraft, PoolId};
-use crate::request_body::BodyLimits;
 use list::ListQuery;
 use refusal::Refusal;
 

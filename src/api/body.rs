@@ -6,7 +6,7 @@ use actix_web::http::header;
 use actix_web::web::Bytes;
 
 use super::error::ApiError;
-use crate::request_body::{self, BodyLimits};
+use crate::body::{self, BodyLimits};
 
 /// The whole body. What is too large is refused, and the connection with it.
 pub(super) async fn read(
@@ -16,5 +16,5 @@ pub(super) async fn read(
 ) -> Result<Bytes, ApiError> {
     let declared = request.headers().get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok());
-    Ok(request_body::read(payload, declared, limits).await?)
+    Ok(body::read_request(payload, declared, limits).await?)
 }

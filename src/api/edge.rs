@@ -20,9 +20,9 @@ use super::endpoint::{Endpoint, methods};
 use super::error::ApiError;
 use super::state::{ApiState, Worker};
 use super::{announce, closest, cors, ipns, lookup};
+use crate::body::BodyError;
 use crate::clock::Stopwatch;
 use crate::metrics::FinishedRequest;
-use crate::request_body::BodyError;
 use crate::resolve::{HOPS_HEADER, Hops};
 
 /// The methods of announcing, as its 501 names them.

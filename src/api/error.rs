@@ -4,19 +4,18 @@
 //! says what the caller can do. Our own faults say nothing but a request id; what happened is in
 //! the log under the same id.
 
-use std::fmt::Write;
-use std::time::Duration;
-
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use thiserror::Error;
 
 use super::request_id::RequestId;
+use crate::body::BodyError;
+use crate::clock::whole_seconds;
 use crate::ingest::PutError;
-use crate::request_body::BodyError;
 use crate::resolve::ResolveError;
 use crate::store::NamesError;
+use crate::text::with_causes;
 use crate::types::FilterError;
 
 /// The longest error text, in bytes.
@@ -170,7 +169,7 @@ impl ApiError {
             ResolveError::OverBudget { retry_after } | ResolveError::Resting { retry_after },
         ) = self
         {
-            return Some(whole_seconds(*retry_after));
+            return Some(whole_seconds(*retry_after).max(1));
         }
         let is_overloaded = matches!(
             self,
@@ -204,12 +203,7 @@ impl ApiError {
     }
 
     fn log(&self, request_id: &RequestId) {
-        let mut chain = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            write!(chain, ": {cause}").expect("writing to a string cannot fail");
-            source = cause.source();
-        }
+        let chain = with_causes(self);
         let request_id = request_id.as_str();
         if self.is_told_elsewhere() {
             tracing::debug!(request_id, error = chain, "request failed");
@@ -217,11 +211,6 @@ impl ApiError {
             tracing::error!(request_id, error = chain, "request failed");
         }
     }
-}
-
-/// Rounded up, so that nobody comes back too early; at least one.
-fn whole_seconds(wait: Duration) -> u64 {
-    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 fn put_status(error: &PutError) -> StatusCode {

@@ -18,9 +18,10 @@ use super::conditional::{self, Validators};
 use super::context::{Context, with_timeout};
 use super::endpoint::decode_id;
 use super::error::ApiError;
+use crate::body::BodyLimits;
 use crate::clock::UnixMs;
+use crate::media;
 use crate::metrics::BodyFormat;
-use crate::request_body::BodyLimits;
 use crate::resolve::{NamePut, StoredName};
 use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
 
@@ -111,9 +112,7 @@ fn parse_name(segment: &str) -> Result<IpnsName, String> {
 /// Whether the body is said to be a record, with or without parameters.
 fn is_record(request: &HttpRequest) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
-    let essence =
-        content_type.and_then(|value| value.as_bytes().split(|byte| *byte == b';').next());
-    essence.is_some_and(|text| text.trim_ascii().eq_ignore_ascii_case(MEDIA_TYPE.as_bytes()))
+    content_type.is_some_and(|value| media::essence(value.as_bytes()) == MEDIA_TYPE)
 }
 
 fn respond(request: &HttpRequest, stored: &StoredName, now_ms: UnixMs) -> HttpResponse {

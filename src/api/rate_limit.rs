@@ -22,6 +22,7 @@ use ipnet::IpNet;
 
 use self::buckets::{Buckets, ClientKey};
 use super::client_address::{Certainty, ClientAddress, networks_contain};
+use crate::clock::whole_seconds;
 
 mod buckets;
 mod peers;
@@ -54,8 +55,7 @@ impl RetryAfterSecs {
     }
 
     fn covering(wait: Duration) -> Self {
-        let whole = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
-        Self(NonZeroU64::new(whole).unwrap_or(NonZeroU64::MIN))
+        Self(NonZeroU64::new(whole_seconds(wait)).unwrap_or(NonZeroU64::MIN))
     }
 }
 

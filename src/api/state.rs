@@ -10,11 +10,11 @@ use tokio::sync::Semaphore;
 use super::answer::AnswerPolicy;
 use super::rate_limit::{PeerLimiter, RateLimiter, RateLimits};
 use super::request_id::RequestIds;
+use crate::body::BodyLimits;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::Announcer;
 use crate::metrics::{Metrics, WorkerCounts};
-use crate::request_body::BodyLimits;
 use crate::resolve::Resolver;
 
 /// The largest announcement, whatever `body_bytes_max` says: 1,000 of the longest keys, and 16 records

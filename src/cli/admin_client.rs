@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::admin::{ADMIN_USER, Problem, stored_password};
 use crate::config::Settings;
-use crate::upstream::printable;
+use crate::text::printable;
 
 /// The time to connect, name resolution and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,5 @@
-//! What the commands that read files share: looking before reading, showing progress, naming causes.
+//! What the commands that read files share: looking before reading, showing progress.
 
-use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -39,10 +38,4 @@ pub(super) fn observer(say: fn(&str)) -> Box<dyn ImportObserver> {
 pub(super) fn say_on_stderr(line: &str) {
     // There is nowhere left to say that printing failed.
     let _unprintable = writeln!(io::stderr(), "{line}");
-}
-
-/// An error and what is behind it.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

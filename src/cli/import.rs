@@ -16,12 +16,13 @@ use reqwest::Url;
 use tokio::runtime::{Builder, Runtime};
 
 use super::admin_client::{AdminClient, parse_url};
-use super::files::{check_readable, observer, say_on_stderr, with_causes};
+use super::files::{check_readable, observer, say_on_stderr};
 use super::{EXIT_FAILURE, data};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::{CarFlags, ImportError, ImportOptions, ImportSummary, car_record, import_file};
 use crate::store::Store;
+use crate::text::with_causes;
 
 /// What `fingerpost import` takes beside the settings.
 #[derive(Args, Debug)]

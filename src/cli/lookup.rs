@@ -7,21 +7,24 @@
 
 mod output;
 
-use std::error::Error;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use thiserror::Error;
 
+use crate::http_client::{ClientOptions, HttpClientError, Redirects};
+use crate::text::{printable, with_root_cause};
 use crate::types::{ContentKey, KeyError};
-use crate::upstream::{
-    ClientOptions, ProvidersAnswer, ProvidersQuery, RoutingClient, UpstreamError, printable,
-};
+use crate::upstream::{AnswerLimits, ProvidersAnswer, ProvidersQuery, RoutingClient};
 use output::Format;
 
 /// Where a Fingerpost of default settings listens.
 const DEFAULT_ROUTER: &str = "http://127.0.0.1:8190";
+
+/// How many redirects one request follows.
+const REDIRECTS_MAX: usize = 3;
 
 /// Asks a router who has a CID.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,7 +66,7 @@ enum LookupError {
     #[error("`{}` is not a CID", printable(.cid))]
     Cid { cid: String, source: KeyError },
     #[error(transparent)]
-    Upstream(#[from] UpstreamError),
+    Router(#[from] HttpClientError),
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error("cannot write the answer")]
@@ -98,7 +101,7 @@ impl LookupError {
             Self::Cid { cid, .. } if cid.contains('/') => {
                 Some("give the CID alone, without `ipfs://`, `/ipfs/` or a path")
             }
-            Self::Upstream(error) => error.advice(),
+            Self::Router(error) => advice(error),
             Self::Cid { .. } | Self::Runtime(_) | Self::Output(_) => None,
         }
     }
@@ -119,7 +122,7 @@ fn look_up(
         Ok(outcome) => outcome,
         Err(error) if error.is_broken_pipe() => Outcome::Found,
         Err(error) => {
-            note(notes, "error", &with_cause(&error));
+            note(notes, "error", &with_root_cause(&error));
             if let Some(advice) = error.advice() {
                 note(notes, "hint", advice);
             }
@@ -137,8 +140,13 @@ fn try_look_up(
     let cid = args.cid.trim();
     ContentKey::from_cid_text(cid)
         .map_err(|source| LookupError::Cid { cid: cid.to_owned(), source })?;
-    let options = ClientOptions { timeout: args.timeout, ..ClientOptions::default() };
-    let client = RoutingClient::new(&args.router, options)?;
+    let options = ClientOptions {
+        timeout: args.timeout,
+        // Whoever asks sees what came and from where.
+        redirects: Redirects::Anywhere { max: REDIRECTS_MAX },
+        ..ClientOptions::default()
+    };
+    let client = RoutingClient::new(&args.router, options, AnswerLimits::default())?;
     let query = ProvidersQuery {
         cid_text: cid,
         filter_addrs: args.filter_addrs.as_deref(),
@@ -169,7 +177,7 @@ fn ask(client: &RoutingClient, query: ProvidersQuery<'_>) -> Result<ProvidersAns
 
 fn note_defects(answer: &ProvidersAnswer, notes: &mut impl Write) {
     if let Some(cut) = &answer.cut {
-        note(notes, "warning", &format!("the answer is not whole: {}", with_cause(cut)));
+        note(notes, "warning", &format!("the answer is not whole: {}", with_root_cause(cut)));
     }
     if let Some(reason) = &answer.first_bad {
         let count = answer.records_bad;
@@ -201,14 +209,34 @@ fn note(notes: &mut impl Write, kind: &str, message: &str) {
     let _ = writeln!(notes, "{kind}: {}", printable(message));
 }
 
-/// An error and the innermost of its causes; those between say nothing to a person.
-fn with_cause(error: &dyn Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+/// What a person can do about a failure, where there is something.
+fn advice(error: &HttpClientError) -> Option<&'static str> {
+    match error {
+        HttpClientError::BadUrl { .. } | HttpClientError::Redirect { .. } => None,
+        HttpClientError::Setup(_) => {
+            Some("install the system's root certificates (`ca-certificates`)")
+        }
+        HttpClientError::Connect { .. } => Some("check the URL, and that a router listens there"),
+        HttpClientError::TimedOut { .. } => Some("give it more time, or ask another router"),
+        HttpClientError::BrokeOff { .. } => Some("try again, or ask another router"),
+        HttpClientError::Status { status, .. } => status_advice(*status),
+        HttpClientError::Unusable { .. } => {
+            Some("check that the URL is that of a Routing V1 server, not of a gateway or a page")
+        }
+        HttpClientError::TooLarge { .. } => Some("narrow the question with filters"),
     }
-    let (message, cause) = (error.to_string(), cause.to_string());
-    if message == cause { message } else { format!("{message}: {cause}") }
+}
+
+fn status_advice(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Some("wait before asking again"),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Some("the router does not answer everybody: ask its operator")
+        }
+        StatusCode::NOT_IMPLEMENTED => Some("the router does not offer provider lookups"),
+        status if status.is_server_error() => Some("try again later, or ask another router"),
+        _ => None,
+    }
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {

@@ -18,7 +18,7 @@ use super::admin_client::{AdminClient, parse_url};
 use super::data;
 use crate::admin::Stats;
 use crate::config::Settings;
-use crate::upstream::printable;
+use crate::text::printable;
 
 /// What `fingerpost stats` takes beside the settings.
 #[derive(Args, Debug)]

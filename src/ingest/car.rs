@@ -14,8 +14,9 @@ use std::sync::Arc;
 use super::batch::BATCH_ENTRIES_MAX;
 use super::error::ImportError;
 use super::import::Import;
-use super::summary::{Place, RejectReason, with_sources};
+use super::summary::{Place, RejectReason};
 use crate::store::{Announcement, ContextId};
+use crate::text::with_causes;
 use crate::types::{ContentKey, ProviderRecord};
 use read::{Block, CarError, CarReader};
 use verify::{BlockCheck, check_block};
@@ -103,7 +104,7 @@ fn accept(
     let key = match block.key {
         Ok(key) => key,
         Err(error) => {
-            let why = format!("the block's CID cannot be read: {}", with_sources(&error));
+            let why = format!("the block's CID cannot be read: {}", with_causes(&error));
             import.reject(place, RejectReason::Key, &why)?;
             return Ok(None);
         }

@@ -19,7 +19,8 @@ use serde_json::value::RawValue;
 use super::batch::Batch;
 use super::error::ImportError;
 use super::import::Import;
-use super::summary::{Place, RejectReason, with_sources};
+use super::summary::{Place, RejectReason};
+use crate::text::with_causes;
 use crate::types::ProviderRecord;
 use line::LineRecords;
 use lines::{Line, Lines};
@@ -97,7 +98,7 @@ fn import_line(
     let line = match LineRecords::parse(bytes) {
         Ok(line) => line,
         Err(error) => {
-            return import.reject(Place::Line(number), error.reason(), &with_sources(&error));
+            return import.reject(Place::Line(number), error.reason(), &with_causes(&error));
         }
     };
     if line.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= import.options.now_ms) {
@@ -142,7 +143,7 @@ fn add_record(
         Some(addrs_dropped) => addrs_dropped,
         None => {
             let parsed = ProviderRecord::parse(text, import.options.unparsable_addrs)
-                .map_err(|error| (RejectReason::Record, with_sources(&error)))?;
+                .map_err(|error| (RejectReason::Record, with_causes(&error)))?;
             let addrs_dropped = parsed.addrs_dropped;
             batch.add_new(text, &line.key, line.terms(), parsed);
             addrs_dropped

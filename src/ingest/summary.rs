@@ -4,7 +4,6 @@
 //! counted by reason.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
@@ -232,20 +231,6 @@ impl fmt::Display for Count {
         };
         write!(f, "{} {noun}{plural}", HumanCount(count))
     }
-}
-
-/// An error and what is behind it, each said once.
-pub(super) fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use super::{Hops, Subject};
+use crate::clock::whole_seconds;
 use crate::types::{AccountId, IpnsName, IpnsRecord, ReadyRecord};
 
 /// A remote router, or several that share the work, as one that can be asked.
@@ -88,8 +89,7 @@ pub enum AskError {
 
 /// A while for people, in whole seconds: it is over when it is said to be.
 fn rounded_up(duration: Duration) -> humantime::FormattedDuration {
-    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
-    humantime::format_duration(Duration::from_secs(seconds))
+    humantime::format_duration(Duration::from_secs(whole_seconds(duration)))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::{ClientSettings, RemoteUrl, Settings};
 use crate::control::{Account, AccountKind, Accounts, EndpointParts, RuleResolver};
+use crate::http_client::ClientOptions;
 use crate::metrics::Metrics;
 use crate::resolve::{
     AnswerCache, CacheOptions, Fallback, FallbackParts, Fanout, FanoutOptions, FanoutParts,
@@ -17,7 +18,7 @@ use crate::resolve::{
 use crate::store::NameStore;
 use crate::types::{AccountId, UnparsableAddrs};
 use crate::upstream::{
-    AnswerLimits, ClientOptions, HttpUpstream, RouterUrl, UpstreamOffers, UpstreamOptions,
+    AnswerLimits, RouterUrl, RoutingV1Upstream, UpstreamOffers, UpstreamOptions,
 };
 
 use super::{Parts, ServerError};
@@ -254,12 +255,12 @@ impl<'a> Maker<'a> {
             client: ClientOptions {
                 timeout: client.timeout,
                 connect_timeout: client.connect_timeout,
-                limits: AnswerLimits {
-                    body_bytes_max: client.body_bytes_max,
-                    records_max: client.records_max,
-                    ..defaults.client.limits
-                },
                 ..defaults.client
+            },
+            limits: AnswerLimits {
+                body_bytes_max: client.body_bytes_max,
+                records_max: client.records_max,
+                ..defaults.limits
             },
             requests_max: client.concurrency,
             schema: self.settings.record_schema.into(),
@@ -278,7 +279,7 @@ impl<'a> Maker<'a> {
             ..defaults
         };
         let upstream =
-            HttpUpstream::new(options, self.clock.clone(), &self.metrics).map_err(failed)?;
+            RoutingV1Upstream::new(options, self.clock.clone(), &self.metrics).map_err(failed)?;
         Ok(Arc::new(upstream))
     }
 }

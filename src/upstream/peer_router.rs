@@ -4,20 +4,18 @@
 //! nothing that a peer answers is asked for; each ends within a bounded time; no more of an answer is
 //! read than a problem document needs. The password goes with every message, and into no error.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Method, StatusCode};
 
-use super::client::{self, ClientOptions, RedirectScope};
-use super::error::UpstreamError;
-use super::router_url::RouterUrl;
 use crate::dispatch::{LastKnown, LastKnownFields, RouteControl, RouteUpdate};
+use crate::http_client::{ClientOptions, HttpClient, HttpClientError, Redirects, ServerUrl};
 use crate::resolve::{PeerLink, PeerLinkError};
+use crate::text::with_causes;
 
 /// The time for a whole message, connecting included: several fit into the time for which a router is
 /// believed to be there.
@@ -29,10 +27,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1_024;
 /// The way to a peer router over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpPeerLink {
-    http: Client,
-    url: RouterUrl,
+    http: HttpClient,
     credentials: PeerLogin,
-    timeout: Duration,
 }
 
 /// What we are called at a peer router, and how we prove it.
@@ -53,7 +49,7 @@ impl fmt::Debug for PeerLogin {
 impl HttpPeerLink {
     /// A way to the peer whose admin listener is at `admin_url`: an http or https URL without query,
     /// perhaps with a path that a proxy puts before.
-    pub fn new(admin_url: &str, credentials: PeerLogin) -> Result<Self, UpstreamError> {
+    pub fn new(admin_url: &str, credentials: PeerLogin) -> Result<Self, HttpClientError> {
         Self::with_timeout(admin_url, credentials, TIMEOUT)
     }
 
@@ -61,61 +57,40 @@ impl HttpPeerLink {
         admin_url: &str,
         credentials: PeerLogin,
         timeout: Duration,
-    ) -> Result<Self, UpstreamError> {
-        let url = RouterUrl::parse(admin_url)?;
+    ) -> Result<Self, HttpClientError> {
+        let url = ServerUrl::parse(admin_url)?;
         if url.has_credentials() {
             let reason = "user and password have settings of their own".to_owned();
-            return Err(UpstreamError::BadUrl { url: url.to_string(), reason });
+            return Err(HttpClientError::BadUrl { url: url.to_string(), reason });
         }
-        let options = ClientOptions {
-            connect_timeout: timeout,
-            timeout,
-            redirects_max: 0,
-            ..ClientOptions::default()
-        };
-        let http = client::build(&url, &options, RedirectScope::SameServer)?;
-        Ok(Self { http, url, credentials, timeout })
+        let options =
+            ClientOptions { connect_timeout: timeout, timeout, redirects: Redirects::Never };
+        Ok(Self { http: HttpClient::new(url, options)?, credentials })
     }
 
     /// Sends a message. What comes back says from where on the peer has to be told, if there is a gap.
-    async fn send(&self, path: &str, json: String) -> Result<Option<LastKnown>, UpstreamError> {
+    async fn send(&self, path: &str, json: String) -> Result<Option<LastKnown>, HttpClientError> {
         let PeerLogin { user, password } = &self.credentials;
-        let request = self.http.post(self.url.beside_api(&["peer", "route", path]));
-        let request = request.basic_auth(user, Some(password));
+        let url = self.http.server().join(["peer", "route", path]);
+        let request = self.http.request(Method::POST, url).basic_auth(user, Some(password));
         let request = request.header(CONTENT_TYPE, "application/json").body(json);
-        let response = request.send().await.map_err(|error| self.failed(error))?;
+        let response = self.http.send(self.http.build(request)?).await?;
         match response.status() {
             StatusCode::OK => {
                 // To its end, so that the connection can carry the next message.
-                self.body(response).await?;
+                self.http.read(response, ANSWER_BYTES_MAX).await?;
                 Ok(None)
             }
             StatusCode::CONFLICT => {
-                let body = self.body(response).await?;
+                let body = self.http.read(response, ANSWER_BYTES_MAX).await?;
                 let fields: Option<LastKnownFields> = serde_json::from_slice(&body).ok();
-                fields.and_then(|fields| fields.read().ok()).map(Some).ok_or_else(|| {
-                    let reason = "its 409 does not say what it knows".to_owned();
-                    UpstreamError::NotRouting { url: self.url.to_string(), reason }
-                })
+                fields
+                    .and_then(|fields| fields.read().ok())
+                    .map(Some)
+                    .ok_or_else(|| self.http.unusable("its 409 does not say what it knows"))
             }
-            _ => Err(client::refusal(response, &self.url).await),
+            _ => Err(self.http.refusal(response).await),
         }
-    }
-
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, UpstreamError> {
-        let mut body = Vec::new();
-        while let Some(bytes) = response.chunk().await.map_err(|error| self.failed(error))? {
-            if body.len() + bytes.len() > ANSWER_BYTES_MAX {
-                let (url, limit) = (self.url.to_string(), ANSWER_BYTES_MAX);
-                return Err(UpstreamError::TooLarge { url, what: "bytes", limit });
-            }
-            body.extend_from_slice(&bytes);
-        }
-        Ok(body)
-    }
-
-    fn failed(&self, error: reqwest::Error) -> UpstreamError {
-        UpstreamError::of_request(error, self.url.as_str(), self.timeout, self.timeout)
     }
 }
 
@@ -132,7 +107,7 @@ impl PeerLink for HttpPeerLink {
     }
 }
 
-fn taken(answer: Result<Option<LastKnown>, UpstreamError>) -> Result<(), PeerLinkError> {
+fn taken(answer: Result<Option<LastKnown>, HttpClientError>) -> Result<(), PeerLinkError> {
     match answer {
         Ok(None) => Ok(()),
         Ok(Some(known)) => Err(PeerLinkError::Gap(known)),
@@ -140,18 +115,12 @@ fn taken(answer: Result<Option<LastKnown>, UpstreamError>) -> Result<(), PeerLin
     }
 }
 
-/// An error and what is behind it, in one line.
-fn with_causes(error: &dyn StdError) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dispatch::{RoutingTableId, SyncMode};
+    use crate::http_client::test_server::{TestServer, wait_for_close};
     use crate::types::AccountId;
-    use crate::upstream::test_router::{TestRouter, wait_for_close};
 
     const KNOWN: LastKnown = LastKnown { table_id: RoutingTableId::NONE, epoch: 7 };
 
@@ -173,13 +142,13 @@ mod tests {
         }
     }
 
-    async fn update(router: &TestRouter, timeout: Duration) -> Result<(), PeerLinkError> {
+    async fn update(router: &TestServer, timeout: Duration) -> Result<(), PeerLinkError> {
         link(&router.url(), timeout).update(&heartbeat()).await
     }
 
     #[tokio::test]
     async fn messages_go_to_the_peers_paths_with_our_name_and_password() {
-        let router = TestRouter::answering("200 OK", "application/json", "{}");
+        let router = TestServer::answering("200 OK", "application/json", "{}");
         let link = link(&format!("{}/behind/", router.url()), TIMEOUT);
         let control = RouteControl { mode: SyncMode::Sync, last_known: KNOWN };
         link.control(&control).await.unwrap();
@@ -201,7 +170,7 @@ mod tests {
     async fn a_gap_comes_back_with_what_the_peer_knows() {
         let fields = serde_json::to_string(&LastKnownFields::from(KNOWN)).unwrap();
         let body = fields.replacen('{', r#"{"title":"Conflict","status":409,"#, 1);
-        let router = TestRouter::answering("409 Conflict", "application/problem+json", body);
+        let router = TestServer::answering("409 Conflict", "application/problem+json", body);
         assert_eq!(update(&router, TIMEOUT).await, Err(PeerLinkError::Gap(KNOWN)));
     }
 
@@ -211,12 +180,12 @@ mod tests {
         let endless = vec![b' '; ANSWER_BYTES_MAX + 1];
         let nonsense = r#"{"lastKnownRoutingTableId":"x","lastKnownEpoch":1}"#;
         for (router, expected) in [
-            (TestRouter::answering("401 Unauthorized", json, "{}"), "401 Unauthorized"),
-            (TestRouter::answering("400 Bad Request", json, "why\nnot"), "400 Bad Request: why"),
-            (TestRouter::answering("409 Conflict", json, "{}"), "409 does not say"),
-            (TestRouter::answering("409 Conflict", json, nonsense), "409 does not say"),
-            (TestRouter::answering("200 OK", json, endless), "more than 16384 bytes"),
-            (TestRouter::answering("500 Oops", "text/plain", "\u{1b}[2J"), "\u{fffd}[2J"),
+            (TestServer::answering("401 Unauthorized", json, "{}"), "401 Unauthorized"),
+            (TestServer::answering("400 Bad Request", json, "why\nnot"), "400 Bad Request: why"),
+            (TestServer::answering("409 Conflict", json, "{}"), "409 does not say"),
+            (TestServer::answering("409 Conflict", json, nonsense), "409 does not say"),
+            (TestServer::answering("200 OK", json, endless), "more than 16384 bytes"),
+            (TestServer::answering("500 Oops", "text/plain", "\u{1b}[2J"), "\u{fffd}[2J"),
         ] {
             let Err(PeerLinkError::Failed(text)) = update(&router, TIMEOUT).await else {
                 panic!("{expected} is a failure")
@@ -227,11 +196,11 @@ mod tests {
 
     #[tokio::test]
     async fn no_redirect_is_followed() {
-        let other = TestRouter::answering("200 OK", "application/json", "{}");
+        let other = TestServer::answering("200 OK", "application/json", "{}");
         for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"]
         {
             let location = format!("Location: {}/peer/route/update\r\n", other.url());
-            let router = TestRouter::with_headers(status, &location, "");
+            let router = TestServer::with_headers(status, &location, "");
             let answer = update(&router, TIMEOUT).await;
             assert!(matches!(answer, Err(PeerLinkError::Failed(_))), "{status}: {answer:?}");
         }
@@ -240,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_never_answers_or_is_not_there_is_a_failure_in_time() {
-        let router = TestRouter::start(wait_for_close);
+        let router = TestServer::start(wait_for_close);
         let answer = update(&router, Duration::from_millis(150)).await;
         assert!(matches!(&answer, Err(PeerLinkError::Failed(text)) if text.contains("150ms")));
         let url = router.url();
@@ -254,7 +223,7 @@ mod tests {
         let login = PeerLogin { user: "me".to_owned(), password: "secret".to_owned() };
         for url in ["peer:8191", "ftp://peer", "http://peer/?a", "http://me:hush@peer:8191"] {
             let error = HttpPeerLink::new(url, login.clone()).unwrap_err();
-            assert!(matches!(&error, UpstreamError::BadUrl { .. }), "{url}: {error}");
+            assert!(matches!(&error, HttpClientError::BadUrl { .. }), "{url}: {error}");
             assert!(!error.to_string().contains("hush"), "{error}");
         }
         assert!(!format!("{login:?}").contains("secret"));

@@ -13,20 +13,36 @@ use crate::source::{SourceFile, Token};
 const EDGES: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["server", "upstream", "config", "telemetry", "ingest", "types", "metrics"]),
-    ("server", &["api", "admin", "ingest", "upstream", "control", "config", "metrics"]),
+    (
+        "cli",
+        &[
+            "server",
+            "upstream",
+            "http_client",
+            "text",
+            "config",
+            "telemetry",
+            "ingest",
+            "types",
+            "metrics",
+        ],
+    ),
+    (
+        "server",
+        &["api", "admin", "ingest", "upstream", "control", "http_client", "config", "metrics"],
+    ),
     (
         "api",
-        &["resolve", "ingest", "types", "media", "request_body", "config", "metrics", "detached"],
+        &["resolve", "ingest", "types", "media", "body", "text", "config", "metrics", "detached"],
     ),
     (
         "admin",
-        &["control", "dispatch", "ingest", "store", "media", "request_body", "config", "metrics"],
+        &["control", "dispatch", "ingest", "store", "media", "body", "text", "config", "metrics"],
     ),
     ("control", &["resolve", "dispatch", "state", "config", "metrics", "detached"]),
     ("resolve", &["store", "dispatch", "types", "metrics"]),
-    ("upstream", &["resolve", "types", "metrics", "telemetry"]),
-    ("ingest", &["store", "types", "config", "metrics"]),
+    ("upstream", &["resolve", "http_client", "text", "media", "types", "metrics", "telemetry"]),
+    ("ingest", &["store", "types", "text", "config", "metrics"]),
     ("store", &["index", "journal", "state", "metrics", "detached"]),
     ("state", &["types", "clock"]),
     ("index", &["types", "clock"]),
@@ -38,7 +54,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("detached", &[]),
     ("media", &[]),
-    ("request_body", &[]),
+    ("body", &[]),
+    ("http_client", &["body", "media", "text"]),
+    ("text", &[]),
     ("types", &[]),
 ];
 

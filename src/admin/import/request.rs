@@ -17,8 +17,10 @@ use std::path::Path;
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 
-use crate::admin::error::{AdminError, with_causes};
+use crate::admin::error::AdminError;
 use crate::ingest::{CarFlags, Compression, ImportKind, ImportOptions, car_record};
+use crate::media;
+use crate::text::with_causes;
 
 /// The media type of CARs.
 pub(super) const CAR: &str = "application/vnd.ipld.car";
@@ -84,8 +86,7 @@ fn as_parameters(message: &str) -> String {
 
 fn kind(headers: &HeaderMap) -> Result<ImportKind, AdminError> {
     let value = text(headers, CONTENT_TYPE);
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
+    match &*media::essence(value.as_bytes()) {
         "" | NDJSON => Ok(ImportKind::Ndjson),
         CAR => Ok(ImportKind::Car),
         _ => Err(AdminError::MediaType {

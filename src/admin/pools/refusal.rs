@@ -7,12 +7,12 @@ use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 
 use super::super::body::NOT_COMPRESSED;
-use super::super::error::with_causes;
 use super::wire::PoolRefusal;
+use crate::body::BodyError;
 use crate::control::PoolsError;
 use crate::dispatch::pool::{ChangeError, PoolId};
-use crate::request_body::BodyError;
 use crate::state::StateError;
+use crate::text::with_causes;
 
 /// How long a caller is asked to wait until changes can be written again, in seconds.
 const RETRY_AFTER_S: &str = "5";

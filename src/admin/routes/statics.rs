@@ -16,8 +16,8 @@ use crate::admin::accept::JsonType;
 use crate::admin::body;
 use crate::admin::error::{AdminError, RouteError};
 use crate::admin::wire::{StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes};
+use crate::body::BodyLimits;
 use crate::control::{StaticRoute, StaticsError};
-use crate::request_body::BodyLimits;
 use crate::types::{AccountId, RoutePrefix};
 
 /// The longest body of a PUT, in bytes: the longest prefix and account take 1,200, and what clients

@@ -23,7 +23,7 @@ use crate::ingest::{
     Acknowledged, CarFlags, Compression, ImportCounts, ImportKind, ImportObserver, ImportOptions,
     ImportProgress, ImportSource, ImportSummary, Rejection,
 };
-use crate::upstream::printable;
+use crate::text::printable;
 
 /// How much of the file is read at a time.
 const PIECE_BYTES: usize = 256 << 10;

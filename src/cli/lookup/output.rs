@@ -9,8 +9,9 @@ use std::io::{self, Write};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 
+use crate::text::{printable_json, printable_word};
 use crate::types::{Addr, ProviderRecord};
-use crate::upstream::{ReceivedRecord, printable_json, printable_word};
+use crate::upstream::ReceivedRecord;
 
 /// The most characters of one text in a table: above any real multiaddr (a relayed WebTransport
 /// one has 300). Wrapping takes time in the square of a word's length.

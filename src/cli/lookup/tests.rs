@@ -3,7 +3,7 @@
 use clap::Parser;
 
 use super::*;
-use crate::upstream::test_router::{TestRouter, wait_for_close};
+use crate::http_client::test_server::{TestServer, wait_for_close};
 
 const CID: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
 const RECORD: &str = r#"{"Schema":"peer","ID":"QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3","Addrs":["/ip4/192.0.2.1/tcp/4001"],"Protocols":[]}"#;
@@ -44,7 +44,7 @@ fn a_timeout_must_be_a_duration() {
 
 #[test]
 fn found_providers_go_to_standard_output() {
-    let router = TestRouter::answering("200 OK", "application/x-ndjson", RECORD);
+    let router = TestServer::answering("200 OK", "application/x-ndjson", RECORD);
     let words = [CID, "--router", &router.url(), "--filter-addrs", "tcp"];
     let (outcome, out, notes) = look_up_text(&words, Format::Lines);
     let line = "QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3\t-\t/ip4/192.0.2.1/tcp/4001\n";
@@ -58,13 +58,13 @@ fn found_providers_go_to_standard_output() {
 #[test]
 fn none_found_is_said_on_standard_error() {
     for (status, body) in [("404 Not Found", ""), ("200 OK", r#"{"Providers":[]}"#)] {
-        let router = TestRouter::answering(status, "application/json", body);
+        let router = TestServer::answering(status, "application/json", body);
         let url = router.url();
         let (outcome, out, notes) = look_up_text(&[CID, "--router", &url], Format::Lines);
         assert_eq!((outcome, &*out), (Outcome::NoneFound, ""));
         assert_eq!(notes, format!("no providers found: {url} knows none for {CID}\n"));
     }
-    let page = TestRouter::answering("404 Not Found", "text/html", "<html>");
+    let page = TestServer::answering("404 Not Found", "text/html", "<html>");
     let words = [CID, "--router", &page.url(), "--filter-protocols", "unknown"];
     let (outcome, _, notes) = look_up_text(&words, Format::Json);
     assert_eq!(outcome, Outcome::NoneFound);
@@ -74,7 +74,7 @@ fn none_found_is_said_on_standard_error() {
 
 #[test]
 fn a_wrong_cid_is_refused_before_anyone_is_asked() {
-    let router = TestRouter::answering("200 OK", "application/x-ndjson", RECORD);
+    let router = TestServer::answering("200 OK", "application/x-ndjson", RECORD);
     for (cid, message) in [
         ("bafy-broken", "error: `bafy-broken` is not a CID: neither bare base58"),
         ("", "error: `` is not a CID: empty"),
@@ -90,22 +90,22 @@ fn a_wrong_cid_is_refused_before_anyone_is_asked() {
 
 #[test]
 fn errors_say_what_failed_why_and_what_to_do() {
-    let refusing = TestRouter::answering("429 Too Many Requests", "text/plain", "slow down");
-    let page = TestRouter::answering("200 OK", "text/html", "<html>");
-    let silent = TestRouter::start(wait_for_close);
-    let gone = TestRouter::start(|_| Ok(())).url();
+    let refusing = TestServer::answering("429 Too Many Requests", "text/plain", "slow down");
+    let page = TestServer::answering("200 OK", "text/html", "<html>");
+    let silent = TestServer::start(wait_for_close);
+    let gone = TestServer::start(|_| Ok(())).url();
     let (refusing, page, silent) = (&refusing, &page, &silent);
     for (url, expected) in [
         (
             refusing.url(),
             format!("{} answered 429 Too Many Requests: slow down\nhint: wait", refusing.url()),
         ),
-        (page.url(), format!("{} did not give a Routing V1 answer: its Content", page.url())),
+        (page.url(), format!("{} gave an answer that cannot be used: its Content", page.url())),
         (silent.url(), format!("{} gave no whole answer within 200ms\nhint: give", silent.url())),
         (gone.clone(), format!("cannot connect to {gone}: Connection refused")),
         (
             "localhost:8190".to_owned(),
-            "`localhost:8190` is not the URL of a router: it has no scheme".to_owned(),
+            "`localhost:8190` is not the URL of a server: it has no scheme".to_owned(),
         ),
     ] {
         let words = [CID, "--router", &url, "--timeout", "200ms"];
@@ -118,14 +118,14 @@ fn errors_say_what_failed_why_and_what_to_do() {
 #[test]
 fn defects_of_an_answer_are_warnings() {
     let body = format!("{RECORD}\nnonsense\n\u{1b}\n");
-    let router = TestRouter::answering("200 OK", "application/x-ndjson", body);
+    let router = TestServer::answering("200 OK", "application/x-ndjson", body);
     let (outcome, out, notes) = look_up_text(&[CID, "--router", &router.url()], Format::Json);
     assert_eq!((outcome, out), (Outcome::Found, format!("{RECORD}\n")));
     let start = "warning: 2 unreadable records were left out, the first: not a JSON object: ";
     assert!(notes.starts_with(start), "{notes}");
 
     let headers = "Content-Type: application/x-ndjson\r\nContent-Length: 9999\r\n";
-    let cut = TestRouter::start(move |stream| {
+    let cut = TestServer::start(move |stream| {
         write!(stream, "HTTP/1.1 200 OK\r\n{headers}\r\n{RECORD}\n")
     });
     let (outcome, out, notes) = look_up_text(&[CID, "--router", &cut.url()], Format::Json);
@@ -148,7 +148,7 @@ impl Write for Closed {
 
 #[test]
 fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is() {
-    let router = TestRouter::answering("200 OK", "application/x-ndjson", RECORD);
+    let router = TestServer::answering("200 OK", "application/x-ndjson", RECORD);
     let args = args(&[CID, "--router", &router.url()]);
     for (kind, expected) in
         [(ErrorKind::BrokenPipe, Outcome::Found), (ErrorKind::StorageFull, Outcome::Failed)]

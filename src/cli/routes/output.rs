@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use comfy_table::{ContentArrangement, Table, TableStyle, presets};
 use serde_json::value::RawValue;
 
-use crate::upstream::{printable, printable_json};
+use crate::text::{printable, printable_json};
 
 /// The most characters of a cell. Wrapping takes time in the square of a word's length.
 const CELL_CHARS_MAX: usize = 600;

@@ -13,8 +13,8 @@ use crate::admin::{
 };
 use crate::cli::admin_client::{Refused, parsed};
 use crate::dispatch::{Address, AddressError};
+use crate::text::printable;
 use crate::types::{AccountId, AccountIdError, RoutePrefix};
-use crate::upstream::printable;
 
 /// What `routes list` takes.
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ use clap::{Command, FromArgMatches};
 
 use super::*;
 use crate::cli::{command, print_error};
-use crate::upstream::test_router::TestRouter;
+use crate::http_client::test_server::TestServer;
 
 const ROUTE: &str = r#"{"id":1,"name":"my-route","requested_target_daily_volume":50000,"recommended_max_daily_volume":25000,"recommended_max_delivery_rate_per_hour":10000,"overflow_route":{"id":2,"name":"rest"},"routing_rule":{"id":42,"name":"my-route R1"}}"#;
 
@@ -24,11 +24,11 @@ struct Outcome {
 }
 
 /// A server that gives these answers, each a status and a body, one after the other.
-fn serving(answers: &[(&'static str, &str)]) -> TestRouter {
+fn serving(answers: &[(&'static str, &str)]) -> TestServer {
     let answers: Vec<_> =
         answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
     let mut answers = answers.into_iter();
-    TestRouter::start(move |stream| {
+    TestServer::start(move |stream| {
         let (status, body) = answers.next().unwrap_or(("418 I'm a teapot", String::new()));
         write!(
             stream,

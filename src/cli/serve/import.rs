@@ -12,12 +12,13 @@ use anyhow::Context;
 use tokio::runtime::Handle;
 
 use super::ServeArgs;
-use crate::cli::files::{check_readable, observer, with_causes};
+use crate::cli::files::{check_readable, observer};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::{CarFlags, ImportError, ImportOptions, ImportSummary, car_record, import_file};
 use crate::metrics::Metrics;
 use crate::store::{Announcement, Store};
+use crate::text::with_causes;
 use crate::types::ContentKey;
 
 /// Files to read, and how.

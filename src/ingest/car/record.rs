@@ -183,7 +183,7 @@ fn assembled_record(provider: &str, flags: &CarFlags) -> Result<ProviderRecord, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::summary::with_sources;
+    use crate::text::with_causes;
 
     const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
 
@@ -249,7 +249,7 @@ mod tests {
             (with_record(&bad_addrs), "--record has 1 of its `Addrs`"),
         ];
         for (flags, message) in cases {
-            let text = with_sources(&for_car(&flags).unwrap_err());
+            let text = with_causes(&for_car(&flags).unwrap_err());
             assert!(text.starts_with(message), "{text}");
         }
         let unused = car_record(&["a.ndjson".into()], &flags(PEER, &[], &[])).unwrap_err();
@@ -263,7 +263,7 @@ mod tests {
         std::fs::write(&path, "{}").unwrap();
         assert_eq!(CarFlags::read_record(&path).unwrap(), "{}");
         std::fs::write(&path, " ".repeat(CAR_RECORD_BYTES_MAX + 1)).unwrap();
-        let text = with_sources(&CarFlags::read_record(&path).unwrap_err());
+        let text = with_causes(&CarFlags::read_record(&path).unwrap_err());
         assert!(text.ends_with(": longer than 65536 bytes"), "{text}");
     }
 }

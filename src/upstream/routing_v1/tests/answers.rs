@@ -3,14 +3,14 @@
 use std::sync::mpsc;
 
 use super::*;
+use crate::http_client::test_server::{TestServer, wait_for_close, write_chunk};
 use crate::types::UnparsableAddrs;
-use crate::upstream::test_router::{TestRouter, wait_for_close, write_chunk};
 
 const NDJSON: &str = "application/x-ndjson";
 
 #[tokio::test]
 async fn the_request_says_who_asks_and_what_for() {
-    let router = TestRouter::answering("404 Not Found", "application/json", "{}");
+    let router = TestServer::answering("404 Not Found", "application/json", "{}");
     let rig = Rig::new(&router.url().replace("http://", "http://me:secret@"));
     assert_eq!(rig.ask().await, Asked { records: Vec::new(), error: None });
     let peer = Subject::Peer(PeerId::parse(PEER).unwrap());
@@ -43,7 +43,7 @@ async fn both_formats_of_both_kinds_are_read() {
         (NDJSON, format!("{RECORD}\n{RECORD}"), true),
         ("application/json", format!(r#"{{"Peers":[{RECORD},{RECORD}]}}"#), true),
     ] {
-        let router = TestRouter::answering("200 OK", content_type, body);
+        let router = TestServer::answering("200 OK", content_type, body);
         let rig = Rig::new(&router.url());
         let asked = if is_peers { rig.ask_peer().await } else { rig.ask().await };
         assert_eq!(asked, Asked { records: vec![RECORD.to_owned(); 2], error: None });
@@ -63,7 +63,7 @@ async fn none_found_is_said_in_every_way_that_there_is() {
         ("200 OK", "application/json", r#"{"Providers":null}"#),
         ("200 OK", NDJSON, ""),
     ] {
-        let router = TestRouter::answering(status, content_type, body);
+        let router = TestServer::answering(status, content_type, body);
         let rig = Rig::new(&router.url());
         assert_eq!(rig.ask().await, Asked { records: Vec::new(), error: None }, "{status} {body}");
         assert_eq!(rig.outcome("empty"), 1);
@@ -73,7 +73,7 @@ async fn none_found_is_said_in_every_way_that_there_is() {
 #[tokio::test]
 async fn a_record_is_handed_on_before_the_next_one_is_sent() {
     let (go_on, may_go_on) = mpsc::channel::<()>();
-    let router = TestRouter::streaming(move |stream| {
+    let router = TestServer::streaming(move |stream| {
         write_chunk(stream, &line(RECORD))?;
         may_go_on.recv().unwrap();
         // Two at once, the second in two pieces.
@@ -99,7 +99,7 @@ async fn a_record_is_handed_on_before_the_next_one_is_sent() {
 #[tokio::test]
 async fn whoever_wants_no_more_closes_the_connection() {
     let (closed, is_closed) = mpsc::channel();
-    let router = TestRouter::streaming(move |stream| {
+    let router = TestServer::streaming(move |stream| {
         write_chunk(stream, &line(RECORD))?;
         closed.send(wait_for_close(stream).is_ok()).unwrap();
         Ok(())
@@ -123,7 +123,7 @@ async fn addresses_and_schema_are_as_answers_may_have_them() {
     let unparsable = r#""/new/thing""#;
     let all = [public, private, unparsable].join(",");
     let body = [record("bitswap", &all), record("peer", private)].join("\n");
-    let router = TestRouter::answering("200 OK", NDJSON, body);
+    let router = TestServer::answering("200 OK", NDJSON, body);
 
     let asked = Rig::new(&router.url()).ask().await;
     assert_eq!(asked.records, [record("bitswap", public), record("peer", "")]);
@@ -139,7 +139,7 @@ async fn addresses_and_schema_are_as_answers_may_have_them() {
 
 #[tokio::test]
 async fn what_it_is_not_asked_for_it_does_not_offer() {
-    let router = TestRouter::answering("200 OK", NDJSON, RECORD);
+    let router = TestServer::answering("200 OK", NDJSON, RECORD);
     let nothing = UpstreamOffers { providers: false, peers: false, ipns: false };
     let rig = Rig::with(&router.url(), |options| options.offers = nothing);
     let expected = Asked { records: Vec::new(), error: Some(AskError::NotOffered) };
@@ -154,7 +154,7 @@ async fn what_it_is_not_asked_for_it_does_not_offer() {
 #[tokio::test]
 async fn a_redirect_on_the_same_server_is_followed() {
     let mut requests = 0;
-    let router = TestRouter::start(move |stream| {
+    let router = TestServer::start(move |stream| {
         use std::io::Write;
         requests += 1;
         match requests {

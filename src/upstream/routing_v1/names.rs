@@ -4,18 +4,18 @@
 //! to the caller, as "there is none" would be wrong.
 
 use bytes::Bytes;
-use reqwest::Response;
+use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use super::Shared;
+use super::exchange::Exchange;
 use super::failure::Failure;
-use super::flight::Flight;
 use super::reply::{self, Reply};
+use crate::http_client::content_type;
+use crate::media;
 use crate::metrics::UpstreamOutcome;
 use crate::resolve::{AskError, Hops};
 use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
-use crate::upstream::client;
-use crate::upstream::error::UpstreamError;
 
 /// The media type of records.
 const MEDIA_TYPE: &str = "application/vnd.ipfs.ipns-record";
@@ -26,73 +26,61 @@ pub(super) async fn get(
     name: &IpnsName,
     hops: Hops,
 ) -> Result<Option<IpnsRecord>, AskError> {
-    let mut flight = shared.start(shared.offers.ipns).await?;
-    match find(shared, &flight, name, hops).await {
+    let mut exchange = shared.begin(shared.offers.ipns).await?;
+    match find(shared, &exchange, name, hops).await {
         Ok(Some(record)) => {
-            flight.received(1, 0);
-            flight.succeed(UpstreamOutcome::Found);
+            exchange.received(1, 0);
+            exchange.succeed(UpstreamOutcome::Found);
             Ok(Some(record))
         }
         Ok(None) => {
-            flight.succeed(UpstreamOutcome::Empty);
+            exchange.succeed(UpstreamOutcome::Empty);
             Ok(None)
         }
         Err(failure) => {
             if matches!(failure, Failure::Contents(_)) {
-                flight.received(0, 1);
+                exchange.received(0, 1);
             }
-            Err(flight.fail(&failure))
+            Err(exchange.fail(&failure))
         }
     }
 }
 
 /// Has it store a record. Sent once only.
 pub(super) async fn put(shared: &Shared, record: &IpnsRecord, hops: Hops) -> Result<(), AskError> {
-    let flight = shared.start(shared.offers.ipns).await?;
-    match store(shared, &flight, record, hops).await {
+    let exchange = shared.begin(shared.offers.ipns).await?;
+    match store(shared, &exchange, record, hops).await {
         Ok(()) => {
-            flight.succeed(UpstreamOutcome::Stored);
+            exchange.succeed(UpstreamOutcome::Stored);
             Ok(())
         }
-        Err(failure) => Err(flight.fail(&failure)),
+        Err(failure) => Err(exchange.fail(&failure)),
     }
 }
 
 async fn find(
     shared: &Shared,
-    flight: &Flight,
+    exchange: &Exchange,
     name: &IpnsName,
     hops: Hops,
 ) -> Result<Option<IpnsRecord>, Failure> {
-    let url = shared.url.endpoint(&["ipns", &name.to_string()]);
-    let request = shared.http.get(url).header(ACCEPT, MEDIA_TYPE);
-    let request = shared.line().request(request, hops)?;
-    let response = flight.send(&shared.line(), request).await?;
-    let response = match reply::read(response, &shared.url, shared.clock.now_ms()).await? {
+    let url = shared.url.endpoint(["ipns", &name.to_string()]);
+    let request = shared.request(Method::GET, url, hops).header(ACCEPT, MEDIA_TYPE);
+    let request = shared.http.build(request)?;
+    let response = exchange.send(shared, request).await?;
+    let response = match reply::read(shared, response).await? {
         Reply::Body(response) => response,
         Reply::None => return Ok(None),
     };
-    match client::content_type(&response) {
-        Some(it) if client::is_media_type(it, MEDIA_TYPE) => {
-            let bytes = read_body(shared, response).await?;
+    match content_type(&response).map(|it| media::essence(it.as_bytes())).as_deref() {
+        Some(MEDIA_TYPE) => {
+            let bytes = shared.http.read(response, IPNS_RECORD_BYTES_MAX).await?;
             verify(shared, &bytes, name).map(Some)
         }
         // "There is none", where that is said with 200.
-        Some(it) if client::is_media_type(it, "text/plain") => Ok(None),
-        other => Err(client::odd_content_type(other, &shared.url).into()),
+        Some("text/plain") => Ok(None),
+        _ => Err(reply::odd_content_type(&shared.http, &response).into()),
     }
-}
-
-async fn read_body(shared: &Shared, mut response: Response) -> Result<Vec<u8>, UpstreamError> {
-    let mut body = Vec::new();
-    while let Some(bytes) = response.chunk().await.map_err(|error| shared.line().failed(error))? {
-        if body.len() + bytes.len() > IPNS_RECORD_BYTES_MAX {
-            let (url, limit) = (shared.url.to_string(), IPNS_RECORD_BYTES_MAX);
-            return Err(UpstreamError::TooLarge { url, what: "bytes", limit });
-        }
-        body.extend_from_slice(&bytes);
-    }
-    Ok(body)
 }
 
 fn verify(shared: &Shared, bytes: &[u8], name: &IpnsName) -> Result<IpnsRecord, Failure> {
@@ -108,19 +96,20 @@ fn verify(shared: &Shared, bytes: &[u8], name: &IpnsName) -> Result<IpnsRecord, 
 
 async fn store(
     shared: &Shared,
-    flight: &Flight,
+    exchange: &Exchange,
     record: &IpnsRecord,
     hops: Hops,
 ) -> Result<(), Failure> {
-    let url = shared.url.endpoint(&["ipns", &record.name().to_string()]);
+    let url = shared.url.endpoint(["ipns", &record.name().to_string()]);
     let body: Bytes = record.bytes().clone();
-    let request = shared.http.put(url).header(CONTENT_TYPE, MEDIA_TYPE).body(body);
-    let request = shared.line().request(request, hops)?;
-    let response = flight.send(&shared.line(), request).await?;
+    let request = shared.request(Method::PUT, url, hops);
+    let request = request.header(CONTENT_TYPE, MEDIA_TYPE).body(body);
+    let request = shared.http.build(request)?;
+    let response = exchange.send(shared, request).await?;
     if response.status().is_success() {
         return Ok(());
     }
-    match reply::read(response, &shared.url, shared.clock.now_ms()).await? {
+    match reply::read(shared, response).await? {
         Reply::Body(_) => Ok(()),
         // A server that knows no such path; there is nothing that a router would look for.
         Reply::None => Err(Failure::NotOffered),

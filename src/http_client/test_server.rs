@@ -1,4 +1,4 @@
-//! A router for tests: a real HTTP server on loopback that answers as it is told.
+//! A server for tests: a real HTTP server on loopback that answers as it is told.
 //!
 //! One request a connection, and one connection at a time unless many are asked for; every read and
 //! write is bounded in time, and the server's threads end with the value that started them.
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const IO_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) struct TestRouter {
+pub(crate) struct TestServer {
     addr: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
     is_stopping: Arc<AtomicBool>,
@@ -23,14 +23,14 @@ pub(crate) struct TestRouter {
     thread: Option<JoinHandle<()>>,
 }
 
-impl TestRouter {
+impl TestServer {
     /// Answers every request with `status` and `body`.
     pub(crate) fn answering(status: &str, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let headers = format!("Content-Type: {content_type}\r\n");
         Self::with_headers(status, &headers, body)
     }
 
-    /// As [`TestRouter::answering`], with headers of any kind, each ended by `\r\n`.
+    /// As [`TestServer::answering`], with headers of any kind, each ended by `\r\n`.
     pub(crate) fn with_headers(status: &str, headers: &str, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         let length = body.len();
@@ -64,7 +64,7 @@ impl TestRouter {
         Self::concurrent(move |stream| (*handler.lock().unwrap())(stream))
     }
 
-    /// As [`TestRouter::start`], with all connections at once.
+    /// As [`TestServer::start`], with all connections at once.
     pub(crate) fn concurrent(
         handler: impl Fn(&mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -111,7 +111,7 @@ impl TestRouter {
     }
 }
 
-impl Drop for TestRouter {
+impl Drop for TestServer {
     fn drop(&mut self) {
         self.is_stopping.store(true, Ordering::SeqCst);
         // Wakes the threads where they wait for the client, which may wait for this to end...
@@ -122,7 +122,7 @@ impl Drop for TestRouter {
         let _ = TcpStream::connect(self.addr);
         let thread = self.thread.take().unwrap();
         if thread.join().is_err() && !std::thread::panicking() {
-            panic!("the test router's thread panicked");
+            panic!("the test server's thread panicked");
         }
     }
 }

@@ -13,24 +13,24 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::super::body::TextError;
-use super::super::printable::printable;
+use super::body::TextError;
 use crate::resolve::Subject;
+use crate::text::printable;
 use crate::types::{
     Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, Schema, UnparsableAddrs,
 };
 
 /// What records must be, and how they are served.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ScreenOptions {
+pub(super) struct SanitizeOptions {
     pub(super) schema: AnswerSchema,
     pub(super) unparsable: UnparsableAddrs,
     pub(super) allow_private_addrs: bool,
 }
 
 /// Takes the records of one answer.
-pub(super) struct Screen {
-    options: ScreenOptions,
+pub(super) struct Sanitizer {
+    options: SanitizeOptions,
     /// The only peer whose records count.
     peer: Option<PeerId>,
     /// Not handed on yet.
@@ -55,8 +55,8 @@ enum Refused {
     PrivateAddr,
 }
 
-impl Screen {
-    pub(super) fn new(options: ScreenOptions, subject: &Subject) -> Self {
+impl Sanitizer {
+    pub(super) fn new(options: SanitizeOptions, subject: &Subject) -> Self {
         let peer = match subject {
             Subject::Content(_) => None,
             Subject::Peer(peer) => Some(peer.clone()),
@@ -146,13 +146,13 @@ mod tests {
     const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
     const OTHER: &str = "QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3";
 
-    fn admitted(options: ScreenOptions, json: &str) -> String {
+    fn admitted(options: SanitizeOptions, json: &str) -> String {
         let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
         served(options, &subject, json).unwrap()
     }
 
-    fn served(options: ScreenOptions, subject: &Subject, json: &str) -> Result<String, Refused> {
-        let record = Screen::new(options, subject).admit(Ok(json))?;
+    fn served(options: SanitizeOptions, subject: &Subject, json: &str) -> Result<String, Refused> {
+        let record = Sanitizer::new(options, subject).admit(Ok(json))?;
         Ok(record.json().to_owned())
     }
 
@@ -165,13 +165,13 @@ mod tests {
         let public = r#""/ip4/192.0.2.1/tcp/4001""#;
         let private = r#""/ip4/10.0.0.1/tcp/4001","/dns4/nas.local/tcp/1""#;
         let unparsable = r#""/new/thing""#;
-        let strict = ScreenOptions::default();
+        let strict = SanitizeOptions::default();
         let json = record("peer", &[private, public, unparsable].join(","));
         assert_eq!(admitted(strict, &json), record("peer", public));
-        let allowing = ScreenOptions { allow_private_addrs: true, ..strict };
+        let allowing = SanitizeOptions { allow_private_addrs: true, ..strict };
         let kept = record("peer", &[private, public].join(","));
         assert_eq!(admitted(allowing, &json), kept);
-        let keeping = ScreenOptions { unparsable: UnparsableAddrs::Keep, ..strict };
+        let keeping = SanitizeOptions { unparsable: UnparsableAddrs::Keep, ..strict };
         let kept = record("peer", &[public, unparsable].join(","));
         assert_eq!(admitted(keeping, &json), kept);
     }
@@ -179,20 +179,20 @@ mod tests {
     #[test]
     fn a_record_of_private_addresses_alone_stays_without() {
         let private = r#""/ip4/10.0.0.1/tcp/4001""#;
-        let strict = ScreenOptions::default();
+        let strict = SanitizeOptions::default();
         assert_eq!(admitted(strict, &record("peer", private)), record("peer", ""));
     }
 
     #[test]
     fn a_record_of_an_unknown_schema_stays_as_it_came_or_not_at_all() {
-        let strict = ScreenOptions::default();
+        let strict = SanitizeOptions::default();
         let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
         let public = record("new", r#""/ip4/192.0.2.1/tcp/4001","/new/thing""#);
         assert_eq!(admitted(strict, &public), public);
         let private = record("new", r#""/ip4/192.0.2.1/tcp/4001", "/ip4/10.0.0.7/tcp/3""#);
         let refused = served(strict, &subject, &private).unwrap_err();
         assert!(matches!(refused, Refused::PrivateAddr), "{refused}");
-        let allowing = ScreenOptions { allow_private_addrs: true, ..strict };
+        let allowing = SanitizeOptions { allow_private_addrs: true, ..strict };
         assert_eq!(admitted(allowing, &private), private);
     }
 
@@ -200,7 +200,7 @@ mod tests {
     fn a_peers_records_are_of_schema_peer_whatever_answers_have() {
         let subject = Subject::Peer(PeerId::parse(PEER).unwrap());
         for schema in [AnswerSchema::Announced, AnswerSchema::Peer] {
-            let options = ScreenOptions { schema, ..ScreenOptions::default() };
+            let options = SanitizeOptions { schema, ..SanitizeOptions::default() };
             for schema in ["bitswap", "graphsync-filecoinv1", "peer"] {
                 let json = served(options, &subject, &record(schema, "")).unwrap();
                 assert_eq!(json, record("peer", ""));
@@ -215,24 +215,24 @@ mod tests {
         let bitswap = format!(
             r#"{{"Protocol":"transport-bitswap","Schema":"bitswap","ID":"{PEER}","Addrs":[]}}"#
         );
-        assert_eq!(admitted(ScreenOptions::default(), &bitswap), bitswap);
-        let as_peer = ScreenOptions { schema: AnswerSchema::Peer, ..ScreenOptions::default() };
+        assert_eq!(admitted(SanitizeOptions::default(), &bitswap), bitswap);
+        let as_peer = SanitizeOptions { schema: AnswerSchema::Peer, ..SanitizeOptions::default() };
         assert!(admitted(as_peer, &bitswap).starts_with(r#"{"Schema":"peer""#));
     }
 
     #[test]
     fn records_of_other_peers_and_broken_ones_are_counted_and_refused() {
         let subject = Subject::Peer(PeerId::parse(PEER).unwrap());
-        let mut screen = Screen::new(ScreenOptions::default(), &subject);
-        screen.take(Ok(&record("peer", "").replace(PEER, OTHER)));
-        screen.take(Ok(r#"{"Schema":"new"}"#));
-        screen.take(Ok("nonsense"));
-        screen.take(Err(TextError::NotUtf8));
-        let reason = screen.no_answer().unwrap();
+        let mut sanitizer = Sanitizer::new(SanitizeOptions::default(), &subject);
+        sanitizer.take(Ok(&record("peer", "").replace(PEER, OTHER)));
+        sanitizer.take(Ok(r#"{"Schema":"new"}"#));
+        sanitizer.take(Ok("nonsense"));
+        sanitizer.take(Err(TextError::NotUtf8));
+        let reason = sanitizer.no_answer().unwrap();
         assert_eq!(reason, "none of its 4 records can be used: it is of another peer");
-        assert_eq!((screen.batch().len(), screen.records_bad()), (0, 4));
-        screen.take(Ok(&record("peer", "")));
-        assert_eq!((screen.batch().len(), screen.batch().len()), (1, 0));
-        assert_eq!(screen.no_answer(), None);
+        assert_eq!((sanitizer.batch().len(), sanitizer.records_bad()), (0, 4));
+        sanitizer.take(Ok(&record("peer", "")));
+        assert_eq!((sanitizer.batch().len(), sanitizer.batch().len()), (1, 0));
+        assert_eq!(sanitizer.no_answer(), None);
     }
 }

@@ -9,35 +9,37 @@
 //! A read whose connection fails before the answer has begun is sent once more; nothing else is.
 //! Failures are told to the metrics, and to the log where they change whether the upstream is asked.
 
-mod breaker;
+mod answer;
+mod body;
+mod client;
+mod exchange;
 mod failure;
-mod flight;
-mod gate;
 mod names;
 mod records;
 mod reply;
-mod rest;
-mod screen;
+mod router_url;
+mod sanitize;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use reqwest::Client;
+use reqwest::{Method, RequestBuilder, Url};
 
-use super::body::AnswerLimits;
-use super::client::{self, ClientOptions, RedirectScope};
-use super::error::UpstreamError;
-use super::router_url::RouterUrl;
+use super::admission::AdmissionControl;
 use crate::clock::Clock;
+use crate::http_client::{ClientOptions, HttpClient, HttpClientError, Redirects};
 use crate::metrics::{Metrics, UpstreamCounts, UpstreamOutcome};
-use crate::resolve::{AskError, AskedRecords, Hops, Subject, Upstream};
+use crate::resolve::{AskError, AskedRecords, HOPS_HEADER, Hops, Subject, Upstream};
 use crate::types::{AccountId, AnswerSchema, IpnsName, IpnsRecord, UnparsableAddrs};
-use flight::{Flight, Line};
-use gate::Gate;
+pub use answer::{ProvidersAnswer, ReceivedRecord};
+pub use body::AnswerLimits;
+pub use client::{ProvidersQuery, RoutingClient};
+use exchange::Exchange;
 pub use records::received;
-use screen::ScreenOptions;
+pub use router_url::RouterUrl;
+use sanitize::SanitizeOptions;
 
 /// What an upstream is, and how it is asked.
 #[derive(Clone, Debug)]
@@ -46,8 +48,10 @@ pub struct UpstreamOptions {
     pub account: AccountId,
     /// Where it is. A user name and a password in it are sent as Basic authentication.
     pub url: RouterUrl,
-    /// Times, redirects and the size of answers.
+    /// Times and redirects.
     pub client: ClientOptions,
+    /// How much of an answer is read.
+    pub limits: AnswerLimits,
     /// Requests under way at once.
     pub requests_max: usize,
     /// The schema in which records are served.
@@ -76,17 +80,17 @@ pub struct UpstreamOffers {
 
 /// A Routing V1 server that is asked over HTTP. Cheap to clone.
 #[derive(Clone)]
-pub struct HttpUpstream(Arc<Shared>);
+pub struct RoutingV1Upstream(Arc<Shared>);
 
 struct Shared {
     account: AccountId,
     url: RouterUrl,
-    http: Client,
-    client: ClientOptions,
-    screen: ScreenOptions,
+    http: HttpClient,
+    limits: AnswerLimits,
+    sanitize: SanitizeOptions,
     offers: UpstreamOffers,
     is_metered: bool,
-    gate: Arc<Gate>,
+    admission: Arc<AdmissionControl>,
     clock: Clock,
     counts: UpstreamCounts,
 }
@@ -117,13 +121,13 @@ impl UpstreamOptions {
         let client = ClientOptions {
             connect_timeout: Self::CONNECT_TIMEOUT,
             timeout: Self::TIMEOUT,
-            limits: Self::LIMITS,
             ..ClientOptions::default()
         };
         Self {
             account,
             url,
             client,
+            limits: Self::LIMITS,
             requests_max: Self::REQUESTS_MAX,
             schema: AnswerSchema::default(),
             unparsable_addrs: UnparsableAddrs::default(),
@@ -134,48 +138,48 @@ impl UpstreamOptions {
     }
 }
 
-impl HttpUpstream {
+impl RoutingV1Upstream {
     /// An upstream; nobody is asked yet.
     pub fn new(
         mut options: UpstreamOptions,
         clock: Clock,
         metrics: &Metrics,
-    ) -> Result<Self, UpstreamError> {
+    ) -> Result<Self, HttpClientError> {
         if options.is_metered {
-            options.client.redirects_max = 0;
+            options.client.redirects = Redirects::Never;
         }
-        let http = client::build(&options.url, &options.client, RedirectScope::SameServer)?;
+        let http = HttpClient::new(options.url.server().clone(), options.client)?;
         let counts = metrics.upstream(options.account.as_str());
         let (account, requests_max) = (options.account.clone(), options.requests_max);
-        let gate = Arc::new(Gate::new(account, requests_max, clock.clone(), counts.clone()));
-        let screen = ScreenOptions {
+        let admission = AdmissionControl::new(account, requests_max, clock.clone(), counts.clone());
+        let sanitize = SanitizeOptions {
             schema: options.schema,
             unparsable: options.unparsable_addrs,
             allow_private_addrs: options.allow_private_addrs,
         };
-        let UpstreamOptions { account, url, client, offers, is_metered, .. } = options;
+        let UpstreamOptions { account, url, limits, offers, is_metered, .. } = options;
         Ok(Self(Arc::new(Shared {
             account,
             url,
             http,
-            client,
-            screen,
+            limits,
+            sanitize,
             offers,
             is_metered,
-            gate,
+            admission: Arc::new(admission),
             clock,
             counts,
         })))
     }
 }
 
-impl Upstream for HttpUpstream {
+impl Upstream for RoutingV1Upstream {
     fn account(&self) -> &AccountId {
         &self.0.account
     }
 
     fn is_ready(&self) -> Result<(), AskError> {
-        self.0.gate.is_ready()
+        self.0.admission.is_ready()
     }
 
     fn records(&self, subject: &Subject, hops: Hops) -> AskedRecords {
@@ -201,13 +205,13 @@ impl Upstream for HttpUpstream {
 
 impl Shared {
     /// Begins a request for something that it is asked for, or not.
-    async fn start(&self, is_offered: bool) -> Result<Flight, AskError> {
+    async fn begin(&self, is_offered: bool) -> Result<Exchange, AskError> {
         if !is_offered {
             self.counts.not_asked(UpstreamOutcome::NotOffered);
             return Err(AskError::NotOffered);
         }
-        let admission = self.gate.enter().await?;
-        Ok(Flight::start(self.account.clone(), admission, self.counts.clone()))
+        let admission = self.admission.enter().await?;
+        Ok(Exchange::start(self.account.clone(), admission, self.counts.clone()))
     }
 
     fn offers(&self, subject: &Subject) -> bool {
@@ -217,9 +221,9 @@ impl Shared {
         }
     }
 
-    fn line(&self) -> Line<'_> {
-        let (http, options, url) = (&self.http, &self.client, self.url.as_str());
-        Line { http, options, url, is_metered: self.is_metered }
+    /// A request that says how many routers the lookup will have passed.
+    fn request(&self, method: Method, url: Url, hops: Hops) -> RequestBuilder {
+        self.http.request(method, url).header(HOPS_HEADER, u64::from(hops.next().get()))
     }
 }
 

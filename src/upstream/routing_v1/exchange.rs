@@ -1,21 +1,21 @@
 //! One request to an upstream, from the gate to its end, and what is told of it.
 //!
-//! Whatever happens, a flight is counted once: by [`Flight::succeed`], [`Flight::fail`], or, where nobody
+//! Whatever happens, an exchange is counted once: by [`Exchange::succeed`], [`Exchange::fail`], or, where nobody
 //! waits for the answer any more, when it is dropped.
 
-use reqwest::{Client, Method, Request, RequestBuilder, Response};
+use reqwest::{Method, Request, Response};
 
+use super::Shared;
 use super::failure::Failure;
-use super::gate::Admission;
 use crate::clock::Stopwatch;
+use crate::http_client::HttpClientError;
 use crate::metrics::{UpstreamCounts, UpstreamOutcome};
-use crate::resolve::{AskError, HOPS_HEADER, Hops};
+use crate::resolve::AskError;
 use crate::types::AccountId;
-use crate::upstream::client::ClientOptions;
-use crate::upstream::error::UpstreamError;
+use crate::upstream::admission::Admission;
 
 /// A request under way.
-pub(super) struct Flight {
+pub(super) struct Exchange {
     account: AccountId,
     admission: Admission,
     counts: UpstreamCounts,
@@ -24,17 +24,7 @@ pub(super) struct Flight {
     is_counted: bool,
 }
 
-/// Where a request goes, and in what time.
-pub(super) struct Line<'a> {
-    pub(super) http: &'a Client,
-    pub(super) options: &'a ClientOptions,
-    /// The router, for errors.
-    pub(super) url: &'a str,
-    /// Whether nothing is sent twice.
-    pub(super) is_metered: bool,
-}
-
-impl Flight {
+impl Exchange {
     pub(super) fn start(account: AccountId, admission: Admission, counts: UpstreamCounts) -> Self {
         counts.started();
         let watch = Stopwatch::start();
@@ -46,30 +36,30 @@ impl Flight {
     /// upstream had closed. Where requests are counted it is not: the upstream may have read it.
     pub(super) async fn send(
         &self,
-        line: &Line<'_>,
+        shared: &Shared,
         request: Request,
-    ) -> Result<Response, UpstreamError> {
-        let may_repeat = request.method() == Method::GET && !line.is_metered;
+    ) -> Result<Response, HttpClientError> {
+        let may_repeat = request.method() == Method::GET && !shared.is_metered;
         let again = if may_repeat { request.try_clone() } else { None };
-        let failed = match self.send_once(line, request).await {
+        let failed = match self.send_once(shared, request).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
         let is_of_connection =
-            matches!(failed, UpstreamError::Connect { .. } | UpstreamError::BrokeOff { .. });
+            matches!(failed, HttpClientError::Connect { .. } | HttpClientError::BrokeOff { .. });
         match again {
-            Some(request) if is_of_connection => self.send_once(line, request).await,
+            Some(request) if is_of_connection => self.send_once(shared, request).await,
             _ => Err(failed),
         }
     }
 
     async fn send_once(
         &self,
-        line: &Line<'_>,
+        shared: &Shared,
         mut request: Request,
-    ) -> Result<Response, UpstreamError> {
-        *request.timeout_mut() = Some(line.options.timeout.saturating_sub(self.watch.elapsed()));
-        line.http.execute(request).await.map_err(|error| line.failed(error))
+    ) -> Result<Response, HttpClientError> {
+        *request.timeout_mut() = Some(shared.http.timeout().saturating_sub(self.watch.elapsed()));
+        shared.http.send(request).await
     }
 
     /// Counts records that have come, and those that cannot be used.
@@ -113,26 +103,8 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for Exchange {
     fn drop(&mut self) {
         self.count(UpstreamOutcome::Abandoned);
-    }
-}
-
-impl Line<'_> {
-    /// A request that says how many routers the lookup will have passed.
-    pub(super) fn request(
-        &self,
-        request: RequestBuilder,
-        hops: Hops,
-    ) -> Result<Request, UpstreamError> {
-        let request = request.header(HOPS_HEADER, u64::from(hops.next().get()));
-        request.build().map_err(|error| self.failed(error))
-    }
-
-    /// The error of a request or of reading its answer.
-    pub(super) fn failed(&self, error: reqwest::Error) -> UpstreamError {
-        let ClientOptions { timeout, connect_timeout, .. } = *self.options;
-        UpstreamError::of_request(error, self.url, timeout, connect_timeout)
     }
 }

@@ -18,16 +18,15 @@
 //! whoever announces nonsense there must not cut it off here. Nor is a refusal of one question. Nor are
 //! those that it asked in turn: a router two hops away must not cut off this one's own index.
 
-use std::error::Error;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use thiserror::Error;
 
-use super::super::error::UpstreamError;
-use super::super::printable::printable;
+use crate::http_client::HttpClientError;
 use crate::metrics::UpstreamOutcome;
 use crate::resolve::AskError;
+use crate::text::{printable, with_root_cause};
 
 /// Why there is no whole answer.
 #[derive(Debug, Error)]
@@ -40,7 +39,7 @@ pub(super) enum Failure {
     #[error("it asks to be left alone for {}", humantime::format_duration(*.0))]
     Resting(Duration),
     #[error(transparent)]
-    Upstream(#[from] UpstreamError),
+    Client(#[from] HttpClientError),
     /// What it has under the key is of no use; printable.
     #[error("{0}")]
     Contents(String),
@@ -51,18 +50,18 @@ impl Failure {
     pub(super) fn is_of_upstream(&self) -> bool {
         match self {
             Self::NotOffered | Self::Circle | Self::Resting(_) | Self::Contents(_) => false,
-            Self::Upstream(error) => match error {
-                UpstreamError::Connect { .. }
-                | UpstreamError::TimedOut { .. }
-                | UpstreamError::BrokeOff { .. }
-                | UpstreamError::Redirect { .. }
-                | UpstreamError::NotRouting { .. } => true,
-                UpstreamError::Status { status, .. } => {
+            Self::Client(error) => match error {
+                HttpClientError::Connect { .. }
+                | HttpClientError::TimedOut { .. }
+                | HttpClientError::BrokeOff { .. }
+                | HttpClientError::Redirect { .. }
+                | HttpClientError::Unusable { .. } => true,
+                HttpClientError::Status { status, .. } => {
                     status.is_server_error() && !is_of_those_behind(*status)
                 }
-                UpstreamError::TooLarge { .. }
-                | UpstreamError::BadUrl { .. }
-                | UpstreamError::Setup(_) => false,
+                HttpClientError::TooLarge { .. }
+                | HttpClientError::BadUrl { .. }
+                | HttpClientError::Setup(_) => false,
             },
         }
     }
@@ -71,11 +70,11 @@ impl Failure {
         match self {
             Self::NotOffered => UpstreamOutcome::NotOffered,
             Self::Circle => UpstreamOutcome::Circle,
-            Self::Resting(_) | Self::Upstream(UpstreamError::Status { .. }) => {
+            Self::Resting(_) | Self::Client(HttpClientError::Status { .. }) => {
                 UpstreamOutcome::Refused
             }
-            Self::Upstream(UpstreamError::TimedOut { .. }) => UpstreamOutcome::TimedOut,
-            Self::Upstream(_) | Self::Contents(_) => UpstreamOutcome::Failed,
+            Self::Client(HttpClientError::TimedOut { .. }) => UpstreamOutcome::TimedOut,
+            Self::Client(_) | Self::Contents(_) => UpstreamOutcome::Failed,
         }
     }
 
@@ -85,13 +84,13 @@ impl Failure {
             Self::NotOffered => AskError::NotOffered,
             Self::Circle => AskError::Circle,
             Self::Resting(retry_after) => AskError::Resting { retry_after: *retry_after },
-            Self::Upstream(UpstreamError::TimedOut { .. }) => AskError::TimedOut,
-            Self::Upstream(UpstreamError::Status { status, .. })
+            Self::Client(HttpClientError::TimedOut { .. }) => AskError::TimedOut,
+            Self::Client(HttpClientError::Status { status, .. })
                 if *status == StatusCode::GATEWAY_TIMEOUT =>
             {
                 AskError::TimedOut
             }
-            Self::Upstream(error) => AskError::Failed(with_root_cause(error).into()),
+            Self::Client(error) => AskError::Failed(printable(&with_root_cause(error)).into()),
             Self::Contents(reason) => AskError::Failed(reason.as_str().into()),
         }
     }
@@ -102,25 +101,13 @@ fn is_of_those_behind(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
-fn with_root_cause(error: &UpstreamError) -> String {
-    let mut root: &dyn Error = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    let text = match error.source() {
-        Some(_) => format!("{error}: {root}"),
-        None => error.to_string(),
-    };
-    printable(&text).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn status(code: u16) -> Failure {
         let (url, status) = ("http://far.test".to_owned(), StatusCode::from_u16(code).unwrap());
-        Failure::Upstream(UpstreamError::Status { url, status, text: "because".to_owned() })
+        Failure::Client(HttpClientError::Status { url, status, text: "because".to_owned() })
     }
 
     #[test]
@@ -128,9 +115,9 @@ mod tests {
         let url = || "http://far.test".to_owned();
         let contents = Failure::Contents("no".to_owned());
         let too_large =
-            Failure::Upstream(UpstreamError::TooLarge { url: url(), what: "bytes", limit: 1 });
+            Failure::Client(HttpClientError::TooLarge { url: url(), what: "bytes", limit: 1 });
         let not_routing =
-            Failure::Upstream(UpstreamError::NotRouting { url: url(), reason: "no".to_owned() });
+            Failure::Client(HttpClientError::Unusable { url: url(), reason: "no".to_owned() });
         for (failure, expected, outcome) in [
             (status(500), true, UpstreamOutcome::Refused),
             (status(503), true, UpstreamOutcome::Refused),

@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use super::body::{AnswerFormat, AnswerLimits, BodyReader, TextError};
-use super::error::UpstreamError;
-use super::printable::printable;
+use crate::http_client::{HttpClient, HttpClientError};
+use crate::text::printable;
 use crate::types::{ProviderRecord, UnparsableAddrs};
 
 /// What a router knows about who provides something.
@@ -21,7 +21,7 @@ pub struct ProvidersAnswer {
     /// Why the first of them could not be read; printable.
     pub first_bad: Option<String>,
     /// Why the answer is not whole, if it is not.
-    pub cut: Option<UpstreamError>,
+    pub cut: Option<HttpClientError>,
     /// The answer is a 404 with a web page as body, as something other than a router sends it.
     pub is_web_page: bool,
 }
@@ -36,29 +36,29 @@ pub struct ReceivedRecord {
 }
 
 /// Takes a body in pieces of any size.
-pub(super) struct AnswerReader {
+pub(super) struct AnswerReader<'a> {
     body: BodyReader,
-    /// The router, for errors.
-    url: String,
+    /// Names the router in errors.
+    http: &'a HttpClient,
     answer: ProvidersAnswer,
 }
 
-impl AnswerReader {
-    pub(super) fn new(format: AnswerFormat, limits: AnswerLimits, url: &str) -> Self {
+impl<'a> AnswerReader<'a> {
+    pub(super) fn new(format: AnswerFormat, limits: AnswerLimits, http: &'a HttpClient) -> Self {
         Self {
             body: BodyReader::new(format, "Providers", limits),
-            url: url.to_owned(),
+            http,
             answer: ProvidersAnswer::default(),
         }
     }
 
     /// Takes the next bytes of the body; breaks when no more should be read.
     pub(super) fn push(&mut self, bytes: &[u8]) -> ControlFlow<()> {
-        let Self { body, url, answer } = self;
+        let Self { body, http, answer } = self;
         match body.push(bytes, &mut |text| answer.take(text)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
-                answer.cut = Some(error.of_router(url));
+                answer.cut = Some(error.of_answer(http));
                 ControlFlow::Break(())
             }
         }
@@ -68,13 +68,13 @@ impl AnswerReader {
     /// that was cut counts for what was read of it, if that is anything.
     pub(super) fn finish(
         self,
-        failure: Option<UpstreamError>,
-    ) -> Result<ProvidersAnswer, UpstreamError> {
-        let Self { mut body, url, mut answer } = self;
+        failure: Option<HttpClientError>,
+    ) -> Result<ProvidersAnswer, HttpClientError> {
+        let Self { mut body, http, mut answer } = self;
         answer.cut = answer.cut.or(failure);
         if answer.cut.is_none() {
             let rest = body.finish(&mut |text| answer.take(text));
-            answer.cut = rest.err().map(|error| error.of_router(&url));
+            answer.cut = rest.err().map(|error| error.of_answer(http));
         }
         if !answer.records.is_empty() {
             return Ok(answer);
@@ -83,7 +83,7 @@ impl AnswerReader {
             (Some(reason), _) => {
                 let records_bad = answer.records_bad;
                 let reason = format!("none of its {records_bad} records can be read: {reason}");
-                Err(UpstreamError::NotRouting { url, reason })
+                Err(http.unusable(reason))
             }
             (None, Some(cut)) => Err(cut),
             (None, None) => Ok(answer),

@@ -6,9 +6,9 @@ use std::sync::mpsc;
 
 use rstest::rstest;
 
-use super::super::breaker::{FAILURES_MAX, PAUSE_MS_FIRST};
 use super::*;
-use crate::upstream::test_router::{TestRouter, wait_for_close, write_chunk};
+use crate::http_client::test_server::{TestServer, wait_for_close, write_chunk};
+use crate::upstream::breaker::{FAILURES_MAX, PAUSE_MS_FIRST};
 
 fn error(error: AskError) -> Asked {
     Asked { records: Vec::new(), error: Some(error) }
@@ -17,7 +17,7 @@ fn error(error: AskError) -> Asked {
 #[tokio::test]
 async fn an_upstream_that_rests_is_not_asked_until_it_is_over() {
     let headers = "Retry-After: 5\r\n";
-    let router = TestRouter::with_headers("429 Too Many Requests", headers, "slow down");
+    let router = TestServer::with_headers("429 Too Many Requests", headers, "slow down");
     let rig = Rig::new(&router.url());
     let left = |seconds| AskError::Resting { retry_after: Duration::from_secs(seconds) };
     assert_eq!(rig.ask().await, error(left(5)));
@@ -37,7 +37,7 @@ async fn an_upstream_that_fails_again_and_again_is_not_asked_until_a_probe_succe
     let (set_status, status) = mpsc::channel();
     set_status.send("500 Oops").unwrap();
     let mut current = "";
-    let router = TestRouter::start(move |stream| {
+    let router = TestServer::start(move |stream| {
         current = status.try_recv().unwrap_or(current);
         write!(stream, "HTTP/1.1 {current}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     });
@@ -66,7 +66,7 @@ async fn an_upstream_that_fails_again_and_again_is_not_asked_until_a_probe_succe
 
 #[tokio::test]
 async fn what_others_wrote_into_its_answers_does_not_break_it() {
-    let router = TestRouter::answering("200 OK", "application/x-ndjson", "{}\n");
+    let router = TestServer::answering("200 OK", "application/x-ndjson", "{}\n");
     let rig = Rig::new(&router.url());
     for _ in 0..=FAILURES_MAX {
         assert!(reason(rig.ask().await.error).starts_with("none of its 1 records"));
@@ -82,7 +82,7 @@ async fn what_others_wrote_into_its_answers_does_not_break_it() {
 async fn that_those_behind_it_fail_does_not_break_it(#[case] status: &'static str) {
     let (set_status, statuses) = mpsc::channel::<&str>();
     let mut current = status;
-    let router = TestRouter::start(move |stream| {
+    let router = TestServer::start(move |stream| {
         current = statuses.try_iter().last().unwrap_or(current);
         write!(stream, "HTTP/1.1 {current}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     });
@@ -106,7 +106,7 @@ async fn that_those_behind_it_fail_does_not_break_it(#[case] status: &'static st
 
 #[tokio::test]
 async fn an_upstream_that_gives_records_works_however_its_answers_end() {
-    let router = TestRouter::streaming(|stream| write_chunk(stream, &line(RECORD)));
+    let router = TestServer::streaming(|stream| write_chunk(stream, &line(RECORD)));
     let rig = Rig::new(&router.url());
     for _ in 0..=FAILURES_MAX {
         let asked = rig.ask().await;
@@ -120,7 +120,7 @@ async fn an_upstream_that_gives_records_works_however_its_answers_end() {
 async fn more_than_it_may_have_at_once_it_is_not_asked() {
     let (arrived, arrivals) = mpsc::channel();
     let arrived = Mutex::new(arrived);
-    let router = TestRouter::concurrent(move |stream| {
+    let router = TestServer::concurrent(move |stream| {
         arrived.lock().unwrap().send(()).unwrap();
         wait_for_close(stream)
     });

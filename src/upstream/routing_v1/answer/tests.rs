@@ -1,8 +1,11 @@
 //! Answers of routers that are sound, broken, endless or hostile, and what is read of each.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::http_client::{ClientOptions, ServerUrl};
 
 const PEER_A: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
 
@@ -10,11 +13,19 @@ fn record(addr: &str) -> String {
     format!(r#"{{"Schema":"peer","ID":"{PEER_A}","Addrs":["{addr}"]}}"#)
 }
 
-fn reader(format: AnswerFormat, limits: AnswerLimits) -> AnswerReader {
-    AnswerReader::new(format, limits, "http://router.test")
+fn http() -> &'static HttpClient {
+    static HTTP: LazyLock<HttpClient> = LazyLock::new(|| {
+        let router = ServerUrl::parse("http://router.test").unwrap();
+        HttpClient::new(router, ClientOptions::default()).unwrap()
+    });
+    &HTTP
 }
 
-fn read(format: AnswerFormat, body: &str) -> Result<ProvidersAnswer, UpstreamError> {
+fn reader(format: AnswerFormat, limits: AnswerLimits) -> AnswerReader<'static> {
+    AnswerReader::new(format, limits, http())
+}
+
+fn read(format: AnswerFormat, body: &str) -> Result<ProvidersAnswer, HttpClientError> {
     let mut reader = reader(format, AnswerLimits::default());
     assert!(reader.push(body.as_bytes()).is_continue());
     reader.finish(None)
@@ -42,7 +53,7 @@ fn json_of_another_shape_is_no_answer() {
     for body in ["", "[]", "{}", r#"{"Providers":{}}"#, r#"{"Providers":[1,]}"#, "<html>", "\u{0}"]
     {
         let error = read(AnswerFormat::Json, body).unwrap_err();
-        assert!(matches!(error, UpstreamError::NotRouting { .. }), "{body}: {error}");
+        assert!(matches!(error, HttpClientError::Unusable { .. }), "{body}: {error}");
     }
 }
 
@@ -100,7 +111,7 @@ fn records_beyond_the_limit_are_not_read() {
             let answer = reader.finish(None).unwrap();
             assert_eq!(answer.records.len(), 3, "{count} {format:?}");
             let is_too_large =
-                matches!(answer.cut, Some(UpstreamError::TooLarge { what: "records", .. }));
+                matches!(answer.cut, Some(HttpClientError::TooLarge { what: "records", .. }));
             assert_eq!(is_too_large, is_cut, "{count} {format:?}");
         }
     }
@@ -115,17 +126,17 @@ fn a_body_beyond_its_limit_counts_for_the_records_before_it() {
     assert!(ndjson.push(good.as_bytes()).is_break());
     let answer = ndjson.finish(None).unwrap();
     assert_eq!(answer.records.len(), 1);
-    assert!(matches!(answer.cut, Some(UpstreamError::TooLarge { what: "bytes", .. })));
+    assert!(matches!(answer.cut, Some(HttpClientError::TooLarge { what: "bytes", .. })));
 
     let mut json = reader(AnswerFormat::Json, limits);
     assert!(json.push(&[b' '; 4096]).is_break());
     let error = json.finish(None).unwrap_err();
-    assert!(matches!(error, UpstreamError::TooLarge { what: "bytes", .. }), "{error}");
+    assert!(matches!(error, HttpClientError::TooLarge { what: "bytes", .. }), "{error}");
 }
 
 #[test]
 fn a_failure_is_the_error_unless_something_was_read_before_it() {
-    let failure = || UpstreamError::TimedOut {
+    let failure = || HttpClientError::TimedOut {
         url: "http://router.test".to_owned(),
         timeout: std::time::Duration::from_secs(1),
     };
@@ -140,9 +151,9 @@ fn a_failure_is_the_error_unless_something_was_read_before_it() {
         match (reader.finish(Some(failure())), expected) {
             (Ok(answer), Some(count)) => {
                 assert_eq!(answer.records.len(), count);
-                assert!(matches!(answer.cut, Some(UpstreamError::TimedOut { .. })));
+                assert!(matches!(answer.cut, Some(HttpClientError::TimedOut { .. })));
             }
-            (Err(UpstreamError::TimedOut { .. }), None) => {}
+            (Err(HttpClientError::TimedOut { .. }), None) => {}
             (other, _) => panic!("{body}: {other:?}"),
         }
     }

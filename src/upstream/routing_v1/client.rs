@@ -1,16 +1,17 @@
 //! Asking any Routing V1 server who provides something, for somebody who waits for the answer.
 //!
 //! An answer that was cut after its first record counts as an answer, with the reason in
-//! [`ProvidersAnswer::cut`]; everything else that fails is an [`UpstreamError`]. Addresses that do not
-//! parse are kept, and redirects lead anywhere: whoever asks sees what came and from where.
+//! [`ProvidersAnswer::cut`]; everything else that fails is an [`HttpClientError`]. Addresses that do not
+//! parse are kept: whoever asks sees what came.
 
 use reqwest::header::ACCEPT;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 
 use super::answer::{AnswerReader, ProvidersAnswer};
-use super::client::{self, ACCEPT_RECORDS, ClientOptions, RedirectScope};
-use super::error::UpstreamError;
+use super::body::AnswerLimits;
+use super::reply::{self, ACCEPT_RECORDS};
 use super::router_url::RouterUrl;
+use crate::http_client::{ClientOptions, HttpClient, HttpClientError, is_web_page};
 
 /// A question for providers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,17 +27,21 @@ pub struct ProvidersQuery<'a> {
 /// A client for one router.
 #[derive(Clone, Debug)]
 pub struct RoutingClient {
-    http: Client,
+    http: HttpClient,
     url: RouterUrl,
-    options: ClientOptions,
+    limits: AnswerLimits,
 }
 
 impl RoutingClient {
     /// A client for the router at `base_url`, in any form that [`RouterUrl`] reads.
-    pub fn new(base_url: &str, options: ClientOptions) -> Result<Self, UpstreamError> {
+    pub fn new(
+        base_url: &str,
+        options: ClientOptions,
+        limits: AnswerLimits,
+    ) -> Result<Self, HttpClientError> {
         let url = RouterUrl::parse(base_url)?;
-        let http = client::build(&url, &options, RedirectScope::Anywhere)?;
-        Ok(Self { http, url, options })
+        let http = HttpClient::new(url.server().clone(), options)?;
+        Ok(Self { http, url, limits })
     }
 
     /// The router that is asked.
@@ -48,44 +53,39 @@ impl RoutingClient {
     pub async fn providers(
         &self,
         query: ProvidersQuery<'_>,
-    ) -> Result<ProvidersAnswer, UpstreamError> {
+    ) -> Result<ProvidersAnswer, HttpClientError> {
         let url = providers_url(&self.url, query);
-        let request = self.http.get(url).header(ACCEPT, ACCEPT_RECORDS);
-        let response = request.send().await.map_err(|error| self.failed(error))?;
+        let request = self.http.request(Method::GET, url).header(ACCEPT, ACCEPT_RECORDS);
+        let response = self.http.send(self.http.build(request)?).await?;
         match response.status() {
             StatusCode::OK => self.read_providers(response).await,
             StatusCode::NOT_FOUND => {
-                let is_web_page = client::is_web_page(&response);
+                let is_web_page = is_web_page(&response);
                 Ok(ProvidersAnswer { is_web_page, ..ProvidersAnswer::default() })
             }
-            _ => Err(client::refusal(response, &self.url).await),
+            _ => Err(self.http.refusal(response).await),
         }
     }
 
     async fn read_providers(
         &self,
         mut response: Response,
-    ) -> Result<ProvidersAnswer, UpstreamError> {
-        let format = client::answer_format(&response, &self.url)?;
-        let mut reader = AnswerReader::new(format, self.options.limits, self.url.as_str());
+    ) -> Result<ProvidersAnswer, HttpClientError> {
+        let format = reply::answer_format(&self.http, &response)?;
+        let mut reader = AnswerReader::new(format, self.limits, &self.http);
         let failure = loop {
-            match response.chunk().await {
+            match self.http.chunk(&mut response).await {
                 Ok(Some(bytes)) if reader.push(&bytes).is_continue() => {}
                 Ok(_) => break None,
-                Err(error) => break Some(self.failed(error)),
+                Err(error) => break Some(error),
             }
         };
         reader.finish(failure)
     }
-
-    fn failed(&self, error: reqwest::Error) -> UpstreamError {
-        let ClientOptions { timeout, connect_timeout, .. } = self.options;
-        UpstreamError::of_request(error, self.url.as_str(), timeout, connect_timeout)
-    }
 }
 
 fn providers_url(router: &RouterUrl, query: ProvidersQuery<'_>) -> Url {
-    let mut url = router.endpoint(&["providers", query.cid_text]);
+    let mut url = router.endpoint(["providers", query.cid_text]);
     let filters =
         [("filter-addrs", query.filter_addrs), ("filter-protocols", query.filter_protocols)];
     for (name, value) in filters {

@@ -10,8 +10,8 @@ use socket2::SockRef;
 
 use super::*;
 use crate::clock::Stopwatch;
+use crate::http_client::test_server::{TestServer, wait_for_close, write_chunk};
 use crate::telemetry::testing::LogCapture;
-use crate::upstream::test_router::{TestRouter, wait_for_close, write_chunk};
 
 /// What is expected of one hostile upstream.
 struct Expected {
@@ -109,28 +109,28 @@ fn hang_up(stream: &mut TcpStream) -> Result<()> {
     stream.shutdown(Shutdown::Both)
 }
 
-fn answering(status: &str, content_type: &str, body: &str) -> TestRouter {
-    TestRouter::answering(status, content_type, body)
+fn answering(status: &str, content_type: &str, body: &str) -> TestServer {
+    TestServer::answering(status, content_type, body)
 }
 
-fn refusing(status: &str, retry_after: &str) -> TestRouter {
-    TestRouter::with_headers(status, &format!("Retry-After: {retry_after}\r\n"), "later")
+fn refusing(status: &str, retry_after: &str) -> TestServer {
+    TestServer::with_headers(status, &format!("Retry-After: {retry_after}\r\n"), "later")
 }
 
-fn redirecting(location: &str) -> TestRouter {
-    TestRouter::with_headers("302 Found", &format!("Location: {location}\r\n"), "")
+fn redirecting(location: &str) -> TestServer {
+    TestServer::with_headers("302 Found", &format!("Location: {location}\r\n"), "")
 }
 
 #[rstest]
-#[case::accepts_and_never_answers(TestRouter::start(wait_for_close), timed_out())]
-#[case::headers_then_silence(TestRouter::start(headers_then_silence), timed_out())]
-#[case::slow_drip(TestRouter::streaming(slow_drip), timed_out())]
+#[case::accepts_and_never_answers(TestServer::start(wait_for_close), timed_out())]
+#[case::headers_then_silence(TestServer::start(headers_then_silence), timed_out())]
+#[case::slow_drip(TestServer::streaming(slow_drip), timed_out())]
 #[case::a_record_then_silence(
-    TestRouter::streaming(a_record_then_silence),
+    TestServer::streaming(a_record_then_silence),
     cut(1, Reason::TimedOut)
 )]
 #[tokio::test]
-async fn an_upstream_that_is_slow(#[case] router: TestRouter, #[case] expected: Expected) {
+async fn an_upstream_that_is_slow(#[case] router: TestServer, #[case] expected: Expected) {
     // Long enough for a first record to get through on a busy machine.
     let timeout = if expected.records == 0 { HASTY } else { Duration::from_secs(2) };
     let rig = Rig::with(&router.url(), |options| options.client.timeout = timeout);
@@ -143,7 +143,7 @@ async fn an_upstream_that_is_slow(#[case] router: TestRouter, #[case] expected: 
 #[case::cut_json(answering("200 OK", JSON, r#"{"Providers":[{"#), failed("EOF"))]
 #[case::no_json(answering("200 OK", JSON, "<html>"), failed("its body is not"))]
 #[case::html(answering("200 OK", "text/html", "<html>hi</html>"), failed("is `text/html`"))]
-#[case::no_type(TestRouter::with_headers("200 OK", "", RECORD), failed("no Content-Type"))]
+#[case::no_type(TestServer::with_headers("200 OK", "", RECORD), failed("no Content-Type"))]
 #[case::html_404(
     answering("404 Not Found", "text/html", "<html>"),
     failed("a 404 with a web page")
@@ -192,19 +192,19 @@ async fn an_upstream_that_is_slow(#[case] router: TestRouter, #[case] expected: 
     Expected { requests: 4, ..failed("more than 3 redirects") }
 )]
 #[case::see_other(
-    TestRouter::with_headers("303 See Other", "Location: /x\r\n", ""),
+    TestServer::with_headers("303 See Other", "Location: /x\r\n", ""),
     failed("another method")
 )]
 #[case::redirect_to_file(redirecting("file:///etc/passwd"), refused(Reason::Says("answered 302")))]
 #[case::garbage(
-    TestRouter::start(garbage),
+    TestServer::start(garbage),
     Expected { requests: 2, ..failed("broke off") }
 )]
-#[case::reset(TestRouter::start(reset), Expected { requests: 2, ..failed("broke off") })]
-#[case::hang_up(TestRouter::start(hang_up), Expected { requests: 2, ..failed("broke off") })]
-#[case::half_a_record(TestRouter::streaming(half_a_record), failed("broke off"))]
+#[case::reset(TestServer::start(reset), Expected { requests: 2, ..failed("broke off") })]
+#[case::hang_up(TestServer::start(hang_up), Expected { requests: 2, ..failed("broke off") })]
+#[case::half_a_record(TestServer::streaming(half_a_record), failed("broke off"))]
 #[case::a_record_and_a_half(
-    TestRouter::streaming(a_record_and_a_half),
+    TestServer::streaming(a_record_and_a_half),
     cut(1, Reason::Says("broke off"))
 )]
 #[case::half_a_record_as_if_whole(
@@ -212,11 +212,11 @@ async fn an_upstream_that_is_slow(#[case] router: TestRouter, #[case] expected: 
     Expected { bad_records: 1, ..failed("none of its 1 records can be used") }
 )]
 #[case::endless_records(
-    TestRouter::streaming(endless_records),
+    TestServer::streaming(endless_records),
     cut(1_000, Reason::Says("more than 1000 records"))
 )]
 #[case::endless_bad_records(
-    TestRouter::streaming(endless_bad_records),
+    TestServer::streaming(endless_bad_records),
     Expected { bad_records: 1_000, ..failed("more than 1000 records") }
 )]
 #[case::one_bad_among_good(
@@ -232,11 +232,11 @@ async fn an_upstream_that_is_slow(#[case] router: TestRouter, #[case] expected: 
     Expected { bad_records: 1, outcome: "found", ..cut(1, Reason::None) }
 )]
 #[tokio::test]
-async fn an_upstream_that_answers_badly(#[case] router: TestRouter, #[case] expected: Expected) {
+async fn an_upstream_that_answers_badly(#[case] router: TestServer, #[case] expected: Expected) {
     check(&Rig::new(&router.url()), &router, expected).await;
 }
 
-async fn check(rig: &Rig, router: &TestRouter, expected: Expected) {
+async fn check(rig: &Rig, router: &TestServer, expected: Expected) {
     let Asked { records, error } = rig.ask().await;
     assert_eq!(records, vec![RECORD.to_owned(); expected.records]);
     match expected.error {
@@ -257,7 +257,7 @@ async fn check(rig: &Rig, router: &TestRouter, expected: Expected) {
 
 #[tokio::test]
 async fn an_error_is_final_before_its_text_has_come() {
-    let router = TestRouter::start(|stream| {
+    let router = TestServer::start(|stream| {
         stream.write_all(b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nout of")?;
         wait_for_close(stream)
     });
@@ -290,7 +290,7 @@ async fn an_endless_body_is_read_up_to_the_limit(#[case] content_type: &str, #[c
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: 10000000000\r\n\r\n"
     );
-    let router = TestRouter::start(move |stream| {
+    let router = TestServer::start(move |stream| {
         stream.write_all(head.as_bytes())?;
         let piece = vec![filler; 64 << 10];
         for _ in 0..10_000_000_000 / piece.len() {
@@ -313,17 +313,17 @@ async fn a_gzip_bomb_is_read_up_to_the_limit_of_what_comes_out() {
     encoder.write_all(&vec![b' '; 20 << 20]).unwrap();
     let bomb = encoder.finish().unwrap();
     let headers = "Content-Type: application/json\r\nContent-Encoding: gzip\r\n";
-    let router = TestRouter::with_headers("200 OK", headers, bomb);
+    let router = TestServer::with_headers("200 OK", headers, bomb);
     let reason = reason(Rig::new(&router.url()).ask().await.error);
     assert!(reason.contains("more than 4194304 bytes"), "{reason}");
 }
 
 #[tokio::test]
 async fn a_redirect_to_another_port_of_this_machine_is_not_followed() {
-    let target = TestRouter::answering("200 OK", NDJSON, RECORD);
+    let target = TestServer::answering("200 OK", NDJSON, RECORD);
     for status in ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
         let location = format!("Location: {}/routing/v1/x\r\n", target.url());
-        let router = TestRouter::with_headers(status, &location, "");
+        let router = TestServer::with_headers(status, &location, "");
         let rig = Rig::new(&router.url());
         let Asked { records, error } = rig.ask().await;
         assert!(records.is_empty());
@@ -336,13 +336,13 @@ async fn a_redirect_to_another_port_of_this_machine_is_not_followed() {
 async fn records_of_other_peers_do_not_count() {
     let other = RECORD.replace(PEER, OTHER_PEER);
     let body = format!("{other}\n{RECORD}\n{other}\n");
-    let router = TestRouter::answering("200 OK", NDJSON, body);
+    let router = TestServer::answering("200 OK", NDJSON, body);
     let rig = Rig::new(&router.url());
     let asked = rig.ask_peer().await;
     assert_eq!(asked, Asked { records: vec![RECORD.to_owned()], error: None });
     assert_eq!(rig.bad_records(), 2);
 
-    let router = TestRouter::answering("200 OK", NDJSON, other);
+    let router = TestServer::answering("200 OK", NDJSON, other);
     let rig = Rig::new(&router.url());
     let reason = reason(rig.ask_peer().await.error);
     assert_eq!(reason, "none of its 1 records can be used: it is of another peer");
@@ -354,7 +354,7 @@ async fn the_log_says_why_no_record_can_be_used() {
         let builder = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
         builder.with_ansi(false).with_writer(move || lines.clone()).finish()
     });
-    let router = TestRouter::answering("200 OK", NDJSON, "{\"ID\":1}\n[]\n");
+    let router = TestServer::answering("200 OK", NDJSON, "{\"ID\":1}\n[]\n");
     Rig::new(&router.url()).ask().await.error.unwrap();
     let log = log.text();
     let why = "none of its 2 records can be used: the record has no `Schema`";
@@ -364,7 +364,7 @@ async fn the_log_says_why_no_record_can_be_used() {
 #[tokio::test]
 async fn a_connection_that_fails_before_the_answer_is_tried_once_more() {
     let mut requests = 0;
-    let router = TestRouter::start(move |stream| {
+    let router = TestServer::start(move |stream| {
         requests += 1;
         if requests == 1 {
             return reset(stream);
@@ -377,11 +377,11 @@ async fn a_connection_that_fails_before_the_answer_is_tried_once_more() {
 }
 
 #[rstest]
-#[case::reset(TestRouter::start(reset), "broke off")]
+#[case::reset(TestServer::start(reset), "broke off")]
 #[case::redirect(redirecting("/routing/v1/again"), "redirects")]
 #[tokio::test]
 async fn a_metered_upstream_is_sent_one_request_a_question(
-    #[case] router: TestRouter,
+    #[case] router: TestServer,
     #[case] why: &str,
 ) {
     let rig = Rig::with(&router.url(), |options| options.is_metered = true);
@@ -393,7 +393,7 @@ async fn a_metered_upstream_is_sent_one_request_a_question(
 #[tokio::test]
 async fn both_tries_share_one_time() {
     let mut requests = 0;
-    let router = TestRouter::start(move |stream| {
+    let router = TestServer::start(move |stream| {
         requests += 1;
         if requests > 1 {
             return wait_for_close(stream);

@@ -12,7 +12,8 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::error::UpstreamError;
+use crate::http_client::{HttpClient, HttpClientError};
+use crate::media;
 
 /// How much of one answer is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +75,7 @@ impl Default for AnswerLimits {
 impl AnswerFormat {
     /// The format that a `Content-Type` names, parameters aside.
     pub(super) fn of_content_type(content_type: &str) -> Option<Self> {
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
-        match essence.to_ascii_lowercase().as_str() {
+        match &*media::essence(content_type.as_bytes()) {
             "application/json" => Some(Self::Json),
             "application/x-ndjson" => Some(Self::Ndjson),
             _ => None,
@@ -84,14 +84,11 @@ impl AnswerFormat {
 }
 
 impl BodyError {
-    /// The error of a router's answer.
-    pub(super) fn of_router(self, url: &str) -> UpstreamError {
-        let url = url.to_owned();
+    /// The error of the answer that a router gave to this client.
+    pub(super) fn of_answer(self, http: &HttpClient) -> HttpClientError {
         match self {
-            Self::TooLarge { what, limit } => UpstreamError::TooLarge { url, what, limit },
-            shape @ Self::Shape { .. } => {
-                UpstreamError::NotRouting { url, reason: shape.to_string() }
-            }
+            Self::TooLarge { what, limit } => http.too_large(what, limit),
+            shape @ Self::Shape { .. } => http.unusable(shape.to_string()),
         }
     }
 }

@@ -8,19 +8,18 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use reqwest::header::ACCEPT;
-use reqwest::{Request, Response};
+use reqwest::{Method, Request, Response};
 
 use super::Shared;
+use super::body::{AnswerFormat, AnswerLimits, BodyError, BodyReader};
+use super::exchange::Exchange;
 use super::failure::Failure;
-use super::flight::Flight;
-use super::reply::{self, Reply};
-use super::screen::{Screen, ScreenOptions};
+use super::reply::{self, ACCEPT_RECORDS, Reply};
+use super::sanitize::{SanitizeOptions, Sanitizer};
+use crate::http_client::HttpClientError;
 use crate::metrics::UpstreamOutcome;
 use crate::resolve::{AskError, AskedRecords, Hops, Subject};
 use crate::types::ReadyRecord;
-use crate::upstream::body::{AnswerFormat, AnswerLimits, BodyError, BodyReader};
-use crate::upstream::client::{self, ACCEPT_RECORDS};
-use crate::upstream::error::UpstreamError;
 
 /// How far a lookup is.
 enum Phase {
@@ -38,10 +37,10 @@ enum Phase {
 /// An answer that is being read.
 struct Reading {
     shared: Arc<Shared>,
-    flight: Flight,
+    exchange: Exchange,
     response: Response,
     body: BodyReader,
-    screen: Screen,
+    sanitizer: Sanitizer,
 }
 
 type Item = Result<Vec<Arc<ReadyRecord>>, AskError>;
@@ -71,20 +70,20 @@ async fn begin(
     subject: &Subject,
     hops: Hops,
 ) -> (Vec<Arc<ReadyRecord>>, Phase) {
-    let flight = match shared.start(shared.offers(subject)).await {
-        Ok(flight) => flight,
+    let exchange = match shared.begin(shared.offers(subject)).await {
+        Ok(exchange) => exchange,
         Err(error) => return (Vec::new(), Phase::Failed(error)),
     };
-    let next = match open(&shared, &flight, subject, hops).await {
+    let next = match open(&shared, &exchange, subject, hops).await {
         Ok(Some((response, body))) => {
-            let screen = Screen::new(shared.screen, subject);
-            Phase::Reading(Box::new(Reading { shared, flight, response, body, screen }))
+            let sanitizer = Sanitizer::new(shared.sanitize, subject);
+            Phase::Reading(Box::new(Reading { shared, exchange, response, body, sanitizer }))
         }
         Ok(None) => {
-            flight.succeed(UpstreamOutcome::Empty);
+            exchange.succeed(UpstreamOutcome::Empty);
             Phase::Ended
         }
-        Err(failure) => Phase::Failed(flight.fail(&failure)),
+        Err(failure) => Phase::Failed(exchange.fail(&failure)),
     };
     (Vec::new(), next)
 }
@@ -92,30 +91,29 @@ async fn begin(
 /// Sends the question; gives the answer if it has a body to read.
 async fn open(
     shared: &Shared,
-    flight: &Flight,
+    exchange: &Exchange,
     subject: &Subject,
     hops: Hops,
 ) -> Result<Option<(Response, BodyReader)>, Failure> {
     let request = request(shared, subject, hops)?;
-    let response = flight.send(&shared.line(), request).await?;
-    match reply::read(response, &shared.url, shared.clock.now_ms()).await? {
+    let response = exchange.send(shared, request).await?;
+    match reply::read(shared, response).await? {
         Reply::None => Ok(None),
         Reply::Body(response) => {
-            let format = client::answer_format(&response, &shared.url)?;
-            let body = BodyReader::new(format, list_name(subject), shared.client.limits);
+            let format = reply::answer_format(&shared.http, &response)?;
+            let body = BodyReader::new(format, list_name(subject), shared.limits);
             Ok(Some((response, body)))
         }
     }
 }
 
 /// The question.
-fn request(shared: &Shared, subject: &Subject, hops: Hops) -> Result<Request, UpstreamError> {
+fn request(shared: &Shared, subject: &Subject, hops: Hops) -> Result<Request, HttpClientError> {
     let url = match subject {
-        Subject::Content(key) => shared.url.endpoint(&["providers", &key.to_cid_text()]),
-        Subject::Peer(peer) => shared.url.endpoint(&["peers", &peer.to_cid_text()]),
+        Subject::Content(key) => shared.url.endpoint(["providers", &key.to_cid_text()]),
+        Subject::Peer(peer) => shared.url.endpoint(["peers", &peer.to_cid_text()]),
     };
-    let request = shared.http.get(url).header(ACCEPT, ACCEPT_RECORDS);
-    shared.line().request(request, hops)
+    shared.http.build(shared.request(Method::GET, url, hops).header(ACCEPT, ACCEPT_RECORDS))
 }
 
 /// The field of a JSON answer that has the records.
@@ -136,15 +134,15 @@ pub fn received<'a>(
     limits: AnswerLimits,
 ) -> Vec<Arc<ReadyRecord>> {
     let Some(format) = AnswerFormat::of_content_type(content_type) else { return Vec::new() };
-    let mut screen = Screen::new(ScreenOptions::default(), subject);
+    let mut sanitizer = Sanitizer::new(SanitizeOptions::default(), subject);
     let mut body = BodyReader::new(format, list_name(subject), limits);
     let read = pieces
         .into_iter()
-        .try_for_each(|piece| body.push(piece, &mut |text| screen.take(text)))
-        .and_then(|()| body.finish(&mut |text| screen.take(text)));
+        .try_for_each(|piece| body.push(piece, &mut |text| sanitizer.take(text)))
+        .and_then(|()| body.finish(&mut |text| sanitizer.take(text)));
     // What came before stands.
     let _ = read;
-    screen.batch()
+    sanitizer.batch()
 }
 
 impl Reading {
@@ -152,7 +150,7 @@ impl Reading {
     async fn next(mut self: Box<Self>) -> (Vec<Arc<ReadyRecord>>, Phase) {
         match self.read().await {
             ControlFlow::Continue(()) => {
-                let batch = self.screen.batch();
+                let batch = self.sanitizer.batch();
                 (batch, Phase::Reading(self))
             }
             ControlFlow::Break(failure) => self.end(failure),
@@ -161,35 +159,37 @@ impl Reading {
 
     /// Breaks at the end of the answer, with why it is not whole.
     async fn read(&mut self) -> ControlFlow<Option<Failure>> {
-        let bad_before = self.screen.records_bad();
-        let chunk = self.response.chunk().await;
+        let bad_before = self.sanitizer.records_bad();
+        let chunk = self.shared.http.chunk(&mut self.response).await;
         let read = match chunk {
-            Ok(Some(bytes)) => match self.body.push(&bytes, &mut |text| self.screen.take(text)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(Some(self.shared.cut(error))),
-            },
+            Ok(Some(bytes)) => {
+                match self.body.push(&bytes, &mut |text| self.sanitizer.take(text)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => ControlFlow::Break(Some(self.shared.cut(error))),
+                }
+            }
             Ok(None) => {
-                let rest = self.body.finish(&mut |text| self.screen.take(text));
+                let rest = self.body.finish(&mut |text| self.sanitizer.take(text));
                 ControlFlow::Break(rest.err().map(|error| self.shared.cut(error)))
             }
-            Err(error) => ControlFlow::Break(Some(self.shared.line().failed(error).into())),
+            Err(error) => ControlFlow::Break(Some(error.into())),
         };
-        let bad = self.screen.records_bad() - bad_before;
-        self.flight.received(self.screen.waiting(), bad);
+        let bad = self.sanitizer.records_bad() - bad_before;
+        self.exchange.received(self.sanitizer.waiting(), bad);
         read
     }
 
     fn end(mut self, failure: Option<Failure>) -> (Vec<Arc<ReadyRecord>>, Phase) {
-        let batch = self.screen.batch();
-        let failure = failure.or_else(|| self.screen.no_answer().map(Failure::Contents));
+        let batch = self.sanitizer.batch();
+        let failure = failure.or_else(|| self.sanitizer.no_answer().map(Failure::Contents));
         let next = match failure {
-            Some(failure) => Phase::Failed(self.flight.fail(&failure)),
-            None if self.screen.has_records() => {
-                self.flight.succeed(UpstreamOutcome::Found);
+            Some(failure) => Phase::Failed(self.exchange.fail(&failure)),
+            None if self.sanitizer.has_records() => {
+                self.exchange.succeed(UpstreamOutcome::Found);
                 Phase::Ended
             }
             None => {
-                self.flight.succeed(UpstreamOutcome::Empty);
+                self.exchange.succeed(UpstreamOutcome::Empty);
                 Phase::Ended
             }
         };
@@ -199,6 +199,6 @@ impl Reading {
 
 impl Shared {
     fn cut(&self, error: BodyError) -> Failure {
-        error.of_router(self.url.as_str()).into()
+        error.of_answer(&self.http).into()
     }
 }

@@ -29,7 +29,7 @@ const HASTY: Duration = Duration::from_millis(150);
 
 /// An upstream, what it counts, and what time it thinks it is.
 struct Rig {
-    upstream: HttpUpstream,
+    upstream: RoutingV1Upstream,
     metrics: Metrics,
     clock: ManualClock,
 }
@@ -52,7 +52,8 @@ impl Rig {
         options.client.timeout = PATIENT;
         change(&mut options);
         let (metrics, clock) = (Metrics::new(), ManualClock::new(NOW_MS));
-        let upstream = HttpUpstream::new(options, Clock::Manual(clock.clone()), &metrics).unwrap();
+        let upstream =
+            RoutingV1Upstream::new(options, Clock::Manual(clock.clone()), &metrics).unwrap();
         Self { upstream, metrics, clock }
     }
 

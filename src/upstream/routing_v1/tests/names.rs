@@ -1,7 +1,7 @@
 //! IPNS records: what counts of those that come, and what becomes of those that are sent.
 
 use super::*;
-use crate::upstream::test_router::TestRouter;
+use crate::http_client::test_server::TestServer;
 
 const MEDIA_TYPE: &str = "application/vnd.ipfs.ipns-record";
 
@@ -32,7 +32,7 @@ async fn put(rig: &Rig) -> std::result::Result<(), AskError> {
 
 #[tokio::test]
 async fn a_record_that_is_signed_and_valid_is_found() {
-    let router = TestRouter::answering("200 OK", MEDIA_TYPE, RECORD_BYTES);
+    let router = TestServer::answering("200 OK", MEDIA_TYPE, RECORD_BYTES);
     let rig = Rig::new(&router.url());
     assert_eq!(get(&rig, NAME).await, Ok(Some(record())));
     assert_eq!((rig.outcome("found"), rig.in_flight()), (1, 0));
@@ -50,7 +50,7 @@ async fn none_found_is_said_with_404_or_in_words() {
         ("404 Not Found", "application/json"),
         ("200 OK", "text/plain; charset=utf-8"),
     ] {
-        let router = TestRouter::answering(status, content_type, "delegate error: not found");
+        let router = TestServer::answering(status, content_type, "delegate error: not found");
         let rig = Rig::new(&router.url());
         assert_eq!(get(&rig, NAME).await, Ok(None), "{status} {content_type}");
         assert_eq!(rig.outcome("empty"), 1);
@@ -70,7 +70,7 @@ async fn records_that_do_not_count_are_failures() {
         (NAME, "text/html", b"<html>", "is `text/html`"),
         (NAME, "application/json", b"{}", "is `application/json`"),
     ] {
-        let router = TestRouter::answering("200 OK", content_type, body);
+        let router = TestServer::answering("200 OK", content_type, body);
         let rig = Rig::new(&router.url());
         let reason = reason(get(&rig, asked).await.err());
         assert!(reason.contains(expected), "{expected}: {reason}");
@@ -80,7 +80,7 @@ async fn records_that_do_not_count_are_failures() {
 
 #[tokio::test]
 async fn a_record_whose_time_is_over_does_not_count() {
-    let router = TestRouter::answering("200 OK", MEDIA_TYPE, RECORD_BYTES);
+    let router = TestServer::answering("200 OK", MEDIA_TYPE, RECORD_BYTES);
     let rig = Rig::new(&router.url());
     let end_ms = record().end_of_validity().unix_ms();
     rig.clock.set(end_ms - 1);
@@ -93,7 +93,7 @@ async fn a_record_whose_time_is_over_does_not_count() {
 
 #[tokio::test]
 async fn a_circle_is_said() {
-    let router = TestRouter::answering("508 Loop Detected", "text/plain", "loop");
+    let router = TestServer::answering("508 Loop Detected", "text/plain", "loop");
     let rig = Rig::new(&router.url());
     assert_eq!(get(&rig, NAME).await, Err(AskError::Circle));
     assert_eq!((rig.outcome("circle"), rig.outcome("failed")), (1, 0));
@@ -102,7 +102,7 @@ async fn a_circle_is_said() {
 #[tokio::test]
 async fn a_record_is_stored_as_it_is() {
     for status in ["200 OK", "201 Created", "204 No Content"] {
-        let router = TestRouter::answering(status, "text/plain", "");
+        let router = TestServer::answering(status, "text/plain", "");
         let rig = Rig::new(&router.url());
         assert_eq!(put(&rig).await, Ok(()), "{status}");
         assert_eq!(rig.outcome("stored"), 1);
@@ -127,7 +127,7 @@ async fn a_record_that_is_not_stored_is_a_failure_and_sent_once() {
         ("404 Not Found", AskError::NotOffered),
         ("429 Too Many", AskError::Resting { retry_after: Duration::from_secs(1) }),
     ] {
-        let router = TestRouter::answering(status, "text/plain", "newer\nmore");
+        let router = TestServer::answering(status, "text/plain", "newer\nmore");
         let rig = Rig::new(&router.url());
         match (put(&rig).await.unwrap_err(), expected) {
             (AskError::Failed(reason), AskError::Failed(end)) => {
@@ -137,7 +137,7 @@ async fn a_record_that_is_not_stored_is_a_failure_and_sent_once() {
         }
         assert_eq!(router.heads().len(), 1);
     }
-    let closing = TestRouter::start(|_| Ok(()));
+    let closing = TestServer::start(|_| Ok(()));
     assert!(reason(put(&Rig::new(&closing.url())).await.err()).contains("broke off"));
     assert_eq!(closing.heads().len(), 1);
 }
@@ -145,7 +145,7 @@ async fn a_record_that_is_not_stored_is_a_failure_and_sent_once() {
 #[tokio::test]
 async fn a_record_is_not_taken_for_stored_because_a_redirect_was_read() {
     let location = "Location: /welcome\r\n";
-    let router = TestRouter::with_headers("303 See Other", location, "");
+    let router = TestServer::with_headers("303 See Other", location, "");
     let reason = reason(put(&Rig::new(&router.url())).await.err());
     assert!(reason.contains("it asks for another method"), "{reason}");
     assert_eq!(router.heads().len(), 1);

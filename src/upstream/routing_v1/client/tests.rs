@@ -5,24 +5,28 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use super::*;
-use crate::upstream::AnswerLimits;
-use crate::upstream::client::ERROR_TEXT_BYTES_MAX;
-use crate::upstream::test_router::{TestRouter, wait_for_close, write_chunk};
+use crate::http_client::test_server::{TestServer, wait_for_close, write_chunk};
+use crate::http_client::{ERROR_TEXT_BYTES_MAX, Redirects};
 
 const CID: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
 const RECORD: &str = r#"{"Schema":"peer","ID":"12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z","Addrs":["/ip4/192.0.2.1/tcp/4001"],"Protocols":["transport-bitswap"]}"#;
+
+/// Few records, so that an answer without end is soon cut.
+const LIMITS: AnswerLimits =
+    AnswerLimits { body_bytes_max: 16 << 20, line_bytes_max: 1 << 20, records_max: 500 };
 
 /// Long enough for any answer that comes.
 const PATIENT: Duration = Duration::from_secs(30);
 /// For answers that never come.
 const HASTY: Duration = Duration::from_millis(150);
 
-async fn ask(base_url: &str, options: ClientOptions) -> Result<ProvidersAnswer, UpstreamError> {
+async fn ask(base_url: &str, options: ClientOptions) -> Result<ProvidersAnswer, HttpClientError> {
     let query = ProvidersQuery { cid_text: CID, ..ProvidersQuery::default() };
-    RoutingClient::new(base_url, options)?.providers(query).await
+    let options = ClientOptions { redirects: Redirects::Anywhere { max: 3 }, ..options };
+    RoutingClient::new(base_url, options, LIMITS)?.providers(query).await
 }
 
-async fn ask_patiently(router: &TestRouter) -> Result<ProvidersAnswer, UpstreamError> {
+async fn ask_patiently(router: &TestServer) -> Result<ProvidersAnswer, HttpClientError> {
     ask(&router.url(), ClientOptions { timeout: PATIENT, ..ClientOptions::default() }).await
 }
 
@@ -37,7 +41,7 @@ async fn both_formats_are_read_and_the_request_names_both() {
     let json = format!(r#"{{"Providers":[{RECORD},{RECORD}]}}"#);
     let ndjson = format!("{RECORD}\n{RECORD}\n");
     for (content_type, body) in [("application/json", json), ("application/x-ndjson", ndjson)] {
-        let router = TestRouter::answering("200 OK", content_type, body);
+        let router = TestServer::answering("200 OK", content_type, body);
         let answer = ask_patiently(&router).await.unwrap();
         assert_eq!(answer.records.len(), 2);
         assert_eq!(&*answer.records[0].json, RECORD);
@@ -54,8 +58,8 @@ async fn both_formats_are_read_and_the_request_names_both() {
 
 #[tokio::test]
 async fn filters_are_passed_on() {
-    let router = TestRouter::answering("404 Not Found", "application/json", r#"{"Providers":[]}"#);
-    let client = RoutingClient::new(&router.url(), ClientOptions::default()).unwrap();
+    let router = TestServer::answering("404 Not Found", "application/json", r#"{"Providers":[]}"#);
+    let client = RoutingClient::new(&router.url(), ClientOptions::default(), LIMITS).unwrap();
     let query = ProvidersQuery {
         cid_text: CID,
         filter_addrs: Some("tcp,!ws"),
@@ -69,22 +73,22 @@ async fn filters_are_passed_on() {
 #[tokio::test]
 async fn gzip_is_undone_and_its_limit_is_on_what_comes_out() {
     let headers = "Content-Type: application/x-ndjson\r\nContent-Encoding: gzip\r\n";
-    let router = TestRouter::with_headers("200 OK", headers, gzipped(RECORD));
+    let router = TestServer::with_headers("200 OK", headers, gzipped(RECORD));
     assert_eq!(ask_patiently(&router).await.unwrap().records.len(), 1);
 
-    let bomb = TestRouter::with_headers("200 OK", headers, gzipped(&" ".repeat(20 << 20)));
+    let bomb = TestServer::with_headers("200 OK", headers, gzipped(&" ".repeat(20 << 20)));
     let error = ask_patiently(&bomb).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::TooLarge { what: "bytes", .. }), "{error}");
+    assert!(matches!(error, HttpClientError::TooLarge { what: "bytes", .. }), "{error}");
 
-    let broken = TestRouter::with_headers("200 OK", headers, "this is no gzip");
+    let broken = TestServer::with_headers("200 OK", headers, "this is no gzip");
     let error = ask_patiently(&broken).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::BrokeOff { .. }), "{error}");
+    assert!(matches!(error, HttpClientError::BrokeOff { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_404_is_an_answer_without_records() {
     for (content_type, is_web_page) in [("application/json", false), ("text/html; a=b", true)] {
-        let router = TestRouter::answering("404 Not Found", content_type, "whatever");
+        let router = TestServer::answering("404 Not Found", content_type, "whatever");
         let answer = ask_patiently(&router).await.unwrap();
         assert!(answer.records.is_empty());
         assert_eq!(answer.is_web_page, is_web_page);
@@ -111,9 +115,9 @@ async fn other_statuses_are_errors_with_the_first_line_of_the_text() {
         ("204 No Content", "application/json", "", "204 No Content"),
         ("503 Service Unavailable", "text/plain", &long, &long[..ERROR_TEXT_BYTES_MAX]),
     ] {
-        let router = TestRouter::answering(status, content_type, body);
+        let router = TestServer::answering(status, content_type, body);
         let error = ask_patiently(&router).await.unwrap_err();
-        assert!(matches!(error, UpstreamError::Status { .. }), "{error}");
+        assert!(matches!(error, HttpClientError::Status { .. }), "{error}");
         let text = error.to_string();
         assert!(text.starts_with(&router.url()) && text.ends_with(message), "{text}");
     }
@@ -124,9 +128,9 @@ async fn an_answer_of_another_type_is_no_routing_answer() {
     for (headers, reason) in
         [("Content-Type: text/html\r\n", "Content-Type is `text/html`"), ("", "no Content-Type")]
     {
-        let router = TestRouter::with_headers("200 OK", headers, "<html>welcome</html>");
+        let router = TestServer::with_headers("200 OK", headers, "<html>welcome</html>");
         let error = ask_patiently(&router).await.unwrap_err();
-        assert!(matches!(error, UpstreamError::NotRouting { .. }), "{error}");
+        assert!(matches!(error, HttpClientError::Unusable { .. }), "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     }
 }
@@ -134,49 +138,48 @@ async fn an_answer_of_another_type_is_no_routing_answer() {
 #[tokio::test]
 async fn an_endless_answer_is_cut_at_its_limit() {
     let line = format!("{RECORD}\n");
-    let router = TestRouter::streaming(move |stream| {
+    let router = TestServer::streaming(move |stream| {
         loop {
             write_chunk(stream, line.as_bytes())?;
         }
     });
-    let limits = AnswerLimits { records_max: 500, ..AnswerLimits::default() };
-    let options = ClientOptions { timeout: PATIENT, limits, ..ClientOptions::default() };
+    let options = ClientOptions { timeout: PATIENT, ..ClientOptions::default() };
     let answer = ask(&router.url(), options).await.unwrap();
-    assert_eq!(answer.records.len(), 500);
-    assert!(matches!(answer.cut, Some(UpstreamError::TooLarge { .. })));
+    assert_eq!(answer.records.len(), LIMITS.records_max);
+    assert!(matches!(answer.cut, Some(HttpClientError::TooLarge { .. })));
 }
 
 #[tokio::test]
 async fn a_line_of_10_mb_costs_only_itself() {
     let body = format!("{}\n{RECORD}\n", "x".repeat(10 << 20));
-    let router = TestRouter::answering("200 OK", "application/x-ndjson", body);
+    let router = TestServer::answering("200 OK", "application/x-ndjson", body);
     let answer = ask_patiently(&router).await.unwrap();
     assert_eq!((answer.records.len(), answer.records_bad), (1, 1));
 }
 
 #[tokio::test]
 async fn a_redirect_loop_ends() {
-    let router = TestRouter::with_headers("302 Found", "Location: /routing/v1/again\r\n", "");
+    let router = TestServer::with_headers("302 Found", "Location: /routing/v1/again\r\n", "");
     let error = ask_patiently(&router).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::Redirect { .. }), "{error}");
+    assert!(matches!(error, HttpClientError::Redirect { .. }), "{error}");
     assert_eq!(router.heads().len(), 4);
 }
 
 #[tokio::test]
 async fn a_redirect_is_followed() {
-    let target = TestRouter::answering("200 OK", "application/x-ndjson", RECORD);
+    let target = TestServer::answering("200 OK", "application/x-ndjson", RECORD);
     let location = format!("Location: {}/elsewhere\r\n", target.url());
-    let router = TestRouter::with_headers("307 Temporary Redirect", &location, "");
+    let router = TestServer::with_headers("307 Temporary Redirect", &location, "");
     assert_eq!(ask_patiently(&router).await.unwrap().records.len(), 1);
     assert!(target.heads()[0].starts_with("get /elsewhere "));
 }
 
 #[tokio::test]
 async fn a_router_that_keeps_silent_times_out() {
-    let router = TestRouter::start(wait_for_close);
+    let router = TestServer::start(wait_for_close);
     let options = ClientOptions { timeout: HASTY, ..ClientOptions::default() };
     let error = ask(&router.url(), options).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::TimedOut { timeout: HASTY, .. }), "{error}");
+    assert!(matches!(error, HttpClientError::TimedOut { timeout: HASTY, .. }), "{error}");
     assert!(error.to_string().ends_with("within 150ms"), "{error}");
 }
 
@@ -185,7 +188,7 @@ async fn records_before_the_time_is_up_or_the_connection_lost_count() {
     let line = format!("{RECORD}\n");
     let stalling = {
         let line = line.clone();
-        TestRouter::streaming(move |stream| {
+        TestServer::streaming(move |stream| {
             write_chunk(stream, line.as_bytes())?;
             wait_for_close(stream)
         })
@@ -193,26 +196,26 @@ async fn records_before_the_time_is_up_or_the_connection_lost_count() {
     let options = ClientOptions { timeout: Duration::from_secs(1), ..ClientOptions::default() };
     let answer = ask(&stalling.url(), options).await.unwrap();
     assert_eq!(answer.records.len(), 1);
-    assert!(matches!(answer.cut, Some(UpstreamError::TimedOut { .. })));
+    assert!(matches!(answer.cut, Some(HttpClientError::TimedOut { .. })));
 
-    let closing = TestRouter::streaming(move |stream| write_chunk(stream, line.as_bytes()));
+    let closing = TestServer::streaming(move |stream| write_chunk(stream, line.as_bytes()));
     let answer = ask_patiently(&closing).await.unwrap();
     assert_eq!(answer.records.len(), 1);
-    assert!(matches!(answer.cut, Some(UpstreamError::BrokeOff { .. })));
+    assert!(matches!(answer.cut, Some(HttpClientError::BrokeOff { .. })));
 }
 
 #[tokio::test]
 async fn a_connection_closed_before_the_answer_broke_off() {
-    let router = TestRouter::start(|_| Ok(()));
+    let router = TestServer::start(|_| Ok(()));
     let error = ask_patiently(&router).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::BrokeOff { .. }), "{error}");
+    assert!(matches!(error, HttpClientError::BrokeOff { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn where_nobody_listens_there_is_no_connection() {
     let addr = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let error = ask(&format!("http://{addr}"), ClientOptions::default()).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::Connect { .. }), "{error}");
+    assert!(matches!(error, HttpClientError::Connect { .. }), "{error}");
     assert_eq!(error.to_string(), format!("cannot connect to http://{addr}"));
 }
 
@@ -224,8 +227,8 @@ async fn tls_towards_a_server_that_speaks_none_is_no_connection() {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     });
-    let redirecting = TestRouter::with_headers("302 Found", &location, "");
+    let redirecting = TestServer::with_headers("302 Found", &location, "");
     let error = ask_patiently(&redirecting).await.unwrap_err();
-    assert!(matches!(error, UpstreamError::Connect { .. }), "{error}");
+    assert!(matches!(error, HttpClientError::Connect { .. }), "{error}");
     plain.join().unwrap();
 }

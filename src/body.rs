@@ -1,8 +1,8 @@
-//! Reading the body of a request, within a size and a time.
+//! Reading the body of a request or of an answer into memory, within a size.
 //!
 //! A body is never held beyond its limit, whatever its head declared: what is too large is refused as
-//! soon as that is known. A client that sends slowly or stops runs out of time, one that goes away ends
-//! the request. Both APIs read bodies so, and tell the errors in their own ways.
+//! soon as that is known. The body of a request also has a time: a client that sends slowly or stops
+//! runs out of it. Both APIs read requests so, and tell the errors in their own ways.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use thiserror::Error;
 
-/// How much of a body is read, and for how long.
+/// How much of a request's body is read, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
     /// The most bytes.
@@ -19,7 +19,7 @@ pub struct BodyLimits {
     pub timeout: Duration,
 }
 
-/// Why there is no body.
+/// Why a request has no body.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum BodyError {
     /// It has more bytes than are read.
@@ -39,10 +39,17 @@ pub enum BodyError {
     },
 }
 
-/// The whole body, whether its length was declared or it comes in chunks. `declared` is what stands in
-/// `Content-Length`.
-pub async fn read<E>(
-    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+/// Why a body could not be collected.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum CollectError<E> {
+    TooLarge,
+    Source(E),
+}
+
+/// The whole body of a request, whether its length was declared or it comes in chunks. `declared` is the
+/// value of `Content-Length`.
+pub async fn read_request<E>(
+    body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     declared: Option<&str>,
     limits: BodyLimits,
 ) -> Result<Bytes, BodyError> {
@@ -51,19 +58,28 @@ pub async fn read<E>(
     if declared.is_some_and(|bytes| bytes > bytes_max) {
         return Err(BodyError::TooLarge { bytes_max });
     }
-    let whole = async {
-        let mut read = BytesMut::new();
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(|_| BodyError::Broken)?;
-            if (read.len() + chunk.len()) as u64 > bytes_max {
-                return Err(BodyError::TooLarge { bytes_max });
-            }
-            read.extend_from_slice(&chunk);
+    match tokio::time::timeout(timeout, collect(body, bytes_max)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(CollectError::TooLarge)) => Err(BodyError::TooLarge { bytes_max }),
+        Ok(Err(CollectError::Source(_))) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::TimedOut { timeout }),
+    }
+}
+
+/// The whole of a body that has at most `bytes_max`.
+pub(crate) async fn collect<E>(
+    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    bytes_max: u64,
+) -> Result<Bytes, CollectError<E>> {
+    let mut collected = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(CollectError::Source)?;
+        if (collected.len() + chunk.len()) as u64 > bytes_max {
+            return Err(CollectError::TooLarge);
         }
-        Ok(read.freeze())
-    };
-    let timed_out = |_| BodyError::TimedOut { timeout };
-    tokio::time::timeout(timeout, whole).await.map_err(timed_out)?
+        collected.extend_from_slice(&chunk);
+    }
+    Ok(collected.freeze())
 }
 
 #[cfg(test)]
@@ -82,7 +98,7 @@ mod tests {
             "!" => Err(()),
             chunk => Ok(Bytes::from_static(chunk.as_bytes())),
         });
-        read(stream::iter(chunks), declared, LIMITS).await
+        read_request(stream::iter(chunks), declared, LIMITS).await
     }
 
     #[tokio::test]
@@ -99,6 +115,6 @@ mod tests {
     async fn a_body_that_does_not_come_runs_out_of_time() {
         let never = stream::pending::<Result<Bytes, ()>>();
         let timed_out = BodyError::TimedOut { timeout: LIMITS.timeout };
-        assert_eq!(read(never, None, LIMITS).await, Err(timed_out));
+        assert_eq!(read_request(never, None, LIMITS).await, Err(timed_out));
     }
 }

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 
+use super::backoff::Rest;
 use super::breaker::{Breaker, Change, Pass};
-use super::rest::Rest;
 use crate::clock::{Clock, UnixMs};
 use crate::metrics::{BreakerState, UpstreamCounts, UpstreamOutcome};
 use crate::resolve::AskError;
@@ -23,7 +23,7 @@ use crate::types::AccountId;
 const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// The way to one upstream.
-pub(super) struct Gate {
+pub(super) struct AdmissionControl {
     account: AccountId,
     turns: Arc<Semaphore>,
     turns_max: usize,
@@ -46,7 +46,7 @@ struct Waiting<'a>(&'a AtomicUsize);
 /// Leave to ask once. Dropped before it was told how the upstream did, it counts as neither a success
 /// nor a failure.
 pub(super) struct Admission {
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionControl>,
     pass: Option<Pass>,
     _turn: OwnedSemaphorePermit,
 }
@@ -61,7 +61,7 @@ impl State {
     }
 }
 
-impl Gate {
+impl AdmissionControl {
     pub(super) fn new(
         account: AccountId,
         requests_max: usize,
@@ -203,15 +203,15 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::metrics::Metrics;
 
-    fn gate(requests_max: usize) -> (Arc<Gate>, ManualClock) {
+    fn gate(requests_max: usize) -> (Arc<AdmissionControl>, ManualClock) {
         let manual = ManualClock::new(1_000_000);
         let account = AccountId::parse("far").unwrap();
         let counts = Metrics::new().upstream("far");
         let clock = Clock::Manual(manual.clone());
-        (Arc::new(Gate::new(account, requests_max, clock, counts)), manual)
+        (Arc::new(AdmissionControl::new(account, requests_max, clock, counts)), manual)
     }
 
-    async fn break_it(gate: &Arc<Gate>) {
+    async fn break_it(gate: &Arc<AdmissionControl>) {
         for _ in 0..FAILURES_MAX {
             gate.enter().await.unwrap().failed(&"down");
         }

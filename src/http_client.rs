@@ -1,0 +1,24 @@
+//! Asking other HTTP servers: a client for one server, within bounds.
+//!
+//! Invariants: every request ends in a bounded time (but where the caller asks for none) and follows a
+//! bounded number of redirects, never one from https to http. Certificates are verified against the
+//! system's roots. A proxy named by the environment is used, except towards this machine. Of an answer
+//! no more is read than the caller says. What a server says in words is printable and short, and no
+//! error shows a password.
+
+mod client;
+mod error;
+mod redirects;
+mod response;
+mod server_url;
+#[cfg(test)]
+pub(crate) mod test_server;
+
+pub use client::ClientOptions;
+pub(crate) use client::HttpClient;
+pub use error::HttpClientError;
+pub use redirects::Redirects;
+#[cfg(test)]
+pub(crate) use response::ERROR_TEXT_BYTES_MAX;
+pub(crate) use response::{content_type, is_web_page};
+pub use server_url::ServerUrl;

@@ -1,0 +1,157 @@
+//! The client for one server: how it is set up, how requests are sent, and what their failures mean.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use reqwest::{Client, Method, Request, RequestBuilder, Response, Url};
+
+use super::error::HttpClientError;
+use super::redirects::Redirects;
+use super::response::{first_line, is_web_page};
+use super::server_url::ServerUrl;
+use crate::body::{self, CollectError};
+
+const USER_AGENT: &str = concat!("fingerpost/", env!("CARGO_PKG_VERSION"));
+
+/// How long an HTTP/2 connection may be silent before it is pinged, and how long it has for the answer:
+/// one that the network has swallowed must not take the requests of minutes with it.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How a client behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// The time to connect, name resolution and TLS included.
+    pub connect_timeout: Duration,
+    /// The time for a whole request, from connecting to the last byte of the answer.
+    pub timeout: Duration,
+    /// Which redirects are followed.
+    pub redirects: Redirects,
+}
+
+/// A client for one server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpClient {
+    http: Client,
+    server: ServerUrl,
+    options: ClientOptions,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
+            redirects: Redirects::SameServer { max: 3 },
+        }
+    }
+}
+
+impl HttpClient {
+    /// A client; nobody is asked yet.
+    pub(crate) fn new(server: ServerUrl, options: ClientOptions) -> Result<Self, HttpClientError> {
+        // reqwest takes the process's provider; an error means that one is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            let builder = Client::builder()
+                .user_agent(USER_AGENT)
+                .referer(false)
+                .redirect(options.redirects.policy())
+                .http2_keep_alive_interval(PING_INTERVAL)
+                .http2_keep_alive_timeout(PING_TIMEOUT)
+                .connect_timeout(options.connect_timeout)
+                .timeout(options.timeout);
+            if server.is_loopback() { builder.no_proxy() } else { builder }
+        };
+        let built = builder().build().or_else(|error| {
+            // A system without root certificates can still speak http: no certificate is trusted then.
+            if server.is_https() { Err(error) } else { builder().tls_certs_only([]).build() }
+        });
+        let http = built.map_err(HttpClientError::Setup)?;
+        Ok(Self { http, server, options })
+    }
+
+    /// The server that is asked.
+    pub(crate) fn server(&self) -> &ServerUrl {
+        &self.server
+    }
+
+    /// The time that a whole request has.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.options.timeout
+    }
+
+    /// Begins a request.
+    pub(crate) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// Finishes a request.
+    pub(crate) fn build(&self, request: RequestBuilder) -> Result<Request, HttpClientError> {
+        request.build().map_err(|error| self.failed(error))
+    }
+
+    /// Sends a request, and waits for the head of its answer.
+    pub(crate) async fn send(&self, request: Request) -> Result<Response, HttpClientError> {
+        self.http.execute(request).await.map_err(|error| self.failed(error))
+    }
+
+    /// The next piece of an answer's body; `None` at its end.
+    pub(crate) async fn chunk(
+        &self,
+        response: &mut Response,
+    ) -> Result<Option<Bytes>, HttpClientError> {
+        response.chunk().await.map_err(|error| self.failed(error))
+    }
+
+    /// The whole body of an answer, if it has at most `bytes_max`.
+    pub(crate) async fn read(
+        &self,
+        response: Response,
+        bytes_max: usize,
+    ) -> Result<Bytes, HttpClientError> {
+        let chunks = stream::try_unfold(response, |mut response| async {
+            Ok(response.chunk().await?.map(|chunk| (chunk, response)))
+        });
+        let chunks = std::pin::pin!(chunks);
+        body::collect(chunks, bytes_max as u64).await.map_err(|error| match error {
+            CollectError::TooLarge => self.too_large("bytes", bytes_max),
+            CollectError::Source(error) => self.failed(error),
+        })
+    }
+
+    /// The error of an answer whose status says no, with its first line of text.
+    pub(crate) async fn refusal(&self, response: Response) -> HttpClientError {
+        let (url, status) = (self.server.to_string(), response.status());
+        let text = if is_web_page(&response) { String::new() } else { first_line(response).await };
+        HttpClientError::Status { url, status, text }
+    }
+
+    /// The error of an answer that cannot be used.
+    pub(crate) fn unusable(&self, reason: impl Into<String>) -> HttpClientError {
+        HttpClientError::Unusable { url: self.server.to_string(), reason: reason.into() }
+    }
+
+    /// The error of an answer that goes on beyond what is read of one.
+    pub(crate) fn too_large(&self, what: &'static str, limit: usize) -> HttpClientError {
+        HttpClientError::TooLarge { url: self.server.to_string(), what, limit }
+    }
+
+    /// The error of a request, or of reading its answer.
+    fn failed(&self, source: reqwest::Error) -> HttpClientError {
+        // The full URL, query included, would only repeat what the caller asked for.
+        let source = source.without_url();
+        let ClientOptions { timeout, connect_timeout, .. } = self.options;
+        let url = self.server.to_string();
+        match (source.is_timeout(), source.is_connect()) {
+            (true, true) => {
+                HttpClientError::TimedOut { url, timeout: connect_timeout.min(timeout) }
+            }
+            (true, false) => HttpClientError::TimedOut { url, timeout },
+            _ if source.is_redirect() => HttpClientError::Redirect { url, source },
+            (false, true) => HttpClientError::Connect { url, source },
+            (false, false) => HttpClientError::BrokeOff { url, source },
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What can go wrong between us and another HTTP server, by what the caller can do about it.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use thiserror::Error;
+
+/// Why a server gave no answer that can be used. URLs in it carry no credentials, and text that the
+/// server sent is printable.
+#[derive(Debug, Error)]
+pub enum HttpClientError {
+    /// The server's URL cannot be used.
+    #[error("`{url}` is not the URL of a server: {reason}")]
+    BadUrl {
+        /// The text that was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No client could be set up: the system has no root certificates, as a rule.
+    #[error("cannot set up an HTTPS client")]
+    Setup(#[source] reqwest::Error),
+    /// No connection, or no trusted one.
+    #[error("cannot connect to {url}")]
+    Connect {
+        /// The server.
+        url: String,
+        /// What failed.
+        source: reqwest::Error,
+    },
+    /// The answer was not whole in time.
+    #[error("{url} gave no whole answer within {}", humantime::format_duration(*.timeout))]
+    TimedOut {
+        /// The server.
+        url: String,
+        /// The time that it had.
+        timeout: Duration,
+    },
+    /// The connection ended before the answer did.
+    #[error("the answer of {url} broke off")]
+    BrokeOff {
+        /// The server.
+        url: String,
+        /// What failed.
+        source: reqwest::Error,
+    },
+    /// The server redirects in a way that is not followed.
+    #[error("a redirect of {url} is not followed")]
+    Redirect {
+        /// The server.
+        url: String,
+        /// What is wrong with it.
+        source: reqwest::Error,
+    },
+    /// The server refuses the request.
+    #[error("{url} answered {status}{}{text}", if .text.is_empty() { "" } else { ": " })]
+    Status {
+        /// The server.
+        url: String,
+        /// The answer's status.
+        status: StatusCode,
+        /// The first line of the answer's text; empty where it has none.
+        text: String,
+    },
+    /// The answer is not one that the protocol knows.
+    #[error("{url} gave an answer that cannot be used: {reason}")]
+    Unusable {
+        /// The server.
+        url: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// The answer goes on beyond what is read of one.
+    #[error("{url} sent more than {limit} {what}")]
+    TooLarge {
+        /// The server.
+        url: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much is read.
+        limit: usize,
+    },
+}
