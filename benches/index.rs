@@ -156,7 +156,7 @@ fn restart(entries: u64) -> f64 {
     restore.reserve(entries);
     let groups: Vec<_> = (1..)
         .zip(subject.specs())
-        .map(|(serial, spec)| restore.group(spec, serial).expect("there is room"))
+        .map(|(serial, spec)| restore.group(spec, serial, 0).expect("there is room"))
         .collect();
     std::thread::scope(|scope| {
         for thread in 0..2 {

@@ -20,7 +20,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fingerpost::clock::Clock;
-use fingerpost::store::{Announcement, ContextId, DurableOptions, DurableStore, Recovery, Store};
+use fingerpost::store::{
+    Announcement, ContextId, DurableOptions, DurableStore, IndexLimits, Recovery, Store,
+};
 use fingerpost::types::{
     AnswerSchema, ContentKey, PeerId, ProviderRecord, Question, Subject, UnparsableAddrs,
 };
@@ -125,6 +127,7 @@ impl Bench {
             schema: AnswerSchema::Announced,
             threads: 2,
             segment_bytes: 128 << 20,
+            limits: IndexLimits::default(),
         })
         .unwrap();
         (Arc::new(store), recovery)

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fingerpost::clock::Clock;
-use fingerpost::store::{Announcement, ContextId, DurableOptions, DurableStore, Recovery, Store};
+use fingerpost::store::{
+    Announcement, ContextId, DurableOptions, DurableStore, IndexLimits, Recovery, Store,
+};
 use fingerpost::types::{
     AnswerSchema, ContentKey, PeerId, ProviderRecord, Question, Subject, UnparsableAddrs,
 };
@@ -86,6 +88,7 @@ fn open(directory: &Path) -> (Arc<DurableStore>, Recovery) {
         schema: AnswerSchema::Announced,
         threads: 2,
         segment_bytes: 128 << 20,
+        limits: IndexLimits::default(),
     })
     .unwrap();
     (Arc::new(store), recovery)

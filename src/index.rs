@@ -53,7 +53,7 @@ use thiserror::Error;
 
 use crate::clock::UnixMs;
 use crate::types::{
-    ContentKey, Filter, Found, PeerId, Question, ReadyRecord, SharedRecords, Subject,
+    ContentKey, Filter, Found, Origin, PeerId, Question, ReadyRecord, SharedRecords, Subject,
 };
 use answer::Wanted;
 use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
@@ -85,6 +85,7 @@ pub struct Index {
     watches: Arc<Watches>,
     memos: Memos,
     counters: IndexCounters,
+    limits: IndexLimits,
     /// The shard that the next sweep begins with.
     next_swept: Mutex<usize>,
     sweep_steps_max: usize,
@@ -97,6 +98,20 @@ pub struct Freed {
     pub entries: u64,
     /// Groups.
     pub groups: u64,
+}
+
+/// What an index takes at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexLimits {
+    /// Providers of one key from one network, where it has more than a few providers at all.
+    pub key_network_max: usize,
+}
+
+impl Default for IndexLimits {
+    /// No limits.
+    fn default() -> Self {
+        Self { key_network_max: usize::MAX }
+    }
 }
 
 /// How much an index holds.
@@ -134,6 +149,8 @@ enum LinkOutcome {
     Refreshed,
     /// It has a newer one, and goes on answering with that.
     Behind,
+    /// It has as many providers of the network as it may, all of which stand longer.
+    Crowded,
 }
 
 /// What a slot of a table holds beside the fingerprint.
@@ -172,6 +189,7 @@ struct Bounds {
     fingerprint_bits: u32,
     ids_max: u32,
     sweep_steps_max: usize,
+    limits: IndexLimits,
 }
 
 impl Default for Bounds {
@@ -180,6 +198,7 @@ impl Default for Bounds {
             fingerprint_bits: FINGERPRINT_BITS,
             ids_max: IDS_MAX,
             sweep_steps_max: SWEEP_STEPS_MAX,
+            limits: IndexLimits::default(),
         }
     }
 }
@@ -188,6 +207,11 @@ impl Index {
     /// An empty index.
     pub fn new() -> Self {
         Self::with_bounds(Bounds::default())
+    }
+
+    /// An empty index that takes no more than the limits say.
+    pub fn with_limits(limits: IndexLimits) -> Self {
+        Self::with_bounds(Bounds { limits, ..Bounds::default() })
     }
 
     fn with_bounds(bounds: Bounds) -> Self {
@@ -200,6 +224,7 @@ impl Index {
             watches: Arc::default(),
             memos: Memos::new(),
             counters: IndexCounters::default(),
+            limits: bounds.limits,
             next_swept: Mutex::new(0),
             sweep_steps_max: bounds.sweep_steps_max,
         }
@@ -339,6 +364,11 @@ impl Index {
     /// not for those that are made from now on.
     pub fn stamp(&self) -> u64 {
         self.groups.stamp()
+    }
+
+    /// The network that a provider announced from last, the operator's announcements left out.
+    pub fn origin_of(&self, peer: &PeerId) -> Option<Origin> {
+        self.groups.origin_of(peer)
     }
 
     /// What a provider said last of its addresses, as long as it has groups.

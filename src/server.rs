@@ -33,8 +33,8 @@ use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
 use crate::state::{DurableState, MemoryState, StateOpenError, StateOptions, StateStore};
 use crate::store::{
-    DurableNames, DurableOptions, DurableStore, MemoryNames, NameStore, NamesOpenError,
-    NamesOptions, OpenError, Recovery, Store,
+    DurableNames, DurableOptions, DurableStore, IndexLimits, MemoryNames, NameStore,
+    NamesOpenError, NamesOptions, OpenError, Recovery, Store,
 };
 use crate::types::AccountId;
 use accounts::Configured;
@@ -100,6 +100,7 @@ pub fn open_store(
         schema: settings.record_schema.into(),
         threads: settings.workers.get(),
         segment_bytes: settings.journal_segment_bytes,
+        limits: IndexLimits { key_network_max: settings.announce_key_network_max },
     })
 }
 

@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::clock::UnixMs;
 use crate::types::{Addr, ContentKey, Found, Origin, PeerId, ProviderRecord, Question};
 
+pub use crate::index::IndexLimits;
 pub use crate::journal::repair;
 pub use context::{ContextId, ContextIdError};
 pub use durable::{DurableOptions, DurableStore, OpenError, Recovery};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use fingerpost::index::{GroupSpec, Index};
 use fingerpost::types::{
-    AnswerSchema, ContentKey, Filter, PeerId, ProviderRecord, ReadyRecord, UnparsableAddrs,
+    AnswerSchema, ContentKey, Filter, Origin, PeerId, ProviderRecord, ReadyRecord, UnparsableAddrs,
 };
 use hashbrown::HashTable;
 use multihash::Multihash;
@@ -329,7 +329,7 @@ fn spec(number: u64) -> GroupSpec {
     );
     let parsed = ProviderRecord::parse(&json, UnparsableAddrs::Drop).expect("a record");
     let record = Arc::new(ReadyRecord::new(parsed.record, AnswerSchema::Announced));
-    GroupSpec { record, context: Arc::default(), expires_at_ms: None }
+    GroupSpec { record, context: Arc::default(), expires_at_ms: None, origin: Origin::OPERATOR }
 }
 
 /// The finisher of SplitMix64.

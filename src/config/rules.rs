@@ -16,6 +16,9 @@ const JSON_RECORDS_MAX: usize = 100;
 /// A head below this could not carry what an ordinary browser sends.
 const HEADER_BYTES_MIN: usize = 1_024;
 
+/// Up to so many providers of a key are kept without regard to their networks.
+const KEY_NETWORK_MIN: usize = 32;
+
 /// The shortest time that an announcement holds.
 const ANNOUNCE_TTL_MIN: Duration = Duration::from_mins(1);
 
@@ -92,6 +95,7 @@ fn ranges(settings: &Settings) -> Vec<Violation> {
         ("header_bytes_max", settings.header_bytes_max, HEADER_BYTES_MIN),
         ("body_bytes_max", settings.body_bytes_max, 1),
         ("announce_keys_max", settings.announce_keys_max, 1),
+        ("announce_key_network_max", settings.announce_key_network_max, KEY_NETWORK_MIN),
         ("record_bytes_max", settings.record_bytes_max, 1),
         ("line_bytes_max", settings.line_bytes_max, settings.record_bytes_max),
     ];

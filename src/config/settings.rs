@@ -185,6 +185,14 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", default_value = "600", help_heading = ANNOUNCING)]
     pub announce_peer_rate_limit: u32,
 
+    /// Providers of one key from one network, where it has more than 32: at least 32
+    ///
+    /// A network is an IPv4 /24 or an IPv6 /48. Past it those are kept that have been announced longest
+    /// without a gap. The operator's imports are not counted.
+    #[arg(long, value_name = "COUNT", default_value = "1000", help_heading = ANNOUNCING,
+        hide_short_help = true)]
+    pub announce_key_network_max: usize,
+
     /// How long ago an announcement may have been made, by its Timestamp
     #[arg(long, value_name = "DURATION", default_value = "24h", help_heading = ANNOUNCING,
         hide_short_help = true, value_parser = parse_duration)]
@@ -480,6 +488,7 @@ mod tests {
         assert!(settings.trusted_proxies.is_empty());
         assert_eq!(settings.announce, AnnounceMode::Signed);
         assert_eq!((settings.announce_keys_max, settings.announce_peer_rate_limit), (1_000, 600));
+        assert_eq!(settings.announce_key_network_max, 1_000);
         assert_eq!(settings.announce_timestamp_age_max, Duration::from_hours(24));
         assert_eq!(settings.announce_timestamp_ahead_max, Duration::from_mins(5));
         assert_eq!(settings.announce_ttl_max, Duration::from_hours(48));

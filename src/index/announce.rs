@@ -17,7 +17,7 @@ use super::group::{Group, GroupSpec, Groups};
 use super::sets::KeySet;
 use super::{Index, IndexError, LinkOutcome, Reference};
 use crate::clock::UnixMs;
-use crate::types::{ContentKey, ReadyRecord};
+use crate::types::{ContentKey, Origin, ReadyRecord};
 
 /// What announcing did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,13 +59,25 @@ impl Interned {
     }
 
     /// What of it makes announcements replace each other: a record's identity, and the context.
-    pub fn lineage(&self) -> ([u8; 16], Arc<[u8]>) {
-        (self.group.identity(), self.group.context.clone())
+    pub fn lineage(&self) -> ([u8; 16], Arc<[u8]>, bool) {
+        let is_operators = self.group.origin.is_operator();
+        (self.group.identity(), self.group.context.clone(), is_operators)
     }
 
     /// The provider's name for the set of keys; empty without one.
     pub fn context(&self) -> &Arc<[u8]> {
         &self.group.context
+    }
+
+    /// Who announces it.
+    pub fn origin(&self) -> Origin {
+        self.group.origin
+    }
+
+    /// Since when its provider has been announced from there without a gap, in milliseconds since the
+    /// Unix epoch.
+    pub fn since_ms(&self) -> UnixMs {
+        self.group.since_ms
     }
 
     /// When the group lapses, in milliseconds since the Unix epoch; `None`: never.
@@ -93,6 +105,7 @@ impl Announced {
         match outcome {
             LinkOutcome::Added => self.added += 1,
             LinkOutcome::Refreshed | LinkOutcome::Behind => self.refreshed += 1,
+            LinkOutcome::Crowded => {}
         }
     }
 }
@@ -103,8 +116,8 @@ impl Index {
     /// # Errors
     ///
     /// [`IndexError::Full`].
-    pub fn intern(&self, spec: &GroupSpec) -> Result<Interned, IndexError> {
-        Ok(self.interned(self.groups.intern(spec)?))
+    pub fn intern(&self, spec: &GroupSpec, now_ms: UnixMs) -> Result<Interned, IndexError> {
+        Ok(self.interned(self.groups.intern(spec, now_ms)?))
     }
 
     /// The newest group of a specification, if there is one.
@@ -117,8 +130,8 @@ impl Index {
     /// # Errors
     ///
     /// [`IndexError::Full`].
-    pub fn intern_anew(&self, spec: &GroupSpec) -> Result<Interned, IndexError> {
-        let group = self.groups.intern_anew(spec)?;
+    pub fn intern_anew(&self, spec: &GroupSpec, now_ms: UnixMs) -> Result<Interned, IndexError> {
+        let group = self.groups.intern_anew(spec, now_ms)?;
         Ok(self.interned((group, true)))
     }
 
@@ -176,7 +189,7 @@ impl Index {
         if keys.is_empty() || spec.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
             return Ok(announced);
         }
-        let interned = self.intern(spec)?;
+        let interned = self.intern(spec, now_ms)?;
         let mut anew: Option<Interned> = None;
         for key in keys {
             let fingerprint = self.fingerprinter.of(key);
@@ -184,7 +197,7 @@ impl Index {
             announced.count(outcome);
             if outcome == LinkOutcome::Behind {
                 if anew.is_none() {
-                    anew = Some(self.intern_anew(spec)?);
+                    anew = Some(self.intern_anew(spec, now_ms)?);
                 }
                 let anew = anew.as_ref().expect("it was made just now");
                 self.link(fingerprint, &anew.group, now_ms)?;

@@ -41,6 +41,7 @@
 //!   of its kind.
 
 mod changes;
+mod standing;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -56,10 +57,12 @@ use parking_lot::{Mutex, MutexGuard};
 use super::IndexError;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
-use crate::types::{PeerId, ReadyRecord};
+use crate::types::{Origin, PeerId, ReadyRecord};
 use changes::{CHANGED_AT_ONCE, ChangesInForce};
 
 pub use changes::Statement;
+pub(super) use standing::GroupRank;
+use standing::Standings;
 
 /// The time of what does not happen.
 const NEVER: UnixMs = UnixMs::MAX;
@@ -81,6 +84,8 @@ pub struct GroupSpec {
     pub context: Arc<[u8]>,
     /// When the announcement lapses, in milliseconds since the Unix epoch; `None`: never.
     pub expires_at_ms: Option<UnixMs>,
+    /// Who announces it.
+    pub origin: Origin,
 }
 
 /// A group.
@@ -94,6 +99,9 @@ pub(super) struct Group {
     changed: OnceLock<ArcSwap<ReadyRecord>>,
     pub(super) context: Arc<[u8]>,
     pub(super) expires_at_ms: UnixMs,
+    pub(super) origin: Origin,
+    /// Since when its provider has been announced from there without a gap.
+    pub(super) since_ms: UnixMs,
     /// When it last got a key or another record; 0 before it has a key.
     last_changed_at_ms: AtomicU64,
     died_at_ms: AtomicU64,
@@ -106,6 +114,14 @@ pub(super) enum Current<'a> {
     First(&'a Arc<ReadyRecord>),
     /// Another one since.
     Changed(Guard<Arc<ReadyRecord>>),
+}
+
+/// How a group comes to be.
+enum Birth {
+    /// It is announced, under a serial of its own.
+    Announced { now_ms: UnixMs },
+    /// It had its serial, its keys and its standing before.
+    Restored { serial: u64, since_ms: UnixMs, now_ms: UnixMs },
 }
 
 /// All groups.
@@ -128,6 +144,7 @@ struct GroupRegistry {
     /// The same by provider and serial.
     by_age: BTreeSet<(PeerId, u64)>,
     by_expiry: BTreeSet<(UnixMs, u32)>,
+    standings: Standings,
     /// The records of those that live, by digest, and how many groups have each.
     records: HashMap<[u8; 16], (Arc<ReadyRecord>, u64)>,
     /// How many peers `by_provider` has.
@@ -212,9 +229,11 @@ impl Group {
         self.refs.fetch_sub(references, Memory::AcqRel);
     }
 
-    /// Whether the two are the same announcement, but for addresses and expiry.
+    /// Whether the two are the same announcement, but for addresses, expiry and network.
     pub(super) fn is_of_lineage_of(&self, other: &Self) -> bool {
-        self.identity() == other.identity() && self.context == other.context
+        self.identity() == other.identity()
+            && self.context == other.context
+            && self.origin.is_operator() == other.origin.is_operator()
     }
 
     /// Whether a key that has both keeps only this one.
@@ -229,13 +248,17 @@ impl Group {
         self.expires_at_ms == other.expires_at_ms
             && self.record().digest() == other.record().digest()
             && self.context == other.context
+            && self.origin == other.origin
     }
 
     /// The order of groups on a key: lineages whose records are merged are adjacent, and of a
     /// lineage the newest comes first.
     pub(super) fn order_on_key(&self, other: &Self) -> Ordering {
         let identities = self.identity().cmp(&other.identity());
-        let lineages = identities.then_with(|| self.context.cmp(&other.context));
+        let lineages = identities.then_with(|| self.context.cmp(&other.context)).then_with(|| {
+            let is_stranger = |group: &Self| !group.origin.is_operator();
+            is_stranger(self).cmp(&is_stranger(other))
+        });
         lineages.then_with(|| other.serial.cmp(&self.serial))
     }
 
@@ -248,6 +271,7 @@ impl Group {
         self.expires_at_ms == spec.expires_at_ms.unwrap_or(NEVER)
             && self.record().digest() == spec.record.digest()
             && self.context == spec.context
+            && self.origin == spec.origin
     }
 
     fn bytes(&self) -> usize {
@@ -272,6 +296,7 @@ impl Groups {
             by_provider: BTreeSet::new(),
             by_age: BTreeSet::new(),
             by_expiry: BTreeSet::new(),
+            standings: Standings::default(),
             records: HashMap::new(),
             providers: 0,
             ended: Vec::new(),
@@ -288,13 +313,16 @@ impl Groups {
 
     /// The newest group of a specification that lives, or else a new one; with one reference
     /// counted for the caller. Says whether it is new.
-    pub(super) fn intern(&self, spec: &GroupSpec) -> Result<(Arc<Group>, bool), IndexError> {
+    pub(super) fn intern(
+        &self,
+        spec: &GroupSpec,
+        now_ms: UnixMs,
+    ) -> Result<(Arc<Group>, bool), IndexError> {
         let mut registry = self.registry.lock();
         if let Some(group) = self.find_in(&registry, spec) {
             return Ok((group, false));
         }
-        let serial = registry.next_serial;
-        self.add(&mut registry, spec, serial, 0).map(|group| (group, true))
+        self.add(&mut registry, spec, Birth::Announced { now_ms }).map(|group| (group, true))
     }
 
     /// The newest group of a specification that lives, if there is one; with one reference counted
@@ -312,10 +340,12 @@ impl Groups {
 
     /// A new group of a specification, even if there is one, with a reference counted for the
     /// caller.
-    pub(super) fn intern_anew(&self, spec: &GroupSpec) -> Result<Arc<Group>, IndexError> {
-        let mut registry = self.registry.lock();
-        let serial = registry.next_serial;
-        self.add(&mut registry, spec, serial, 0)
+    pub(super) fn intern_anew(
+        &self,
+        spec: &GroupSpec,
+        now_ms: UnixMs,
+    ) -> Result<Arc<Group>, IndexError> {
+        self.add(&mut self.registry.lock(), spec, Birth::Announced { now_ms })
     }
 
     /// The group that had this serial before, as [`Groups::intern_anew`]; it counts as linked.
@@ -323,9 +353,10 @@ impl Groups {
         &self,
         spec: &GroupSpec,
         serial: u64,
+        since_ms: UnixMs,
         now_ms: UnixMs,
     ) -> Result<Arc<Group>, IndexError> {
-        self.add(&mut self.registry.lock(), spec, serial, now_ms.max(1))
+        self.add(&mut self.registry.lock(), spec, Birth::Restored { serial, since_ms, now_ms })
     }
 
     /// Gives out no serial below `next` any more.
@@ -432,7 +463,8 @@ impl Groups {
 
     /// The memory that groups and their records take up.
     pub(super) fn bytes(&self) -> usize {
-        self.registry.lock().bytes + self.slab.bytes()
+        let registry = self.registry.lock();
+        registry.bytes + registry.standings.bytes() + self.slab.bytes()
     }
 
     /// Makes a group, which becomes the one that its specification finds if it is the newest.
@@ -440,18 +472,30 @@ impl Groups {
         &self,
         registry: &mut GroupRegistry,
         spec: &GroupSpec,
-        serial: u64,
-        last_changed_at_ms: UnixMs,
+        birth: Birth,
     ) -> Result<Arc<Group>, IndexError> {
+        let (serial, since_ms, linked_at_ms, now_ms) = match birth {
+            Birth::Announced { now_ms } => (registry.next_serial, now_ms, 0, now_ms),
+            Birth::Restored { serial, since_ms, now_ms } => {
+                (serial, since_ms, now_ms.max(1), now_ms)
+            }
+        };
+        let (origin, expires_at_ms) = (spec.origin, spec.expires_at_ms.unwrap_or(NEVER));
         let id = registry.ids.take().ok_or(IndexError::Full { what: "groups" })?;
+        let since_ms = match spec.record.peer() {
+            Some(peer) => registry.standings.enter((peer, origin), expires_at_ms, since_ms, now_ms),
+            None => since_ms,
+        };
         let group = Arc::new(Group {
             id,
             serial,
             first: registry.share_record(&spec.record),
             changed: OnceLock::new(),
             context: spec.context.clone(),
-            expires_at_ms: spec.expires_at_ms.unwrap_or(NEVER),
-            last_changed_at_ms: AtomicU64::new(last_changed_at_ms),
+            expires_at_ms,
+            origin,
+            since_ms,
+            last_changed_at_ms: AtomicU64::new(linked_at_ms),
             died_at_ms: AtomicU64::new(NEVER),
             refs: AtomicU64::new(1),
         });
@@ -508,6 +552,9 @@ impl Groups {
             registry.ended.push(group.serial);
         }
         registry.remove_provider(group);
+        if let Some(peer) = group.peer() {
+            registry.standings.leave(peer, group.origin);
+        }
         registry.by_expiry.remove(&(group.expires_at_ms, group.id));
         registry.forget_changes(group, at_ms);
         registry.unshare_record(&group.first);

@@ -9,7 +9,7 @@ mod rotation;
 
 use std::hash::RandomState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering as Memory};
+use std::sync::atomic::{AtomicU64, Ordering as Memory};
 
 use arrayvec::ArrayVec;
 use parking_lot::{RwLock, RwLockWriteGuard};
@@ -17,14 +17,14 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 use super::LinkOutcome;
 use super::answer::Wanted;
 use super::group::{Group, Groups};
-use super::pass::Pass;
+use super::pass::{Pass, PassEnd};
 use crate::clock::UnixMs;
 use crate::types::Found;
 use rotation::Rotation;
 
-/// What a group takes up in a hot key, roughly: 40 bytes as a slot, 10 in the table by identity, 4
-/// in a list, with room for growth.
-pub(super) const HOT_KEY_GROUP_BYTES: u64 = 80;
+/// What a group takes up in a hot key, roughly: 48 bytes as a slot, 10 in the table by identity, 12
+/// on its network's shelf, with room for growth. A network that has one slot takes 100 more.
+pub(super) const HOT_KEY_GROUP_BYTES: u64 = 120;
 
 /// The most slots that a lookup with a filter visits: a few milliseconds. The next lookup
 /// continues from there.
@@ -51,10 +51,17 @@ const RETIRE_MAX: usize = FEW_MAX / 2;
 /// Many groups of one key.
 pub(super) struct HotKey {
     state: RwLock<HotKeyState>,
-    cursor: AtomicU32,
     /// Counted up by every change, after it is made.
     version: AtomicU64,
     hasher: RandomState,
+}
+
+/// What adding a group to a hot key is bounded by.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// The most providers of one network.
+    pub(super) network_max: usize,
+    pub(super) now_ms: UnixMs,
 }
 
 /// What adding a group to a hot key did.
@@ -120,18 +127,17 @@ impl HotKey {
         for group in groups {
             group.retain();
             // They come from a key, so none supersedes another.
-            state.rotation.insert(&hasher, group, 0);
+            state.rotation.insert(&hasher, group, usize::MAX, 0);
         }
-        let (cursor, version) = (AtomicU32::new(0), AtomicU64::new(0));
-        Self { state: RwLock::new(state), cursor, version, hasher }
+        Self { state: RwLock::new(state), version: AtomicU64::new(0), hasher }
     }
 
-    /// Adds a group and removes those that it supersedes, which are reported before anybody sees
-    /// that they are gone.
+    /// Adds a group, unless its network has `network_max` providers here that stand longer, and removes
+    /// those that it supersedes or evicts, which are reported before anybody sees that they are gone.
     pub(super) fn insert(
         &self,
         group: &Arc<Group>,
-        now_ms: UnixMs,
+        Limits { network_max, now_ms }: Limits,
         groups: &Groups,
         superseded: impl FnOnce(&[Arc<Group>]),
     ) -> InsertOutcome {
@@ -147,7 +153,7 @@ impl HotKey {
             };
             return InsertOutcome { outcome: Some(outcome), grown: 0 };
         }
-        let decision = state.rotation.insert(&self.hasher, group, now_ms);
+        let decision = state.rotation.insert(&self.hasher, group, network_max, now_ms);
         if decision.is_linked {
             group.mark_changed(now_ms);
             group.retain();
@@ -183,24 +189,23 @@ impl HotKey {
             Some(records_max) => records_max.get().saturating_mul(4).saturating_add(64),
             None => usize::MAX,
         };
-        let start = self.cursor.load(Memory::Relaxed);
         let mut pruned = 0;
-        let mut scan = self.scan(start, steps_max, wanted);
+        let mut scan = self.scan(steps_max, wanted);
         if !scan.misplaced.is_empty() {
             let mut state = self.state.write();
             state.rotation.put_right(&scan.misplaced);
             self.count_change();
             drop(state);
-            scan = self.scan(start, steps_max, wanted);
+            scan = self.scan(steps_max, wanted);
         }
         let is_short = !is_filtered && scan.pass.is_short(wanted);
         if is_short || scan.dead > DEAD_STEPS_MAX {
             pruned = self.prune_all(wanted.now_ms, groups);
-            scan = self.scan(start, if is_short { usize::MAX } else { steps_max }, wanted);
+            scan = self.scan(if is_short { usize::MAX } else { steps_max }, wanted);
         }
-        let is_lasting = scan.pass.is_whole() && !is_filtered;
+        let is_lasting = scan.pass.end() == PassEnd::Whole && !is_filtered;
         let changed_at_ms = scan.changed_at_ms.max(shard_changed_at_ms);
-        let answer = scan.pass.finish((&self.cursor, start), changed_at_ms, wanted.now_ms);
+        let answer = scan.pass.finish(changed_at_ms, wanted.now_ms);
         let lasts = is_lasting
             .then_some(Lasting { changed_at_ms: scan.changed_at_ms, ends_at_ms: scan.ends_at_ms });
         HotKeyAnswer { answer, pruned, lasts }
@@ -215,19 +220,22 @@ impl HotKey {
         self.version.fetch_add(1, Memory::Release);
     }
 
-    fn scan(&self, start: u32, steps_max: usize, wanted: Wanted<'_>) -> Scan {
+    fn scan(&self, steps_max: usize, wanted: Wanted<'_>) -> Scan {
         let state = self.state.read();
         let (mut dead, mut misplaced, mut ends_at_ms) = (0, Vec::new(), UnixMs::MAX);
         let mut changed_at_ms = state.changed_at_ms;
-        let length = state.rotation.length();
-        let pass = Pass::go(start, length, steps_max, wanted, |position| {
+        let mut turns = state.rotation.turns();
+        let mut candidates = turns.by_ref().filter_map(|(rank, position)| {
             let changed = &mut changed_at_ms;
             let merge =
                 state.rotation.merge_at(position, wanted.now_ms, changed, &mut misplaced)?;
             dead += merge.dead;
             ends_at_ms = ends_at_ms.min(merge.ends_at_ms);
-            Some(merge)
+            Some((rank, merge))
         });
+        let pass = Pass::go(&mut candidates, steps_max, wanted);
+        drop(candidates);
+        turns.finish(pass.end());
         Scan { pass, changed_at_ms, ends_at_ms, dead, misplaced }
     }
 

@@ -70,8 +70,11 @@ pub(super) enum Lineages {
     Many(BTreeMap<LineageKey, Arc<Group>>),
 }
 
-/// The order of groups of one identity: by context, and of one context the newest first.
-pub(super) type LineageKey = (Arc<[u8]>, Reverse<u64>);
+/// The order of groups of one identity: by lineage, and of one lineage the newest first.
+pub(super) type LineageKey = (LineageOfIdentity, Reverse<u64>);
+
+/// What tells lineages of one identity apart: the context, and whether they are the operator's.
+type LineageOfIdentity = (Arc<[u8]>, bool);
 
 impl Lineages {
     /// Adds a group, as far as it is not superseded.
@@ -133,8 +136,8 @@ impl Lineages {
                 Some(one).filter(|one| one.is_of_lineage_of(group) && one.is_live(now_ms))
             }
             Self::Many(groups) => {
-                let context = &group.context;
-                let lineage = (context.clone(), Reverse(u64::MAX))..=(context.clone(), Reverse(0));
+                let (of, _) = key_of(group);
+                let lineage = (of.clone(), Reverse(u64::MAX))..=(of, Reverse(0));
                 let mut newest_first = groups.range(lineage).map(|(_, other)| other);
                 newest_first.find(|other| other.is_live(now_ms))
             }
@@ -175,9 +178,9 @@ impl Lineages {
             Self::None => false,
             Self::One(one) => one.record().has_addrs(),
             Self::Many(groups) => {
-                let mut last: Option<&Arc<[u8]>> = None;
-                groups.iter().take(MERGED_MAX).any(|((context, _), group)| {
-                    let is_newest = last.replace(context) != Some(context);
+                let mut last: Option<&LineageOfIdentity> = None;
+                groups.iter().take(MERGED_MAX).any(|((lineage, _), group)| {
+                    let is_newest = last.replace(lineage) != Some(lineage);
                     is_newest && group.record().has_addrs()
                 })
             }
@@ -248,5 +251,5 @@ impl Lineages {
 }
 
 fn key_of(group: &Group) -> LineageKey {
-    (group.context.clone(), Reverse(group.serial))
+    ((group.context.clone(), !group.origin.is_operator()), Reverse(group.serial))
 }

@@ -7,7 +7,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::fingerprint::Fingerprint;
 use super::group::Group;
-use super::hot_key::FEW_MAX;
+use super::hot_key::{FEW_MAX, Limits};
 use super::lineage::LinkDecision;
 use super::sets::KeySet;
 use super::table::SlotTable;
@@ -51,7 +51,8 @@ impl Index {
             match set.as_deref() {
                 Some(KeySet::Hot(hot_key)) => {
                     drop(shard);
-                    let joined = hot_key.insert(group, now_ms, &self.groups, |superseded| {
+                    let limits = Limits { network_max: self.limits.key_network_max, now_ms };
+                    let joined = hot_key.insert(group, limits, &self.groups, |superseded| {
                         self.watches.record(fingerprint, superseded, now_ms);
                     });
                     self.count_hot_key(joined.grown);

@@ -1,8 +1,9 @@
-//! One pass over the candidates of a key: filtering, the cap, and round-robin.
+//! One pass over the candidates of a key: filtering, the cap, and where the next pass goes on.
 //!
-//! Candidates are in a rotation: those with addresses first. When all that match fit, the answer
-//! has them in the order of the rotation. When more match than fit, an answer begins where the last
-//! one stopped, so that n matches are all served after ceil(n / cap) answers.
+//! Candidates come in the order of their rank (`hot_key/rotation.rs`): the operator's, then those of
+//! other networks in turn. When all that match fit, the answer has them in an order that stays the same
+//! until something changes. When more match than fit, the answer has the first ones, and among equals
+//! the next answer begins where this one stopped.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering as Memory};
 
 use super::answer::Wanted;
+use super::group::GroupRank;
 use super::merge::RecordMerge;
 use crate::clock::UnixMs;
 use crate::types::{Found, ReadyRecord, Selection};
@@ -17,79 +19,82 @@ use crate::types::{Found, ReadyRecord, Selection};
 /// The most hits that there is room for before the first is found: those of a full JSON answer.
 const HITS_EXPECTED_MAX: usize = 100;
 
-/// One pass over the rotation, or over a part of it.
+/// What decides whether a candidate comes before another: the least is the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    pub(super) of_group: GroupRank,
+    /// One number for each candidate of a key, those with addresses first.
+    pub(super) number: u32,
+}
+
+/// Where a pass ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum PassEnd {
+    /// It has all that there is.
+    #[default]
+    Whole,
+    /// The last candidate is not part of the answer, or not all of it.
+    BeforeLast,
+    /// The last candidate alone is more than an answer.
+    AfterLast,
+}
+
+/// One pass over the candidates, or over the first of them.
 #[derive(Default)]
 pub(super) struct Pass {
     /// What matched, in the order in which it was met.
-    hits: Vec<(Arc<ReadyRecord>, Selection)>,
-    /// How many of them come before the end of the rotation; the others come from its beginning.
-    before_end: usize,
-    /// Where the next answer begins, if this one does not have all that match.
-    next: Option<usize>,
-    /// The hits by their identity, once it may be that two positions have the same.
+    hits: Vec<Hit>,
+    end: PassEnd,
+    /// The hits by their identity, once it may be that two candidates have the same.
     by_identity: Option<HashMap<[u8; 16], usize>>,
 }
 
-impl Pass {
-    /// Visits a rotation of `length` positions from `start`, at most `steps_max` steps, and takes
-    /// what matches until one more does than is wanted.
-    pub(super) fn go(
-        start: u32,
-        length: usize,
-        steps_max: usize,
-        wanted: Wanted<'_>,
-        mut merge_at: impl FnMut(usize) -> Option<RecordMerge<1>>,
-    ) -> Self {
-        if length == 0 {
-            return Self::default();
-        }
-        let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
-        if length <= records_max {
-            // What fits is read from the beginning, which spares putting it in order.
-            let pass = Self::go_from(0, length, steps_max, wanted, &mut merge_at);
-            if pass.next.is_none() {
-                return pass;
-            }
-        }
-        Self::go_from(start as usize % length, length, steps_max, wanted, &mut merge_at)
-    }
+struct Hit {
+    record: Arc<ReadyRecord>,
+    selection: Selection,
+    rank: Rank,
+}
 
-    fn go_from(
-        start: usize,
-        length: usize,
+impl Pass {
+    /// Visits at most `steps_max` candidates and takes what matches until one more does than is wanted.
+    pub(super) fn go(
+        candidates: &mut impl Iterator<Item = (Rank, RecordMerge<1>)>,
         steps_max: usize,
         wanted: Wanted<'_>,
-        merge_at: &mut impl FnMut(usize) -> Option<RecordMerge<1>>,
     ) -> Self {
         let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
-        // A filter may let few of very many pass.
-        let hits = Vec::with_capacity(length.min(records_max).min(HITS_EXPECTED_MAX));
+        let (_, candidates_max) = candidates.size_hint();
+        let hits = candidates_max.unwrap_or(usize::MAX).min(records_max).min(HITS_EXPECTED_MAX);
+        let hits = Vec::with_capacity(hits);
         let mut pass = Self { hits, ..Self::default() };
-        for position in (start..length).chain(0..start).take(steps_max) {
-            let Some(merge) = merge_at(position) else { continue };
-            let before = pass.hits.len();
-            let has_taken_all = pass.take(merge, wanted, records_max);
-            if position >= start {
-                pass.before_end = pass.hits.len();
-            }
-            if !has_taken_all {
-                // Where one position is more than an answer, the next one is for the others.
-                let next = if before == 0 { position + 1 } else { position };
-                pass.next = Some(next % length);
+        let mut steps = 0;
+        for (rank, merge) in candidates {
+            if steps == steps_max {
+                pass.end = PassEnd::BeforeLast;
                 return pass;
             }
-        }
-        if steps_max < length {
-            pass.next = Some((start + steps_max) % length);
+            steps += 1;
+            let before = pass.hits.len();
+            if !pass.take(rank, merge, wanted, records_max) {
+                // Where one candidate is more than an answer, the next answer is for the others.
+                pass.end = if before == 0 { PassEnd::AfterLast } else { PassEnd::BeforeLast };
+                return pass;
+            }
         }
         pass
     }
 
-    /// Takes what matches of a position. Returns whether there was room for all of it.
-    fn take(&mut self, merge: RecordMerge<1>, wanted: Wanted<'_>, records_max: usize) -> bool {
+    /// Takes what matches of a candidate. Returns whether there was room for all of it.
+    fn take(
+        &mut self,
+        rank: Rank,
+        merge: RecordMerge<1>,
+        wanted: Wanted<'_>,
+        records_max: usize,
+    ) -> bool {
         if merge.has_renamed && self.by_identity.is_none() {
             let known = self.hits.iter().enumerate();
-            self.by_identity = Some(known.map(|(at, (it, _))| (it.identity(), at)).collect());
+            self.by_identity = Some(known.map(|(at, hit)| (hit.record.identity(), at)).collect());
         }
         let mut records = merge.records;
         if records.len() > records_max {
@@ -107,7 +112,7 @@ impl Pass {
             if let Some(by_identity) = &mut self.by_identity {
                 by_identity.insert(record.identity(), self.hits.len());
             }
-            self.hits.push((record, selection));
+            self.hits.push(Hit { record, selection, rank });
         }
         true
     }
@@ -116,45 +121,88 @@ impl Pass {
     fn merge_into_hit(&mut self, record: &ReadyRecord, wanted: Wanted<'_>) -> bool {
         let by_identity = self.by_identity.as_ref();
         let at = by_identity.and_then(|by_identity| by_identity.get(&record.identity()));
-        let Some((known, selection)) = at.and_then(|at| self.hits.get_mut(*at)) else {
-            return false;
-        };
-        if let Some(merged) = known.with_addrs_of(record)
+        let Some(hit) = at.and_then(|at| self.hits.get_mut(*at)) else { return false };
+        if let Some(merged) = hit.record.with_addrs_of(record)
             && let Some(selected) = wanted.filter.select(&merged)
         {
-            (*known, *selection) = (Arc::new(merged), selected);
+            (hit.record, hit.selection) = (Arc::new(merged), selected);
         }
         true
     }
 
-    /// Whether the pass has all that there is.
-    pub(super) fn is_whole(&self) -> bool {
-        self.next.is_none()
+    pub(super) fn end(&self) -> PassEnd {
+        self.end
     }
 
     /// Whether the pass ended early with fewer than are wanted.
     pub(super) fn is_short(&self, wanted: Wanted<'_>) -> bool {
         let records_max = wanted.records_max.map_or(usize::MAX, NonZeroUsize::get);
-        self.next.is_some() && self.hits.len() < records_max
+        self.end != PassEnd::Whole && self.hits.len() < records_max
     }
 
-    /// Puts the hits in order and moves the cursor on, unless another answer has moved it.
-    pub(super) fn finish(
-        mut self,
-        (cursor, start): (&AtomicU32, u32),
-        changed_at_ms: UnixMs,
-        now_ms: UnixMs,
-    ) -> Found {
+    /// Keeps the first `records_max` of a few hits, as a hot key would have them in turn, and moves the
+    /// cursor on, unless another answer has moved it.
+    pub(super) fn cut(
+        &mut self,
+        records_max: usize,
+        cursor: &AtomicU32,
+        rank_of: impl Fn(&ReadyRecord) -> GroupRank,
+    ) {
+        if self.hits.len() <= records_max {
+            return;
+        }
+        self.end = PassEnd::BeforeLast;
+        let start = cursor.load(Memory::Relaxed);
+        let next = start.wrapping_add(records_max as u32);
+        let _ = cursor.compare_exchange(start, next, Memory::Relaxed, Memory::Relaxed);
+        for hit in &mut self.hits {
+            hit.rank.of_group = rank_of(&hit.record);
+        }
+        put_in_turn(&mut self.hits, start as usize);
+        self.hits.truncate(records_max);
+    }
+
+    /// Puts the hits in order: those with addresses first.
+    pub(super) fn finish(mut self, changed_at_ms: UnixMs, now_ms: UnixMs) -> Found {
         let mut modified_at_ms = changed_at_ms;
-        if let Some(next) = self.next {
-            self.hits.sort_by_key(|(record, _)| !record.has_addrs());
-            let next = u32::try_from(next).unwrap_or_default();
-            let _ = cursor.compare_exchange(start, next, Memory::Relaxed, Memory::Relaxed);
+        if self.end == PassEnd::Whole {
+            self.hits.sort_unstable_by_key(|hit| (!hit.record.has_addrs(), hit.rank));
+        } else {
+            self.hits.sort_by_key(|hit| !hit.record.has_addrs());
             // Each answer is another than the one before.
             modified_at_ms = modified_at_ms.max(now_ms);
-        } else {
-            self.hits.rotate_left(self.before_end);
         }
-        Found::new(self.hits.into(), modified_at_ms)
+        let records: Vec<_> =
+            self.hits.into_iter().map(|hit| (hit.record, hit.selection)).collect();
+        Found::new(records.into(), modified_at_ms)
+    }
+}
+
+/// Puts hits in the order in which they have their turns, `start` turns on.
+fn put_in_turn(hits: &mut [Hit], start: usize) {
+    // Of each network those that stand longest first; equals take turns.
+    hits.sort_by_key(|hit| {
+        let GroupRank { is_stranger, standing_since_s, origin } = hit.rank.of_group;
+        (is_stranger, origin, standing_since_s, !hit.record.has_addrs(), hit.rank.number)
+    });
+    for equals in hits.chunk_by_mut(|one, other| one.rank.of_group == other.rank.of_group) {
+        equals.rotate_left(start % equals.len());
+    }
+    let origin = |hit: &Hit| hit.rank.of_group.origin;
+    for network in hits.chunk_by_mut(|one, other| origin(one) == origin(other)) {
+        for (turn, hit) in (0..).zip(network) {
+            hit.rank.number = turn;
+        }
+    }
+    // The operator's come all at once, networks one by one.
+    let turn = |hit: &Hit| {
+        let is_stranger = hit.rank.of_group.is_stranger;
+        (is_stranger, if is_stranger { hit.rank.number } else { 0 })
+    };
+    hits.sort_by_key(turn);
+    for column in hits.chunk_by_mut(|one, other| turn(one) == turn(other)) {
+        if column.first().is_some_and(|hit| hit.rank.of_group.is_stranger) {
+            column.rotate_left(start % column.len());
+        }
     }
 }

@@ -67,13 +67,18 @@ impl Restore<'_> {
         }
     }
 
-    /// Makes a group with the serial that it had, once for each serial.
+    /// Makes a group with the serial and the standing that it had, once for each serial.
     ///
     /// # Errors
     ///
     /// [`IndexError::Full`].
-    pub fn group(&self, spec: &GroupSpec, serial: u64) -> Result<RestoredGroup, IndexError> {
-        let group = self.index.groups.restore(spec, serial, self.now_ms)?;
+    pub fn group(
+        &self,
+        spec: &GroupSpec,
+        serial: u64,
+        since_ms: UnixMs,
+    ) -> Result<RestoredGroup, IndexError> {
+        let group = self.index.groups.restore(spec, serial, since_ms, self.now_ms)?;
         self.groups.lock().push(group.clone());
         Ok(RestoredGroup(group))
     }

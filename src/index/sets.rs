@@ -21,13 +21,13 @@ use parking_lot::Mutex;
 
 use super::IndexError;
 use super::answer::Wanted;
-use super::group::{Group, Groups};
+use super::group::{Group, GroupRank, Groups};
 use super::hot_key::{FEW_MAX, HotKey};
 use super::merge::RecordMerge;
-use super::pass::Pass;
+use super::pass::{Pass, Rank};
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
-use crate::types::Found;
+use crate::types::{Found, ReadyRecord};
 
 /// The groups of a key that has several.
 pub(super) enum KeySet {
@@ -71,13 +71,26 @@ impl Few {
             // `any` stops at the first that is served.
             lineage.iter().any(|group| merge.add(group, wanted.now_ms, &mut changed_at_ms));
         }
-        let mut records = merge.records;
-        records.sort_by_key(|record| !record.has_addrs());
-        let start = cursor.load(Memory::Relaxed);
-        let pass = Pass::go(start, records.len(), records.len(), wanted, |position| {
-            records.get(position).map(|record| RecordMerge::of(record.clone()))
+        let mut candidates = (0u32..).zip(merge.records).map(|(number, record)| {
+            // What matters while all that match fit.
+            let rank = Rank { number, ..Rank::default() };
+            (rank, RecordMerge::of(record))
         });
-        pass.finish((cursor, start), changed_at_ms, wanted.now_ms)
+        let all = Wanted { records_max: None, ..wanted };
+        let mut pass = Pass::go(&mut candidates, usize::MAX, all);
+        if let Some(records_max) = wanted.records_max {
+            pass.cut(records_max.get(), cursor, |record| self.rank_of(record, wanted.now_ms));
+        }
+        pass.finish(changed_at_ms, wanted.now_ms)
+    }
+
+    /// The best rank of the groups that a record is of.
+    fn rank_of(&self, record: &ReadyRecord, now_ms: UnixMs) -> GroupRank {
+        let is_of_it = |group: &&Arc<Group>| {
+            group.is_live(now_ms) && group.record().identity() == record.identity()
+        };
+        let ranks = self.groups.iter().filter(is_of_it).map(|group| group.rank());
+        ranks.min().unwrap_or_default()
     }
 }
 

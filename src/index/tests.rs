@@ -4,6 +4,7 @@
 mod hot_keys;
 mod memo;
 mod model;
+mod ranking;
 mod restore;
 mod serials;
 mod threads;
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::types::{AnswerSchema, ProviderRecord, ReadyRecord, Selection, UnparsableAddrs};
+use crate::types::{AnswerSchema, Origin, ProviderRecord, ReadyRecord, Selection, UnparsableAddrs};
 
 pub(super) fn key(number: u32) -> ContentKey {
     let bytes = [&[0x12, 0x20][..], &number.to_be_bytes(), &[7; 28]].concat();
@@ -36,7 +37,12 @@ pub(super) fn record(of: u32, addrs: &[&str]) -> Arc<ReadyRecord> {
 }
 
 pub(super) fn spec(of: u32, context: &[u8], addrs: &[&str]) -> GroupSpec {
-    GroupSpec { record: record(of, addrs), context: context.into(), expires_at_ms: None }
+    GroupSpec {
+        record: record(of, addrs),
+        context: context.into(),
+        expires_at_ms: None,
+        origin: Origin::OPERATOR,
+    }
 }
 
 pub(super) const TCP: &str = "/ip4/192.0.2.1/tcp/1";
@@ -127,14 +133,14 @@ fn a_number_used_again_revives_nothing() {
         index.remove(&peer(round + 1), None, 7);
     }
     index.sweep_all(8);
-    let id = index.groups.intern(&spec(0, b"", &[])).unwrap().0.id;
+    let id = index.groups.intern(&spec(0, b"", &[]), 1).unwrap().0.id;
     assert!(id < 3, "no more than three were in use at once: {id}");
 }
 
 #[test]
 fn a_number_in_use_by_an_announcement_under_way_is_not_used_again() {
     let index = Index::new();
-    let (group, _) = index.groups.intern(&spec(1, b"", &[])).unwrap();
+    let (group, _) = index.groups.intern(&spec(1, b"", &[]), 1).unwrap();
     index.remove(&peer(1), None, 2);
     index.sweep(3);
     assert_eq!(index.stats().groups, 1);

@@ -9,6 +9,8 @@
 //! 3 end          serial u64
 //! 4 seal         offset u64 of the frame that holds it
 //! 5, 6           changes
+//! 7 definition   serial u64 | expiry u64 | origin u64 | standing since u64 (ms since 1970)
+//!                | context length u32 | record length u32 | context | record (JSON)
 //! ```
 //!
 //! Keys with another hash code or digest length go to another block. A block of empty digests holds
@@ -20,7 +22,7 @@ use smallvec::SmallVec;
 use super::change::{AddrsChange, Change, RecordChange};
 use super::format::{BLOCK_HEADER_BYTES, RawBlock, take, take_u16, take_u32, take_u64};
 use crate::clock::UnixMs;
-use crate::types::DIGEST_BYTES_MAX;
+use crate::types::{DIGEST_BYTES_MAX, Origin};
 
 pub(super) const KIND_DEFINITION: u8 = 1;
 pub(super) const KIND_KEYS: u8 = 2;
@@ -28,6 +30,7 @@ pub(super) const KIND_END: u8 = 3;
 pub(super) const KIND_SEAL: u8 = 4;
 pub(super) const KIND_ADDRS: u8 = 5;
 pub(super) const KIND_RECORD: u8 = 6;
+pub(super) const KIND_ORIGINATED: u8 = 7;
 
 /// What a block with a group's end takes.
 pub(super) const END_BLOCK_BYTES: u64 = 24;
@@ -49,18 +52,24 @@ pub struct GroupDefinition {
     pub record_json: Box<str>,
     /// When it ends by itself; `None` is never, and so is the greatest number.
     pub expires_at_ms: Option<UnixMs>,
+    /// Who announced it.
+    pub origin: Origin,
+    /// Since when its provider had been announced from there without a gap.
+    pub since_ms: UnixMs,
 }
 
 impl GroupDefinition {
     /// The bytes of the definition's payload.
     pub(super) fn payload_bytes(&self) -> usize {
-        24 + self.context.len() + self.record_json.len()
+        40 + self.context.len() + self.record_json.len()
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.payload_bytes());
         bytes.extend_from_slice(&self.serial.to_le_bytes());
         bytes.extend_from_slice(&self.expires_at_ms.unwrap_or(NEVER).to_le_bytes());
+        bytes.extend_from_slice(&self.origin.to_bits().to_le_bytes());
+        bytes.extend_from_slice(&self.since_ms.to_le_bytes());
         for length in [self.context.len(), self.record_json.len()] {
             bytes.extend_from_slice(&(length as u32).to_le_bytes());
         }
@@ -69,9 +78,14 @@ impl GroupDefinition {
         bytes
     }
 
-    fn decode(mut payload: &[u8]) -> Option<Self> {
+    fn decode(kind: u8, mut payload: &[u8]) -> Option<Self> {
         let payload = &mut payload;
         let (serial, expires) = (take_u64(payload)?, take_u64(payload)?);
+        // What was announced before origins were kept has none.
+        let (origin, since_ms) = match kind {
+            KIND_ORIGINATED => (Origin::from_bits(take_u64(payload)?), take_u64(payload)?),
+            _ => (Origin::UNKNOWN, 0),
+        };
         let (context_bytes, record_bytes) = (take_u32(payload)?, take_u32(payload)?);
         let (context, record) = payload.split_at_checked(context_bytes as usize)?;
         if record.len() != record_bytes as usize {
@@ -82,6 +96,8 @@ impl GroupDefinition {
             context: context.into(),
             record_json: std::str::from_utf8(record).ok()?.into(),
             expires_at_ms: (expires != NEVER).then_some(expires),
+            origin,
+            since_ms,
         })
     }
 }
@@ -101,7 +117,9 @@ impl<'a> Block<'a> {
         let number = || number().map(u64::from_le_bytes);
         let block =
             match raw.kind {
-                KIND_DEFINITION => GroupDefinition::decode(raw.payload).map(Self::Definition),
+                KIND_DEFINITION | KIND_ORIGINATED => {
+                    GroupDefinition::decode(raw.kind, raw.payload).map(Self::Definition)
+                }
                 KIND_KEYS => StoredKeys::decode(raw.payload).map(Self::Keys),
                 KIND_END => number().map(Self::End),
                 KIND_SEAL => number().map(Self::Seal),

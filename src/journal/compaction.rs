@@ -344,7 +344,7 @@ impl CompactionPlan {
                         put_keys(output, moved, encoder.take_full())?
                     }
                     Ok(Block::Definition(_)) => {
-                        let (offset, bytes) = output.put(KIND_DEFINITION, raw.payload)?;
+                        let (offset, bytes) = output.put(raw.kind, raw.payload)?;
                         moved.definition = Some(offset);
                         moved.bytes += bytes;
                         bytes

@@ -26,7 +26,7 @@ use rand::random;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The version that is written. `docs/journal-format.md` has the history.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The first version that is read.
 const VERSION_MIN: u32 = 1;

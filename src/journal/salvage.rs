@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::block::{Block, KIND_DEFINITION, KIND_RECORD};
+use super::block::{Block, KIND_DEFINITION, KIND_ORIGINATED};
 use super::format::{
     BLOCK_HEADER_BYTES, FRAME_HEADER_BYTES, HEADER_BYTES, RawBlock, SegmentHeader,
     frame_blocks_bytes, read_block, self_described_frame,
@@ -125,7 +125,8 @@ fn whole_block<'a>(
 ) -> Result<(RawBlock<'a>, Block<'a>), &'static str> {
     let rest = bytes.get(at..).unwrap_or(&[]);
     // Spares the hash of nearly every place where no block begins.
-    let Some([KIND_DEFINITION..=KIND_RECORD, 0, 0, 0]) = rest.get(8..BLOCK_HEADER_BYTES - 4) else {
+    let Some([KIND_DEFINITION..=KIND_ORIGINATED, 0, 0, 0]) = rest.get(8..BLOCK_HEADER_BYTES - 4)
+    else {
         return Err("the block's checksum does not match");
     };
     let raw = read_block(header, at as u64, rest)?;

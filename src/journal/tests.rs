@@ -23,7 +23,7 @@ use super::{
     Opened, Receipt, RecordChange,
 };
 use crate::clock::{Clock, ManualClock};
-use crate::types::ContentKey;
+use crate::types::{ContentKey, Origin};
 
 /// What a journal holds: the bytes of keys, by serial.
 type HeldKeys = BTreeSet<(u64, Vec<u8>)>;
@@ -52,6 +52,8 @@ fn group(serial: u64) -> Arc<GroupDefinition> {
         context: format!("context {serial}").into_bytes().into(),
         record_json: format!(r#"{{"Schema":"peer","ID":"{serial}"}}"#).into(),
         expires_at_ms: None,
+        origin: Origin::of_client([192, 0, 2, serial as u8].into()),
+        since_ms: serial,
     })
 }
 

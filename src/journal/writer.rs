@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::block::{
-    END_BLOCK_BYTES, GroupDefinition, KIND_DEFINITION, KIND_END, KIND_KEYS, KIND_SEAL, KeysPayload,
+    END_BLOCK_BYTES, GroupDefinition, KIND_END, KIND_KEYS, KIND_ORIGINATED, KIND_SEAL, KeysPayload,
 };
 use super::change::ChangeKey;
 use super::format::{
@@ -354,7 +354,7 @@ fn encode_keys(
         return;
     }
     if standing == GroupStanding::Unknown {
-        let (offset, bytes) = frame.push(KIND_DEFINITION, &[&group.encode()]);
+        let (offset, bytes) = frame.push(KIND_ORIGINATED, &[&group.encode()]);
         let offset = u32::try_from(offset).expect("the options bound a segment's length");
         ledger.define(serial, group.expires_at_ms, BlockLocation { segment: id, offset });
         ledger.hold(serial, id, bytes, 0);

@@ -36,15 +36,15 @@ use super::{
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::detached::{Unfinished, detached, run_blocking};
-use crate::index::{GroupSpec, Index, IndexError, Interned};
+use crate::index::{GroupSpec, Index, IndexError, IndexLimits, Interned};
 use crate::journal::{
     GroupDefinition, Journal, JournalEntry, JournalError, JournalOptions, JournalStats, Opened,
     Receipt, RecoveryReport,
 };
 use crate::state::StateOpenError;
 use crate::types::{
-    AnswerSchema, ContentKey, Found, PeerId, ProviderRecord, Question, ReadyRecord, RecordError,
-    UnparsableAddrs,
+    AnswerSchema, ContentKey, Found, Origin, PeerId, ProviderRecord, Question, ReadyRecord,
+    RecordError, UnparsableAddrs,
 };
 use changes::ProviderLocks;
 use ends::UnwrittenEnds;
@@ -62,6 +62,8 @@ pub struct DurableOptions {
     pub threads: usize,
     /// The size at which a segment of the journal is closed and a new one begun, in bytes.
     pub segment_bytes: u64,
+    /// What the index takes at most.
+    pub limits: IndexLimits,
 }
 
 /// A store in memory with a journal on disk.
@@ -128,14 +130,14 @@ struct Placement {
 impl DurableStore {
     /// Opens a data directory: takes its lock, reads its journal, and starts the compaction.
     pub fn open(options: DurableOptions) -> Result<(Self, Recovery), OpenError> {
-        let DurableOptions { directory, clock, schema, threads, segment_bytes } = options;
+        let DurableOptions { directory, clock, schema, threads, segment_bytes, limits } = options;
         let stopwatch = Stopwatch::start();
         let mut journal_options = JournalOptions::new(directory);
         journal_options.segment_bytes = segment_bytes;
         journal_options.clock = clock.clone();
         journal_options.threads = threads;
         let opened = Journal::open(journal_options)?;
-        let index = Arc::new(restore(&opened, schema, threads, clock.now_ms())?);
+        let index = Arc::new(restore(&opened, schema, threads, limits, clock.now_ms())?);
         let report = opened.report.clone();
         let journal = opened.journal;
         let stats = index.stats();
@@ -172,7 +174,7 @@ struct Pending {
 }
 
 /// What makes announcements replace each other: the record but for its addresses, and the context.
-type Lineage = ([u8; 16], Arc<[u8]>);
+type Lineage = ([u8; 16], Arc<[u8]>, bool);
 
 impl Inner {
     async fn apply(&self, announcements: Vec<Announcement>) -> Result<Applied, StoreError> {
@@ -190,8 +192,9 @@ impl Inner {
             };
             let announced_json = record.to_json();
             let record = Arc::new(ReadyRecord::new(record, self.schema));
-            let spec = GroupSpec { record, context: context.as_bytes().into(), expires_at_ms };
-            let group = self.index.intern(&spec)?;
+            let (context, origin) = (context.as_bytes().into(), Origin::OPERATOR);
+            let spec = GroupSpec { record, context, expires_at_ms, origin };
+            let group = self.index.intern(&spec, now_ms)?;
             if let Some(anew) = anew {
                 self.forget(anew);
             }
@@ -202,7 +205,7 @@ impl Inner {
             applied.entries_refreshed += plan.known;
             pending.add(group, plan.to_link, &announced_json);
             if !plan.superseded.is_empty() {
-                let anew = self.index.intern_anew(&spec)?;
+                let anew = self.index.intern_anew(&spec, now_ms)?;
                 pending.add(anew, plan.superseded, &announced_json);
             }
         }
@@ -279,6 +282,8 @@ impl Pending {
             context: (**group.context()).into(),
             record_json: announced_json.into(),
             expires_at_ms: group.expires_at_ms(),
+            origin: group.origin(),
+            since_ms: group.since_ms(),
         };
         let newest = self.lineages.entry(group.lineage()).or_default();
         *newest = group.serial.max(*newest);
@@ -381,9 +386,10 @@ fn restore(
     opened: &Opened,
     schema: AnswerSchema,
     threads: usize,
+    limits: IndexLimits,
     now_ms: UnixMs,
 ) -> Result<Index, OpenError> {
-    let index = Index::new();
+    let index = Index::with_limits(limits);
     index.reserve_serials(opened.next_serial());
     let restore = index.restore(now_ms);
     restore.reserve(opened.report.keys);
@@ -396,8 +402,10 @@ fn restore(
             record: Arc::new(ReadyRecord::new(parsed.record, schema)),
             context: (*definition.context).into(),
             expires_at_ms: definition.expires_at_ms,
+            origin: definition.origin,
         };
-        groups.insert(serial, restore.group(&spec, serial).map_err(OpenError::Full)?);
+        let group = restore.group(&spec, serial, definition.since_ms);
+        groups.insert(serial, group.map_err(OpenError::Full)?);
     }
     changes::restore_changes(&opened.changes, &restore, schema)?;
     let full = Mutex::new(None);

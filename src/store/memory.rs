@@ -16,7 +16,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::index::{GroupSpec, Index, IndexError};
-use crate::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question, ReadyRecord};
+use crate::types::{AnswerSchema, Found, Origin, PeerId, ProviderRecord, Question, ReadyRecord};
 
 /// A store in this process's memory.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ impl MemoryStore {
     fn apply_one(&self, announcement: Announcement) -> Result<Applied, StoreError> {
         let Announcement { keys, record, context, expires_at_ms } = announcement;
         let record = Arc::new(ReadyRecord::new(record, self.schema));
-        let spec = GroupSpec { record, context: context.as_bytes().into(), expires_at_ms };
+        let (context, origin) = (context.as_bytes().into(), Origin::OPERATOR);
+        let spec = GroupSpec { record, context, expires_at_ms, origin };
         let announced = self.index.announce(&keys, &spec, self.clock.now_ms())?;
         Ok(Applied { entries_added: announced.added, entries_refreshed: announced.refreshed })
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Announcement, Applied, ProviderUpdate};
 use crate::clock::UnixMs;
 use crate::index::{GroupSpec, Index, IndexError, Interned, Statement};
-use crate::types::{ADDRS_MAX, Addr, AnswerSchema, ContentKey, PeerId, ReadyRecord};
+use crate::types::{ADDRS_MAX, Addr, AnswerSchema, ContentKey, Origin, PeerId, ReadyRecord};
 
 /// Keys that are to point at a group.
 pub(super) struct Placement {
@@ -58,9 +58,10 @@ impl Plan {
         for update in &updates {
             planner.hear(update);
         }
-        for ProviderUpdate { provider, announcements, .. } in updates {
+        for ProviderUpdate { provider, origin, announcements, .. } in updates {
+            let origin = planner.origin_of(&provider, origin);
             for announcement in announcements {
-                planner.add(&provider, announcement)?;
+                planner.add(&provider, origin, announcement)?;
             }
         }
         Ok(planner.finish())
@@ -106,7 +107,20 @@ impl Planner<'_> {
         }
     }
 
-    fn add(&mut self, provider: &PeerId, announcement: Announcement) -> Result<(), IndexError> {
+    /// Where announcements count as coming from. Whoever sends an old one again, and that may be
+    /// anybody, does not move its provider.
+    fn origin_of(&self, provider: &PeerId, origin: Origin) -> Origin {
+        let is_news = self.newest.get(provider).is_some_and(|newest| newest.is_news);
+        let known = || self.index.origin_of(provider).unwrap_or(origin);
+        if is_news || origin.is_operator() { origin } else { known() }
+    }
+
+    fn add(
+        &mut self,
+        provider: &PeerId,
+        origin: Origin,
+        announcement: Announcement,
+    ) -> Result<(), IndexError> {
         let Announcement { keys, record, context, expires_at_ms } = announcement;
         if keys.is_empty() || expires_at_ms.is_some_and(|expires_at| expires_at <= self.now_ms) {
             return Ok(());
@@ -123,18 +137,18 @@ impl Planner<'_> {
         let context: Arc<[u8]> = context.as_bytes().into();
         let spec = |record| {
             let record = Arc::new(ReadyRecord::new(record, schema));
-            GroupSpec { record, context: context.clone(), expires_at_ms }
+            GroupSpec { record, context: context.clone(), expires_at_ms, origin }
         };
         let (before, spec) = (record_before.map(spec), spec(record));
         // Groups that will have the new addresses are found by the old ones.
         let found = self.index.find_group(&spec);
         let found = found.or_else(|| self.index.find_group(before.as_ref()?));
-        let group = found.map_or_else(|| self.index.intern(&spec), Ok)?;
+        let group = found.map_or_else(|| self.index.intern(&spec, self.now_ms), Ok)?;
         let plan = self.index.plan(&group, keys, self.now_ms);
         self.plan.known += plan.known;
         self.place(group, plan.to_link, &announced_json);
         if !plan.superseded.is_empty() {
-            let anew = self.index.intern_anew(&spec)?;
+            let anew = self.index.intern_anew(&spec, self.now_ms)?;
             self.place(anew, plan.superseded, &announced_json);
         }
         Ok(())

@@ -1,13 +1,14 @@
 //! What a data directory holds after the server that filled it is gone.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, DurableOptions, DurableStore, OpenError, ProviderUpdate,
-    Store,
+    Announcement, Applied, ContextId, DurableOptions, DurableStore, IndexLimits, OpenError,
+    ProviderUpdate, Store,
 };
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Origin, PeerId, ProviderRecord, Question, UnparsableAddrs,
@@ -26,6 +27,7 @@ fn open_as(folder: &Path, clock: &ManualClock, schema: AnswerSchema) -> DurableS
         schema,
         threads: 2,
         segment_bytes: 1 << 20,
+        limits: IndexLimits::default(),
     };
     DurableStore::open(options).unwrap().0
 }
@@ -257,6 +259,7 @@ async fn a_second_process_is_told_who_has_the_directory() {
         schema: AnswerSchema::Announced,
         threads: 1,
         segment_bytes: 1 << 20,
+        limits: IndexLimits::default(),
     };
     let Err(OpenError::Journal(error)) = DurableStore::open(options) else {
         panic!("two stores have one directory");
@@ -307,7 +310,7 @@ pub(super) async fn state(
         provider: PeerId::parse(&peer_id(of)).unwrap(),
         stated_at_ms: at_ms,
         addrs: addrs.iter().map(|addr| Addr::parse(addr).unwrap()).collect(),
-        origin: Origin::UNKNOWN,
+        origin: Origin::OPERATOR,
         announcements,
     };
     store.update(vec![update]).await.unwrap();
@@ -451,7 +454,7 @@ async fn an_update_that_nobody_waits_for_is_taken_in_nevertheless() {
         provider: PeerId::parse(&peer_id(1)).unwrap(),
         stated_at_ms: 1,
         addrs: vec![Addr::parse(UDP).unwrap()],
-        origin: Origin::UNKNOWN,
+        origin: Origin::OPERATOR,
         announcements: vec![announcement(1, 0..1, TCP)],
     };
     let mut abandoned = store.update(vec![update]);
@@ -460,4 +463,40 @@ async fn an_update_that_nobody_waits_for_is_taken_in_nevertheless() {
     // The provider's lock is free when that is done.
     state(&store, 1, 0, &[TCP], Vec::new()).await;
     assert!(answer(&store, 0).await[0].contains(UDP));
+}
+
+#[tokio::test]
+async fn standing_and_network_survive_a_restart_and_whoever_sends_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW_MS);
+    let store = open(folder.path(), &clock);
+    let networks = [[192, 0, 2, 1], [198, 51, 100, 1]].map(|ip| Origin::of_client(ip.into()));
+    let update = |of: u32, origin, expires_at_ms| ProviderUpdate {
+        provider: PeerId::parse(&peer_id(of)).unwrap(),
+        stated_at_ms: NOW_MS,
+        addrs: vec![Addr::parse(TCP).unwrap()],
+        origin,
+        announcements: vec![Announcement { expires_at_ms, ..announcement(of, 0..1, TCP) }],
+    };
+    store.update(vec![update(1, networks[0], Some(NOW_MS + 100_000))]).await.unwrap();
+    clock.advance(10_000);
+    let cheap = (100..140).map(|of| update(of, networks[0], Some(NOW_MS + 100_000))).collect();
+    store.update(cheap).await.unwrap();
+    let again = update(1, networks[1], Some(NOW_MS + 200_000));
+    store.update(vec![again.clone()]).await.unwrap();
+    let served = async |store: &DurableStore| {
+        let subject = types::Subject::Content(key(0));
+        let records_max = NonZeroUsize::new(1);
+        let found = store.find(&Question { records_max, ..Question::all(subject) }).await.unwrap();
+        found.records.first().map(|(record, _)| record.peer().unwrap().to_string()).unwrap()
+    };
+    drop(store);
+    for _ in 0..2 {
+        let store = open(folder.path(), &clock);
+        // It is the oldest of the only network.
+        for _ in 0..5 {
+            assert_eq!(served(&store).await, peer_id(1));
+        }
+        store.update(vec![again.clone()]).await.unwrap();
+    }
 }

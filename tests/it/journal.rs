@@ -5,6 +5,7 @@
 //! --test it journal` writes the one of the current version.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,7 @@ use fingerpost::journal::{
     AddrsChange, Change, GroupDefinition, Journal, JournalEntry, JournalOptions, RecordChange,
     inspect_segment, repair,
 };
-use fingerpost::types::ContentKey;
+use fingerpost::types::{ContentKey, Origin};
 
 /// 1 January 2100, in milliseconds.
 const FAR_MS: u64 = 4_102_444_800_000;
@@ -32,6 +33,8 @@ fn group(serial: u64) -> Arc<GroupDefinition> {
         context: vec![0xff, serial as u8].into(),
         record_json: format!(r#"{{"Schema":"peer","ID":"provider {serial}"}}"#).into(),
         expires_at_ms: (serial == 4).then_some(FAR_MS),
+        origin: Origin::UNKNOWN,
+        since_ms: 0,
     })
 }
 
@@ -45,6 +48,17 @@ fn keys(serial: u64) -> Vec<ContentKey> {
     let numbers = (0..9).map(|number| multihash(0x12, 32, number + serial as u8));
     let others = [multihash(0x13, 64, 1), multihash(0x00, 5, 2), multihash(0x00, 0, 3)];
     numbers.chain(others).collect()
+}
+
+/// Since version 3 a group says who announced it and since when.
+fn with_origin(serial: u64) -> GroupDefinition {
+    let origins = [
+        Origin::OPERATOR,
+        Origin::of_client([192, 0, 2, 1].into()),
+        Origin::of_client(Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, 3).into()),
+    ];
+    let origin = origins[serial as usize % origins.len()];
+    GroupDefinition { origin, since_ms: FAR_MS - serial, ..(*group(serial)).clone() }
 }
 
 /// What is written since version 2: three statements of a provider, and a context's record.
@@ -77,12 +91,19 @@ fn write(directory: &Path) {
     let journal = Journal::open(options(directory)).unwrap().journal;
     let append = |entries| drop(runtime.block_on(journal.append(entries)).unwrap());
     for serial in 1..=4 {
-        append(vec![JournalEntry::Keys { group: group(serial), keys: keys(serial) }]);
+        append(vec![JournalEntry::Keys {
+            group: Arc::new(with_origin(serial)),
+            keys: keys(serial),
+        }]);
     }
     let [first, second, third, record] = changes().map(JournalEntry::Change);
     append(vec![first, JournalEntry::End { serial: 2 }]);
     assert!(journal.compact_once(&|_, _| true).unwrap());
-    append(vec![JournalEntry::Keys { group: group(5), keys: keys(5) }, second, third]);
+    append(vec![
+        JournalEntry::Keys { group: Arc::new(with_origin(5)), keys: keys(5) },
+        second,
+        third,
+    ]);
     append(vec![record, JournalEntry::End { serial: 5 }]);
     journal.close().unwrap();
 }
@@ -91,7 +112,10 @@ fn check(directory: &Path, version: u32) {
     let opened = Journal::open(options(directory)).unwrap();
     let mut groups = opened.groups.clone();
     groups.sort_by_key(|group| group.serial);
-    assert_eq!(groups, [1, 3, 4].map(|serial| (*group(serial)).clone()));
+    let has_origins = version >= 3;
+    let expected =
+        |serial| if has_origins { with_origin(serial) } else { (*group(serial)).clone() };
+    assert_eq!(groups, [1, 3, 4].map(expected));
     let mut newest = opened.changes.clone();
     newest.sort_by_key(Change::stamp);
     let [_, second, _, record] = changes();
@@ -125,12 +149,17 @@ fn a_journal_of_version_1_is_read() {
 
 #[test]
 fn a_journal_of_version_2_is_read() {
-    if std::env::var_os("FINGERPOST_WRITE_FIXTURES").is_some() {
-        let _ = std::fs::remove_dir_all(fixture(2));
-        write(&fixture(2));
-        std::fs::remove_file(fixture(2).join("LOCK")).unwrap();
-    }
     read_fixture(2);
+}
+
+#[test]
+fn a_journal_of_version_3_is_read() {
+    if std::env::var_os("FINGERPOST_WRITE_FIXTURES").is_some() {
+        let _ = std::fs::remove_dir_all(fixture(3));
+        write(&fixture(3));
+        std::fs::remove_file(fixture(3).join("LOCK")).unwrap();
+    }
+    read_fixture(3);
 }
 
 fn read_fixture(version: u32) {
@@ -158,7 +187,7 @@ fn read_fixture(version: u32) {
 fn what_is_written_today_reads_as_the_fixtures_do() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path());
-    check(directory.path(), 2);
+    check(directory.path(), 3);
 }
 
 #[test]

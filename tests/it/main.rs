@@ -12,6 +12,7 @@ mod admin_crash;
 mod admin_import;
 mod announce;
 mod announce_changes;
+mod announce_flood;
 mod announce_limits;
 mod cars;
 mod conditional;

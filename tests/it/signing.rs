@@ -31,6 +31,13 @@ impl Provider {
         Self(Keypair::ed25519_from_bytes([number; 32]).unwrap())
     }
 
+    /// One of very many.
+    pub(crate) fn numbered(number: u32) -> Self {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&number.to_be_bytes());
+        Self(Keypair::ed25519_from_bytes(seed).unwrap())
+    }
+
     pub(crate) fn secp256k1(number: u8) -> Self {
         let secret = secp256k1::SecretKey::try_from_bytes([number; 32]).unwrap();
         Self(secp256k1::Keypair::from(secret).into())

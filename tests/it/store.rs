@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, DurableOptions, DurableStore, MemoryStore, ProviderUpdate,
-    Store,
+    Announcement, Applied, ContextId, DurableOptions, DurableStore, IndexLimits, MemoryStore,
+    ProviderUpdate, Store,
 };
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Filter, Found, Origin, PeerId, ProviderRecord, Question,
@@ -94,6 +94,7 @@ fn options(folder: &Path, clock: Clock) -> DurableOptions {
         schema: AnswerSchema::Announced,
         threads: 2,
         segment_bytes: 1 << 20,
+        limits: IndexLimits::default(),
     }
 }
 
@@ -186,7 +187,7 @@ impl Subject {
             provider: peer(number),
             stated_at_ms: at_ms,
             addrs: addrs.iter().map(|addr| Addr::parse(addr).unwrap()).collect(),
-            origin: Origin::UNKNOWN,
+            origin: Origin::OPERATOR,
             announcements: announcements.collect(),
         }
     }

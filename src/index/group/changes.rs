@@ -31,10 +31,13 @@ use parking_lot::MutexGuard;
 
 use super::{Group, GroupRegistry, Groups};
 use crate::clock::UnixMs;
-use crate::types::{Addr, PeerId, ReadyRecord};
+use crate::types::{Addr, Origin, PeerId, ReadyRecord};
 
 /// How many groups get another record under one hold of the registry's lock: a millisecond.
 pub(super) const CHANGED_AT_ONCE: usize = 128;
+
+/// How many groups of a provider are looked at for where it announces from.
+const ORIGINS_LOOKED_AT: usize = 64;
 
 /// How much is kept by the hash of a peer, not for each: 36 KiB in all.
 const END_STRIPES: usize = 4096;
@@ -115,6 +118,12 @@ impl Groups {
         let registry = self.registry.lock();
         let stated = registry.changes.statements.get(peer).map(|stated| &stated.statement);
         stated.filter(|statement| statement.says_something()).cloned()
+    }
+
+    /// The network that a provider's newest groups came from; the operator's are passed over.
+    pub(in crate::index) fn origin_of(&self, peer: &PeerId) -> Option<Origin> {
+        let (newest, _) = self.newest_of(peer, ORIGINS_LOOKED_AT);
+        newest.iter().map(|group| group.origin).find(|origin| !origin.is_operator())
     }
 
     /// Whether a change is in force.

@@ -1,36 +1,62 @@
-//! The rotation of a hot key: the order in which its records are served round-robin.
+//! The rotation of a hot key: the order in which its records are served when more match than fit.
 //!
 //! Groups of one identity share one *slot*; their records are merged when it is served. Slots are
-//! in two lists, with and without addresses, which concatenated are the rotation. Positions stay
-//! stable by leaving gaps, until too many are empty; the numbers of slots that left are reused,
-//! until too many are vacant.
+//! ranked by what costs something, because peers cost nothing: the operator's come first; then those of
+//! other networks, one of each in turn, round-robin; and of one network those first that have been
+//! announced longest without a gap. Among equals the next answer begins where the last one stopped:
+//! among the operator's, among networks, among those of one network that came in the same second.
+//!
+//! ```text
+//! operator   | slot | slot | ...          all of them, then
+//! network a  | oldest | next | ...   \
+//! network b  | oldest | next | ...    }   column by column
+//! network c  | oldest | next | ...   /
+//! ```
+//!
+//! A slot has the best rank of its groups. Of one network no more than a bound is kept: the newest are
+//! evicted. Which ones those are does not depend on the order in which groups come. The numbers of slots
+//! that left are reused, until too many are vacant.
+//!
+//! An answer costs by what it visits: turns are found by walking the rows, never by sorting.
 
+mod shelf;
+mod turns;
+
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use hashbrown::HashTable;
 
 use crate::clock::UnixMs;
-use crate::index::group::Group;
+use crate::index::LinkOutcome;
+use crate::index::group::{Group, GroupRank};
 use crate::index::lineage::{LineageKey, Lineages, LinkDecision};
-use crate::index::merge::RecordMerge;
+use crate::index::merge::{MERGED_MAX, RecordMerge};
+use crate::types::Origin;
+use shelf::{Position, Shelf};
+pub(super) use turns::Turns;
 
-/// An empty position in a list, and the number of no slot.
-const GAP: u32 = u32::MAX;
+/// The number of no slot.
+const NO_SLOT: u32 = u32::MAX;
 
-/// This many gaps or vacant numbers are not worth closing.
-const GAPS_KEPT: usize = 32;
+/// This many vacant numbers are not worth closing.
+const VACANT_KEPT: usize = 32;
 
-/// The groups of a hot key, in round-robin order.
-#[derive(Default)]
+/// The groups of a hot key, by rank.
 pub(super) struct Rotation {
     slots: Vec<RotationSlot>,
     /// The numbers of slots that have no groups.
     vacant: Vec<u32>,
     /// A part of the identity's hash, and the number of the slot.
     by_identity: HashTable<(u32, u32)>,
-    with_addrs: SlotList,
-    without_addrs: SlotList,
+    operator: Shelf,
+    /// Never an empty one.
+    networks: Vec<Shelf>,
+    by_origin: HashMap<Origin, u32>,
+    /// The network whose turn comes first in the next answer.
+    next_network: AtomicU32,
     group_count: usize,
     /// Where removing dead groups continues: the slot, and the position in it.
     next_pruned: (usize, Option<LineageKey>),
@@ -39,33 +65,71 @@ pub(super) struct Rotation {
 #[derive(Default)]
 struct RotationSlot {
     groups: Lineages,
-    has_addrs: bool,
-    /// The position in its list.
-    position: u32,
+    /// Where it is listed; nowhere while it has no groups.
+    listed: Option<(Origin, Position)>,
 }
 
-#[derive(Default)]
-struct SlotList {
-    slots: Vec<u32>,
-    gaps: usize,
+impl Default for Rotation {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            by_identity: HashTable::new(),
+            operator: Shelf::new(Origin::OPERATOR),
+            networks: Vec::new(),
+            by_origin: HashMap::new(),
+            next_network: AtomicU32::new(0),
+            group_count: 0,
+            next_pruned: (0, None),
+        }
+    }
 }
 
 impl Rotation {
-    /// Adds a group, as far as its lineage has it.
+    /// Adds a group, as far as its lineage has it and its network may have more than `network_max`
+    /// slots here, and evicts the newest of its network that is one too many.
     pub(super) fn insert(
         &mut self,
         hasher: &RandomState,
         group: &Arc<Group>,
+        network_max: usize,
         now_ms: UnixMs,
     ) -> LinkDecision {
         let number = self.number_of(hasher, group).unwrap_or_else(|| self.enter(hasher, group));
         let slot = self.slots.get_mut(number as usize);
         let slot = slot.expect("numbers in the table are those of slots");
-        let decision = slot.groups.insert(group, now_ms);
+        let mut decision = slot.groups.insert(group, now_ms);
         self.group_count += usize::from(decision.is_linked);
         self.group_count -= decision.gone.len();
         self.list(number);
+        for evicted in self.evict(hasher, number, network_max) {
+            if Arc::ptr_eq(&evicted, group) {
+                (decision.is_linked, decision.outcome) = (false, LinkOutcome::Crowded);
+            } else {
+                decision.gone.push(evicted);
+            }
+        }
         decision
+    }
+
+    /// Removes the last slot of a slot's network if the network has more than `max`. Returns its groups.
+    /// What was announced before origins were known is not counted: it lapses by itself.
+    fn evict(&mut self, hasher: &RandomState, number: u32, max: usize) -> Vec<Arc<Group>> {
+        let slot = self.slots.get(number as usize);
+        let listed = slot.and_then(|slot| slot.listed);
+        let Some((origin, _)) = listed.filter(|(origin, _)| origin.is_network()) else {
+            return Vec::new();
+        };
+        let shelf = self.shelf(origin).filter(|shelf| shelf.len() > max);
+        let Some(last) = shelf.and_then(Shelf::last) else { return Vec::new() };
+        let slot = self.slots.get_mut(last.number() as usize);
+        let groups = slot.map(|slot| std::mem::take(&mut slot.groups)).unwrap_or_default();
+        let groups: Vec<_> = groups.iter().cloned().collect();
+        debug_assert!(!groups.is_empty(), "what is listed has groups");
+        self.group_count -= groups.len();
+        let identity = groups.first().map(|group| group.identity());
+        self.tidy(hasher, last.number(), identity.unwrap_or_default());
+        groups
     }
 
     /// If exactly this group is there: the newest of its lineage that lives, or it.
@@ -127,11 +191,9 @@ impl Rotation {
         self.next_pruned = (0, None);
     }
 
-    /// All groups, in the order of the rotation.
+    /// All groups, in any order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Group>> {
-        let order = self.with_addrs.slots.iter().chain(&self.without_addrs.slots);
-        let slots = order.filter_map(|number| self.slots.get(*number as usize));
-        slots.flat_map(|slot| slot.groups.iter())
+        self.slots.iter().flat_map(|slot| slot.groups.iter())
     }
 
     /// How many groups there are.
@@ -139,34 +201,29 @@ impl Rotation {
         self.group_count
     }
 
-    /// How many positions there are, gaps included.
-    pub(super) fn length(&self) -> usize {
-        self.with_addrs.slots.len() + self.without_addrs.slots.len()
+    /// The slots in the order of their turns, beginning where the last answer stopped.
+    pub(super) fn turns(&self) -> Turns<'_> {
+        Turns::new(&self.operator, &self.networks, &self.next_network)
     }
 
-    /// What is at a position. Adds the slot's number to `misplaced` if it is in the wrong list,
-    /// because records changed.
+    /// The record of a slot. Adds the slot's number to `misplaced` if it is listed wrongly, because
+    /// records changed.
     pub(super) fn merge_at(
         &self,
-        position: usize,
+        position: Position,
         now_ms: UnixMs,
         changed_at_ms: &mut UnixMs,
         misplaced: &mut Vec<u32>,
     ) -> Option<RecordMerge<1>> {
-        let with_addrs = &self.with_addrs.slots;
-        let number = match with_addrs.get(position) {
-            Some(number) => number,
-            None => self.without_addrs.slots.get(position - with_addrs.len())?,
-        };
-        let slot = self.slots.get(*number as usize)?;
+        let slot = self.slots.get(position.number() as usize)?;
         let merge = slot.groups.merge(now_ms, changed_at_ms);
-        if merge.has_changed && slot.has_addrs != slot.groups.has_addrs() {
-            misplaced.push(*number);
+        if merge.has_changed && position.has_addrs() != slot.groups.has_addrs() {
+            misplaced.push(position.number());
         }
         Some(merge)
     }
 
-    /// Puts slots into the lists where they belong.
+    /// Lists slots where they belong.
     pub(super) fn put_right(&mut self, misplaced: &[u32]) {
         misplaced.iter().for_each(|number| self.list(*number));
     }
@@ -190,104 +247,110 @@ impl Rotation {
     fn enter(&mut self, hasher: &RandomState, group: &Group) -> u32 {
         let number = self.vacant.pop().unwrap_or(self.slots.len() as u32);
         if number as usize == self.slots.len() {
-            self.slots.push(RotationSlot { position: GAP, ..RotationSlot::default() });
+            self.slots.push(RotationSlot::default());
         }
         let hash = hasher.hash_one(group.identity()) as u32;
         self.by_identity.insert_unique(spread(hash), (hash, number), |(hash, _)| spread(*hash));
         number
     }
 
-    /// Puts a slot of which groups were taken into the list where it belongs, if any is left.
+    /// Lists a slot of which groups were taken where it belongs, if any is left.
     fn tidy(&mut self, hasher: &RandomState, number: u32, identity: [u8; 16]) {
-        let Some(slot) = self.slots.get_mut(number as usize) else { return };
-        if !slot.groups.is_empty() {
-            self.list(number);
+        self.list(number);
+        let slot = self.slots.get(number as usize);
+        if slot.is_none_or(|slot| !slot.groups.is_empty()) {
             return;
         }
-        let RotationSlot { has_addrs, position, .. } =
-            std::mem::replace(slot, RotationSlot { position: GAP, ..RotationSlot::default() });
         self.vacant.push(number);
         let hash = hasher.hash_one(identity) as u32;
         if let Ok(entry) = self.by_identity.find_entry(spread(hash), |(_, of)| *of == number) {
             entry.remove();
         }
-        let list = if has_addrs { &mut self.with_addrs } else { &mut self.without_addrs };
-        list.leave(position, &mut self.slots);
     }
 
-    /// Puts a slot into the list where it belongs.
+    /// Lists a slot where it belongs.
     fn list(&mut self, number: u32) {
         let Some(slot) = self.slots.get_mut(number as usize) else { return };
-        if slot.groups.is_empty() {
+        let belongs = place_of(&slot.groups, number);
+        if slot.listed == belongs {
             return;
         }
-        let has_addrs = slot.groups.has_addrs();
-        if slot.position != GAP && slot.has_addrs == has_addrs {
+        let left = std::mem::replace(&mut slot.listed, belongs);
+        if let Some((origin, position)) = left {
+            self.unlist(origin, position);
+        }
+        if let Some((origin, position)) = belongs {
+            self.shelf_or_new(origin).insert(position);
+        }
+    }
+
+    fn unlist(&mut self, origin: Origin, position: Position) {
+        if origin.is_operator() {
+            self.operator.remove(position);
             return;
         }
-        let (from, to) = if has_addrs {
-            (&mut self.without_addrs, &mut self.with_addrs)
-        } else {
-            (&mut self.with_addrs, &mut self.without_addrs)
-        };
-        let left = slot.position;
-        slot.has_addrs = has_addrs;
-        slot.position = to.slots.len() as u32;
-        to.slots.push(number);
-        if left != GAP {
-            from.leave(left, &mut self.slots);
+        let Some(at) = self.by_origin.get(&origin).map(|at| *at as usize) else { return };
+        let Some(shelf) = self.networks.get_mut(at) else { return };
+        shelf.remove(position);
+        if shelf.len() > 0 {
+            return;
         }
+        self.networks.swap_remove(at);
+        self.by_origin.remove(&origin);
+        if let Some(moved) = self.networks.get(at) {
+            self.by_origin.insert(moved.origin(), at as u32);
+        }
+    }
+
+    fn shelf(&self, origin: Origin) -> Option<&Shelf> {
+        self.networks.get(*self.by_origin.get(&origin)? as usize)
+    }
+
+    fn shelf_or_new(&mut self, origin: Origin) -> &mut Shelf {
+        if origin.is_operator() {
+            return &mut self.operator;
+        }
+        let at = *self.by_origin.entry(origin).or_insert_with(|| {
+            self.networks.push(Shelf::new(origin));
+            self.networks.len() as u32 - 1
+        });
+        self.networks.get_mut(at as usize).expect("each origin has a shelf of its own")
     }
 
     /// Numbers the slots anew when most numbers are vacant, so that memory goes back.
     fn close_vacancies(&mut self) {
-        if self.vacant.len() <= GAPS_KEPT.max(self.slots.len() / 2) {
+        if self.vacant.len() <= VACANT_KEPT.max(self.slots.len() / 2) {
             return;
         }
         let left = self.slots.len() - self.vacant.len();
-        let mut numbers = vec![GAP; self.slots.len()];
+        let mut numbers = vec![NO_SLOT; self.slots.len()];
         let mut slots = Vec::with_capacity(left);
         let old = std::mem::take(&mut self.slots).into_iter().zip(&mut numbers);
-        for (slot, number) in old.filter(|(slot, _)| !slot.groups.is_empty()) {
+        for (mut slot, number) in old.filter(|(slot, _)| !slot.groups.is_empty()) {
             *number = slots.len() as u32;
+            slot.listed = slot.listed.map(|(origin, it)| (origin, it.renumbered(*number)));
             slots.push(slot);
         }
-        let renumbered = |number: u32| numbers.get(number as usize).copied().unwrap_or(GAP);
+        let renumbered = |number: u32| numbers.get(number as usize).copied().unwrap_or(NO_SLOT);
         let mut by_identity = HashTable::with_capacity(left);
         for (hash, number) in self.by_identity.drain() {
             let entry = (hash, renumbered(number));
             by_identity.insert_unique(spread(hash), entry, |(hash, _)| spread(*hash));
         }
         self.by_identity = by_identity;
-        for list in [&mut self.with_addrs, &mut self.without_addrs] {
-            list.slots.iter_mut().for_each(|number| *number = renumbered(*number));
-            list.close_gaps(&mut slots);
+        for shelf in self.networks.iter_mut().chain([&mut self.operator]) {
+            shelf.renumber(renumbered);
         }
         self.slots = slots;
         self.vacant = Vec::new();
     }
 }
 
-impl SlotList {
-    fn leave(&mut self, position: u32, slots: &mut [RotationSlot]) {
-        let Some(place) = self.slots.get_mut(position as usize) else { return };
-        *place = GAP;
-        self.gaps += 1;
-        if self.gaps > GAPS_KEPT && self.gaps > self.slots.len() / 2 {
-            self.close_gaps(slots);
-        }
-    }
-
-    fn close_gaps(&mut self, slots: &mut [RotationSlot]) {
-        self.slots.retain(|number| *number != GAP);
-        self.slots.shrink_to_fit();
-        self.gaps = 0;
-        for (position, number) in self.slots.iter().enumerate() {
-            if let Some(slot) = slots.get_mut(*number as usize) {
-                slot.position = position as u32;
-            }
-        }
-    }
+/// Where a slot with these groups is to be listed. A bounded number of them is looked at.
+fn place_of(groups: &Lineages, number: u32) -> Option<(Origin, Position)> {
+    let ranks = groups.iter().take(MERGED_MAX).map(|group| group.rank());
+    let GroupRank { standing_since_s, origin, .. } = ranks.min()?;
+    Some((origin, Position::new(standing_since_s, groups.has_addrs(), number)))
 }
 
 /// The hash that an entry has in the table: growing it does not have to look at slots.

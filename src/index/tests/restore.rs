@@ -14,7 +14,7 @@ fn restored(reserved: Option<u64>) -> Index {
         restore.reserve(entries);
     }
     let groups: Vec<_> = (0..3)
-        .map(|number| restore.group(&spec(number, b"", &[TCP]), u64::from(number) + 10).unwrap())
+        .map(|number| restore.group(&spec(number, b"", &[TCP]), u64::from(number) + 10, 0).unwrap())
         .collect();
     thread::scope(|scope| {
         for half in 0..2 {
@@ -71,7 +71,7 @@ fn everything_that_is_restored_is_found_and_counted() {
 fn a_group_that_is_restored_without_keys_ends() {
     let index = Index::new();
     let restore = index.restore(1);
-    let group = restore.group(&spec(1, b"", &[]), 7).unwrap();
+    let group = restore.group(&spec(1, b"", &[]), 7, 0).unwrap();
     restore.finish().unwrap();
     drop(group);
     assert_eq!((index.stats().groups, index.take_ended()), (0, vec![7]));

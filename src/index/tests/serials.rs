@@ -60,7 +60,12 @@ impl FakeJournal {
     fn place(&mut self, index: &Index, interned: &Interned, keys: Vec<ContentKey>, now_ms: u64) {
         let record = interned.record();
         let context = interned.context().clone();
-        let spec = GroupSpec { record, context, expires_at_ms: interned.expires_at_ms() };
+        let spec = GroupSpec {
+            record,
+            context,
+            expires_at_ms: interned.expires_at_ms(),
+            origin: interned.origin(),
+        };
         // What it was made with, whatever changed since.
         self.groups.entry(interned.serial).or_insert(spec);
         let numbers = (0..KEYS).filter(|number| keys.contains(&key(*number)));
@@ -70,14 +75,14 @@ impl FakeJournal {
 
     fn announce(&mut self, index: &Index, keys: Vec<ContentKey>, spec: &GroupSpec, now_ms: u64) {
         let count = keys.len() as u64;
-        let interned = index.intern(spec).unwrap();
+        let interned = index.intern(spec, now_ms).unwrap();
         let plan = index.plan(&interned, keys, now_ms);
         let behind = plan.superseded.len() as u64;
         assert_eq!(plan.known + plan.to_link.len() as u64 + behind, count);
         assert!(!interned.is_new || (plan.known, behind) == (0, 0));
         self.place(index, &interned, plan.to_link, now_ms);
         if behind > 0 {
-            let anew = index.intern_anew(spec).unwrap();
+            let anew = index.intern_anew(spec, now_ms).unwrap();
             assert!(anew.is_new && anew.serial > interned.serial);
             assert!(anew.is_of_lineage_of(&interned));
             self.place(index, &anew, plan.superseded, now_ms);
@@ -94,7 +99,7 @@ impl FakeJournal {
                 let keys: Vec<_> = keys.iter().map(|number| key(*number)).collect();
                 self.announce(index, keys.clone(), &spec, *now_ms);
                 // Whatever was there: the last word counts, and saying it again changes nothing.
-                let again = index.intern(&spec).unwrap();
+                let again = index.intern(&spec, *now_ms).unwrap();
                 let known = keys.len() as u64;
                 let plan = LinkPlan { known, ..LinkPlan::default() };
                 assert_eq!(index.plan(&again, keys, *now_ms), plan);
@@ -139,7 +144,7 @@ impl FakeJournal {
         let restore = index.restore(now_ms);
         let groups: BTreeMap<_, _> = self
             .live(now_ms)
-            .map(|(serial, spec)| (serial, restore.group(spec, serial).unwrap()))
+            .map(|(serial, spec)| (serial, restore.group(spec, serial, 0).unwrap()))
             .collect();
         for (stamp, change) in &self.changes {
             match change {
@@ -210,7 +215,7 @@ fn check_any_order(steps: &[SerialStep], order: &[usize]) -> Result<(), TestCase
         }
     }
     let greatest = journal.live(now_ms).map(|(serial, _)| serial).max().unwrap_or(0);
-    let next = restored.intern(&spec(99, b"", &[])).unwrap();
+    let next = restored.intern(&spec(99, b"", &[]), 1).unwrap();
     prop_assert!(next.serial > greatest);
     index.sweep_all(now_ms);
     restored.sweep_all(now_ms);
@@ -259,7 +264,7 @@ fn addresses_that_change_back_are_the_ones_that_are_served() {
     let (tcp, quic) = (spec(1, b"c", &[TCP]), spec(1, b"c", &[QUIC]));
     index.announce(&keys(0..10), &tcp, 1).unwrap();
     index.announce(&keys(0..5), &quic, 2).unwrap();
-    let interned = index.intern(&tcp).unwrap();
+    let interned = index.intern(&tcp, 1).unwrap();
     assert_eq!((interned.serial, interned.is_new), (1, false));
     let plan = index.plan(&interned, keys(3..12), 3);
     let expected = LinkPlan { known: 5, to_link: keys(10..12), superseded: keys(3..5) };
@@ -272,7 +277,7 @@ fn addresses_that_change_back_are_the_ones_that_are_served() {
     assert_eq!(index.all(&key(4), 4).records[0].0.json(), tcp.record.json());
     assert_eq!(index.take_ended(), [2]);
     assert!(index.holds(key(4).as_bytes(), 3, 4) && index.holds(key(9).as_bytes(), 1, 4));
-    assert_eq!(index.intern(&tcp).unwrap().serial, 3);
+    assert_eq!(index.intern(&tcp, 1).unwrap().serial, 3);
     let removed: BTreeSet<_> = index.remove(&peer(1), None, 6).into_iter().collect();
     assert_eq!(removed, [1, 3].into());
     assert_eq!(index.take_ended().len(), 2);
@@ -318,7 +323,7 @@ fn a_group_ends_with_the_last_key_that_a_newer_one_takes() {
     assert_eq!(index.take_ended(), [1]);
     assert_eq!((index.stats().groups, index.stats().providers), (1, 1));
     // A group that was made and never placed ends, too.
-    index.intern(&spec(2, b"", &[])).unwrap().release();
+    index.intern(&spec(2, b"", &[]), 1).unwrap().release();
     assert_eq!(index.take_ended(), [3]);
 }
 
@@ -327,9 +332,9 @@ fn serials_that_are_reserved_are_not_given_out() {
     let index = Index::new();
     index.reserve_serials(500);
     index.reserve_serials(7);
-    assert_eq!(index.intern(&spec(1, b"", &[])).unwrap().serial, 500);
+    assert_eq!(index.intern(&spec(1, b"", &[]), 1).unwrap().serial, 500);
     let restore = index.restore(1);
-    restore.group(&spec(2, b"", &[]), 900).unwrap();
+    restore.group(&spec(2, b"", &[]), 900, 0).unwrap();
     restore.finish().unwrap();
-    assert_eq!(index.intern(&spec(3, b"", &[])).unwrap().serial, 901);
+    assert_eq!(index.intern(&spec(3, b"", &[]), 1).unwrap().serial, 901);
 }

@@ -145,6 +145,8 @@ fn entries_of(plan: &Plan) -> Vec<JournalEntry> {
             context: (**group.context()).into(),
             record_json: announced_json.as_str().into(),
             expires_at_ms: group.expires_at_ms(),
+            origin: group.origin(),
+            since_ms: group.since_ms(),
         };
         JournalEntry::Keys { group: Arc::new(definition), keys: keys.clone() }
     });

@@ -75,7 +75,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::index::{GroupSpec, Interned, Statement};
     use crate::types::{
-        AnswerSchema, ContentKey, PeerId, ProviderRecord, ReadyRecord, UnparsableAddrs,
+        AnswerSchema, ContentKey, Origin, PeerId, ProviderRecord, ReadyRecord, UnparsableAddrs,
     };
 
     const PEER: &str = "12D3KooWM8sovaEGU1bmiWGWAzvs47DEcXKZZTuJnpQyVTkRs2Vn";
@@ -86,8 +86,9 @@ mod tests {
         let json = format!(r#"{{"Schema":"peer","ID":"{PEER}","Addrs":["{addr}"]}}"#);
         let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
         let record = Arc::new(ReadyRecord::new(record, AnswerSchema::Announced));
-        let spec = GroupSpec { record, context: context.into(), expires_at_ms: None };
-        let group = index.intern(&spec).unwrap();
+        let (context, origin) = (context.into(), Origin::OPERATOR);
+        let spec = GroupSpec { record, context, expires_at_ms: None, origin };
+        let group = index.intern(&spec, NOW_MS).unwrap();
         index.link_all(&group, keys, NOW_MS).unwrap();
         group
     }
