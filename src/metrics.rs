@@ -44,8 +44,10 @@ pub struct ImportedFile {
     pub records: u64,
     /// Keys taken in.
     pub keys: u64,
-    /// Addresses left out because they do not parse.
+    /// Addresses left out because not all clients read them.
     pub addrs_dropped: u64,
+    /// Fields left out because clients read them in different ways.
+    pub fields_dropped: u64,
 }
 
 /// What is not counted but looked up when somebody asks.
@@ -97,6 +99,7 @@ pub struct Metrics {
     import_records: Counter,
     import_keys: Counter,
     import_addrs_dropped: Counter,
+    import_fields_dropped: Counter,
     import_rejected: Family<ReasonLabels, Counter>,
     announcements: Family<OutcomeLabels, Counter>,
     announced_keys: Counter,
@@ -144,6 +147,7 @@ impl Metrics {
             import_records: Counter::default(),
             import_keys: Counter::default(),
             import_addrs_dropped: Counter::default(),
+            import_fields_dropped: Counter::default(),
             import_rejected: Family::default(),
             announcements: Family::default(),
             announced_keys: Counter::default(),
@@ -195,6 +199,7 @@ impl Metrics {
         self.import_records.inc_by(file.records);
         self.import_keys.inc_by(file.keys);
         self.import_addrs_dropped.inc_by(file.addrs_dropped);
+        self.import_fields_dropped.inc_by(file.fields_dropped);
     }
 
     /// Counts what was refused while reading a file. `reason` is one of a fixed set.
@@ -322,8 +327,13 @@ impl Metrics {
         self.registry.register("import_keys", "Keys taken in from files", self.import_keys.clone());
         self.registry.register(
             "import_addrs_dropped",
-            "Addresses left out of records because they are not multiaddrs",
+            "Addresses left out of records because not all clients read them",
             self.import_addrs_dropped.clone(),
+        );
+        self.registry.register(
+            "import_fields_dropped",
+            "Fields left out of records because clients read them in different ways",
+            self.import_fields_dropped.clone(),
         );
         self.registry.register(
             "import_rejected",

@@ -35,7 +35,7 @@ pub use peer::{PeerId, PeerIdError};
 pub use prefix::{ADDRESS_CHARS_MAX, RoutePrefix, RoutePrefixError};
 pub use ready::{AnswerSchema, Kin, ReadyRecord, Selection};
 pub use record::{
-    ADDRS_MAX, BitswapRecord, ExtraFields, GraphsyncRecord, ParsedRecord, PeerRecord,
+    ADDRS_MAX, BitswapRecord, ExtraFields, GraphsyncRecord, LeftOut, ParsedRecord, PeerRecord,
     ProviderRecord, RecordError, Schema, UnknownRecord, UnparsableAddrs,
 };
 pub use records::{Records, Rendered, SelectedRecord, SharedRecords};

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::clock::UnixMs;
 use crate::store::{Announcement, ContextId};
-use crate::types::{ContentKey, ParsedRecord, ProviderRecord};
+use crate::types::{ContentKey, LeftOut, ParsedRecord, ProviderRecord};
 
 /// The most (key, record) pairs of a batch: a store's lock is held for no longer than these take.
 pub(super) const BATCH_ENTRIES_MAX: usize = 4_096;
@@ -33,18 +33,18 @@ pub(super) struct Terms<'a> {
 
 struct Known {
     position: usize,
-    addrs_dropped: usize,
+    left_out: LeftOut,
 }
 
 impl Batch {
-    /// Adds a key to a record that the batch has seen; says how many addresses were dropped from
-    /// that record. `None`: the batch has not seen it.
+    /// Adds a key to a record that the batch has seen; says how much was left out of that
+    /// record. `None`: the batch has not seen it.
     pub(super) fn add_known(
         &mut self,
         record_text: &str,
         key: &ContentKey,
         terms: Terms<'_>,
-    ) -> Option<usize> {
+    ) -> Option<LeftOut> {
         let known = self.by_record_text.get_mut(record_text)?;
         let next = self.announcements.len();
         let announced = self
@@ -60,7 +60,7 @@ impl Batch {
             known.position = next;
         }
         self.entries += 1;
-        Some(known.addrs_dropped)
+        Some(known.left_out)
     }
 
     /// Adds a key with a record that the batch has not seen.
@@ -72,7 +72,7 @@ impl Batch {
         parsed: ParsedRecord,
     ) {
         let position = self.announcements.len();
-        let known = Known { position, addrs_dropped: parsed.addrs_dropped };
+        let known = Known { position, left_out: parsed.left_out };
         self.by_record_text.insert(record_text.into(), known);
         self.announcements.push(announcement(key, parsed.record, terms));
         self.entries += 1;

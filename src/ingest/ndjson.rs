@@ -139,17 +139,18 @@ fn add_record(
         let why = format!("{} bytes, at most {most} are taken in", text.len());
         return Err((RejectReason::RecordTooLong, why));
     }
-    let addrs_dropped = match batch.add_known(text, &line.key, line.terms()) {
-        Some(addrs_dropped) => addrs_dropped,
+    let left_out = match batch.add_known(text, &line.key, line.terms()) {
+        Some(left_out) => left_out,
         None => {
             let parsed = ProviderRecord::parse(text, import.options.unparsable_addrs)
                 .map_err(|error| (RejectReason::Record, with_causes(&error)))?;
-            let addrs_dropped = parsed.addrs_dropped;
+            let left_out = parsed.left_out;
             batch.add_new(text, &line.key, line.terms(), parsed);
-            addrs_dropped
+            left_out
         }
     };
-    import.counts.addrs_dropped += addrs_dropped as u64;
+    import.counts.addrs_dropped += left_out.addrs as u64;
+    import.counts.fields_dropped += left_out.fields as u64;
     Ok(())
 }
 

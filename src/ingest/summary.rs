@@ -82,8 +82,11 @@ pub struct ImportCounts {
     pub entries_refreshed: u64,
     /// Lines that had expired before the import.
     pub expired: u64,
-    /// Addresses that were left out of records because they do not parse.
+    /// Addresses that were left out of records because not all clients read them.
     pub addrs_dropped: u64,
+    /// Fields that were left out of records because clients read them in different ways.
+    #[serde(default)]
+    pub fields_dropped: u64,
     /// Blocks taken in though their hash could not be checked when that was asked for.
     pub unverifiable: u64,
     /// Entries that were not taken in, by reason.
@@ -171,6 +174,7 @@ impl ImportCounts {
             records: self.records,
             keys: self.keys,
             addrs_dropped: self.addrs_dropped,
+            fields_dropped: self.fields_dropped,
         });
         for (reason, rejected) in &self.rejected {
             metrics.import_rejected(reason.label(), *rejected);
@@ -210,6 +214,9 @@ impl fmt::Display for ImportSummary {
         }
         if counts.addrs_dropped > 0 {
             write!(f, ", {} left out: no multiaddr", Count(counts.addrs_dropped, "address"))?;
+        }
+        if counts.fields_dropped > 0 {
+            write!(f, ", {} left out: ambiguous", Count(counts.fields_dropped, "field"))?;
         }
         if counts.unverifiable > 0 {
             write!(f, ", {} not verifiable", Count(counts.unverifiable, "block"))?;
@@ -259,12 +266,13 @@ mod tests {
         summary.counts.rejected = [(RejectReason::Hash, 2), (RejectReason::Key, 1)].into();
         summary.counts.expired = 1;
         summary.counts.addrs_dropped = 3;
+        summary.counts.fields_dropped = 2;
         summary.counts.unverifiable = 4;
         assert_eq!(
             summary.to_string(),
             "a.ndjson: 0 blocks, 1 key, 1,049 records (1,048 new, 1 known), 3 rejected \
              (bad key: 1, wrong hash: 2), 1 line expired and skipped, 3 addresses left out: no \
-             multiaddr, 4 blocks not verifiable"
+             multiaddr, 2 fields left out: ambiguous, 4 blocks not verifiable"
         );
     }
 

@@ -67,6 +67,7 @@ struct Counts {
     durations: Histogram,
     records: Counter,
     records_bad: Counter,
+    fields_dropped: Counter,
     in_flight: Gauge,
     breaker: Gauge,
 }
@@ -90,6 +91,7 @@ pub(super) struct Upstreams {
     durations: Histograms,
     records: Family<UpstreamLabels, Counter>,
     records_bad: Family<UpstreamLabels, Counter>,
+    fields_dropped: Family<UpstreamLabels, Counter>,
     in_flight: Family<UpstreamLabels, Gauge>,
     breakers: Family<UpstreamLabels, Gauge>,
 }
@@ -154,6 +156,11 @@ impl UpstreamCounts {
         self.0.records_bad.inc_by(records_bad);
     }
 
+    /// Counts fields that were left out of its records.
+    pub fn fields_dropped(&self, fields: u64) {
+        self.0.fields_dropped.inc_by(fields);
+    }
+
     /// Counts a request as no longer in flight, what became of it, and how long it took.
     pub fn ended(&self, outcome: UpstreamOutcome, after: Duration) {
         self.0.in_flight.dec();
@@ -188,6 +195,7 @@ impl Upstreams {
             durations: Family::new_with_constructor(histogram),
             records: Family::default(),
             records_bad: Family::default(),
+            fields_dropped: Family::default(),
             in_flight: Family::default(),
             breakers: Family::default(),
         };
@@ -211,6 +219,7 @@ impl Upstreams {
             durations: self.durations.get_or_create_owned(&labels),
             records: self.records.get_or_create_owned(&labels),
             records_bad: self.records_bad.get_or_create_owned(&labels),
+            fields_dropped: self.fields_dropped.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
             breaker: self.breakers.get_or_create_owned(&labels),
         }))
@@ -246,6 +255,11 @@ impl Upstreams {
             "upstream_records_bad",
             "Records of upstreams that cannot be read or answer another question",
             self.records_bad.clone(),
+        );
+        registry.register(
+            "upstream_fields_dropped",
+            "Fields left out of records because clients read them in different ways",
+            self.fields_dropped.clone(),
         );
         registry.register(
             "upstream_in_flight",
@@ -302,6 +316,7 @@ mod tests {
             counts.started();
             counts.first_record(Duration::from_millis(3));
             counts.received(7, 1);
+            counts.fields_dropped(2);
             counts.ended(UpstreamOutcome::Found, Duration::from_millis(40));
             counts.breaker(BreakerState::Open);
         }
@@ -313,6 +328,7 @@ mod tests {
             "upstream_duration_seconds_count{upstream=\"far\"} 2\n",
             "upstream_records_total{upstream=\"far\"} 14\n",
             "upstream_records_bad_total{upstream=\"far\"} 2\n",
+            "upstream_fields_dropped_total{upstream=\"far\"} 4\n",
             "upstream_in_flight{upstream=\"far\"} 0\n",
             "upstream_breaker{upstream=\"far\"} 1\n",
         ] {

@@ -1,8 +1,9 @@
 //! Provider records: parsed by a switch on `Schema`, never on `Protocol`.
 //!
 //! What we know of a schema is typed and checked; what we do not know survives: unknown fields of
-//! known schemas as they came, records of unknown schemas byte for byte. A record that a client
-//! could not use (no `Schema`, a known schema without a valid `ID`) is refused with a reason.
+//! known schemas as they came, records of unknown schemas byte for byte. Fields that some clients
+//! would read in another way than we do go. A record that a client could not use (no `Schema`, a
+//! known schema without a valid `ID`) is refused with a reason.
 //! Source: seeds/002, "Provider Records" and "Known Transfer Protocols"; `peer` is IPIP-417.
 
 mod bitswap;
@@ -15,7 +16,7 @@ mod writer;
 use thiserror::Error;
 
 pub use bitswap::BitswapRecord;
-pub use fields::ExtraFields;
+pub use fields::{ExtraFields, LeftOut};
 pub use graphsync::GraphsyncRecord;
 pub use peer::PeerRecord;
 pub use unknown::UnknownRecord;
@@ -23,10 +24,15 @@ pub use unknown::UnknownRecord;
 use super::addr::Addr;
 use super::peer::{PeerId, PeerIdError};
 use fields::Fields;
+use writer::single_line;
 pub(super) use writer::{AddrsLayout, RecordWriter};
 
 /// The most addresses that one record may carry.
 pub const ADDRS_MAX: usize = 4096;
+
+/// How deep objects and lists may be nested: Go's JSON reader gives up a whole answer at 10,000
+/// levels, serde_json at 128.
+const DEPTH_MAX: usize = 100;
 
 /// Which schema a record is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,8 +75,8 @@ pub enum UnparsableAddrs {
 pub struct ParsedRecord {
     /// The record.
     pub record: ProviderRecord,
-    /// How many addresses were left out because they do not parse.
-    pub addrs_dropped: usize,
+    /// How much was left out of it.
+    pub left_out: LeftOut,
 }
 
 /// Why a JSON text is not a provider record.
@@ -85,9 +91,9 @@ pub enum RecordError {
     /// A field that every record of the schema has is not there.
     #[error("the record has no `{0}`")]
     Missing(&'static str),
-    /// A known field stands twice.
-    #[error("the record has `{0}` twice")]
-    Twice(&'static str),
+    /// Objects and lists too deep in each other.
+    #[error("nested more than {DEPTH_MAX} levels deep")]
+    TooDeep,
     /// A known field holds a value of another type.
     #[error("`{field}` must be {expected}")]
     Type {
@@ -115,15 +121,19 @@ impl ProviderRecord {
     pub fn parse(json: &str, unparsable: UnparsableAddrs) -> Result<ParsedRecord, RecordError> {
         let json = json.trim();
         let mut fields = Fields::read(json, unparsable)?;
+        let shortened = (fields.left_out().fields > 0).then(|| fields.to_json());
         let schema = fields.string("Schema")?.filter(|schema| !schema.is_empty());
         let schema = schema.ok_or(RecordError::Missing("Schema"))?;
         let record = match schema.as_str() {
             bitswap::SCHEMA => Self::Bitswap(BitswapRecord::from_fields(&mut fields)?),
             graphsync::SCHEMA => Self::Graphsync(GraphsyncRecord::from_fields(&mut fields)?),
             peer::SCHEMA => Self::Peer(PeerRecord::from_fields(&mut fields)?),
-            _ => Self::Unknown(UnknownRecord::from_fields(schema, json, &mut fields)),
+            _ => {
+                let json = shortened.unwrap_or_else(|| single_line(json).into_owned());
+                Self::Unknown(UnknownRecord::from_fields(schema, json, &mut fields))
+            }
         };
-        Ok(ParsedRecord { record, addrs_dropped: fields.addrs_dropped() })
+        Ok(ParsedRecord { record, left_out: fields.left_out() })
     }
 
     /// The schema that the record is of.

@@ -26,6 +26,7 @@ mod fake_router;
 mod faults;
 mod harness;
 mod hostile;
+mod hostile_records;
 mod ipns;
 mod ipns_records;
 mod journal;

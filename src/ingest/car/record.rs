@@ -16,8 +16,8 @@ use thiserror::Error;
 
 use crate::ingest::options::{ImportKind, RECORD_BYTES_MAX_DEFAULT};
 use crate::types::{
-    Addr, AddrError, BitswapRecord, ExtraFields, PeerId, PeerIdError, PeerRecord, ProviderRecord,
-    RecordError, UnparsableAddrs,
+    Addr, AddrError, BitswapRecord, ExtraFields, LeftOut, PeerId, PeerIdError, PeerRecord,
+    ProviderRecord, RecordError, UnparsableAddrs,
 };
 
 /// The longest `--record` file: as long as a record in NDJSON may be by default.
@@ -90,9 +90,14 @@ pub enum CarRecordError {
     /// The file of `--record` holds no record.
     #[error("--record is not a provider record")]
     Record(#[from] RecordError),
-    /// The file of `--record` has addresses that do not parse.
-    #[error("--record has {0} of its `Addrs` that are no multiaddrs")]
+    /// The file of `--record` has addresses that not all clients read.
+    #[error("--record has {0} of its `Addrs` that are no multiaddrs to all clients")]
     RecordAddrs(usize),
+    /// The file of `--record` has fields that clients read in different ways.
+    #[error(
+        "--record has {0} fields that clients read in different ways: twice the same name, or `id` for `ID`"
+    )]
+    RecordFields(usize),
 }
 
 impl CarFlags {
@@ -143,9 +148,10 @@ fn record(flags: &CarFlags) -> Result<ProviderRecord, CarRecordError> {
 
 fn whole_record(json: &str) -> Result<ProviderRecord, CarRecordError> {
     let parsed = ProviderRecord::parse(json, UnparsableAddrs::Drop)?;
-    match parsed.addrs_dropped {
-        0 => Ok(parsed.record),
-        dropped => Err(CarRecordError::RecordAddrs(dropped)),
+    match parsed.left_out {
+        LeftOut { addrs: 0, fields: 0 } => Ok(parsed.record),
+        LeftOut { addrs: 0, fields } => Err(CarRecordError::RecordFields(fields)),
+        LeftOut { addrs, .. } => Err(CarRecordError::RecordAddrs(addrs)),
     }
 }
 
@@ -247,6 +253,7 @@ mod tests {
             (flags(PEER, &[], &[" "]), "--protocol needs a name"),
             (with_record("[]"), "--record is not a provider record: not a JSON object: "),
             (with_record(&bad_addrs), "--record has 1 of its `Addrs`"),
+            (with_record(r#"{"Schema":"x","schema":"y"}"#), "--record has 1 fields that clients"),
         ];
         for (flags, message) in cases {
             let text = with_causes(&for_car(&flags).unwrap_err());

@@ -316,8 +316,9 @@ fn deep_nesting_is_an_error_or_is_kept_and_never_overflows_the_stack() {
         (format!(r#"{{"x":{deep},"CID":"{CID}","Providers":[{}]}}"#, peer_record("")), 1),
         (line(&format!(r#"{{"Schema":{deep}}}"#)), 0),
         (line(&peer_record(&format!(r#","Addrs":{deep}"#))), 0),
-        (line(&peer_record(&format!(r#","x":{deep}"#))), 1),
-        (line(&format!(r#"{{"Schema":"mine","Addrs":{deep}}}"#)), 1),
+        (line(&peer_record(&format!(r#","x":{deep}"#))), 0),
+        (line(&format!(r#"{{"Schema":"mine","Addrs":{deep}}}"#)), 0),
+        (line(&peer_record(&format!(r#","x":{}{}"#, "[".repeat(99), "]".repeat(99)))), 1),
     ];
     let wide = ImportOptions { record_bytes_max: 3 << 20, ..options() };
     for (text, entries) in cases {

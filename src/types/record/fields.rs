@@ -1,21 +1,39 @@
 //! Taking the fields of a JSON object one by one, so that what nobody takes is left over.
+//!
+//! What comes in must mean the same to every client's JSON reader. Go matches names without regard to
+//! case, and Go and JavaScript take the last of fields that have one name: so of those only the last
+//! stays, and a field whose name folds to one in [`READ_BY_CLIENTS`] without being it goes.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::writer::single_line;
-use super::{ADDRS_MAX, RecordError, UnparsableAddrs};
+use super::writer::{push_string, single_line};
+use super::{ADDRS_MAX, DEPTH_MAX, RecordError, UnparsableAddrs};
 use crate::types::addr::Addr;
 use crate::types::peer::PeerId;
+
+/// The fields that clients read of a record of any schema.
+const READ_BY_CLIENTS: [&str; 5] = ["Schema", "ID", "Addrs", "Protocols", "Protocol"];
 
 /// The fields of one JSON object, in their order, values unparsed.
 pub(super) struct Fields<'a> {
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
     unparsable: UnparsableAddrs,
-    addrs_dropped: usize,
+    left_out: LeftOut,
+}
+
+/// What parsing a record left out of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Items of `Addrs` that are no address which all clients read.
+    pub addrs: usize,
+    /// Fields, and items of `Protocols`, that mean something else to some clients than to others.
+    pub fields: usize,
 }
 
 /// Fields that the schema does not name: name and JSON value as they came, in their order.
@@ -24,19 +42,42 @@ pub struct ExtraFields(Vec<(Box<str>, Box<RawValue>)>);
 
 impl<'a> Fields<'a> {
     pub(super) fn read(json: &'a str, unparsable: UnparsableAddrs) -> Result<Self, RecordError> {
+        if is_deeper_than(DEPTH_MAX, json) {
+            return Err(RecordError::TooDeep);
+        }
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let fields = deserializer.deserialize_map(FieldsVisitor)?;
         deserializer.end()?;
-        Ok(Self { fields, unparsable, addrs_dropped: 0 })
+        let total = fields.len();
+        let fields = of_one_meaning(fields);
+        let left_out = LeftOut { addrs: 0, fields: total - fields.len() };
+        Ok(Self { fields, unparsable, left_out })
     }
 
-    pub(super) fn addrs_dropped(&self) -> usize {
-        self.addrs_dropped
+    pub(super) fn left_out(&self) -> LeftOut {
+        self.left_out
     }
 
-    /// Looks at a field without taking it.
-    pub(super) fn peek(&self, name: &str) -> Option<&'a RawValue> {
-        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value)
+    /// The object of the fields that are there, on one line.
+    pub(super) fn to_json(&self) -> String {
+        let mut json = String::from("{");
+        for (position, (name, value)) in self.fields.iter().enumerate() {
+            if position > 0 {
+                json.push(',');
+            }
+            push_string(&mut json, name);
+            json.push(':');
+            json.push_str(&single_line(value.get()));
+        }
+        json.push('}');
+        json
+    }
+
+    /// Leaves a field out that clients read in records of other schemas, and some in this one too.
+    pub(super) fn leave_out(&mut self, name: &str) {
+        let before = self.fields.len();
+        self.fields.retain(|(field, _)| field != name);
+        self.left_out.fields += before - self.fields.len();
     }
 
     pub(super) fn string(&mut self, name: &'static str) -> Result<Option<String>, RecordError> {
@@ -47,11 +88,26 @@ impl<'a> Fields<'a> {
         self.typed(name, "true or false")
     }
 
+    /// The strings of a list. What else is in it is left out.
     pub(super) fn strings(
         &mut self,
         name: &'static str,
     ) -> Result<Option<Vec<String>>, RecordError> {
-        self.typed(name, "a list of strings")
+        let Some((strings, total)) = self.list(name)? else { return Ok(None) };
+        self.left_out.fields += total - strings.len();
+        Ok(Some(strings))
+    }
+
+    /// The strings of a list, and how many items it has.
+    pub(super) fn list(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<(Vec<String>, usize)>, RecordError> {
+        let Some(items) = self.typed::<Vec<&RawValue>>(name, "a list of strings")? else {
+            return Ok(None);
+        };
+        let strings = items.iter().filter_map(|item| serde_json::from_str(item.get()).ok());
+        Ok(Some((strings.collect(), items.len())))
     }
 
     pub(super) fn peer_id(&mut self) -> Result<PeerId, RecordError> {
@@ -60,12 +116,12 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn addrs(&mut self) -> Result<Option<Vec<Addr>>, RecordError> {
-        let Some(texts) = self.strings("Addrs")? else { return Ok(None) };
-        if texts.len() > ADDRS_MAX {
-            return Err(RecordError::TooManyAddrs(texts.len()));
+        let Some((texts, total)) = self.list("Addrs")? else { return Ok(None) };
+        if total > ADDRS_MAX {
+            return Err(RecordError::TooManyAddrs(total));
         }
         let addrs: Vec<Addr> = texts.iter().filter_map(|text| self.addr(text)).collect();
-        self.addrs_dropped = texts.len() - addrs.len();
+        self.left_out.addrs += total - addrs.len();
         Ok(Some(addrs))
     }
 
@@ -89,7 +145,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Takes a field; `null` counts as missing.
-    fn typed<T: DeserializeOwned>(
+    fn typed<T: Deserialize<'a>>(
         &mut self,
         field: &'static str,
         expected: &'static str,
@@ -98,9 +154,6 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let (_, value) = self.fields.remove(position);
-        if self.peek(field).is_some() {
-            return Err(RecordError::Twice(field));
-        }
         // `Option` reads `null` as `None`.
         serde_json::from_str(value.get()).map_err(|_| RecordError::Type { field, expected })
     }
@@ -116,6 +169,57 @@ impl ExtraFields {
     pub(super) fn prepend(&mut self, name: &str, value: Box<RawValue>) {
         self.0.insert(0, (name.into(), value));
     }
+}
+
+/// The fields that every client reads as we do.
+fn of_one_meaning<'a>(
+    mut fields: Vec<(Cow<'a, str>, &'a RawValue)>,
+) -> Vec<(Cow<'a, str>, &'a RawValue)> {
+    fields.retain(|(name, _)| !is_taken_for_another(name));
+    let mut names = HashSet::with_capacity(fields.len());
+    let is_last: Vec<bool> = fields.iter().rev().map(|(name, _)| names.insert(name)).collect();
+    let mut is_last = is_last.into_iter().rev();
+    fields.retain(|_| is_last.next().unwrap_or(true));
+    fields
+}
+
+/// Whether a client that folds names takes the field for one that it reads.
+fn is_taken_for_another(name: &str) -> bool {
+    let is_folded_to = |known: &str| {
+        let folded = name.chars().map(simple_fold);
+        folded.eq(known.chars().map(simple_fold)) && name != known
+    };
+    // Three bytes, of U+212A, are the most that one letter takes.
+    name.len() <= 3 * "Protocols".len() && READ_BY_CLIENTS.iter().any(|known| is_folded_to(known))
+}
+
+/// Unicode's simple case folding, as far as it leads to letters of ASCII.
+fn simple_fold(letter: char) -> char {
+    match letter {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+/// Whether objects and lists stand more than `levels` deep in each other.
+fn is_deeper_than(levels: usize, json: &str) -> bool {
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            _ if is_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > levels {
+            return true;
+        }
+    }
+    false
 }
 
 impl PartialEq for ExtraFields {
@@ -145,7 +249,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 /// A field's name, borrowed where it has no escapes.
 struct Name<'a>(Cow<'a, str>);
 
-impl<'de> serde::Deserialize<'de> for Name<'de> {
+impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameVisitor;
         impl<'de> Visitor<'de> for NameVisitor {

@@ -39,6 +39,7 @@ pub struct GraphsyncRecord {
 
 impl GraphsyncRecord {
     pub(super) fn from_fields(fields: &mut Fields<'_>) -> Result<Self, RecordError> {
+        fields.leave_out("Protocols");
         Ok(Self {
             protocol: fields.string("Protocol")?,
             id: fields.peer_id()?,

@@ -28,6 +28,7 @@ pub struct PeerRecord {
 
 impl PeerRecord {
     pub(super) fn from_fields(fields: &mut Fields<'_>) -> Result<Self, RecordError> {
+        fields.leave_out("Protocol");
         Ok(Self {
             id: fields.peer_id()?,
             addrs: fields.addrs()?,

@@ -84,9 +84,9 @@ fn addresses_that_do_not_parse_are_left_out_unless_they_are_wanted() {
         r#"{{"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.1/tcp/1","/nonsense/1","x"]}}"#
     );
     let parsed = ProviderRecord::parse(&text, UnparsableAddrs::Drop).unwrap();
-    assert_eq!((parsed.record.addrs().unwrap().len(), parsed.addrs_dropped), (1, 2));
+    assert_eq!((parsed.record.addrs().unwrap().len(), parsed.left_out.addrs), (1, 2));
     let parsed = ProviderRecord::parse(&text, UnparsableAddrs::Keep).unwrap();
-    assert_eq!((parsed.record.to_json(), parsed.addrs_dropped), (text, 0));
+    assert_eq!((parsed.record.to_json(), parsed.left_out.addrs), (text, 0));
 }
 
 #[test]
@@ -125,15 +125,19 @@ fn what_is_no_record_says_why() {
         (r#"{"Schema":"peer","ID":""}"#.to_owned(), "`ID` is not a peer ID"),
         (r#"{"Schema":"peer","ID":"12D3K..."}"#.to_owned(), "`ID` is not a peer ID"),
         (
-            format!(r#"{{"Schema":"peer","ID":"{PEER}","ID":"{PEER}"}}"#),
-            "the record has `ID` twice",
+            format!(
+                r#"{{"Schema":"peer","ID":"{PEER}","x":{}{}}}"#,
+                "[".repeat(100),
+                "]".repeat(100)
+            ),
+            "nested more than 100 levels deep",
         ),
         (
             format!(r#"{{"Schema":"peer","ID":"{PEER}","Addrs":"/ip4/192.0.2.1"}}"#),
             "`Addrs` must be a list of strings",
         ),
         (
-            format!(r#"{{"Schema":"peer","ID":"{PEER}","Protocols":[1]}}"#),
+            format!(r#"{{"Schema":"peer","ID":"{PEER}","Protocols":1}}"#),
             "`Protocols` must be a list of strings",
         ),
         (
@@ -161,6 +165,78 @@ fn deep_nesting_is_no_danger() {
     if let Ok(parsed) = ProviderRecord::parse(&deep, UnparsableAddrs::Drop) {
         assert_eq!(parsed.record.to_json(), deep);
     }
+}
+
+#[test]
+fn of_fields_with_one_name_the_last_counts_as_it_does_to_clients() {
+    let twice = format!(
+        r#"{{"Schema":"new","ID":"Qm","x":1,"Addrs":["/ip4/192.0.2.1/tcp/1"],"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.2/tcp/2"],"x":2}}"#
+    );
+    let parsed = ProviderRecord::parse(&twice, UnparsableAddrs::Drop).unwrap();
+    let once =
+        format!(r#"{{"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.2/tcp/2"],"x":2}}"#);
+    assert_eq!((parsed.record.to_json(), parsed.left_out.fields), (once, 4));
+    assert_eq!(error(r#"{"Schema":"peer","Schema":null}"#), "the record has no `Schema`");
+    let nobody = format!(r#"{{"Schema":"peer","ID":"{PEER}","ID":null}}"#);
+    assert_eq!(error(&nobody), "the record has no `ID`");
+    let unknown =
+        r#"{ "Schema":"new", "Addrs":["/ip4/192.0.2.1/tcp/1"],"é\n" : [1,  2],"Addrs":[]}"#;
+    let kept = r#"{"Schema":"new","é\n":[1,  2],"Addrs":[]}"#;
+    assert_eq!(parse(unknown).to_json(), kept);
+}
+
+#[test]
+fn what_crashes_a_client_or_misleads_it_comes_in_harmless() {
+    let harmless = format!(r#"{{"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.1/tcp/1"]}}"#);
+    let with = |field: &str| harmless.replace('}', &format!(",{field}}}"));
+    for field in [
+        r#""id":null"#,
+        r#""Id":"QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3""#,
+        r#""addrs":["/ip4/127.0.0.1/tcp/5001"]"#,
+        r#""addrs":"none""#,
+        r#""addr\u017f":["/ip4/127.0.0.1/tcp/5001"]"#,
+        r#""\u017fchema":"bitswap""#,
+        r#""PROTOCOLS":7"#,
+        r#""protocol":{}"#,
+        r#""Protocol":["transport-bitswap"]"#,
+    ] {
+        let parsed = ProviderRecord::parse(&with(field), UnparsableAddrs::Drop).unwrap();
+        assert_eq!(
+            (parsed.record.to_json(), parsed.left_out.fields),
+            (harmless.clone(), 1),
+            "{field}"
+        );
+    }
+    assert_eq!(
+        parse(r#"{"Schema":"zzz","schema":"peer","a":1}"#).to_json(),
+        r#"{"Schema":"zzz","a":1}"#
+    );
+    let bitswap = format!(r#"{{"Protocol":"b","Schema":"bitswap","ID":"{PEER}"}}"#);
+    let both = bitswap.replace('}', r#","Protocols":["c"]}"#);
+    assert_eq!(parse(&both).to_json(), bitswap);
+    let as_peer = format!(r#"{{"Schema":"peer","ID":"{PEER}","Protocols":["b"]}}"#);
+    assert_eq!(parse(&both).into_peer().to_json(), as_peer);
+    for other in ["IDs", "xID", "Address", "SchemaS", "protocol-s", "ı\u{307}d"] {
+        assert!(parse(&with(&format!(r#""{other}":1"#))).to_json().contains(other), "{other}");
+    }
+}
+
+#[test]
+fn what_is_no_text_in_a_list_costs_itself() {
+    let text = format!(
+        r#"{{"Schema":"peer","ID":"{PEER}","Addrs":[null,"/ip4/192.0.2.1/tcp/1",7,{{}}],"Protocols":[null,"b",["c"]]}}"#
+    );
+    for unparsable in [UnparsableAddrs::Drop, UnparsableAddrs::Keep] {
+        let parsed = ProviderRecord::parse(&text, unparsable).unwrap();
+        let kept = format!(
+            r#"{{"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.1/tcp/1"],"Protocols":["b"]}}"#
+        );
+        assert_eq!(parsed.record.to_json(), kept);
+        assert_eq!(parsed.left_out, LeftOut { addrs: 3, fields: 2 });
+    }
+    let unknown = r#"{"Schema":"new","Addrs":[null,"/ip4/192.0.2.1/tcp/1"]}"#;
+    assert_eq!(parse(unknown).to_json(), unknown);
+    assert_eq!(parse(unknown).addrs().unwrap().len(), 1);
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -226,6 +302,36 @@ proptest! {
     fn an_unknown_schema_is_given_back_to_the_letter(extra in any_json(), schema in "[a-z]{9,12}") {
         let text = json!({ "Schema": schema, "Addrs": extra, "a": 1 }).to_string();
         prop_assert_eq!(parse(&text).to_json(), text);
+    }
+
+    #[test]
+    fn every_case_variant_of_a_field_that_clients_read_goes_and_nothing_else(
+        name in "Schema|ID|Addrs|Protocols|Protocol",
+        flips in proptest::collection::vec(0..3_u8, 9),
+        record in any_known_record(),
+        value in any_json(),
+        escapes in any::<bool>(),
+        at in any::<proptest::sample::Index>(),
+    ) {
+        let variant: String = name.chars().zip(flips).map(|(letter, flip)| match (flip, letter) {
+            (0, letter) => letter,
+            (1, letter) if letter.is_ascii_lowercase() => letter.to_ascii_uppercase(),
+            (1, letter) => letter.to_ascii_lowercase(),
+            (_, 's' | 'S') => '\u{17f}',
+            (_, letter) => letter,
+        }).collect();
+        prop_assume!(variant != name);
+        let key = if escapes {
+            variant.chars().map(|letter| format!("\\u{:04x}", u32::from(letter))).collect()
+        } else {
+            variant
+        };
+        let mut fields: Vec<String> = record.as_object().unwrap().iter()
+            .map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
+        fields.insert(at.index(fields.len() + 1), format!(r#""{key}":{value}"#));
+        let parsed = ProviderRecord::parse(&format!("{{{}}}", fields.join(",")), UnparsableAddrs::Drop).unwrap();
+        prop_assert_eq!(parsed.left_out.fields, 1);
+        prop_assert_eq!(parsed.record.to_json(), parse(&record.to_string()).to_json());
     }
 
     #[test]

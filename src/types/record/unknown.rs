@@ -1,12 +1,12 @@
-//! Any other schema: kept byte for byte.
+//! Any other schema: kept byte for byte, unless a field must go; then the others stay in their order.
 //!
 //! Filters apply to such a record only where it carries `Addrs` or `Protocols` of the usual shape
-//! (a list of strings); only line breaks between its tokens are taken out, for NDJSON's sake.
+//! (a list; of strings); only line breaks between its tokens are taken out, for NDJSON's sake.
 
 use serde_json::value::RawValue;
 
 use super::fields::Fields;
-use super::writer::{AddrsLayout, RecordWriter, offset, single_line};
+use super::writer::{AddrsLayout, RecordWriter, offset};
 use crate::types::addr::Addr;
 use crate::types::peer::PeerId;
 
@@ -21,10 +21,11 @@ pub struct UnknownRecord {
 }
 
 impl UnknownRecord {
-    pub(super) fn from_fields(schema: String, json: &str, fields: &mut Fields<'_>) -> Self {
-        let json = single_line(json).into_owned();
+    pub(super) fn from_fields(schema: String, json: String, fields: &mut Fields<'_>) -> Self {
         let id = fields.string("ID").ok().flatten().and_then(|id| PeerId::parse(&id).ok());
-        let protocols = fields.strings("Protocols").ok().flatten();
+        let protocols = fields.list("Protocols").ok().flatten();
+        let protocols = protocols.filter(|(names, total)| names.len() == *total);
+        let protocols = protocols.map(|(names, _)| names);
         let addrs = layout(&json);
         Self { schema, json, id, addrs, protocols }
     }
@@ -39,7 +40,7 @@ impl UnknownRecord {
         self.id.as_ref()
     }
 
-    /// The addresses, where `Addrs` is a list of strings.
+    /// The addresses, where `Addrs` is a list: the strings in it.
     pub fn addrs(&self) -> Option<&[Addr]> {
         self.addrs.as_ref().map(|(addrs, _)| &addrs[..])
     }
@@ -68,7 +69,8 @@ fn layout(json: &str) -> Option<(Vec<Addr>, AddrsLayout)> {
     let mut addrs = Vec::with_capacity(values.len());
     let mut items = Vec::with_capacity(values.len());
     for value in values {
-        let text: String = serde_json::from_str(value.get()).ok()?;
+        // What is no text is no address to any client.
+        let Ok(text) = serde_json::from_str::<String>(value.get()) else { continue };
         let addr = Addr::parse(&text).unwrap_or_else(|_| Addr::unparsable(&text));
         let start = position(value);
         items.push((offset(start), offset(start + value.get().len()), addr.protocols()));

@@ -129,6 +129,6 @@ pub(super) fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a record is bounded far below 4 GiB")
 }
 
-fn push_string(json: &mut String, value: &str) {
+pub(super) fn push_string(json: &mut String, value: &str) {
     json.push_str(&serde_json::to_string(value).expect("a string always has a JSON form"));
 }

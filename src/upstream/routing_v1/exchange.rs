@@ -73,6 +73,11 @@ impl Exchange {
         }
     }
 
+    /// Counts fields that were left out of records.
+    pub(super) fn dropped_fields(&self, fields: usize) {
+        self.counts.fields_dropped(fields as u64);
+    }
+
     /// The upstream gave a whole answer.
     pub(super) fn succeed(mut self, outcome: UpstreamOutcome) {
         self.admission.works();

@@ -176,6 +176,7 @@ impl Reading {
         };
         let bad = self.sanitizer.records_bad() - bad_before;
         self.exchange.received(self.sanitizer.waiting(), bad);
+        self.exchange.dropped_fields(self.sanitizer.take_fields_dropped());
         read
     }
 

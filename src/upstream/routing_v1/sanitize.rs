@@ -37,6 +37,7 @@ pub(super) struct Sanitizer {
     ready: Vec<Arc<ReadyRecord>>,
     has_records: bool,
     records_bad: usize,
+    fields_dropped: usize,
     first_bad: Option<String>,
 }
 
@@ -67,6 +68,7 @@ impl Sanitizer {
             ready: Vec::new(),
             has_records: false,
             records_bad: 0,
+            fields_dropped: 0,
             first_bad: None,
         }
     }
@@ -100,6 +102,11 @@ impl Sanitizer {
         self.records_bad
     }
 
+    /// How many fields were left out of records since this was asked last.
+    pub(super) fn take_fields_dropped(&mut self) -> usize {
+        std::mem::take(&mut self.fields_dropped)
+    }
+
     /// Why an answer that has ended is none: it had records, of which none counts.
     pub(super) fn no_answer(&self) -> Option<String> {
         let reason = self.first_bad.as_ref().filter(|_| !self.has_records)?;
@@ -111,8 +118,10 @@ impl Sanitizer {
         self.has_records
     }
 
-    fn admit(&self, text: Result<&str, TextError>) -> Result<ReadyRecord, Refused> {
-        let record = ProviderRecord::parse(text?, self.options.unparsable)?.record;
+    fn admit(&mut self, text: Result<&str, TextError>) -> Result<ReadyRecord, Refused> {
+        let parsed = ProviderRecord::parse(text?, self.options.unparsable)?;
+        self.fields_dropped += parsed.left_out.fields;
+        let record = parsed.record;
         let schema = match &self.peer {
             Some(peer) if record.peer() != Some(peer) => return Err(Refused::OtherPeer),
             Some(_) if record.schema() == Schema::Unknown => return Err(Refused::NotOfSchemaPeer),
