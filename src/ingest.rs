@@ -22,6 +22,7 @@ mod put;
 mod summary;
 #[cfg(test)]
 mod testing;
+mod whole;
 
 use crate::store::{Announcement, Applied, StoreError};
 
@@ -33,8 +34,9 @@ pub use options::{
 };
 pub use progress::{Acknowledged, BarObserver, ImportObserver, ImportProgress, LineObserver};
 pub use put::{
-    ADDR_BYTES_MAX, ADDRS_MAX, ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, Announcer, DroppedAddrs,
-    KEY_TEXT_BYTES_MAX, PutError, PutMoment, PutPolicy, RECORDS_MAX, Refusal, TTL_MIN, VerifiedPut,
+    ADDR_BYTES_MAX, ADDRS_MAX, ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, AddrReasons, Announcer,
+    DroppedAddrs, KEY_TEXT_BYTES_MAX, PutError, PutMoment, PutPolicy, RECORDS_MAX, Refusal,
+    TTL_MIN, VerifiedPut,
 };
 pub use summary::{
     ImportCounts, ImportSummary, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection,

@@ -218,7 +218,7 @@ fn put_status(error: &PutError) -> StatusCode {
         PutError::Malformed { .. } => StatusCode::BAD_REQUEST,
         PutError::Refused { .. } => StatusCode::FORBIDDEN,
         PutError::TooMany { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        PutError::Key { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        PutError::Key { .. } | PutError::Addrs { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         PutError::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
         PutError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     }

@@ -9,7 +9,7 @@
 //! over bytes, without I/O and with `now` as a parameter, and before anything is applied: a request
 //! is [`VerifiedPut`] as a whole, or a [`PutError`]. In this order, so that what nobody has signed is
 //! never judged by its content: shape, counts, then record by record who announces, the signature,
-//! the time, and the keys.
+//! the time, the keys, and the addresses.
 //!
 //! [`Announcer`] hands what is verified to a store, which takes in all of it or nothing.
 //!
@@ -35,7 +35,7 @@ use crate::store::{Announcement, Applied, ContextId, ProviderUpdate, Store};
 use crate::types::{BitswapRecord, ContentKey, ExtraFields, Origin, PeerId, ProviderRecord};
 use addrs::AddrPolicy;
 pub use addrs::{ADDR_BYTES_MAX, ADDRS_MAX, DroppedAddrs};
-pub use error::{PutError, Refusal};
+pub use error::{AddrReasons, PutError, Refusal};
 pub use terms::TTL_MIN;
 use terms::{TermLimits, Terms};
 use wire::{Payload, SignedRecord};
@@ -210,7 +210,9 @@ impl PutPolicy {
             .map_err(|refusal| PutError::Refused { record: number, refusal })?;
         let keys = content_keys(payload, number)?;
         let policy = AddrPolicy { allow_private: self.allow_private_addrs, caller: moment.caller };
-        let addrs = policy.admit_all(&payload.addrs, &payload.id, addrs_dropped);
+        let addrs = policy
+            .admit_all(&payload.addrs, &payload.id, addrs_dropped)
+            .map_err(|reasons| PutError::Addrs { record: number, reasons })?;
         let announced = ProviderRecord::Bitswap(BitswapRecord {
             protocol: Some(ANNOUNCED_PROTOCOL.to_owned()),
             id: payload.id.clone(),

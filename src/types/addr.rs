@@ -1,5 +1,6 @@
-//! Multiaddrs: kept as the text they came in, parsed once into what filtering needs.
+//! Multiaddrs: kept in the form that all clients read, parsed once into what filtering needs.
 
+mod agreed;
 mod public;
 
 use std::ops::{BitOr, BitOrAssign};
@@ -7,6 +8,7 @@ use std::ops::{BitOr, BitOrAssign};
 use multiaddr::Multiaddr;
 use thiserror::Error;
 
+use agreed::agreed_form;
 pub(crate) use public::is_public_component;
 
 /// The name of every multiaddr protocol, in the order of its bit in a [`ProtocolSet`].
@@ -109,19 +111,17 @@ pub struct AddrError {
 }
 
 impl Addr {
-    /// Reads a multiaddr's text.
+    /// Reads a multiaddr's text. It is kept in the form that all clients read.
     pub fn parse(text: &str) -> Result<Self, AddrError> {
-        let parsed: Multiaddr = text
+        let form = agreed_form(text)?;
+        let parsed: Multiaddr = form
             .parse()
             .map_err(|error: multiaddr::Error| AddrError { reason: error.to_string() })?;
-        if parsed.is_empty() {
-            return Err(AddrError { reason: "no component".to_owned() });
-        }
         let protocols = parsed
             .protocol_stack()
             .filter_map(ProtocolSet::of_name)
             .fold(ProtocolSet::EMPTY, ProtocolSet::bitor);
-        Ok(Self { text: text.into(), protocols })
+        Ok(Self { text: form.into(), protocols })
     }
 
     /// An address whose text does not parse, for those who keep such: every segment that is the
@@ -141,7 +141,7 @@ impl Addr {
         parsed.is_ok_and(|addr| !addr.iter().all(|component| is_public_component(&component)))
     }
 
-    /// The text, as it came.
+    /// The text.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -178,6 +178,47 @@ mod tests {
         for (text, protocols) in cases {
             let addr = Addr::parse(&text).unwrap();
             assert_eq!((addr.as_str(), addr.protocols()), (&text[..], protocols));
+        }
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Judged {
+        address: String,
+        go: Option<String>,
+        js: Option<String>,
+        agreed: Option<String>,
+        #[serde(default)]
+        why: Option<String>,
+    }
+
+    /// What go-multiaddr and js-multiaddr make of addresses, and what is agreed; `interop/run addresses`
+    /// holds the file to both.
+    fn judged() -> Vec<Judged> {
+        serde_json::from_str(include_str!("../../tests/fixtures/addresses.json")).unwrap()
+    }
+
+    #[test]
+    fn an_address_is_what_all_clients_read_in_the_form_that_all_read() {
+        let judged = judged();
+        assert!(judged.len() >= 300);
+        for Judged { address, agreed, .. } in judged {
+            let ours = Addr::parse(&address).ok();
+            assert_eq!(ours.as_ref().map(Addr::as_str), agreed.as_deref(), "{address:?}");
+            if let Some(form) = ours {
+                assert_eq!(Addr::parse(form.as_str()).unwrap(), form);
+            }
+        }
+    }
+
+    #[test]
+    fn what_all_clients_read_is_an_address_unless_the_table_says_why_not() {
+        for Judged { address, go, js, agreed, why } in judged() {
+            assert_eq!(
+                why.is_some(),
+                go.is_some() && js.is_some() && agreed.is_none(),
+                "{address:?}"
+            );
+            assert!(agreed.is_none() || go.is_some(), "{address:?}");
         }
     }
 

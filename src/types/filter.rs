@@ -142,7 +142,7 @@ impl ProtocolFilter {
 }
 
 /// Whether each `%` begins an escape, and what they stand for is UTF-8.
-fn is_percent_encoded_text(raw: &str) -> bool {
+pub(super) fn is_percent_encoded_text(raw: &str) -> bool {
     let is_escape = |rest: &str| {
         rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
     };

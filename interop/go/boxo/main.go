@@ -1,6 +1,8 @@
 // Boxo's own client against a running Fingerpost.
 //
 //	boxo cases URL FIXTURE            runs the cases, and prints how each ended
+//	boxo addresses FILE               prints what go-multiaddr makes of each address of a JSON list
+//	boxo hostile URL FILE             looks up the answers made from hostile records, each a case
 //	boxo announce URL CID TTL         announces CID by a signed PUT, and prints the provider's peer ID
 //	                                  and the milliseconds that were granted
 //	boxo find URL providers CID       prints a line for each record: the peer ID and its addresses
@@ -49,12 +51,16 @@ func run(arguments []string) error {
 		}
 		runCases(arguments[1], fixture)
 		return nil
+	case len(arguments) == 2 && arguments[0] == "addresses":
+		return readAddresses(arguments[1])
+	case len(arguments) == 3 && arguments[0] == "hostile":
+		return readHostile(arguments[1], arguments[2])
 	case len(arguments) == 4 && arguments[0] == "announce":
 		return announce(arguments[1], arguments[2], arguments[3])
 	case len(arguments) == 4 && arguments[0] == "find":
 		return lookUp(arguments[1], arguments[2], arguments[3])
 	default:
-		return fmt.Errorf("usage: boxo cases URL FIXTURE | boxo announce URL CID TTL | boxo find URL KIND KEY")
+		return fmt.Errorf("usage: boxo cases URL FIXTURE | boxo addresses FILE | boxo hostile URL FILE | boxo announce URL CID TTL | boxo find URL KIND KEY")
 	}
 }
 

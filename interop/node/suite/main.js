@@ -7,17 +7,19 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { GroupReport, Report, within } from './report.js'
 import { Tools, prepareFolder } from './tools.js'
+import { addressesGroup } from './groups/addresses.js'
 import { boxoGroup } from './groups/boxo.js'
 import { browserGroup } from './groups/browser.js'
 import { endToEndGroup } from './groups/end_to_end.js'
 import { heliaGroups } from './groups/helia.js'
+import { hostileRecordsGroup } from './groups/hostile_records.js'
 import { kuboCustomGroup, kuboDelegatedGroup, kuboExchangeGroup } from './groups/kubo.js'
 import { openapiGroup, openapiUpstreamGroup } from './groups/openapi.js'
 import { upstreamsBothGroup, upstreamsHeliaGroup, upstreamsKuboGroup } from './groups/upstreams.js'
 import { writeFixture } from './fixture.js'
 
 const groups = [
-  openapiGroup, ...heliaGroups, browserGroup, boxoGroup,
+  openapiGroup, ...heliaGroups, browserGroup, boxoGroup, addressesGroup, hostileRecordsGroup,
   kuboCustomGroup, kuboDelegatedGroup, kuboExchangeGroup, endToEndGroup,
   upstreamsHeliaGroup, upstreamsKuboGroup, upstreamsBothGroup, openapiUpstreamGroup
 ]

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::clock::UnixMs;
 use crate::ingest::batch::Terms;
 use crate::ingest::summary::RejectReason;
+use crate::ingest::whole::Whole;
 use crate::store::{ContextId, ContextIdError};
 use crate::types::{ContentKey, KeyError};
 
@@ -50,7 +51,7 @@ struct Fields<'a> {
     #[serde(rename = "Providers", borrow, default)]
     providers: Providers<'a>,
     #[serde(rename = "ExpiresAt")]
-    expires_at_ms: Option<UnixMs>,
+    expires_at_ms: Option<Whole<UnixMs>>,
     #[serde(rename = "Context")]
     context: Option<String>,
 }
@@ -92,7 +93,8 @@ impl<'a> LineRecords<'a> {
         match fields.providers {
             Providers::Missing => Err(LineError::NoProviders),
             Providers::Listed(records) => {
-                Ok(Self { key, context, expires_at_ms: fields.expires_at_ms, records })
+                let expires_at_ms = fields.expires_at_ms.map(|Whole(time)| time);
+                Ok(Self { key, context, expires_at_ms, records })
             }
         }
     }

@@ -96,7 +96,7 @@ fn every_bad_line_is_reported_and_the_others_go_in() {
         ),
         (
             format!(r#"{{{cid},"Providers":[],"ExpiresAt":-1}}"#).into(),
-            "invalid value: integer `-1`, expected u64, at character 98",
+            "invalid value: integer `-1`, expected a whole number that fits, at character 98",
         ),
         (
             format!(r#"{{{cid},{cid},"Providers":[]}}"#).into(),
@@ -174,7 +174,10 @@ fn what_has_expired_is_counted_and_left_out() {
     let at = |time: u64| format!(r#"{{"CID":"{CID}","Providers":[{record}],"ExpiresAt":{time}}}"#);
     let text = [at(NOW_MS - 1), at(NOW_MS), at(NOW_MS + 1)].join("\n");
     let imported = import_text(text, &options());
-    assert_eq!(imported.entries(), [(CID.to_owned(), record, Some(NOW_MS + 1))]);
+    assert_eq!(imported.entries(), [(CID.to_owned(), record.clone(), Some(NOW_MS + 1))]);
+    let written_otherwise = at(NOW_MS).replace(&NOW_MS.to_string(), "1.8e12");
+    let imported_again = import_text(written_otherwise, &options());
+    assert_eq!(imported_again.entries(), [(CID.to_owned(), record, Some(1_800_000_000_000))]);
     assert!(imported.summary().to_string().ends_with(", 2 lines expired and skipped"));
 }
 

@@ -2,23 +2,24 @@
 //!
 //! | address | |
 //! |---|---|
-//! | no multiaddr, or more than [`ADDR_BYTES_MAX`] bytes | dropped |
+//! | no multiaddr that all clients read, or more than [`ADDR_BYTES_MAX`] bytes | dropped |
 //! | ends in `/p2p/` and another peer | dropped; its own `/p2p/...` is cut |
 //! | `0.0.0.0` or `::` | replaced by the caller's address of that family where that is certain, else dropped |
 //! | private, loopback, link-local, multicast, reserved, also inside an IPv6 one | dropped, unless private ones are allowed |
-//! | begins with no host and no relay, has a name that is none, or port 0 | dropped |
+//! | begins with no host and no relay, has a name (also behind `sni`) that is none, or port 0 | dropped |
 //! | a name of one machine or network (`localhost`, `.local`, ...) | dropped, unless private ones are allowed |
 //! | other DNS names, relays by their peer ID | stay |
 //!
 //! An address stands once. At most [`ADDRS_MAX`] stay, the first ones; beyond [`ADDRS_READ_MAX`] none
-//! is looked at. Dropping is no failure: the record is taken in without the address, and it is
-//! counted why.
+//! is looked at. Dropping is no failure as long as one stays: the record is taken in without the address,
+//! and it is counted why. Where all are dropped the record is refused, since it would take the provider's
+//! addresses away; a record that gives none says that there are none.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use multiaddr::{Multiaddr, Protocol};
 
+use super::error::AddrReasons;
 use super::wire::Listed;
 use crate::types::{Addr, PeerId, is_public_component};
 
@@ -65,6 +66,18 @@ impl DropReason {
         Self::OtherPeer,
     ];
 
+    /// Why, for the provider.
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Self::NotMultiaddr => "no multiaddr that all clients read",
+            Self::TooLong => "too long",
+            Self::TooMany => "one too many",
+            Self::Private => "out of the public's reach",
+            Self::Unspecified => "unspecified, and the sender's own is not certain",
+            Self::OtherPeer => "of another peer",
+        }
+    }
+
     fn label(self) -> &'static str {
         match self {
             Self::NotMultiaddr => "not_multiaddr",
@@ -91,44 +104,52 @@ impl DroppedAddrs {
 }
 
 impl AddrPolicy {
-    /// The addresses of `peer` that are passed on.
+    /// The addresses of `peer` that are passed on; `null` is none that anybody reads.
+    ///
+    /// # Errors
+    ///
+    /// Why each is dropped, where that leaves none.
     pub(super) fn admit_all(
         &self,
-        texts: &Listed<String>,
+        texts: &Listed<Option<String>>,
         peer: &PeerId,
         dropped: &mut DroppedAddrs,
-    ) -> Vec<Addr> {
+    ) -> Result<Vec<Addr>, AddrReasons> {
         let mut admitted: Vec<Addr> = Vec::new();
+        let mut reasons = AddrReasons::default();
         for text in &texts.kept {
-            match self.admit(text, peer) {
+            let admission = text.as_deref().ok_or(DropReason::NotMultiaddr);
+            match admission.and_then(|text| self.admit(text, peer)) {
                 Ok(addr) if admitted.contains(&addr) => {}
                 Ok(_) if admitted.len() == ADDRS_MAX => dropped.add(DropReason::TooMany, 1),
                 Ok(addr) => admitted.push(addr),
-                Err(reason) => dropped.add(reason, 1),
+                Err(reason) => {
+                    dropped.add(reason, 1);
+                    reasons.add(text.as_deref(), reason);
+                }
             }
         }
         dropped.add(DropReason::TooMany, texts.total - texts.kept.len());
-        admitted
+        reasons.add_others(texts.total - texts.kept.len());
+        if admitted.is_empty() && texts.total > 0 { Err(reasons) } else { Ok(admitted) }
     }
 
     fn admit(&self, text: &str, peer: &PeerId) -> Result<Addr, DropReason> {
         if text.len() > ADDR_BYTES_MAX {
             return Err(DropReason::TooLong);
         }
-        let given: Multiaddr = text.parse().map_err(|_| DropReason::NotMultiaddr)?;
+        let addr = Addr::parse(text).map_err(|_| DropReason::NotMultiaddr)?;
+        let given: Multiaddr = addr.as_str().parse().map_err(|_| DropReason::NotMultiaddr)?;
         let own = without_own_id(given.clone(), peer)?;
         let has_host = own.iter().next().is_some_and(|first| is_host(&first));
         if !has_host && !self.allow_private {
             return Err(DropReason::NotMultiaddr);
         }
         let reachable = self.reachable(&own)?;
-        // As it came, where nothing is changed.
-        let text = if reachable == given {
-            Cow::Borrowed(text)
-        } else {
-            Cow::Owned(reachable.to_string())
-        };
-        Addr::parse(&text).map_err(|_| DropReason::NotMultiaddr)
+        if reachable == given {
+            return Ok(addr);
+        }
+        Addr::parse(&reachable.to_string()).map_err(|_| DropReason::NotMultiaddr)
     }
 
     /// The address with every unspecified component replaced, if all of them are reachable then.
@@ -153,6 +174,7 @@ impl AddrPolicy {
             Protocol::Dns4(name) => check_name(&name).map(|()| Protocol::Dns4(name)),
             Protocol::Dns6(name) => check_name(&name).map(|()| Protocol::Dns6(name)),
             Protocol::Dnsaddr(name) => check_name(&name).map(|()| Protocol::Dnsaddr(name)),
+            Protocol::Sni(name) => check_name(&name).map(|()| Protocol::Sni(name)),
             Protocol::Tcp(0) | Protocol::Udp(0) => Err(DropReason::NotMultiaddr),
             other => Ok(other),
         }
@@ -340,6 +362,24 @@ mod tests {
     }
 
     #[test]
+    fn an_address_takes_the_form_that_all_clients_read() {
+        let other = PeerId::parse(OTHER).unwrap().to_cid_text();
+        let own = PeerId::parse(PEER).unwrap().to_cid_text();
+        let bare = "/ip4/192.0.2.1/tcp/4001";
+        for (given, form) in [
+            (format!("{bare}/"), bare.to_owned()),
+            (format!("{bare}/p2p/{own}//"), bare.to_owned()),
+            (
+                format!("{bare}/ipfs/{other}/p2p-circuit/"),
+                format!("{bare}/p2p/{OTHER}/p2p-circuit"),
+            ),
+            (format!("/p2p/{other}/p2p-circuit"), format!("/p2p/{OTHER}/p2p-circuit")),
+        ] {
+            assert_eq!(admit(STRICT, &given).unwrap(), form);
+        }
+    }
+
+    #[test]
     fn what_is_no_multiaddr_is_dropped() {
         for text in [
             "",
@@ -355,6 +395,11 @@ mod tests {
             "/dns4/a b.example/tcp/1",
             "/dns4/x%0d%0ay.example/tcp/1",
             "/ip4/192.0.2.1/tcp/0",
+            "/ip4/192.0.2.1/tcp/4001/tls/sni/*.libp2p.direct/ws",
+            "/ip4/192.0.2.1/tcp/4001/tls/sni/a b/ws",
+            "/ip4/192.0.2.1/tcp/+4001",
+            "/ip4/192.0.2.1/tcp/004001",
+            "/ip4/192.0.2.1/tcp/1/ws/p2p-webrtc-star",
         ] {
             assert_eq!(admit(STRICT, text), Err(DropReason::NotMultiaddr), "{text}");
         }
@@ -366,12 +411,12 @@ mod tests {
     fn no_more_than_32_stay_each_once_and_every_dropped_one_is_counted() {
         let peer = PeerId::parse(PEER).unwrap();
         let text = |port: usize| format!("/ip4/192.0.2.1/tcp/{port}");
-        let mut kept: Vec<String> = (1..=40).map(text).collect();
-        kept.insert(1, format!("{}/p2p/{PEER}", text(1)));
-        kept.insert(0, "/ip4/10.0.0.1/tcp/1".to_owned());
+        let mut kept: Vec<Option<String>> = (1..=40).map(text).map(Some).collect();
+        kept.insert(1, Some(format!("{}/p2p/{PEER}", text(1))));
+        kept.insert(0, Some("/ip4/10.0.0.1/tcp/1".to_owned()));
         let mut dropped = DroppedAddrs::default();
         let listed = Listed { kept, total: 1_000 };
-        let admitted = STRICT.admit_all(&listed, &peer, &mut dropped);
+        let admitted = STRICT.admit_all(&listed, &peer, &mut dropped).unwrap();
         let texts: Vec<&str> = admitted.iter().map(Addr::as_str).collect();
         assert_eq!(texts, (1..=ADDRS_MAX).map(text).collect::<Vec<_>>());
         let counts: Vec<_> = dropped.iter().filter(|(_, count)| *count > 0).collect();

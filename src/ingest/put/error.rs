@@ -1,9 +1,11 @@
 //! Why an announcement is not taken in: sorted by what its sender can do about it.
 
+use std::fmt;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use super::addrs::DropReason;
 use crate::store::StoreError;
 use crate::types::PeerId;
 
@@ -44,12 +46,63 @@ pub enum PutError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Addresses, none of which can be used.
+    #[error("record {record}: none of its addresses can be used: {reasons}")]
+    Addrs {
+        /// The record's number in the request, from 1.
+        record: usize,
+        /// Why each cannot.
+        reasons: AddrReasons,
+    },
     /// There is no room: try again when the operator has made some.
     #[error("there is no room for announcements")]
     NoRoom(#[source] StoreError),
     /// The store does not work: try again later.
     #[error("announcements cannot be stored")]
     Unavailable(#[source] StoreError),
+}
+
+/// The most addresses that an error names, and the most characters of one: it fits into 8 KiB.
+const ADDRS_NAMED_MAX: usize = 32;
+const ADDR_CHARS_NAMED_MAX: usize = 128;
+
+/// Why each of a record's addresses cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddrReasons {
+    named: Vec<String>,
+    others: usize,
+}
+
+impl AddrReasons {
+    /// Counts addresses that nobody looked at.
+    pub(super) fn add_others(&mut self, count: usize) {
+        self.others += count;
+    }
+
+    pub(super) fn add(&mut self, addr: Option<&str>, reason: DropReason) {
+        if self.named.len() == ADDRS_NAMED_MAX {
+            self.others += 1;
+            return;
+        }
+        let shown = match addr {
+            None => "null".to_owned(),
+            Some(addr) if addr.chars().count() <= ADDR_CHARS_NAMED_MAX => format!("{addr:?}"),
+            Some(addr) => {
+                format!("{:?}...", addr.chars().take(ADDR_CHARS_NAMED_MAX).collect::<String>())
+            }
+        };
+        self.named.push(format!("{shown} is {}", reason.describe()));
+    }
+}
+
+impl fmt::Display for AddrReasons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.named.join("; "))?;
+        if self.others > 0 {
+            write!(f, "; and {} more", self.others)?;
+        }
+        Ok(())
+    }
 }
 
 /// Why a record is refused.
@@ -106,6 +159,7 @@ impl PutError {
             Self::Malformed { .. } => "malformed",
             Self::TooMany { .. } => "too_many",
             Self::Key { .. } => "bad_key",
+            Self::Addrs { .. } => "bad_addrs",
             Self::NoRoom(_) => "no_room",
             Self::Unavailable(_) => "unavailable",
             Self::Refused { refusal, .. } => match refusal {

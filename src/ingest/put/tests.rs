@@ -307,22 +307,60 @@ fn addresses_may_be_missing_or_null_and_are_dropped_by_the_policy() {
         signed(&key, &without),
         signed_with(&key, json!({"Addrs": null})),
         signed_with(&key, json!({"Addrs": []})),
-        signed_with(&key, json!({"Addrs": ["/ip4/10.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1", "x"]})),
     ];
     for body in bodies {
         assert_eq!(updates(&body)[0].addrs, []);
     }
-    let private = json!({"Addrs": ["/ip4/10.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1"]});
-    let body = signed_with(&key, private);
-    let dropped = verify(&body).unwrap().addrs_dropped().clone();
-    let dropped: Vec<_> = dropped.iter().filter(|(_, count)| *count > 0).collect();
-    assert_eq!(dropped, [("private", 1), ("unspecified", 1)]);
+    let private = ["/ip4/10.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1"];
+    let one_stays = json!({"Addrs": [null, private[0], private[1], "/ip4/192.0.2.1/tcp/1"]});
+    let put = verify(&signed_with(&key, one_stays)).unwrap();
+    let dropped: Vec<_> = put.addrs_dropped().iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(dropped, [("not_multiaddr", 1), ("private", 1), ("unspecified", 1)]);
+    let body = signed_with(&key, json!({"Addrs": private}));
     let open = PutPolicy { allow_private_addrs: true, ..policy() };
     let caller = Some("192.0.2.7".parse().unwrap());
     let moment = PutMoment { now_ms: VECTOR_MS, caller, origin: Origin::UNKNOWN };
     let update = open.verify(body.as_bytes(), moment).unwrap().into_updates().remove(0);
     let texts: Vec<_> = update.addrs.iter().map(crate::types::Addr::as_str).collect();
     assert_eq!(texts, ["/ip4/10.0.0.1/tcp/1", "/ip4/192.0.2.7/tcp/1"]);
+}
+
+#[test]
+fn addresses_of_which_none_can_be_used_are_refused_one_by_one_once_the_signature_holds() {
+    let key = ed25519_key(1);
+    let none = json!({"Addrs": ["/ip4/10.0.0.1/tcp/1", null, "/ip4/0.0.0.0/tcp/1", "x\u{1b}"]});
+    let error = verify(&signed_with(&key, none.clone())).unwrap_err();
+    let expected = "record 1: none of its addresses can be used: \"/ip4/10.0.0.1/tcp/1\" is out of the \
+                    public's reach; null is no multiaddr that all clients read; \"/ip4/0.0.0.0/tcp/1\" is \
+                    unspecified, and the sender's own is not certain; \"x\\u{1b}\" is no multiaddr that \
+                    all clients read";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.outcome(), "bad_addrs");
+    let unsigned = signed_with(&key, none).replace("\"Signature\":\"m", "\"Signature\":\"mAA");
+    assert!(matches!(refusal(&unsigned), Refusal::Signature { .. }));
+    let many = json!({"Addrs": vec!["x".repeat(ADDR_BYTES_MAX); 300]});
+    let text = verify(&signed_with(&key, many)).unwrap_err().to_string();
+    assert!(text.len() < 8 << 10 && text.ends_with("; and 268 more"), "{text}");
+}
+
+#[test]
+fn names_in_another_case_say_nothing() {
+    let key = ed25519_key(1);
+    let other = ed25519_key(2).public().to_peer_id().to_base58();
+    let odd =
+        json!({"id": other, "addrs": ["/ip4/127.0.0.1/tcp/1"], "\u{212a}eys": [], "timestamp": 1});
+    let [odd, plain] =
+        [odd, json!({})].map(|changes| format!("{:?}", updates(&signed_with(&key, changes))));
+    assert_eq!(odd, plain);
+}
+
+#[test]
+fn whole_numbers_are_read_however_they_are_written() {
+    let key = ed25519_key(1);
+    let exact = payload(&key);
+    let body = signed(&key, &exact);
+    let odd = json!({"Timestamp": exact["Timestamp"].as_f64(), "AdvisoryTTL": 8.64e13});
+    assert_eq!(verify(&signed_with(&key, odd)).unwrap().ttls(), verify(&body).unwrap().ttls());
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::addrs::ADDRS_READ_MAX;
 use super::error::PutError;
 use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, RECORDS_MAX};
+use crate::ingest::whole::Whole;
 use crate::types::PeerId;
 
 /// One record, signed or not.
@@ -32,7 +33,8 @@ pub(super) struct Payload {
     pub(super) advisory_ttl_ns: i64,
     /// At least one.
     pub(super) keys: Vec<String>,
-    pub(super) addrs: Listed<String>,
+    /// `null` among them costs itself.
+    pub(super) addrs: Listed<Option<String>>,
 }
 
 /// A list of which no more is kept than is accepted.
@@ -72,9 +74,9 @@ struct PayloadFields<'a> {
     #[serde(rename = "Keys", borrow)]
     keys: Option<&'a RawValue>,
     #[serde(rename = "Timestamp")]
-    timestamp_ms: Option<i64>,
+    timestamp_ms: Option<Whole<i64>>,
     #[serde(rename = "AdvisoryTTL")]
-    advisory_ttl_ns: Option<i64>,
+    advisory_ttl_ns: Option<Whole<i64>>,
     #[serde(rename = "ID")]
     id: Option<String>,
     #[serde(rename = "Addrs", borrow)]
@@ -139,10 +141,12 @@ fn read_payload(json: &str, place: &str, keys_max: usize) -> Result<(Payload, us
         return Err(malformed(format!("{place}: `Keys` is empty")));
     }
     let read_addrs = |addrs| list(addrs, ADDRS_READ_MAX, &format!("{place}: `Addrs`"));
+    let Whole(timestamp_ms) = fields.timestamp_ms.ok_or_else(|| missing("Timestamp", place))?;
+    let advisory_ttl_ns = fields.advisory_ttl_ns.ok_or_else(|| missing("AdvisoryTTL", place))?;
     let payload = Payload {
         id,
-        timestamp_ms: fields.timestamp_ms.ok_or_else(|| missing("Timestamp", place))?,
-        advisory_ttl_ns: fields.advisory_ttl_ns.ok_or_else(|| missing("AdvisoryTTL", place))?,
+        timestamp_ms,
+        advisory_ttl_ns: advisory_ttl_ns.0,
         keys: keys.kept,
         addrs: fields.addrs.map(read_addrs).transpose()?.unwrap_or_default(),
     };
