@@ -108,7 +108,7 @@ pub struct Settings {
     #[arg(long, value_name = "SCHEMA", default_value = "announced", help_heading = ANSWERS)]
     pub record_schema: RecordSchema,
 
-    /// Serve addresses of providers that Fingerpost cannot parse
+    /// Serve addresses of providers that not all clients read
     ///
     /// Without it they are left out of answers; the record itself is served all the same.
     #[arg(long, value_name = "BOOL", default_value = "false", help_heading = ANSWERS,

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use agreed::agreed_form;
 pub(crate) use public::is_public_component;
+use public::names_private_host;
 
 /// The name of every multiaddr protocol, in the order of its bit in a [`ProtocolSet`].
 const PROTOCOL_NAMES: [&str; 42] = [
@@ -135,10 +136,13 @@ impl Addr {
     }
 
     /// Whether it is of no use to the public: one of its components is known on one machine or network
-    /// only. What does not parse is not known to be.
+    /// only. What does not parse as a whole is judged by the hosts that it names: some client may read
+    /// it all the same.
     pub fn is_private(&self) -> bool {
-        let parsed = self.text.parse::<Multiaddr>();
-        parsed.is_ok_and(|addr| !addr.iter().all(|component| is_public_component(&component)))
+        match self.text.parse::<Multiaddr>() {
+            Ok(addr) => !addr.iter().all(|component| is_public_component(&component)),
+            Err(_) => names_private_host(&self.text),
+        }
     }
 
     /// The text.
@@ -234,6 +238,24 @@ mod tests {
     fn an_unparsable_address_still_shows_the_protocols_it_names() {
         let addr = Addr::unparsable("/ip4/1.2.3.4/tcp/1/newthing/ws");
         assert_eq!(addr.protocols(), set(&["ip4", "tcp", "ws"]));
+    }
+
+    #[test]
+    fn what_only_some_client_reads_hides_no_private_host() {
+        for (text, is_private) in [
+            ("/ip4/127.0.0.1/tcp/5001/garlic64/x", true),
+            ("/ip4/127.0.0.1//tcp/5001", true),
+            ("/ip6/127.0.0.1/tcp/+5001/plaintextv2", true),
+            ("/ip4/::ffff:10.0.0.1/tcp/+1", true),
+            ("/dns4/nas.local/tcp/+1", true),
+            ("/dns4/192.168.1.1/x-parity-ws", true),
+            ("/unix/run/x.sock/plaintextv2", true),
+            ("/ip4/192.0.2.1/tcp/1/plaintextv2", false),
+            ("/dns4/example.org/tcp/+1/garlic64/x", false),
+            ("/new/thing", false),
+        ] {
+            assert_eq!(Addr::unparsable(text).is_private(), is_private, "{text}");
+        }
     }
 
     #[test]

@@ -72,9 +72,9 @@ impl Filter {
         if query.is_empty() {
             return Ok(Self::default());
         }
-        let transport = Terms::read("transport", query)?;
-        let addrs = Terms::read("filter-addrs", query)?;
-        let protocols = Terms::read("filter-protocols", query)?;
+        let transport = FilterTerms::read("transport", query)?;
+        let addrs = FilterTerms::read("filter-addrs", query)?;
+        let protocols = FilterTerms::read("filter-protocols", query)?;
         Ok(Self {
             transport: transport.map(|terms| terms.protocol_set()),
             addrs: addrs.map(|terms| terms.into_addr_filter()),
@@ -151,9 +151,9 @@ pub(super) fn is_percent_encoded_text(raw: &str) -> bool {
 }
 
 /// The terms of one parameter, trimmed and in lower case.
-struct Terms(Vec<String>);
+struct FilterTerms(Vec<String>);
 
-impl Terms {
+impl FilterTerms {
     /// `None` where the parameter is missing or empty.
     fn read(parameter: &'static str, query: &str) -> Result<Option<Self>, FilterError> {
         let pairs = query

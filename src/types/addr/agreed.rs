@@ -18,7 +18,7 @@ use crate::types::peer::PeerId;
 
 /// What stands behind the name of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value {
+enum ValueKind {
     Nothing,
     /// Any text that the crate takes.
     Any,
@@ -49,19 +49,19 @@ pub(super) fn agreed_form(text: &str) -> Result<String, AddrError> {
     let mut form = String::with_capacity(text.len());
     while let Some(name) = segments.next() {
         let name = if name == "ipfs" { "p2p" } else { name };
-        let Some(value) = Value::of(name) else {
+        let Some(value) = ValueKind::of(name) else {
             return refused(format!("{name:?} is no protocol that all clients know"));
         };
         form.push('/');
         form.push_str(name);
-        if value == Value::Nothing {
+        if value == ValueKind::Nothing {
             continue;
         }
         let Some(given) = segments.next().filter(|given| !given.is_empty()) else {
             return refused(format!("`{name}` has no value"));
         };
         let is_last = segments.clone().next().is_none();
-        let Some(read) = value.read(given).filter(|_| is_last || value != Value::Path) else {
+        let Some(read) = value.read(given).filter(|_| is_last || value != ValueKind::Path) else {
             return refused(format!("not all clients read {given:?} behind `{name}`"));
         };
         form.push('/');
@@ -74,7 +74,7 @@ fn refused(reason: String) -> Result<String, AddrError> {
     Err(AddrError { reason })
 }
 
-impl Value {
+impl ValueKind {
     /// What stands behind a protocol; `None`: not all clients know it.
     fn of(protocol: &str) -> Option<Self> {
         Some(match protocol {

@@ -17,14 +17,33 @@ pub(crate) fn is_public_component(component: &Protocol<'_>) -> bool {
         Protocol::Dns(name)
         | Protocol::Dns4(name)
         | Protocol::Dns6(name)
-        | Protocol::Dnsaddr(name) => match name.parse() {
-            Ok(ip) => is_public_ip(ip),
-            Err(_) => is_public_name(name),
-        },
+        | Protocol::Dnsaddr(name) => is_public_host(name),
         // A zone, a socket and a place in memory mean something on one machine only.
         Protocol::Ip6zone(_) | Protocol::Unix(_) | Protocol::Memory(_) => false,
         _ => true,
     }
+}
+
+/// Whether a text that need be no multiaddr names a host that a component would not be public for.
+pub(super) fn names_private_host(text: &str) -> bool {
+    let mut segments = text.split('/').filter(|segment| !segment.is_empty()).peekable();
+    while let Some(protocol) = segments.next() {
+        let value = segments.peek().copied().unwrap_or_default();
+        let is_private = match protocol {
+            "ip4" | "ip6" => value.parse().is_ok_and(|ip| !is_public_ip(ip)),
+            "dns" | "dns4" | "dns6" | "dnsaddr" => !is_public_host(value),
+            "ip6zone" | "unix" | "memory" => true,
+            _ => false,
+        };
+        if is_private {
+            return true;
+        }
+    }
+    false
+}
+
+fn is_public_host(name: &str) -> bool {
+    name.parse().map_or_else(|_| is_public_name(name), is_public_ip)
 }
 
 /// Whether a name may mean something outside of one machine or network: it has a dot, and does not
