@@ -145,7 +145,10 @@ impl Bench {
                         for start in (0..keys_each).step_by(BATCH_KEYS as usize) {
                             let end = (start + BATCH_KEYS).min(keys_each);
                             let keys = (start..end).map(|n| key(round, group, n)).collect();
-                            store.apply(vec![announcement(group, keys)]).await.unwrap();
+                            store
+                                .apply(vec![announcement(group, keys)], Clock::System.now_ms())
+                                .await
+                                .unwrap();
                         }
                     }
                 }
@@ -166,7 +169,7 @@ impl Bench {
             let first = (round - 1) * GROUPS / 10;
             for group in first..first + GROUPS / 10 {
                 let peer = PeerId::parse(&peer_id(group)).unwrap();
-                self.runtime.block_on(store.remove(&peer, None)).unwrap();
+                self.runtime.block_on(store.remove(&peer, None, Clock::System.now_ms())).unwrap();
             }
             self.ingest(store, first, GROUPS / 10, round);
         }
@@ -186,13 +189,13 @@ impl Bench {
         let (stop, asked, keys_each) = (done.clone(), store.clone(), self.entries / GROUPS);
         let asking = std::thread::spawn(move || {
             let mut histogram = Histogram::<u64>::new(3).unwrap();
-            let mut number = 0_u64;
+            let (mut number, now_ms) = (0_u64, Clock::System.now_ms());
             while !stop.load(Ordering::Relaxed) {
                 number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let key = key(0, (number >> 33) % GROUPS, (number >> 13) % keys_each);
                 let question = Question::all(Subject::Content(key));
                 let start = Instant::now();
-                let found = asked.find(&question).now_or_never().unwrap().unwrap();
+                let found = asked.find(&question, now_ms).now_or_never().unwrap().unwrap();
                 let took = start.elapsed();
                 std::hint::black_box(found);
                 histogram.record(u64::try_from(took.as_nanos()).unwrap()).unwrap();

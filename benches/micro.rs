@@ -109,12 +109,13 @@ fn table(prefixes: impl Iterator<Item = String>) -> RoutingTable<usize> {
 }
 
 fn index(criterion: &mut Criterion) {
-    let store = MemoryStore::new(Clock::System, AnswerSchema::Announced);
+    let store = MemoryStore::new(AnswerSchema::Announced);
     for start in (0..INDEX_KEYS).step_by(4096) {
         put(&store, start..(start + 4096).min(INDEX_KEYS));
     }
+    let now_ms = Clock::System.now_ms();
     let find = |question: &Question| {
-        let found = store.find(question).now_or_never().expect("memory answers at once");
+        let found = store.find(question, now_ms).now_or_never().expect("memory answers at once");
         found.expect("memory does not fail").records.len()
     };
     let mut group = criterion.benchmark_group("index of 1M keys");
@@ -146,7 +147,10 @@ fn put(store: &MemoryStore, numbers: std::ops::Range<u64>) {
         context: ContextId::default(),
         expires_at_ms: None,
     };
-    let applied = store.apply(vec![announcement]).now_or_never().expect("memory answers at once");
+    let applied = store
+        .apply(vec![announcement], Clock::System.now_ms())
+        .now_or_never()
+        .expect("memory answers at once");
     applied.expect("memory has room");
 }
 

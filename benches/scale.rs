@@ -53,7 +53,7 @@ async fn life(entries: u64, folder: &Path) {
     check(&store, entries, true);
     let half = PeerId::parse(&peer_id(0)).unwrap();
     timed("removed half", entries / 2, async {
-        assert_eq!(store.remove(&half, None).await.unwrap().groups, 1);
+        assert_eq!(store.remove(&half, None, Clock::System.now_ms()).await.unwrap().groups, 1);
     })
     .await;
     check(&store, entries, false);
@@ -108,7 +108,7 @@ async fn fill(store: &Arc<DurableStore>, entries: u64) {
                     expires_at_ms: None,
                 };
                 let announcements = (0..=OTHERS).map(of_provider).collect();
-                store.apply(announcements).await.unwrap();
+                store.apply(announcements, Clock::System.now_ms()).await.unwrap();
             }
         })
     });
@@ -119,11 +119,12 @@ async fn fill(store: &Arc<DurableStore>, entries: u64) {
 
 /// Looks up a few hundred thousand of the keys, and keys that nobody has.
 fn check(store: &DurableStore, entries: u64, has_half: bool) {
+    let now_ms = Clock::System.now_ms();
     let step = (entries / 300_000).max(1) | 1;
     for number in (0..entries).step_by(step as usize) {
         let found = |key: ContentKey| {
             let question = Question::all(Subject::Content(key));
-            let found = store.find(&question).now_or_never().unwrap().unwrap();
+            let found = store.find(&question, now_ms).now_or_never().unwrap().unwrap();
             found.records.iter().map(|(record, _)| record.json().to_owned()).collect::<Vec<_>>()
         };
         let provider = owner(number);
@@ -138,7 +139,7 @@ fn check(store: &DurableStore, entries: u64, has_half: bool) {
 }
 
 async fn copy(from: &DurableStore, to: &DurableStore) {
-    let mut export = from.export();
+    let mut export = from.export(Clock::System.now_ms());
     while let Some(batch) = export.next().await {
         let announcements = batch.unwrap().into_iter().map(|entry| Announcement {
             keys: vec![entry.key],
@@ -148,14 +149,14 @@ async fn copy(from: &DurableStore, to: &DurableStore) {
             context: entry.context,
             expires_at_ms: entry.expires_at_ms,
         });
-        to.apply(announcements.collect()).await.unwrap();
+        to.apply(announcements.collect(), Clock::System.now_ms()).await.unwrap();
     }
 }
 
 /// A hash of every entry, in order.
 async fn everything(store: &DurableStore) -> Vec<u128> {
     let mut all = Vec::new();
-    let mut export = store.export();
+    let mut export = store.export(Clock::System.now_ms());
     while let Some(batch) = export.next().await {
         all.extend(batch.unwrap().iter().map(|entry| {
             let whole = [entry.key.as_bytes(), entry.record_json.as_bytes()].concat();

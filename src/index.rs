@@ -232,9 +232,9 @@ impl Index {
 
     /// The answer to a question about content ([`Index::find`]) or a peer ([`Index::peer`]).
     pub fn answer(&self, question: &Question, now_ms: UnixMs) -> Found {
-        let Question { subject, filter, records_max, hops: _ } = question;
+        let Question { subject, filter, .. } = question;
         match subject {
-            Subject::Content(key) => self.find(key, filter, *records_max, now_ms),
+            Subject::Content(key) => self.find(key, filter, Some(question.cap()), now_ms),
             Subject::Peer(peer) => self.peer(peer, filter, now_ms),
         }
     }

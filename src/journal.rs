@@ -92,6 +92,9 @@ pub use snapshot::Snapshot;
 const FOLDER: &str = "journal";
 /// The lock's name in the data directory.
 const LOCK_NAME: &str = "LOCK";
+/// The names of the threads behind a journal.
+const WRITER_THREAD: &str = "journal writer";
+const COMPACTION_THREAD: &str = "journal compaction";
 
 /// Segments hold their offsets in 32 bits; this leaves room for the last frame.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -344,7 +347,7 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let (sender, commands) = mpsc::unbounded_channel();
         let writer = JournalWriter::new(Arc::clone(&shared), last);
-        let thread = std::thread::Builder::new().name("journal writer".to_owned());
+        let thread = std::thread::Builder::new().name(WRITER_THREAD.to_owned());
         let thread = thread
             .spawn(move || writer.run(commands))
             .map_err(|error| JournalError::io("start the writer of", &shared.directory, error))?;
@@ -429,8 +432,20 @@ impl Journal {
         Snapshot::new(&ledger)
     }
 
-    fn is_compacting_or_idle(&self) -> bool {
-        self.compaction_thread.lock().as_ref().is_none_or(|(thread, _)| !thread.is_finished())
+    /// The thread behind the journal that has died, if one has: without the writer nothing is appended,
+    /// without the compaction nothing that ended is freed.
+    pub fn dead_thread(&self) -> Option<&'static str> {
+        if !self.queue.is_open() {
+            return Some(WRITER_THREAD);
+        }
+        let compaction = self.compaction_thread.lock();
+        let is_dead = compaction.as_ref().is_some_and(|(thread, _)| thread.is_finished());
+        is_dead.then_some(COMPACTION_THREAD)
+    }
+
+    /// Why the last write failed; `None` once one succeeds.
+    pub fn write_error(&self) -> Option<JournalError> {
+        self.shared.write_error.lock().clone()
     }
 
     /// The figures now.
@@ -453,7 +468,7 @@ impl Journal {
             compactions: counters.compactions.load(Ordering::Relaxed),
             write_error: self.shared.write_error.lock().clone(),
             compaction_error: self.shared.compaction_error.lock().clone(),
-            is_running: self.queue.is_open() && self.is_compacting_or_idle(),
+            is_running: self.dead_thread().is_none(),
         }
     }
 

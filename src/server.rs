@@ -442,17 +442,18 @@ fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
             // Gauges of a store that does not answer read as zero.
             let stats = store.stats().await.unwrap_or_default();
             let journal = stats.journal.unwrap_or_default();
+            let is_failing = stats.journal.is_some() && !store.health().is_writable;
             let names = names.stats();
             let kept = cache.stats();
             metrics.answers().set_cache(kept.entries, kept.bytes);
             metrics.render(Gauges {
-                index_entries: stats.entries,
-                index_keys: stats.keys,
-                index_groups: stats.groups,
-                index_bytes: stats.bytes,
+                index_entries: stats.entries.unwrap_or(0),
+                index_keys: stats.keys.unwrap_or(0),
+                index_groups: stats.groups.unwrap_or(0),
+                index_bytes: stats.bytes.unwrap_or(0),
                 journal_bytes: journal.bytes,
                 journal_garbage_bytes: journal.garbage_bytes,
-                journal_failing: u64::from(journal.is_failing),
+                journal_failing: u64::from(is_failing),
                 ipns_records: names.records,
                 ipns_failing: u64::from(names.is_failing),
                 rate_limit_clients: state.clients_tracked(),

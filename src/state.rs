@@ -38,6 +38,36 @@ pub trait StateStore: Send + Sync + 'static {
     fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>>;
 }
 
+/// How a service of the data directory, or a database elsewhere, is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it can be worked with. Not so once a thread of it has died, until a restart, or while
+    /// a database elsewhere cannot be reached.
+    pub is_ready: bool,
+    /// Whether the last write succeeded: if not, writes are refused until one does, and reads go on.
+    pub is_writable: bool,
+    /// What is wrong, if anything is, for an operator.
+    pub detail: Option<String>,
+}
+
+impl Health {
+    /// Nothing is wrong.
+    pub fn good() -> Self {
+        Self { is_ready: true, is_writable: true, detail: None }
+    }
+
+    /// A thread has died, without which nothing can be written.
+    pub fn without_thread(name: &str) -> Self {
+        let detail = Some(format!("the thread `{name}` has died"));
+        Self { is_ready: false, is_writable: false, detail }
+    }
+
+    /// The last write failed.
+    pub fn unwritable(why: String) -> Self {
+        Self { is_ready: true, is_writable: false, detail: Some(why) }
+    }
+}
+
 /// The tables that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateTable {

@@ -11,7 +11,9 @@ mod names;
 mod update;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
@@ -21,6 +23,7 @@ use crate::types::{Addr, ContentKey, Found, Origin, PeerId, ProviderRecord, Ques
 
 pub use crate::index::IndexLimits;
 pub use crate::journal::repair;
+pub use crate::state::Health;
 pub use context::{ContextId, ContextIdError};
 pub use durable::{DurableOptions, DurableStore, OpenError, Recovery};
 pub use memory::MemoryStore;
@@ -31,28 +34,53 @@ pub use names::{
 
 /// Where announcements are kept and lookups are answered.
 ///
-/// Every implementation passes the same battery of tests (`tests/it/store.rs`).
+/// Every implementation passes the same battery of tests (`tests/it/store.rs`). What only a store
+/// with transactions can promise is said with each method and marked in the battery: the stores of
+/// this process promise it, one that is a database elsewhere need not.
+///
+/// The caller says what time it is. It should not go backwards.
 pub trait Store: Send + Sync + 'static {
     /// Finds the records of a key: filtered, each once, and no more than the cap. Of a peer: one record
     /// of schema `peer`, with the addresses and the protocols of what it announced, the freshest first,
     /// filtered; or nothing. There is a bound on how many groups of a peer are looked at.
-    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, StoreError>>;
+    fn find<'a>(
+        &'a self,
+        question: &'a Question,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<Found, StoreError>>;
 
-    /// Takes announcements in. When this returns, lookups see them.
-    fn apply(&self, announcements: Vec<Announcement>)
-    -> BoxFuture<'_, Result<Applied, StoreError>>;
-
-    /// Takes statements in, all or nothing. When this returns, lookups see them.
+    /// Takes updates in. When this returns, lookups of this process see them, and those of others
+    /// within [`Store::visibility`].
     ///
     /// Of a provider's statements, the newest by its own clock says where it is reached, in everything
     /// that it announced before, too. An older one never changes that, and what it announces has the
     /// newest addresses. That holds for as long as something is there that was announced before the
     /// newest statement or with it: whoever lets everything lapse starts anew.
     ///
+    /// Announcements take effect in their order. The work goes on when the future is dropped.
+    ///
     /// # Errors
     ///
-    /// [`StoreError`]; nothing is taken in then. One call takes 8 MiB of keys and records at most.
-    fn update(&self, updates: Vec<ProviderUpdate>) -> BoxFuture<'_, Result<Applied, StoreError>>;
+    /// [`StoreError`]; some of it may have been taken in then, and the same call again completes it. A
+    /// store with transactions takes in all of a call that has a statement, or nothing; such a call has
+    /// at most 8 MiB of keys and records.
+    fn update(
+        &self,
+        updates: Vec<Update>,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<Applied, StoreError>>;
+
+    /// Takes the operator's announcements in: an update without a statement.
+    fn apply(
+        &self,
+        announcements: Vec<Announcement>,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<Applied, StoreError>> {
+        self.update(
+            vec![Update { statement: None, origin: Origin::OPERATOR, announcements }],
+            now_ms,
+        )
+    }
 
     /// Gives everything that the record's provider announced under a context until now this record.
     /// Takes time by the groups, whatever the number of keys; does nothing if there are none. Its
@@ -61,26 +89,40 @@ pub trait Store: Send + Sync + 'static {
         &'a self,
         context: &'a ContextId,
         record: ProviderRecord,
+        now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Changed, StoreError>>;
 
     /// Removes everything that a provider announced, or everything under one of its contexts.
-    /// Gone from answers when this returns, however many keys it had.
+    /// Gone from answers when this returns, everywhere, however many keys it had.
     fn remove<'a>(
         &'a self,
         provider: &'a PeerId,
         context: Option<&'a ContextId>,
+        now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Removed, StoreError>>;
 
-    /// Frees the memory of what is removed or expired. Called from time to time; bounded work.
-    fn sweep(&self) -> BoxFuture<'_, Result<Swept, StoreError>>;
+    /// Frees what is removed or expired. Called from time to time; bounded work. A store that sees to
+    /// that by itself does nothing.
+    fn sweep(&self, _now_ms: UnixMs) -> BoxFuture<'_, Result<Swept, StoreError>> {
+        std::future::ready(Ok(Swept::default())).boxed()
+    }
 
-    /// How much the store holds.
+    /// How much the store holds, as far as it can tell.
     fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>>;
 
-    /// Everything that the store holds and that is alive, as of one moment between this call and
-    /// the first item. Announcements made meanwhile neither show nor wait; what is removed meanwhile
-    /// may be left out. An error is the last item.
-    fn export(&self) -> ExportStream;
+    /// How the store is, as far as is known without asking it.
+    fn health(&self) -> Health;
+
+    /// After this long, lookups of other processes on the same store see what an update took in. Zero
+    /// where there are none.
+    fn visibility(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Everything that the store holds and that is alive, some of it superseded: whoever imports all of
+    /// it again, in any order, has what counts. What is announced or removed meanwhile may show or not.
+    /// An error is the last item.
+    fn export(&self, now_ms: UnixMs) -> ExportStream;
 }
 
 /// What [`Store::export`] gives: entries, some thousands at a time at most.
@@ -113,10 +155,23 @@ pub struct Announcement {
     pub expires_at_ms: Option<UnixMs>,
 }
 
+/// What is taken in at once.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// What the provider says of itself; `None`: each announcement stands for itself.
+    pub statement: Option<ProviderStatement>,
+    /// Where it came from. A statement that is not newer does not move its provider to another network,
+    /// whoever sends it.
+    pub origin: Origin,
+    /// What is announced. Of what the statement's provider announces, the addresses are replaced by its
+    /// newest ones.
+    pub announcements: Vec<Announcement>,
+}
+
 /// What a provider says of itself at one moment, by its own clock.
 #[derive(Clone, Debug)]
-pub struct ProviderUpdate {
-    /// The provider. Announcements of others in the update count as theirs, said at that moment.
+pub struct ProviderStatement {
+    /// The provider.
     pub provider: PeerId,
     /// The moment of the statement, in milliseconds since the Unix epoch. One that is not newer than
     /// the newest that is known of this provider never changes addresses: its keys are taken in with
@@ -125,11 +180,6 @@ pub struct ProviderUpdate {
     /// Where it is reached from now on, in everything that it announced before, too; as many as a
     /// record may have, what is more is left out.
     pub addrs: Vec<Addr>,
-    /// Where the statement came from. One that is not newer does not move its provider to another
-    /// network, whoever sends it.
-    pub origin: Origin,
-    /// What it announces. The addresses of these records are replaced by the provider's newest ones.
-    pub announcements: Vec<Announcement>,
 }
 
 /// What [`Store::set_record`] did.
@@ -139,13 +189,13 @@ pub struct Changed {
     pub groups: u64,
 }
 
-/// What [`Store::apply`] or [`Store::update`] did.
+/// What [`Store::update`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// (key, record) pairs that were not known before.
-    pub entries_added: u64,
-    /// (key, record) pairs that were known and are now refreshed.
-    pub entries_refreshed: u64,
+    /// (key, record) pairs that are there now and count.
+    pub taken_in: u64,
+    /// Those of them that were not known before; `None` where finding out would cost a read each.
+    pub added: Option<u64>,
 }
 
 /// What [`Store::remove`] did.
@@ -164,19 +214,19 @@ pub struct Swept {
     pub groups: u64,
 }
 
-/// How much a store holds.
+/// How much a store holds: exact, or an estimate, or `None` where even that would cost too much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// (key, group) pairs, those not yet swept included.
-    pub entries: u64,
+    pub entries: Option<u64>,
     /// Keys.
-    pub keys: u64,
+    pub keys: Option<u64>,
     /// Groups: interned (context, record, expiry).
-    pub groups: u64,
+    pub groups: Option<u64>,
     /// Providers with at least one group.
-    pub providers: u64,
+    pub providers: Option<u64>,
     /// Bytes of memory that the index takes up.
-    pub bytes: u64,
+    pub bytes: Option<u64>,
     /// The journal's size; `None` where the store keeps none.
     pub journal: Option<JournalFigures>,
 }
@@ -190,8 +240,6 @@ pub struct JournalFigures {
     pub garbage_bytes: u64,
     /// Segments.
     pub segments: u64,
-    /// Whether the last write failed: announcements are refused until one succeeds.
-    pub is_failing: bool,
 }
 
 /// Why a store did not do what it was asked.
@@ -203,19 +251,26 @@ pub enum StoreError {
         /// What there is no more room for.
         what: &'static str,
     },
+    /// The store has more to do than it can: try again soon.
+    #[error("the store has too much to do")]
+    Overloaded,
+    /// The store did not answer in time. Whether it did what it was asked is not known; asking again
+    /// does no harm.
+    #[error("the store did not answer in time")]
+    TimedOut,
     /// The store cannot be reached, or does not work.
     #[error("the store does not answer: {reason}")]
     Unavailable {
         /// What is known of why.
         reason: String,
     },
-    /// The disk is full. Nothing of the batch counts as taken in; reads go on.
+    /// The disk is full. Reads go on.
     #[error("the disk is full; writes go on when there is room again")]
     NoSpace {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The disk does not take writes. Nothing of the batch counts as taken in; reads go on.
+    /// The disk does not take writes. Reads go on.
     #[error("the journal cannot be written")]
     Io {
         /// What the system says.

@@ -101,7 +101,8 @@ impl Subject for Fingerpost {
         for batch in batches(numbers) {
             let keys: Vec<_> = batch.clone().map(|number| key(&digest(number))).collect();
             let spec = self.specs.get(group_of(batch.start) as usize).expect("a group");
-            self.index.announce(&keys, spec, 1).expect("there is room");
+            let group = self.index.intern(spec, 1).expect("there is room");
+            self.index.link_all(&group, &keys, 1).expect("there is room");
         }
     }
 

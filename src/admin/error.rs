@@ -195,6 +195,9 @@ fn import_status(error: &ImportError) -> StatusCode {
 fn store_status(error: &StoreError) -> StatusCode {
     match error {
         StoreError::Full { .. } | StoreError::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
-        StoreError::Unavailable { .. } | StoreError::Io { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::Overloaded | StoreError::Unavailable { .. } | StoreError::Io { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        StoreError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
     }
 }

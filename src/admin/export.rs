@@ -29,7 +29,7 @@ pub(super) async fn export(state: web::Data<AdminState>) -> HttpResponse {
     let Ok(permit) = state.exports.clone().try_acquire_owned() else {
         return AdminError::Busy("exports").into_response();
     };
-    let mut entries = state.store.export();
+    let mut entries = state.store.export(state.clock.now_ms());
     let first = match entries.next().await {
         Some(Err(error)) => return AdminError::Store(error).into_response(),
         Some(Ok(first)) => first,

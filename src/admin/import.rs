@@ -27,6 +27,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::AdminState;
 use super::error::AdminError;
 use super::wire::{ImportEvent, RejectedEntry};
+use crate::clock::Clock;
 use crate::ingest::{
     Acknowledged, ImportCounts, ImportFailure, ImportObserver, ImportOptions, ImportSource,
     REJECTIONS_SHOWN_MAX, Rejection, ToldBy, import_source,
@@ -76,6 +77,7 @@ fn start(
     let running = Running {
         request,
         store: state.store.clone(),
+        clock: state.clock.clone(),
         metrics: state.metrics.clone(),
         reporter: Reporter { events: sender },
         _permit: permit,
@@ -88,6 +90,7 @@ fn start(
 struct Running {
     request: ImportRequest,
     store: Arc<dyn Store>,
+    clock: Clock,
     metrics: Arc<Metrics>,
     reporter: Reporter,
     _permit: OwnedSemaphorePermit,
@@ -106,8 +109,8 @@ impl Running {
             size_bytes: None,
             reader,
         };
-        let store = self.store;
-        let mut sink = |announcements| runtime.block_on(store.apply(announcements));
+        let (store, clock) = (self.store, self.clock);
+        let mut sink = |announcements| runtime.block_on(store.apply(announcements, clock.now_ms()));
         let result = import_source(source, &options, &mut sink, &mut self.reporter);
         let summary = match &result {
             Ok(summary) => Some(summary.clone()),

@@ -42,7 +42,7 @@ async fn remove(
             .map_err(|source| AdminError::Context { text: text.to_owned(), source })
     });
     let context = context.transpose()?;
-    let removed = state.store.remove(&provider, context.as_ref()).await;
+    let removed = state.store.remove(&provider, context.as_ref(), state.clock.now_ms()).await;
     let removed = removed.map_err(|error| not_written(error, &provider, context.as_ref()))?;
     let removed = RemovedGroups {
         provider: provider.as_str().to_owned(),
@@ -63,7 +63,10 @@ fn not_written(error: StoreError, provider: &PeerId, context: Option<&ContextId>
         StoreError::NoSpace { .. } | StoreError::Io { .. } => {
             AdminError::Unwritten { what: whose(provider, context), source: error }
         }
-        StoreError::Full { .. } | StoreError::Unavailable { .. } => error.into(),
+        StoreError::Full { .. }
+        | StoreError::Overloaded
+        | StoreError::TimedOut
+        | StoreError::Unavailable { .. } => error.into(),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
         router: Arc::new(Router::new(Arc::new(Discard), clock.clone())),
     });
     let parts = AdminParts {
-        store: Arc::new(MemoryStore::new(clock.clone(), AnswerSchema::Announced)),
+        store: Arc::new(MemoryStore::new(AnswerSchema::Announced)),
         names: Arc::new(MemoryNames::new(Settings::default().ipns_records_max)),
         control: control.expect("nothing is stored that could not be read"),
         metrics: Arc::new(Metrics::new()),

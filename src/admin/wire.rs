@@ -85,18 +85,19 @@ pub struct RemovedGroups {
 /// How much the store holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
-    /// (key, group) pairs, those not yet swept included.
-    pub entries: u64,
+    /// (key, group) pairs, those not yet swept included; as all figures, `null` where the store cannot
+    /// tell.
+    pub entries: Option<u64>,
     /// Keys.
-    pub keys: u64,
+    pub keys: Option<u64>,
     /// Groups.
-    pub groups: u64,
+    pub groups: Option<u64>,
     /// Providers.
-    pub providers: u64,
+    pub providers: Option<u64>,
     /// Memory that the index takes up, in bytes.
-    pub index_bytes: u64,
+    pub index_bytes: Option<u64>,
     /// Memory for each entry, in bytes to one decimal; 0 without entries.
-    pub bytes_per_entry: f64,
+    pub bytes_per_entry: Option<f64>,
     /// The journal on disk; `null` where there is none.
     pub journal: Option<JournalStats>,
     /// The IPNS records.
@@ -155,7 +156,7 @@ impl Stats {
             groups,
             providers,
             index_bytes: bytes,
-            bytes_per_entry: ratio(bytes, entries, 10.0),
+            bytes_per_entry: bytes.zip(entries).map(|(bytes, entries)| ratio(bytes, entries, 10.0)),
             journal: journal.map(|journal| JournalStats {
                 bytes: journal.bytes,
                 garbage_bytes: journal.garbage_bytes,
@@ -213,17 +214,17 @@ mod tests {
 
     #[test]
     fn shares_and_averages_are_rounded_and_never_divide_by_nothing() {
-        let journal =
-            JournalFigures { bytes: 3_000, garbage_bytes: 1_000, segments: 2, is_failing: false };
-        let stats = StoreStats { entries: 3, bytes: 100, ..StoreStats::default() };
+        let journal = JournalFigures { bytes: 3_000, garbage_bytes: 1_000, segments: 2 };
+        let stats = StoreStats { entries: Some(3), bytes: Some(100), ..StoreStats::default() };
         let full =
             Stats::new(StoreStats { journal: Some(journal), ..stats }, NamesStats::default(), None);
-        assert!((full.bytes_per_entry - 33.3).abs() < 1e-9);
+        assert!((full.bytes_per_entry.unwrap() - 33.3).abs() < 1e-9);
         assert!((full.journal.unwrap().garbage_share - 0.333).abs() < 1e-9);
         let journal = JournalFigures::default();
-        let stats = StoreStats { journal: Some(journal), ..Default::default() };
+        let (entries, bytes) = (Some(0), Some(0));
+        let stats = StoreStats { entries, bytes, journal: Some(journal), ..Default::default() };
         let empty = Stats::new(stats, NamesStats::default(), None);
-        assert!(empty.bytes_per_entry.abs() < 1e-9);
+        assert!(empty.bytes_per_entry.unwrap().abs() < 1e-9);
         assert!(empty.journal.unwrap().garbage_share.abs() < 1e-9);
     }
 }

@@ -14,7 +14,7 @@ use crate::body::BodyError;
 use crate::clock::whole_seconds;
 use crate::ingest::PutError;
 use crate::resolve::ResolveError;
-use crate::store::NamesError;
+use crate::store::{NamesError, StoreError};
 use crate::text::with_causes;
 use crate::types::FilterError;
 
@@ -114,9 +114,8 @@ impl ApiError {
                 StatusCode::BAD_GATEWAY
             }
             Self::Resolve(ResolveError::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Resolve(ResolveError::Store(_)) | Self::Panicked(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Resolve(ResolveError::Store(error)) => store_status(error),
+            Self::Panicked(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -175,7 +174,9 @@ impl ApiError {
             self,
             Self::Overloaded
                 | Self::Resolve(
-                    ResolveError::Overloaded | ResolveError::Names(NamesError::Overloaded)
+                    ResolveError::Overloaded
+                        | ResolveError::Names(NamesError::Overloaded)
+                        | ResolveError::Store(StoreError::Overloaded)
                 )
         );
         if is_overloaded {
@@ -183,8 +184,15 @@ impl ApiError {
         }
         matches!(
             self,
-            Self::Resolve(ResolveError::Names(_))
-                | Self::Put(PutError::NoRoom(_) | PutError::Unavailable(_))
+            Self::Resolve(
+                ResolveError::Names(_)
+                    | ResolveError::Store(
+                        StoreError::Full { .. }
+                            | StoreError::Unavailable { .. }
+                            | StoreError::NoSpace { .. }
+                            | StoreError::Io { .. }
+                    )
+            ) | Self::Put(PutError::NoRoom(_) | PutError::Unavailable(_))
         )
         .then_some(NO_ROOM_RETRY_AFTER_S)
     }
@@ -221,6 +229,18 @@ fn put_status(error: &PutError) -> StatusCode {
         PutError::Key { .. } | PutError::Addrs { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         PutError::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
         PutError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// A lookup that the store failed: it may be better soon, and is nothing that the client did.
+fn store_status(error: &StoreError) -> StatusCode {
+    match error {
+        StoreError::Full { .. }
+        | StoreError::Overloaded
+        | StoreError::Unavailable { .. }
+        | StoreError::NoSpace { .. }
+        | StoreError::Io { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        StoreError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
     }
 }
 

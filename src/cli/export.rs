@@ -24,6 +24,7 @@ use tokio::runtime::Builder;
 use super::admin_client::{AdminClient, parse_url};
 use super::data;
 use crate::admin::write_export_line;
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::{Compression, ImportKind};
 use crate::store::Exported;
@@ -80,7 +81,7 @@ async fn from_server(client: &AdminClient) -> anyhow::Result<Pieces> {
 
 fn from_data_dir(settings: &Settings) -> anyhow::Result<Pieces> {
     let store = data::open(settings)?;
-    let entries = store.export();
+    let entries = store.export(Clock::System.now_ms());
     // The store must live as long as its export.
     let pieces = stream::try_unfold((store, entries), |(store, mut entries)| async {
         let Some(next) = entries.next().await else { return Ok(None) };

@@ -13,6 +13,7 @@ use tokio::runtime::Builder;
 use super::admin_client::{AdminClient, Refused, parse_url};
 use super::data;
 use crate::admin::RemovedGroups;
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::store::ContextId;
 use crate::types::PeerId;
@@ -49,7 +50,10 @@ pub(super) fn run(
             Some(url) => at_server(args, &AdminClient::new("--to", url, settings)?).await,
             None => {
                 let store = data::open(settings)?;
-                Ok(store.remove(&args.provider, args.context.as_ref()).await?.groups)
+                Ok(store
+                    .remove(&args.provider, args.context.as_ref(), Clock::System.now_ms())
+                    .await?
+                    .groups)
             }
         }
     })?;

@@ -86,14 +86,16 @@ fn table(stats: &Stats) -> Table {
 fn rows(stats: &Stats) -> Vec<(&'static str, String)> {
     let count = |count: u64| HumanCount(count).to_string();
     let bytes = |bytes: u64| BinaryBytes(bytes).to_string();
-    let mut rows = vec![
-        ("entries", count(stats.entries)),
-        ("keys", count(stats.keys)),
-        ("groups", count(stats.groups)),
-        ("providers", count(stats.providers)),
-        ("index", bytes(stats.index_bytes)),
-        ("bytes an entry", format!("{:.1}", stats.bytes_per_entry)),
+    let known = [
+        ("entries", stats.entries.map(count)),
+        ("keys", stats.keys.map(count)),
+        ("groups", stats.groups.map(count)),
+        ("providers", stats.providers.map(count)),
+        ("index", stats.index_bytes.map(bytes)),
+        ("bytes an entry", stats.bytes_per_entry.map(|bytes| format!("{bytes:.1}"))),
     ];
+    let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let mut rows: Vec<_> = known.collect();
     match &stats.journal {
         Some(journal) => {
             let share = journal.garbage_share * 100.0;
@@ -121,18 +123,13 @@ mod tests {
 
     #[test]
     fn figures_are_readable() {
-        let journal = JournalFigures {
-            bytes: 3 << 30,
-            garbage_bytes: 1 << 29,
-            segments: 4,
-            is_failing: false,
-        };
+        let journal = JournalFigures { bytes: 3 << 30, garbage_bytes: 1 << 29, segments: 4 };
         let stats = StoreStats {
-            entries: 1_234_567,
-            keys: 1_000_000,
-            groups: 12,
-            providers: 3,
-            bytes: 29_629_608,
+            entries: Some(1_234_567),
+            keys: Some(1_000_000),
+            groups: Some(12),
+            providers: Some(3),
+            bytes: Some(29_629_608),
             journal: Some(journal),
         };
         let names = NamesStats { records: 5_000, file_bytes: 3 << 20, is_failing: false };

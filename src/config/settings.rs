@@ -122,7 +122,7 @@ pub struct Settings {
         hide_short_help = true)]
     pub json_records_max: usize,
 
-    /// Most records in an NDJSON answer, after filtering; 0 is no cap
+    /// Most records in an NDJSON answer, after filtering; 0 is 100,000
     #[arg(long, value_name = "COUNT", default_value = "1000", help_heading = ANSWERS,
         hide_short_help = true)]
     pub ndjson_records_max: usize,

@@ -170,42 +170,6 @@ impl Index {
         Ok(announced)
     }
 
-    /// Takes an announcement in: lets each key answer with the group. A group that a key has already
-    /// under the same context, of the same record but for the addresses, is replaced there as long
-    /// as the new one lasts.
-    ///
-    /// An announcement that has lapsed already is left out.
-    ///
-    /// # Errors
-    ///
-    /// [`IndexError::Full`]; some of the keys may have been taken in then.
-    pub fn announce(
-        &self,
-        keys: &[ContentKey],
-        spec: &GroupSpec,
-        now_ms: UnixMs,
-    ) -> Result<Announced, IndexError> {
-        let mut announced = Announced::default();
-        if keys.is_empty() || spec.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
-            return Ok(announced);
-        }
-        let interned = self.intern(spec, now_ms)?;
-        let mut anew: Option<Interned> = None;
-        for key in keys {
-            let fingerprint = self.fingerprinter.of(key);
-            let outcome = self.link(fingerprint, &interned.group, now_ms)?;
-            announced.count(outcome);
-            if outcome == LinkOutcome::Behind {
-                if anew.is_none() {
-                    anew = Some(self.intern_anew(spec, now_ms)?);
-                }
-                let anew = anew.as_ref().expect("it was made just now");
-                self.link(fingerprint, &anew.group, now_ms)?;
-            }
-        }
-        Ok(announced)
-    }
-
     fn interned(&self, (group, is_new): (Arc<Group>, bool)) -> Interned {
         Interned { serial: group.serial, is_new, groups: self.groups.clone(), group }
     }
@@ -247,5 +211,44 @@ impl Index {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Index {
+    /// Takes an announcement in: lets each key answer with the group. A group that a key has already
+    /// under the same context, of the same record but for the addresses, is replaced there as long
+    /// as the new one lasts.
+    ///
+    /// An announcement that has lapsed already is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Full`]; some of the keys may have been taken in then.
+    pub(super) fn announce(
+        &self,
+        keys: &[ContentKey],
+        spec: &GroupSpec,
+        now_ms: UnixMs,
+    ) -> Result<Announced, IndexError> {
+        let mut announced = Announced::default();
+        if keys.is_empty() || spec.expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
+            return Ok(announced);
+        }
+        let interned = self.intern(spec, now_ms)?;
+        let mut anew: Option<Interned> = None;
+        for key in keys {
+            let fingerprint = self.fingerprinter.of(key);
+            let outcome = self.link(fingerprint, &interned.group, now_ms)?;
+            announced.count(outcome);
+            if outcome == LinkOutcome::Behind {
+                if anew.is_none() {
+                    anew = Some(self.intern_anew(spec, now_ms)?);
+                }
+                let anew = anew.as_ref().expect("it was made just now");
+                self.link(fingerprint, &anew.group, now_ms)?;
+            }
+        }
+        Ok(announced)
     }
 }

@@ -90,8 +90,9 @@ impl<'a> Import<'a> {
             .map_err(|source| ImportError::Store { file: Arc::clone(&self.file), source })?;
         self.counts.keys += keys;
         self.counts.records += records as u64;
-        self.counts.entries_added += applied.entries_added;
-        self.counts.entries_refreshed += applied.entries_refreshed;
+        self.counts.entries_taken_in += applied.taken_in;
+        let added_before = self.counts.entries_added.unwrap_or(0);
+        self.counts.entries_added = applied.added.map(|added| added_before + added);
         self.show_progress();
         Ok(())
     }

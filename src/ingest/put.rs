@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::{AnnounceMode, Settings};
-use crate::store::{Announcement, Applied, ContextId, ProviderUpdate, Store};
+use crate::store::{Announcement, Applied, ContextId, ProviderStatement, Store, Update};
 use crate::types::{BitswapRecord, ContentKey, ExtraFields, Origin, PeerId, ProviderRecord};
 use addrs::AddrPolicy;
 pub use addrs::{ADDR_BYTES_MAX, ADDRS_MAX, DroppedAddrs};
@@ -98,7 +98,9 @@ pub struct VerifiedPut {
 
 #[derive(Clone, Debug)]
 struct VerifiedRecord {
-    update: ProviderUpdate,
+    statement: ProviderStatement,
+    origin: Origin,
+    announcement: Announcement,
     ttl: Duration,
 }
 
@@ -131,14 +133,14 @@ impl Announcer {
     ///
     /// [`PutError::NoRoom`] and [`PutError::Unavailable`].
     pub async fn apply(&self, put: VerifiedPut) -> Result<Applied, PutError> {
-        Ok(self.store.update(put.into_updates()).await?)
+        Ok(self.store.update(put.into_updates(), self.clock.now_ms()).await?)
     }
 }
 
 impl VerifiedPut {
     /// Who announces: one peer a record.
     pub fn peers(&self) -> impl Iterator<Item = &PeerId> {
-        self.records.iter().map(|record| &record.update.provider)
+        self.records.iter().map(|record| &record.statement.provider)
     }
 
     /// How long each record holds from now on, in the order of the request.
@@ -148,8 +150,7 @@ impl VerifiedPut {
 
     /// How many keys are announced, those that stand twice in a record counted once.
     pub fn keys(&self) -> usize {
-        let announcements = self.records.iter().flat_map(|record| &record.update.announcements);
-        announcements.map(|announcement| announcement.keys.len()).sum()
+        self.records.iter().map(|record| record.announcement.keys.len()).sum()
     }
 
     /// The addresses that were left out.
@@ -158,8 +159,13 @@ impl VerifiedPut {
     }
 
     /// What a store is to be told.
-    pub fn into_updates(self) -> Vec<ProviderUpdate> {
-        self.records.into_iter().map(|record| record.update).collect()
+    pub fn into_updates(self) -> Vec<Update> {
+        let update = |VerifiedRecord { statement, origin, announcement, .. }| Update {
+            statement: Some(statement),
+            origin,
+            announcements: vec![announcement],
+        };
+        self.records.into_iter().map(update).collect()
     }
 }
 
@@ -225,15 +231,13 @@ impl PutPolicy {
             context: ContextId::default(),
             expires_at_ms: Some(terms.expires_at_ms),
         };
-        let update = ProviderUpdate {
+        let statement = ProviderStatement {
             provider: payload.id.clone(),
             stated_at_ms: terms.stated_at_ms,
             addrs,
-            origin: moment.origin,
-            announcements: vec![announcement],
         };
         let ttl = Duration::from_millis(terms.expires_at_ms - moment.now_ms);
-        Ok(VerifiedRecord { update, ttl })
+        Ok(VerifiedRecord { statement, origin: moment.origin, announcement, ttl })
     }
 
     fn admit(&self, record: &SignedRecord<'_>, now_ms: UnixMs) -> Result<Terms, Refusal> {

@@ -76,10 +76,11 @@ pub struct ImportCounts {
     pub keys: u64,
     /// (key, record) pairs that the store has taken in.
     pub records: u64,
-    /// Those of them that were new to the store.
-    pub entries_added: u64,
-    /// Those of them that the store already had.
-    pub entries_refreshed: u64,
+    /// Those of them that the store has now: not what lapsed meanwhile.
+    pub entries_taken_in: u64,
+    /// Those of these that were new to the store, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_added: Option<u64>,
     /// Lines that had expired before the import.
     pub expired: u64,
     /// Addresses that were left out of records because not all clients read them.
@@ -194,13 +195,15 @@ impl fmt::Display for ImportSummary {
         };
         write!(
             f,
-            "{}: {read}, {}, {} ({} new, {} known)",
+            "{}: {read}, {}, {}",
             self.file,
             Count(counts.keys, "key"),
             Count(counts.records, "record"),
-            HumanCount(counts.entries_added),
-            HumanCount(counts.entries_refreshed),
         )?;
+        if let Some(added) = counts.entries_added {
+            let known = counts.entries_taken_in.saturating_sub(added);
+            write!(f, " ({} new, {} known)", HumanCount(added), HumanCount(known))?;
+        }
         write!(f, ", {} rejected", HumanCount(counts.rejected_total()))?;
         for (position, (reason, count)) in counts.rejected.iter().enumerate() {
             let before = if position == 0 { " (" } else { ", " };
@@ -253,8 +256,8 @@ mod tests {
                 lines: 1,
                 keys: 1,
                 records: 1_049,
-                entries_added: 1_048,
-                entries_refreshed: 1,
+                entries_taken_in: 1_049,
+                entries_added: Some(1_048),
                 ..ImportCounts::default()
             },
         };

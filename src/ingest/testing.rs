@@ -55,19 +55,16 @@ pub(super) fn import(source: ImportSource, options: &ImportOptions) -> Imported 
     let mut known = HashSet::new();
     let mut observed = Observed::default();
     let mut sink = |batch: Vec<Announcement>| {
-        let mut applied = Applied::default();
+        let (mut taken_in, mut added) = (0, 0);
         for announced in &batch {
             let record = announced.record.to_json();
             for key in &announced.keys {
-                if known.insert((key.clone(), record.clone())) {
-                    applied.entries_added += 1;
-                } else {
-                    applied.entries_refreshed += 1;
-                }
+                taken_in += 1;
+                added += u64::from(known.insert((key.clone(), record.clone())));
             }
         }
         batches.push(batch);
-        Ok(applied)
+        Ok(Applied { taken_in, added: Some(added) })
     };
     let result = import_source(source, options, &mut sink, &mut observed);
     Imported { result, batches, observed }

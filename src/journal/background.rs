@@ -13,7 +13,7 @@ use super::compaction::{CompactionChoice, IsHeld, IsNeeded, Uses, choose, rewrit
 use super::estimate::{estimate_superseded, is_due};
 use super::pace::{Pace, Stop};
 use super::queue::Roller;
-use super::{JournalError, JournalShared};
+use super::{COMPACTION_THREAD, JournalError, JournalShared};
 
 /// How long the thread waits when there is nothing to do: a look at the figures costs microseconds.
 const IDLE: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ impl Compactor {
                 };
             }
         };
-        let thread = std::thread::Builder::new().name("journal compaction".to_owned()).spawn(work);
+        let thread = std::thread::Builder::new().name(COMPACTION_THREAD.to_owned()).spawn(work);
         thread.map_err(|error| JournalError::io("start the compaction of", &directory, error))
     }
 }

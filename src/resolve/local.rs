@@ -26,13 +26,13 @@ impl LocalResolver {
 
 impl Resolver for LocalResolver {
     fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
-        async move { Ok(self.store.find(question).await?) }.boxed()
+        async move { Ok(self.store.find(question, self.clock.now_ms()).await?) }.boxed()
     }
 
     /// All at once: the store has all that it knows at hand.
     fn stream(&self, question: Question) -> FoundStream {
-        let store = self.store.clone();
-        stream::once(async move { Ok(store.find(&question).await?) }).boxed()
+        let (store, now_ms) = (self.store.clone(), self.clock.now_ms());
+        stream::once(async move { Ok(store.find(&question, now_ms).await?) }).boxed()
     }
 
     fn name<'a>(

@@ -71,7 +71,7 @@ async fn run(upkeep: Upkeep, cancelled: CancellationToken) {
             () = cancelled.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let swept = store.sweep().await;
+        let swept = store.sweep(clock.now_ms()).await;
         match (outage.note(swept.is_err()), swept) {
             (Some(Turn::Begins), Err(error)) => {
                 tracing::warn!(%error, "the store could not free what is gone; it goes on trying");

@@ -1,18 +1,16 @@
 //! The store that survives: an [`Index`] in memory, and a [`Journal`] that it is read from again.
 //!
-//! Taking announcements in: groups are interned, what is new is written to the journal, and only
+//! Taking updates in (`changes`): groups are interned, what is new is written to the journal, and only
 //! when the journal has it on disk do the keys point at their groups and is the caller told. So
 //! what was acknowledged is there after `kill -9` and after power loss, and what is served has been
-//! acknowledged or is about to be.
-//!
-//! Statements of providers are taken in likewise, in one frame (`changes`).
+//! acknowledged or is about to be. What has a statement of a provider is taken in whole, in one frame.
 //!
 //! Removing: the groups end in the index first, then in the journal, and the caller is told when
 //! the disk has it. If the disk refuses, the removal holds until a restart and is written as soon
 //! as the disk takes writes again ([`DurableStore::sweep`] tries every time). Until it is written,
 //! compaction keeps everything that a restart would bring back (`ends`).
 //!
-//! Failure: a journal that takes no writes makes `apply` and `remove` fail, and nothing else.
+//! Failure: a journal that takes no writes makes `update` and `remove` fail, and nothing else.
 //! Lookups never touch the disk.
 
 mod changes;
@@ -31,20 +29,20 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::{
-    Announcement, Applied, Changed, ContextId, ExportStream, JournalFigures, NamesOpenError,
-    ProviderUpdate, Removed, Store, StoreError, StoreStats, Swept,
+    Applied, Changed, ContextId, ExportStream, Health, JournalFigures, NamesOpenError, Removed,
+    Store, StoreError, StoreStats, Swept, Update,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::detached::{Unfinished, detached, run_blocking};
-use crate::index::{GroupSpec, Index, IndexError, IndexLimits, Interned};
+use crate::index::{GroupSpec, Index, IndexError, IndexLimits};
 use crate::journal::{
-    GroupDefinition, Journal, JournalEntry, JournalError, JournalOptions, JournalStats, Opened,
-    Receipt, RecoveryReport,
+    Journal, JournalEntry, JournalError, JournalOptions, JournalStats, Opened, Receipt,
+    RecoveryReport,
 };
 use crate::state::StateOpenError;
 use crate::types::{
-    AnswerSchema, ContentKey, Found, Origin, PeerId, ProviderRecord, Question, ReadyRecord,
-    RecordError, UnparsableAddrs,
+    AnswerSchema, Found, PeerId, ProviderRecord, Question, ReadyRecord, RecordError,
+    UnparsableAddrs,
 };
 use changes::ProviderLocks;
 use ends::UnwrittenEnds;
@@ -54,7 +52,7 @@ use ends::UnwrittenEnds;
 pub struct DurableOptions {
     /// The data directory. Made if it is not there.
     pub directory: PathBuf,
-    /// What time it is.
+    /// What time it is, for compaction, and for when something shows that had to wait for the disk.
     pub clock: Clock,
     /// The schema that records are served in.
     pub schema: AnswerSchema,
@@ -121,12 +119,6 @@ pub enum OpenError {
     State(#[from] StateOpenError),
 }
 
-/// Keys that are to point at a group as soon as the journal has them.
-struct Placement {
-    group: Interned,
-    keys: Vec<ContentKey>,
-}
-
 impl DurableStore {
     /// Opens a data directory: takes its lock, reads its journal, and starts the compaction.
     pub fn open(options: DurableOptions) -> Result<(Self, Recovery), OpenError> {
@@ -164,70 +156,10 @@ impl DurableStore {
     }
 }
 
-/// Announcements that are planned, but neither written nor placed.
-#[derive(Default)]
-struct Pending {
-    placements: Vec<Placement>,
-    entries: Vec<JournalEntry>,
-    /// The newest group of each lineage among the placements.
-    lineages: HashMap<Lineage, u64>,
-}
-
-/// What makes announcements replace each other: the record but for its addresses, and the context.
-type Lineage = ([u8; 16], Arc<[u8]>, bool);
-
 impl Inner {
-    async fn apply(&self, announcements: Vec<Announcement>) -> Result<Applied, StoreError> {
-        let mut applied = Applied::default();
-        let mut pending = Pending::default();
-        for announcement in announcements {
-            let Announcement { keys, record, context, expires_at_ms } = announcement;
-            let now_ms = self.clock.now_ms();
-            if keys.is_empty() || expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
-                continue;
-            }
-            let anew = match record.peer() {
-                Some(peer) => self.begin_anew(peer).await?,
-                None => None,
-            };
-            let announced_json = record.to_json();
-            let record = Arc::new(ReadyRecord::new(record, self.schema));
-            let (context, origin) = (context.as_bytes().into(), Origin::OPERATOR);
-            let spec = GroupSpec { record, context, expires_at_ms, origin };
-            let group = self.index.intern(&spec, now_ms)?;
-            if let Some(anew) = anew {
-                self.forget(anew);
-            }
-            if pending.must_be_placed_before(&group) {
-                self.settle(std::mem::take(&mut pending), &mut applied).await?;
-            }
-            let plan = self.index.plan(&group, keys, now_ms);
-            applied.entries_refreshed += plan.known;
-            pending.add(group, plan.to_link, &announced_json);
-            if !plan.superseded.is_empty() {
-                let anew = self.index.intern_anew(&spec, now_ms)?;
-                pending.add(anew, plan.superseded, &announced_json);
-            }
-        }
-        self.settle(pending, &mut applied).await?;
-        Ok(applied)
-    }
-
-    /// Writes what is pending, and lets lookups see it.
-    async fn settle(&self, pending: Pending, applied: &mut Applied) -> Result<(), StoreError> {
-        if pending.placements.is_empty() {
-            return Ok(());
-        }
-        let _placing = self.placing.read().await;
-        // Held until lookups see the keys: compaction would take them for superseded before.
-        let _receipt = self.write(pending.entries).await?;
-        let now_ms = self.clock.now_ms();
-        for Placement { group, keys } in &pending.placements {
-            let announced = self.index.link_all(group, keys, now_ms)?;
-            applied.entries_added += announced.added;
-            applied.entries_refreshed += announced.refreshed;
-        }
-        Ok(())
+    /// The time now that something is about to show; it may have waited for the disk.
+    fn later_than(&self, now_ms: UnixMs) -> UnixMs {
+        self.clock.now_ms().max(now_ms)
     }
 
     /// Writes entries, and the ends of groups that the journal does not know to have ended.
@@ -247,88 +179,56 @@ impl Inner {
     }
 
     fn stats(&self) -> StoreStats {
-        let index = self.index.stats();
         let journal = self.journal.stats();
-        StoreStats {
-            entries: index.entries,
-            keys: index.keys,
-            groups: index.groups,
-            providers: index.providers,
-            bytes: index.bytes,
-            journal: Some(JournalFigures {
-                bytes: journal.bytes,
-                garbage_bytes: journal.garbage_bytes,
-                segments: journal.segments as u64,
-                is_failing: journal.write_error.is_some() || !journal.is_running,
-            }),
-        }
-    }
-}
-
-impl Pending {
-    /// A group that was announced before says nothing new about keys on which a newer one of its
-    /// lineage is about to be placed: that one goes first.
-    fn must_be_placed_before(&self, group: &Interned) -> bool {
-        let newest = self.lineages.get(&group.lineage());
-        newest.is_some_and(|newest| *newest > group.serial)
-    }
-
-    fn add(&mut self, group: Interned, keys: Vec<ContentKey>, announced_json: &str) {
-        if keys.is_empty() {
-            return;
-        }
-        let definition = GroupDefinition {
-            serial: group.serial,
-            context: (**group.context()).into(),
-            record_json: announced_json.into(),
-            expires_at_ms: group.expires_at_ms(),
-            origin: group.origin(),
-            since_ms: group.since_ms(),
+        let figures = JournalFigures {
+            bytes: journal.bytes,
+            garbage_bytes: journal.garbage_bytes,
+            segments: journal.segments as u64,
         };
-        let newest = self.lineages.entry(group.lineage()).or_default();
-        *newest = group.serial.max(*newest);
-        self.entries.push(JournalEntry::Keys { group: Arc::new(definition), keys: keys.clone() });
-        self.placements.push(Placement { group, keys });
+        StoreStats { journal: Some(figures), ..StoreStats::of(self.index.stats()) }
     }
 }
 
 impl Store for DurableStore {
-    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, StoreError>> {
-        std::future::ready(Ok(self.inner.index.answer(question, self.inner.clock.now_ms()))).boxed()
+    fn find<'a>(
+        &'a self,
+        question: &'a Question,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<Found, StoreError>> {
+        std::future::ready(Ok(self.inner.index.answer(question, now_ms))).boxed()
     }
 
-    fn apply(
+    fn update(
         &self,
-        announcements: Vec<Announcement>,
+        updates: Vec<Update>,
+        now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<Applied, StoreError>> {
-        self.inner.apply(announcements).boxed()
-    }
-
-    fn update(&self, updates: Vec<ProviderUpdate>) -> BoxFuture<'_, Result<Applied, StoreError>> {
-        let update = self.inner.clone().update(updates);
-        async move { detached(update).await? }.boxed()
+        let work = self.inner.clone().update(updates, now_ms);
+        async move { detached(work).await? }.boxed()
     }
 
     fn set_record<'a>(
         &'a self,
         context: &'a ContextId,
         record: ProviderRecord,
+        now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Changed, StoreError>> {
-        let set = self.inner.clone().set_record(context.clone(), record);
-        async move { detached(set).await? }.boxed()
+        let work = self.inner.clone().set_record(context.clone(), record, now_ms);
+        async move { detached(work).await? }.boxed()
     }
 
     fn remove<'a>(
         &'a self,
         provider: &'a PeerId,
         context: Option<&'a ContextId>,
+        now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Removed, StoreError>> {
         async move {
             let (inner, provider, context) =
                 (self.inner.clone(), provider.clone(), context.cloned());
             let remove = move || {
                 let context = context.as_ref().map(ContextId::as_bytes);
-                inner.index.remove(&provider, context, inner.clock.now_ms())
+                inner.index.remove(&provider, context, now_ms)
             };
             let ended = run_blocking(remove).await?;
             // The ended groups are among those that the index reports to `write`.
@@ -338,9 +238,9 @@ impl Store for DurableStore {
         .boxed()
     }
 
-    fn sweep(&self) -> BoxFuture<'_, Result<Swept, StoreError>> {
+    fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<Swept, StoreError>> {
         async move {
-            let freed = self.inner.index.sweep(self.inner.clock.now_ms());
+            let freed = self.inner.index.sweep(now_ms);
             self.inner.write(Vec::new()).await?;
             Ok(Swept { entries: freed.entries, groups: freed.groups })
         }
@@ -348,11 +248,20 @@ impl Store for DurableStore {
     }
 
     fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>> {
-        std::future::ready(Ok(self.inner.stats())).boxed()
+        async move { Ok(self.inner.stats()) }.boxed()
     }
 
-    fn export(&self) -> ExportStream {
-        export::stream(self.inner.clone())
+    fn health(&self) -> Health {
+        let journal = &self.inner.journal;
+        match (journal.dead_thread(), journal.write_error()) {
+            (Some(name), _) => Health::without_thread(name),
+            (None, Some(error)) => Health::unwritable(error.to_string()),
+            (None, None) => Health::good(),
+        }
+    }
+
+    fn export(&self, now_ms: UnixMs) -> ExportStream {
+        export::stream(self.inner.clone(), now_ms)
     }
 }
 

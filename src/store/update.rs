@@ -1,13 +1,18 @@
-//! What statements of providers come to: which addresses are the newest, which groups the keys go to,
-//! and what a journal has to know.
+//! What updates come to: which addresses are the newest, which groups the keys go to, and what a
+//! journal has to know. The one write path of the stores in this process.
 //!
-//! A plan changes nothing that lookups see; dropped, it leaves nothing behind. Between planning and
-//! settling, nobody else may change the same provider's addresses or records: the stores see to that.
+//! A plan changes nothing that lookups see; dropped, it leaves nothing behind. Between computing and
+//! committing it, nobody else may change the same provider's addresses or records: the stores see to
+//! that.
+//!
+//! Announcements of one lineage take effect in their order, though all of a plan is written at once: a
+//! key that a newer group of the plan answers for gets a fresh group of the same specification, as one
+//! does that a newer group of the index answers for (`index/announce.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Announcement, Applied, ProviderUpdate};
+use super::{Announcement, Applied, ProviderStatement, Update};
 use crate::clock::UnixMs;
 use crate::index::{GroupSpec, Index, IndexError, Interned, Statement};
 use crate::types::{ADDRS_MAX, Addr, AnswerSchema, ContentKey, Origin, PeerId, ReadyRecord};
@@ -28,6 +33,15 @@ pub(super) struct Plan {
     known: u64,
 }
 
+/// What a plan is computed with.
+pub(super) struct Planning<'a> {
+    pub(super) index: &'a Index,
+    pub(super) schema: AnswerSchema,
+    pub(super) now_ms: UnixMs,
+    /// Providers that begin anew: as soon as they have groups, nothing is known of what they said.
+    pub(super) anew: &'a [(PeerId, Statement)],
+}
+
 /// The newest that a provider said.
 struct Newest {
     stated_at_ms: UnixMs,
@@ -37,31 +51,45 @@ struct Newest {
     is_news: bool,
 }
 
+/// What makes announcements replace each other: the record but for its addresses, the context, and
+/// whether it is the operator's.
+type Lineage = ([u8; 16], Arc<[u8]>, bool);
+
+/// What of a lineage is planned.
+#[derive(Default)]
+struct PlannedLineage {
+    newest: u64,
+    /// The newest serial on each key: worked out when an older group of the lineage comes again.
+    by_key: Option<HashMap<ContentKey, u64>>,
+}
+
 struct Planner<'a> {
-    index: &'a Index,
-    schema: AnswerSchema,
-    now_ms: UnixMs,
+    planning: Planning<'a>,
     newest: HashMap<PeerId, Newest>,
+    lineages: HashMap<Lineage, PlannedLineage>,
     plan: Plan,
 }
 
 impl Plan {
     /// Finds out what updates change. Their groups are interned, and seen by nobody.
-    pub(super) fn draw(
-        index: &Index,
-        schema: AnswerSchema,
-        updates: Vec<ProviderUpdate>,
-        now_ms: UnixMs,
+    pub(super) fn compute(
+        planning: Planning<'_>,
+        updates: Vec<Update>,
     ) -> Result<Self, IndexError> {
-        let (newest, plan) = (HashMap::new(), Self::default());
-        let mut planner = Planner { index, schema, now_ms, newest, plan };
-        for update in &updates {
-            planner.hear(update);
+        let mut planner = Planner {
+            planning,
+            newest: HashMap::new(),
+            lineages: HashMap::new(),
+            plan: Self::default(),
+        };
+        for statement in updates.iter().filter_map(|update| update.statement.as_ref()) {
+            planner.observe(statement);
         }
-        for ProviderUpdate { provider, origin, announcements, .. } in updates {
-            let origin = planner.origin_of(&provider, origin);
+        for Update { statement, origin, announcements } in updates {
+            let provider = statement.map(|statement| statement.provider);
+            let origin = planner.origin_of(provider.as_ref(), origin);
             for announcement in announcements {
-                planner.add(&provider, origin, announcement)?;
+                planner.add(provider.as_ref(), origin, announcement)?;
             }
         }
         Ok(planner.finish())
@@ -73,23 +101,23 @@ impl Plan {
     }
 
     /// Lets lookups see it.
-    pub(super) fn settle(self, index: &Index, now_ms: UnixMs) -> Result<Applied, IndexError> {
-        let mut applied = Applied { entries_added: 0, entries_refreshed: self.known };
+    pub(super) fn commit(self, index: &Index, now_ms: UnixMs) -> Result<Applied, IndexError> {
+        let (mut taken_in, mut added) = (self.known, 0);
         for (peer, statement) in self.statements {
             index.restate(&peer, statement, now_ms);
         }
         for Placement { group, keys, .. } in &self.placements {
             let announced = index.link_all(group, keys, now_ms)?;
-            applied.entries_added += announced.added;
-            applied.entries_refreshed += announced.refreshed;
+            taken_in += announced.added + announced.refreshed;
+            added += announced.added;
         }
-        Ok(applied)
+        Ok(Applied { taken_in, added: Some(added) })
     }
 }
 
 impl Planner<'_> {
-    fn hear(&mut self, update: &ProviderUpdate) {
-        let (index, provider) = (self.index, &update.provider);
+    fn observe(&mut self, statement: &ProviderStatement) {
+        let (index, provider) = (self.planning.index, &statement.provider);
         let known = self.newest.entry(provider.clone()).or_insert_with(|| {
             let known = index.statement(provider);
             Newest {
@@ -100,32 +128,36 @@ impl Planner<'_> {
             }
         });
         let is_first = !known.is_news && known.before.is_none();
-        if is_first || update.stated_at_ms > known.stated_at_ms {
-            known.stated_at_ms = update.stated_at_ms;
-            known.addrs = update.addrs.iter().take(ADDRS_MAX).cloned().collect();
+        if is_first || statement.stated_at_ms > known.stated_at_ms {
+            known.stated_at_ms = statement.stated_at_ms;
+            known.addrs = statement.addrs.iter().take(ADDRS_MAX).cloned().collect();
             known.is_news = true;
         }
     }
 
     /// Where announcements count as coming from. Whoever sends an old one again, and that may be
     /// anybody, does not move its provider.
-    fn origin_of(&self, provider: &PeerId, origin: Origin) -> Origin {
+    fn origin_of(&self, provider: Option<&PeerId>, origin: Origin) -> Origin {
+        let Some(provider) = provider else { return origin };
         let is_news = self.newest.get(provider).is_some_and(|newest| newest.is_news);
-        let known = || self.index.origin_of(provider).unwrap_or(origin);
+        let known = || self.planning.index.origin_of(provider).unwrap_or(origin);
         if is_news || origin.is_operator() { origin } else { known() }
     }
 
     fn add(
         &mut self,
-        provider: &PeerId,
+        provider: Option<&PeerId>,
         origin: Origin,
         announcement: Announcement,
     ) -> Result<(), IndexError> {
+        let Planning { index, schema, now_ms, .. } = self.planning;
         let Announcement { keys, record, context, expires_at_ms } = announcement;
-        if keys.is_empty() || expires_at_ms.is_some_and(|expires_at| expires_at <= self.now_ms) {
+        if keys.is_empty() || expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
             return Ok(());
         }
-        let newest = self.newest.get(provider).filter(|_| record.peer() == Some(provider));
+        let peer = record.peer().cloned();
+        let newest = provider.filter(|_| peer.as_ref() == provider);
+        let newest = newest.and_then(|provider| self.newest.get(provider));
         let before = newest.filter(|newest| newest.is_news).and_then(|it| it.before.as_ref());
         let record_before = before.map(|addrs| record.clone().with_addrs(addrs));
         let record = match newest {
@@ -133,7 +165,6 @@ impl Planner<'_> {
             None => record,
         };
         let announced_json = record.to_json();
-        let schema = self.schema;
         let context: Arc<[u8]> = context.as_bytes().into();
         let spec = |record| {
             let record = Arc::new(ReadyRecord::new(record, schema));
@@ -141,37 +172,84 @@ impl Planner<'_> {
         };
         let (before, spec) = (record_before.map(spec), spec(record));
         // Groups that will have the new addresses are found by the old ones.
-        let found = self.index.find_group(&spec);
-        let found = found.or_else(|| self.index.find_group(before.as_ref()?));
-        let group = found.map_or_else(|| self.index.intern(&spec, self.now_ms), Ok)?;
-        let plan = self.index.plan(&group, keys, self.now_ms);
-        self.plan.known += plan.known;
-        self.place(group, plan.to_link, &announced_json);
-        if !plan.superseded.is_empty() {
-            let anew = self.index.intern_anew(&spec, self.now_ms)?;
-            self.place(anew, plan.superseded, &announced_json);
+        let found = index.find_group(&spec);
+        let found = found.or_else(|| index.find_group(before.as_ref()?));
+        let group = found.map_or_else(|| index.intern(&spec, now_ms), Ok)?;
+        self.begin_anew(peer.as_ref());
+        let (mut superseded, keys) = self.split_superseded(&group, keys);
+        let mut placing = index.plan(&group, keys, now_ms);
+        self.plan.known += placing.known;
+        self.place(group, placing.to_link, &announced_json);
+        superseded.append(&mut placing.superseded);
+        if !superseded.is_empty() {
+            let anew = index.intern_anew(&spec, now_ms)?;
+            self.place(anew, superseded, &announced_json);
         }
         Ok(())
     }
 
-    fn place(&mut self, group: Interned, keys: Vec<ContentKey>, announced_json: &str) {
-        if !keys.is_empty() {
-            let announced_json = announced_json.to_owned();
-            self.plan.placements.push(Placement { group, keys, announced_json });
+    /// A provider that has a group again starts with nothing said.
+    fn begin_anew(&self, peer: Option<&PeerId>) {
+        let Planning { index, now_ms, anew, .. } = self.planning;
+        if let Some((peer, nothing)) = anew.iter().find(|(of, _)| Some(of) == peer) {
+            index.restate(peer, nothing.clone(), now_ms);
         }
+    }
+
+    /// The keys on which a newer group of the lineage is planned, and the others.
+    fn split_superseded(
+        &mut self,
+        group: &Interned,
+        keys: Vec<ContentKey>,
+    ) -> (Vec<ContentKey>, Vec<ContentKey>) {
+        let planned = self.lineages.get_mut(&group.lineage());
+        let Some(planned) = planned.filter(|planned| planned.newest > group.serial) else {
+            return (Vec::new(), keys);
+        };
+        let placements = &self.plan.placements;
+        let newest_on = planned.by_key.get_or_insert_with(|| {
+            let mut newest_on = HashMap::new();
+            for placement in placements.iter().filter(|it| it.group.is_of_lineage_of(group)) {
+                note_newest(&mut newest_on, placement.group.serial, &placement.keys);
+            }
+            newest_on
+        });
+        let is_newer = |newest: &u64| *newest > group.serial;
+        keys.into_iter().partition(|key| newest_on.get(key).is_some_and(is_newer))
+    }
+
+    fn place(&mut self, group: Interned, keys: Vec<ContentKey>, announced_json: &str) {
+        if keys.is_empty() {
+            return;
+        }
+        let planned = self.lineages.entry(group.lineage()).or_default();
+        planned.newest = planned.newest.max(group.serial);
+        if let Some(newest_on) = &mut planned.by_key {
+            note_newest(newest_on, group.serial, &keys);
+        }
+        let announced_json = announced_json.to_owned();
+        self.plan.placements.push(Placement { group, keys, announced_json });
     }
 
     /// Draws the stamps, now that all groups are there that the statements count for.
     fn finish(mut self) -> Plan {
+        let index = self.planning.index;
         for (peer, newest) in self.newest {
             // A provider of whom nothing is there has nothing to be reached for.
-            if !newest.is_news || !self.index.has_provider(&peer) {
+            if !newest.is_news || !index.has_provider(&peer) {
                 continue;
             }
             let Newest { stated_at_ms, addrs, .. } = newest;
-            let statement = Statement { stamp: self.index.stamp(), stated_at_ms, addrs };
+            let statement = Statement { stamp: index.stamp(), stated_at_ms, addrs };
             self.plan.statements.push((peer, statement));
         }
         self.plan
+    }
+}
+
+fn note_newest(newest_on: &mut HashMap<ContentKey, u64>, serial: u64, keys: &[ContentKey]) {
+    for key in keys {
+        let newest = newest_on.entry(key.clone()).or_default();
+        *newest = serial.max(*newest);
     }
 }

@@ -8,6 +8,9 @@ use super::key::ContentKey;
 use super::peer::PeerId;
 use super::records::Records;
 
+/// The most records of one answer from a store, which take some 30 MB.
+const ANSWER_RECORDS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("it is not zero");
+
 /// What is looked up, and what of it is wanted.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -15,7 +18,8 @@ pub struct Question {
     pub subject: Subject,
     /// What of each record is wanted.
     pub filter: Filter,
-    /// The most records that are wanted; `None`: all. Of a peer there is one at most.
+    /// The most records that are wanted; `None`: as many as there may be ([`Question::cap`]). Of a peer
+    /// there is one at most.
     pub records_max: Option<NonZeroUsize>,
     /// How far the question has come.
     pub hops: Hops,
@@ -38,16 +42,22 @@ pub struct Found {
     /// The records that pass, each with what of it passes.
     pub records: Records,
     /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later:
-    /// never earlier. `None` if nothing was found.
+    /// never earlier. `None` if nothing was found, or a store elsewhere cannot tell, as after a removal:
+    /// then the content alone says whether the answer is another.
     pub modified_at_ms: Option<u64>,
     /// Whether it should be asked for again soon: somebody who may know more could not say so.
     pub is_partial: bool,
 }
 
 impl Question {
-    /// Everything about a subject: unfiltered and uncapped, asked here first.
+    /// Everything about a subject: unfiltered, as much as there may be, asked here first.
     pub fn all(subject: Subject) -> Self {
         Self { subject, filter: Filter::default(), records_max: None, hops: Hops::default() }
+    }
+
+    /// The most records that a store gives: there is always a cap.
+    pub fn cap(&self) -> NonZeroUsize {
+        self.records_max.map_or(ANSWER_RECORDS_MAX, |max| max.min(ANSWER_RECORDS_MAX))
     }
 }
 
@@ -75,8 +85,12 @@ impl Found {
 
     /// Adds what else was found.
     pub fn append(&mut self, more: Self) {
+        self.modified_at_ms = match (self.records.is_empty(), more.records.is_empty()) {
+            (_, true) => self.modified_at_ms,
+            (true, false) => more.modified_at_ms,
+            (false, false) => self.modified_at_ms.zip(more.modified_at_ms).map(|(a, b)| a.max(b)),
+        };
         self.records.append(more.records);
-        self.modified_at_ms = self.modified_at_ms.max(more.modified_at_ms);
         self.is_partial |= more.is_partial;
     }
 }

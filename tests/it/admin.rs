@@ -116,7 +116,7 @@ async fn announce(server: &TestServer, peer: u32, context: &[u8]) {
         context: ContextId::new(context).unwrap(),
         expires_at_ms: None,
     };
-    server.server().store().apply(vec![announcement]).await.unwrap();
+    server.server().store().apply(vec![announcement], NOW_MS).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
     Announcement, Applied, ContextId, DurableOptions, DurableStore, IndexLimits, OpenError,
-    ProviderUpdate, Store,
+    ProviderStatement, Store, Update,
 };
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Origin, PeerId, ProviderRecord, Question, UnparsableAddrs,
@@ -64,12 +64,12 @@ pub(super) async fn announce(
     keys: std::ops::Range<u32>,
     addr: &str,
 ) -> Applied {
-    store.apply(vec![announcement(peer, keys, addr)]).await.unwrap()
+    store.apply(vec![announcement(peer, keys, addr)], NOW_MS).await.unwrap()
 }
 
 pub(super) async fn answer(store: &DurableStore, number: u32) -> Vec<String> {
     let question = Question::all(types::Subject::Content(key(number)));
-    let found = store.find(&question).await.unwrap();
+    let found = store.find(&question, NOW_MS).await.unwrap();
     found.records.iter().map(|(record, _)| record.json().to_owned()).collect()
 }
 
@@ -85,7 +85,7 @@ async fn everything_is_as_it_was_after_a_restart() {
         context: ContextId::new(b"soon").unwrap(),
         ..announcement(3, 0..10, TCP)
     };
-    store.apply(vec![expiring]).await.unwrap();
+    store.apply(vec![expiring], NOW_MS).await.unwrap();
     let mut before = Vec::new();
     for number in (0..3_100).step_by(7) {
         before.push(answer(&store, number).await);
@@ -119,7 +119,7 @@ async fn what_was_removed_stays_removed_and_a_context_used_again_revives_nothing
     announce(&store, 1, 0..100, TCP).await;
     announce(&store, 2, 50..150, TCP).await;
     let peer = PeerId::parse(&peer_id(1)).unwrap();
-    assert_eq!(store.remove(&peer, None).await.unwrap().groups, 1);
+    assert_eq!(store.remove(&peer, None, NOW_MS).await.unwrap().groups, 1);
     announce(&store, 1, 200..210, TCP).await;
     for _ in 0..2 {
         let store = open_again(&clock, folder.path(), None);
@@ -167,7 +167,7 @@ async fn addresses_that_go_back_and_forth_are_the_last_ones_after_a_restart() {
         announcement(1, 20..21, TCP),
         announcement(1, 20..21, UDP),
     ];
-    store.apply(batch).await.unwrap();
+    store.apply(batch, NOW_MS).await.unwrap();
     let expected = [(0, TCP), (2, TCP), (3, UDP), (4, UDP), (5, TCP), (20, UDP)];
     for (number, addr) in expected {
         let found = answer(&store, number).await;
@@ -188,7 +188,7 @@ async fn announcing_the_same_again_costs_no_room_on_disk() {
     announce(&store, 1, 0..5_000, TCP).await;
     let bytes = store.stats().await.unwrap().journal.unwrap().bytes;
     let applied = announce(&store, 1, 0..5_000, TCP).await;
-    assert_eq!((applied.entries_added, applied.entries_refreshed), (0, 5_000));
+    assert_eq!((applied.taken_in, applied.added), (5_000, Some(0)));
     assert_eq!(store.stats().await.unwrap().journal.unwrap().bytes, bytes);
 }
 
@@ -213,8 +213,8 @@ async fn an_export_holds_everything_that_is_alive_once() {
     announce(&store, 2, 5_000..6_000, UDP).await;
     announce(&store, 1, 0..100, UDP).await;
     announce(&store, 3, 0..50, TCP).await;
-    store.remove(&PeerId::parse(&peer_id(3)).unwrap(), None).await.unwrap();
-    let export = store.export();
+    store.remove(&PeerId::parse(&peer_id(3)).unwrap(), None, NOW_MS).await.unwrap();
+    let export = store.export(NOW_MS);
     announce(&store, 4, 0..10, TCP).await;
     let batches: Vec<_> = export.collect().await;
     let entries: Vec<_> = batches.into_iter().flat_map(Result::unwrap).collect();
@@ -236,7 +236,7 @@ async fn an_export_holds_what_is_announced_anew_while_it_runs() {
     for other in 2..80 {
         announce(&store, other, 50_000..50_010, TCP).await;
     }
-    let mut export = store.export();
+    let mut export = store.export(NOW_MS);
     let mut entries = export.next().await.unwrap().unwrap();
     announce(&store, 1, 0..60_000, UDP).await;
     announce(&store, 1, 59_000..60_000, TCP).await;
@@ -291,7 +291,7 @@ async fn tasks_that_announce_at_once_all_survive() {
     }
     drop(store);
     let store = open(folder.path(), &clock);
-    assert_eq!(store.stats().await.unwrap().entries, 20 * 20 * 10);
+    assert_eq!(store.stats().await.unwrap().entries, Some(20 * 20 * 10));
     assert_eq!(answer(&store, 19_199).await.len(), 1);
 }
 
@@ -306,19 +306,23 @@ pub(super) async fn state(
     addrs: &[&str],
     announcements: Vec<Announcement>,
 ) {
-    let update = ProviderUpdate {
+    let statement = ProviderStatement {
         provider: PeerId::parse(&peer_id(of)).unwrap(),
         stated_at_ms: at_ms,
         addrs: addrs.iter().map(|addr| Addr::parse(addr).unwrap()).collect(),
-        origin: Origin::OPERATOR,
-        announcements,
     };
-    store.update(vec![update]).await.unwrap();
+    store
+        .update(
+            vec![Update { statement: Some(statement), origin: Origin::OPERATOR, announcements }],
+            NOW_MS,
+        )
+        .await
+        .unwrap();
 }
 
 async fn peer_json(store: &DurableStore, of: u32) -> Option<String> {
     let subject = types::Subject::Peer(PeerId::parse(&peer_id(of)).unwrap());
-    let found = store.find(&Question::all(subject)).await.unwrap();
+    let found = store.find(&Question::all(subject), NOW_MS).await.unwrap();
     found.records.first().map(|(record, _)| record.json().to_owned())
 }
 
@@ -338,17 +342,17 @@ async fn changed_addresses_and_records_survive_a_restart() {
     let offers = |of: u32| {
         vec![under(b"a", announcement(of, 0..10, TCP)), under(b"b", announcement(of, 10..20, TCP))]
     };
-    store.apply([offers(1), offers(2), offers(3)].concat()).await.unwrap();
+    store.apply([offers(1), offers(2), offers(3)].concat(), NOW_MS).await.unwrap();
     state(&store, 1, 100, &[UDP], Vec::new()).await;
     state(&store, 1, 101, &[UDP], vec![under(b"c", announcement(1, 20..30, TCP))]).await;
     let context = ContextId::new(b"b").unwrap();
-    let changed = store.set_record(&context, changed_record(2, UDP)).await.unwrap();
+    let changed = store.set_record(&context, changed_record(2, UDP), NOW_MS).await.unwrap();
     assert_eq!(changed.groups, 1);
     // Newest last: the record's own addresses, then the statement's.
-    store.set_record(&context, changed_record(3, UDP)).await.unwrap();
+    store.set_record(&context, changed_record(3, UDP), NOW_MS).await.unwrap();
     state(&store, 3, 1, &[TCP, UDP], Vec::new()).await;
     // Afterwards, and so not touched.
-    store.apply(vec![under(b"d", announcement(1, 30..40, TCP))]).await.unwrap();
+    store.apply(vec![under(b"d", announcement(1, 30..40, TCP))], NOW_MS).await.unwrap();
     let seen = async |store: &DurableStore| {
         let mut all = Vec::new();
         for number in (0..40).step_by(5) {
@@ -374,8 +378,8 @@ async fn changed_addresses_and_records_survive_a_restart() {
     }
     let stats = store.stats().await.unwrap();
     let again = under(b"c", announcement(1, 20..30, UDP));
-    let applied = store.apply(vec![again]).await.unwrap();
-    assert_eq!((applied.entries_added, applied.entries_refreshed), (0, 10));
+    let applied = store.apply(vec![again], NOW_MS).await.unwrap();
+    assert_eq!((applied.taken_in, applied.added), (10, Some(0)));
     assert_eq!(store.stats().await.unwrap().groups, stats.groups);
     drop(store);
     let store = open_as(folder.path(), &clock, AnswerSchema::Peer);
@@ -389,8 +393,8 @@ async fn addresses_of_a_removed_provider_are_forgotten_for_good() {
     let store = open(folder.path(), &clock);
     let peer = PeerId::parse(&peer_id(1)).unwrap();
     state(&store, 1, 100, &[UDP], vec![announcement(1, 0..10, TCP)]).await;
-    store.set_record(&ContextId::default(), changed_record(1, UDP)).await.unwrap();
-    store.remove(&peer, None).await.unwrap();
+    store.set_record(&ContextId::default(), changed_record(1, UDP), NOW_MS).await.unwrap();
+    store.remove(&peer, None, NOW_MS).await.unwrap();
     announce(&store, 1, 0..5, TCP).await;
     for _ in 0..2 {
         let found = answer(&store, 0).await;
@@ -418,7 +422,11 @@ async fn a_statement_again_and_again_leaves_little_on_disk() {
     let journal = store.stats().await.unwrap().journal.unwrap();
     assert!(journal.garbage_bytes * 100 > journal.bytes * 70, "{journal:?}");
     let stats = store.stats().await.unwrap();
-    assert_eq!((stats.entries, stats.groups), (3, 1), "no group is made for an address");
+    assert_eq!(
+        (stats.entries, stats.groups),
+        (Some(3), Some(1)),
+        "no group is made for an address"
+    );
 }
 
 #[tokio::test]
@@ -426,12 +434,12 @@ async fn an_export_has_the_records_as_they_are_at_its_moment() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(NOW_MS);
     let store = open_as(folder.path(), &clock, AnswerSchema::Peer);
-    store.apply(vec![under(b"a", announcement(1, 0..10, TCP))]).await.unwrap();
-    store.apply(vec![under(b"b", announcement(1, 10..20, TCP))]).await.unwrap();
+    store.apply(vec![under(b"a", announcement(1, 0..10, TCP))], NOW_MS).await.unwrap();
+    store.apply(vec![under(b"b", announcement(1, 10..20, TCP))], NOW_MS).await.unwrap();
     announce(&store, 2, 0..10, TCP).await;
-    store.set_record(&ContextId::new(b"b").unwrap(), changed_record(1, TCP)).await.unwrap();
+    store.set_record(&ContextId::new(b"b").unwrap(), changed_record(1, TCP), NOW_MS).await.unwrap();
     state(&store, 1, 100, &[UDP], Vec::new()).await;
-    let export = store.export();
+    let export = store.export(NOW_MS);
     state(&store, 1, 101, &[TCP], Vec::new()).await;
     let batches: Vec<_> = export.collect().await;
     let entries: Vec<_> = batches.into_iter().flat_map(Result::unwrap).collect();
@@ -450,14 +458,14 @@ async fn an_update_that_nobody_waits_for_is_taken_in_nevertheless() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(NOW_MS);
     let store = open(folder.path(), &clock);
-    let update = ProviderUpdate {
+    let statement = ProviderStatement {
         provider: PeerId::parse(&peer_id(1)).unwrap(),
         stated_at_ms: 1,
         addrs: vec![Addr::parse(UDP).unwrap()],
-        origin: Origin::OPERATOR,
-        announcements: vec![announcement(1, 0..1, TCP)],
     };
-    let mut abandoned = store.update(vec![update]);
+    let announcements = vec![announcement(1, 0..1, TCP)];
+    let update = Update { statement: Some(statement), origin: Origin::OPERATOR, announcements };
+    let mut abandoned = store.update(vec![update], NOW_MS);
     assert!(futures_util::poll!(&mut abandoned).is_pending());
     drop(abandoned);
     // The provider's lock is free when that is done.
@@ -471,23 +479,28 @@ async fn standing_and_network_survive_a_restart_and_whoever_sends_it_again() {
     let clock = ManualClock::new(NOW_MS);
     let store = open(folder.path(), &clock);
     let networks = [[192, 0, 2, 1], [198, 51, 100, 1]].map(|ip| Origin::of_client(ip.into()));
-    let update = |of: u32, origin, expires_at_ms| ProviderUpdate {
-        provider: PeerId::parse(&peer_id(of)).unwrap(),
-        stated_at_ms: NOW_MS,
-        addrs: vec![Addr::parse(TCP).unwrap()],
-        origin,
-        announcements: vec![Announcement { expires_at_ms, ..announcement(of, 0..1, TCP) }],
+    let update = |of: u32, origin, expires_at_ms| {
+        let statement = ProviderStatement {
+            provider: PeerId::parse(&peer_id(of)).unwrap(),
+            stated_at_ms: NOW_MS,
+            addrs: vec![Addr::parse(TCP).unwrap()],
+        };
+        let announcements = vec![Announcement { expires_at_ms, ..announcement(of, 0..1, TCP) }];
+        Update { statement: Some(statement), origin, announcements }
     };
-    store.update(vec![update(1, networks[0], Some(NOW_MS + 100_000))]).await.unwrap();
+    let first = update(1, networks[0], Some(NOW_MS + 100_000));
+    store.update(vec![first], NOW_MS).await.unwrap();
     clock.advance(10_000);
+    let now_ms = NOW_MS + 10_000;
     let cheap = (100..140).map(|of| update(of, networks[0], Some(NOW_MS + 100_000))).collect();
-    store.update(cheap).await.unwrap();
+    store.update(cheap, now_ms).await.unwrap();
     let again = update(1, networks[1], Some(NOW_MS + 200_000));
-    store.update(vec![again.clone()]).await.unwrap();
+    store.update(vec![again.clone()], now_ms).await.unwrap();
     let served = async |store: &DurableStore| {
         let subject = types::Subject::Content(key(0));
         let records_max = NonZeroUsize::new(1);
-        let found = store.find(&Question { records_max, ..Question::all(subject) }).await.unwrap();
+        let question = Question { records_max, ..Question::all(subject) };
+        let found = store.find(&question, now_ms).await.unwrap();
         found.records.first().map(|(record, _)| record.peer().unwrap().to_string()).unwrap()
     };
     drop(store);
@@ -497,6 +510,6 @@ async fn standing_and_network_survive_a_restart_and_whoever_sends_it_again() {
         for _ in 0..5 {
             assert_eq!(served(&store).await, peer_id(1));
         }
-        store.update(vec![again.clone()]).await.unwrap();
+        store.update(vec![again.clone()], now_ms).await.unwrap();
     }
 }

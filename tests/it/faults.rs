@@ -44,8 +44,10 @@ fn broken_store() -> ResolveError {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_told_without_its_details_and_never_cached() {
     type Failure = fn() -> ResolveError;
-    let cases: [(Failure, u16, &str); 4] = [
-        (broken_store, 500, "internal server error; request id "),
+    let cases: [(Failure, u16, &str); 6] = [
+        (broken_store, 503, "service unavailable; request id "),
+        (|| StoreError::Overloaded.into(), 503, "service unavailable; request id "),
+        (|| StoreError::TimedOut.into(), 504, "gateway timeout; request id "),
         (|| ResolveError::Overloaded, 503, "service unavailable; request id "),
         (|| ResolveError::UpstreamsFailed, 502, "bad gateway; request id "),
         (|| ResolveError::TimedOut, 504, "gateway timeout; request id "),
@@ -60,7 +62,13 @@ async fn a_failure_is_told_without_its_details_and_never_cached() {
             assert_eq!(response.headers()["access-control-allow-origin"], "*");
             let retry_after =
                 response.headers().get("retry-after").map(|value| value.to_str().unwrap());
-            assert_eq!(retry_after, (status == 503).then_some("1"));
+            let expected =
+                if matches!(failure(), ResolveError::Store(StoreError::Unavailable { .. })) {
+                    Some("30")
+                } else {
+                    (status == 503).then_some("1")
+                };
+            assert_eq!(retry_after, expected);
             let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
             assert_eq!(response.text().await.unwrap(), format!("{text}{id}\n"));
         }

@@ -259,7 +259,7 @@ impl TestServer {
             context: ContextId::default(),
             expires_at_ms,
         };
-        self.server().store().apply(vec![announcement]).await.expect("a store with room");
+        self.server().store().apply(vec![announcement], NOW_MS).await.expect("a store with room");
     }
 
     /// A GET of the public API.

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, Changed, ContextId, ExportStream, Exported, MemoryStore, ProviderUpdate,
-    Removed, Store, StoreError, StoreStats, Swept,
+    Applied, Changed, ContextId, ExportStream, Exported, Health, MemoryStore, Removed, Store,
+    StoreError, StoreStats, Swept, Update,
 };
 use fingerpost::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::Semaphore;
-
-use super::harness::NOW_MS;
 
 pub(crate) struct OddStore {
     memory: MemoryStore,
@@ -30,10 +27,7 @@ impl OddStore {
     /// Takes everything.
     pub(crate) fn new() -> Self {
         Self {
-            memory: MemoryStore::new(
-                Clock::Manual(ManualClock::new(NOW_MS)),
-                AnswerSchema::Announced,
-            ),
+            memory: MemoryStore::new(AnswerSchema::Announced),
             batches: Semaphore::new(Semaphore::MAX_PERMITS),
             failure: || StoreError::Full { what: "test" },
             fails_after: usize::MAX,
@@ -64,31 +58,25 @@ impl OddStore {
 }
 
 impl Store for OddStore {
-    fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, StoreError>> {
-        self.memory.find(question)
+    fn find<'a>(
+        &'a self,
+        question: &'a Question,
+        now_ms: u64,
+    ) -> BoxFuture<'a, Result<Found, StoreError>> {
+        self.memory.find(question, now_ms)
     }
 
-    fn apply(
+    fn update(
         &self,
-        announcements: Vec<Announcement>,
+        updates: Vec<Update>,
+        now_ms: u64,
     ) -> BoxFuture<'_, Result<Applied, StoreError>> {
         async move {
             self.batches.acquire().await.expect("it is never closed").forget();
             if self.applied.fetch_add(1, Ordering::Relaxed) >= self.fails_after {
                 return Err((self.failure)());
             }
-            self.memory.apply(announcements).await
-        }
-        .boxed()
-    }
-
-    fn update(&self, updates: Vec<ProviderUpdate>) -> BoxFuture<'_, Result<Applied, StoreError>> {
-        async move {
-            self.batches.acquire().await.expect("it is never closed").forget();
-            if self.applied.fetch_add(1, Ordering::Relaxed) >= self.fails_after {
-                return Err((self.failure)());
-            }
-            self.memory.update(updates).await
+            self.memory.update(updates, now_ms).await
         }
         .boxed()
     }
@@ -97,17 +85,19 @@ impl Store for OddStore {
         &'a self,
         context: &'a ContextId,
         record: ProviderRecord,
+        now_ms: u64,
     ) -> BoxFuture<'a, Result<Changed, StoreError>> {
-        self.memory.set_record(context, record)
+        self.memory.set_record(context, record, now_ms)
     }
 
     fn remove<'a>(
         &'a self,
         provider: &'a PeerId,
         context: Option<&'a ContextId>,
+        now_ms: u64,
     ) -> BoxFuture<'a, Result<Removed, StoreError>> {
         async move {
-            let removed = self.memory.remove(provider, context).await?;
+            let removed = self.memory.remove(provider, context, now_ms).await?;
             if self.applied.load(Ordering::Relaxed) >= self.fails_after {
                 return Err((self.failure)());
             }
@@ -116,15 +106,19 @@ impl Store for OddStore {
         .boxed()
     }
 
-    fn sweep(&self) -> BoxFuture<'_, Result<Swept, StoreError>> {
-        self.memory.sweep()
+    fn sweep(&self, now_ms: u64) -> BoxFuture<'_, Result<Swept, StoreError>> {
+        self.memory.sweep(now_ms)
     }
 
     fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>> {
         self.memory.stats()
     }
 
-    fn export(&self) -> ExportStream {
+    fn health(&self) -> Health {
+        self.memory.health()
+    }
+
+    fn export(&self, _: u64) -> ExportStream {
         let batches = self.exported.clone().into_iter().map(Ok);
         let failure = || Err(StoreError::Io { source: std::io::Error::other("secret path") });
         stream::iter(batches.chain(self.export_fails.then(failure))).boxed()

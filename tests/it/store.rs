@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
     Announcement, Applied, ContextId, DurableOptions, DurableStore, IndexLimits, MemoryStore,
-    ProviderUpdate, Store,
+    ProviderStatement, Store, Update,
 };
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Filter, Found, Origin, PeerId, ProviderRecord, Question,
@@ -74,7 +74,7 @@ macro_rules! battery {
 }
 
 battery! {
-    memory: |clock| (Arc::new(MemoryStore::new(clock, AnswerSchema::Announced)), None);
+    memory: |_| (Arc::new(MemoryStore::new(AnswerSchema::Announced)), None);
     durable: durable_store;
 }
 
@@ -135,7 +135,7 @@ fn context(name: &str) -> ContextId {
 
 impl Subject {
     async fn announce(&self, keys: std::ops::Range<u32>, offer: Offer) -> Applied {
-        self.store.apply(vec![self.announcement(keys, &offer)]).await.unwrap()
+        self.store.apply(vec![self.announcement(keys, &offer)], self.now_ms()).await.unwrap()
     }
 
     fn announcement(&self, keys: std::ops::Range<u32>, offer: &Offer) -> Announcement {
@@ -154,7 +154,7 @@ impl Subject {
         let records_max = NonZeroUsize::new(records_max);
         let subject = types::Subject::Content(key(number));
         let question = Question { filter, records_max, ..Question::all(subject) };
-        self.store.find(&question).await.unwrap()
+        self.store.find(&question, self.now_ms()).await.unwrap()
     }
 
     async fn providers(&self, number: u32) -> BTreeSet<PeerId> {
@@ -163,30 +163,28 @@ impl Subject {
 
     async fn remove(&self, number: u32, name: Option<&str>) -> u64 {
         let name = name.map(context);
-        self.store.remove(&peer(number), name.as_ref()).await.unwrap().groups
+        self.store.remove(&peer(number), name.as_ref(), self.now_ms()).await.unwrap().groups
     }
 
     /// A provider says where it is reached, and announces something.
     async fn state(&self, number: u32, at_ms: u64, addrs: &[&str], offers: &[Offer]) -> Applied {
-        self.store.update(vec![self.statement(number, at_ms, addrs, offers)]).await.unwrap()
+        let statement = self.statement(number, at_ms, addrs, offers);
+        self.store.update(vec![statement], self.now_ms()).await.unwrap()
     }
 
     /// Each offer is of the ten keys from the position's tenfold on.
-    fn statement(
-        &self,
-        number: u32,
-        at_ms: u64,
-        addrs: &[&str],
-        offers: &[Offer],
-    ) -> ProviderUpdate {
+    fn statement(&self, number: u32, at_ms: u64, addrs: &[&str], offers: &[Offer]) -> Update {
         let announcements = offers
             .iter()
             .zip(0u32..)
             .map(|(offer, position)| self.announcement(position * 10..position * 10 + 10, offer));
-        ProviderUpdate {
+        let statement = ProviderStatement {
             provider: peer(number),
             stated_at_ms: at_ms,
             addrs: addrs.iter().map(|addr| Addr::parse(addr).unwrap()).collect(),
+        };
+        Update {
+            statement: Some(statement),
             origin: Origin::OPERATOR,
             announcements: announcements.collect(),
         }
@@ -195,13 +193,14 @@ impl Subject {
     async fn set_record(&self, number: u32, name: &str, fields: &str) -> u64 {
         let json = format!(r#"{{"Schema":"peer","ID":"{}"{fields}}}"#, peer(number));
         let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
-        self.store.set_record(&context(name), record).await.unwrap().groups
+        self.store.set_record(&context(name), record, self.now_ms()).await.unwrap().groups
     }
 
     async fn peer(&self, number: u32, query: &str) -> Option<(String, u64)> {
         let filter = Filter::from_query(query).unwrap();
         let subject = types::Subject::Peer(peer(number));
-        let found = self.store.find(&Question { filter, ..Question::all(subject) }).await.unwrap();
+        let question = Question { filter, ..Question::all(subject) };
+        let found = self.store.find(&question, self.now_ms()).await.unwrap();
         assert!(found.records.len() <= 1);
         let (record, selection) = found.records.first()?;
         let mut json = Vec::new();
@@ -212,6 +211,11 @@ impl Subject {
     fn now_ms(&self) -> u64 {
         Clock::Manual(self.clock.clone()).now_ms()
     }
+}
+
+/// What an update did: pairs that were not known, and pairs that were.
+fn took_in(added: u64, known: u64) -> Applied {
+    Applied { taken_in: added + known, added: Some(added) }
 }
 
 /// Who is found; nobody may be there twice.
@@ -229,14 +233,14 @@ fn peers(numbers: impl IntoIterator<Item = u32>) -> BTreeSet<PeerId> {
 async fn what_is_applied_is_found_when_apply_returns(subject: Subject) {
     assert!(subject.find(1, "", 0).await.modified_at_ms.is_none());
     let applied = subject.announce(0..100, offer(1)).await;
-    assert_eq!(applied, Applied { entries_added: 100, entries_refreshed: 0 });
+    assert_eq!(applied, took_in(100, 0));
     subject.announce(0..50, offer(2)).await;
     assert_eq!(subject.providers(49).await, peers([1, 2]));
     assert_eq!(subject.providers(50).await, peers([1]));
     assert!(subject.find(100, "", 0).await.records.is_empty());
     let stats = subject.store.stats().await.unwrap();
-    assert_eq!((stats.entries, stats.keys, stats.groups), (150, 100, 2));
-    assert!(stats.bytes > 150 * 16);
+    assert_eq!((stats.entries, stats.keys, stats.groups), (Some(150), Some(100), Some(2)));
+    assert!(stats.bytes.unwrap() > 150 * 16);
 }
 
 async fn what_is_removed_is_gone_when_remove_returns(subject: Subject) {
@@ -267,7 +271,7 @@ async fn a_context_used_again_revives_nothing(subject: Subject) {
         subject.announce(0..10, first.clone()).await;
         subject.remove(1, Some("again")).await;
         if round % 2 == 0 {
-            subject.store.sweep().await.unwrap();
+            subject.store.sweep(subject.now_ms()).await.unwrap();
         }
         subject.announce(10..20, first.clone()).await;
         for number in 0..10 {
@@ -296,7 +300,7 @@ async fn a_refresh_is_no_second_record(subject: Subject) {
     subject.clock.advance(500);
     let refresh = Offer { ttl_ms: Some(1_000), addrs: &[QUIC], ..offer(1) };
     let applied = subject.announce(0..6, refresh).await;
-    assert_eq!(applied, Applied { entries_added: 1, entries_refreshed: 5 });
+    assert_eq!(applied, took_in(1, 5));
     subject.clock.advance(999);
     let found = subject.find(0, "", 0).await;
     assert_eq!(found.records.len(), 1);
@@ -305,7 +309,7 @@ async fn a_refresh_is_no_second_record(subject: Subject) {
     subject.clock.advance(1);
     assert!(subject.providers(0).await.is_empty());
     let again = subject.announce(0..1, offer(1)).await;
-    assert_eq!(again, Applied { entries_added: 1, entries_refreshed: 0 });
+    assert_eq!(again, took_in(1, 0));
 }
 
 /// The only record's JSON.
@@ -324,7 +328,7 @@ async fn addresses_that_change_back_are_served_again(subject: Subject) {
         subject.clock.set(START_MS + at_ms as u64);
         let count = u64::from(keys.end);
         let applied = subject.announce(keys, offer.clone()).await;
-        assert_eq!(applied, Applied { entries_added: 0, entries_refreshed: count });
+        assert_eq!(applied, took_in(0, count));
     }
     for (number, addr) in [(0, TCP), (1, QUIC), (2, TCP), (3, QUIC), (5, QUIC), (6, TCP)] {
         let json = only_record(&subject, number).await;
@@ -334,7 +338,7 @@ async fn addresses_that_change_back_are_served_again(subject: Subject) {
     // One batch takes effect in its order, too.
     subject.announce(0..10, quic.clone()).await;
     let announcements = [&tcp, &quic, &tcp].map(|offer| subject.announcement(0..10, offer));
-    subject.store.apply(announcements.into()).await.unwrap();
+    subject.store.apply(announcements.into(), subject.now_ms()).await.unwrap();
     assert!(only_record(&subject, 7).await.contains(TCP));
     subject.remove(1, None).await;
     assert!(subject.providers(7).await.is_empty());
@@ -346,7 +350,7 @@ async fn a_shorter_announcement_stands_before_a_longer_one_until_it_lapses(subje
     assert!(only_record(&subject, 0).await.contains(QUIC));
     assert!(!only_record(&subject, 0).await.contains(TCP));
     subject.clock.advance(100);
-    subject.store.sweep().await.unwrap();
+    subject.store.sweep(subject.now_ms()).await.unwrap();
     assert!(only_record(&subject, 0).await.contains(TCP));
     assert!(subject.find(0, "", 0).await.modified_at_ms >= Some(START_MS + 100));
     subject.clock.advance(900);
@@ -379,7 +383,7 @@ async fn the_rule_is_the_same_among_very_many(subject: Subject) {
         assert!(json.contains(addrs) && !json.contains(other), "{json}");
     }
     let stats = subject.store.stats().await.unwrap();
-    assert_eq!(stats.keys, 1);
+    assert_eq!(stats.keys, Some(1));
 }
 
 async fn one_provider_under_two_contexts_is_one_record(subject: Subject) {
@@ -454,7 +458,7 @@ async fn an_answer_is_never_younger_than_it_says(subject: Subject) {
     subject.remove(2, None).await;
     assert!(subject.find(0, "", 0).await.modified_at_ms >= Some(START_MS + 20));
     subject.clock.advance(10);
-    subject.store.sweep().await.unwrap();
+    subject.store.sweep(subject.now_ms()).await.unwrap();
     assert!(subject.find(0, "", 0).await.modified_at_ms >= Some(START_MS + 20));
     subject.announce(0..1, Offer { addrs: &[QUIC], ..offer(1) }).await;
     let found = subject.find(0, "", 0).await;
@@ -470,7 +474,7 @@ async fn a_sweep_frees_what_is_gone(subject: Subject) {
     subject.clock.advance(10);
     let (mut entries, mut groups) = (0, 0);
     for _ in 0..10_000 {
-        let swept = subject.store.sweep().await.unwrap();
+        let swept = subject.store.sweep(subject.now_ms()).await.unwrap();
         entries += swept.entries;
         groups += swept.groups;
         if groups == 2 {
@@ -479,7 +483,7 @@ async fn a_sweep_frees_what_is_gone(subject: Subject) {
     }
     assert_eq!((entries, groups), (1_010, 2));
     let stats = subject.store.stats().await.unwrap();
-    assert_eq!((stats.entries, stats.keys, stats.groups), (1_000, 1_000, 1));
+    assert_eq!((stats.entries, stats.keys, stats.groups), (Some(1_000), Some(1_000), Some(1)));
     assert_eq!(subject.providers(700).await, peers([2]));
 }
 
@@ -496,7 +500,7 @@ async fn many_tasks_at_once_lose_nothing(subject: Subject) {
                     assert!(subject.providers(start).await.contains(&peer(number)));
                     subject.remove(100 + number, Some("gone")).await;
                     assert!(!subject.providers(start).await.contains(&peer(100 + number)));
-                    subject.store.sweep().await.unwrap();
+                    subject.store.sweep(subject.now_ms()).await.unwrap();
                 }
             })
         })
@@ -533,7 +537,7 @@ async fn new_addresses_are_everywhere_at_once(subject: Subject) {
     subject.announce(0..75, offer(2)).await;
     subject.clock.advance(5);
     let applied = subject.state(1, 100, &[QUIC], &[under("a", 1)]).await;
-    assert_eq!(applied, Applied { entries_added: 0, entries_refreshed: 10 });
+    assert_eq!(applied, took_in(0, 10));
     for number in [0, 30, 60] {
         assert_eq!(addrs_of(&subject, number, 1).await, list(&[QUIC]));
         assert_eq!(addrs_of(&subject, number, 2).await, list(&[TCP]));
@@ -544,7 +548,7 @@ async fn new_addresses_are_everywhere_at_once(subject: Subject) {
     subject.state(1, 101, &[QUIC], &[]).await;
     assert_eq!(subject.find(0, "", 0).await.modified_at_ms, Some(START_MS + 5));
     let applied = subject.state(1, 102, &[TCP, QUIC], &[under("a", 1), under("c", 1)]).await;
-    assert_eq!(applied, Applied { entries_added: 10, entries_refreshed: 10 });
+    assert_eq!(applied, took_in(10, 10));
     for number in [0, 12, 30, 60] {
         assert_eq!(addrs_of(&subject, number, 1).await, list(&[TCP, QUIC]));
     }
@@ -553,7 +557,7 @@ async fn new_addresses_are_everywhere_at_once(subject: Subject) {
     let again = Offer { addrs: &[TCP, QUIC], ..under("a", 1) };
     let before = subject.store.stats().await.unwrap();
     let applied = subject.announce(0..50, again).await;
-    assert_eq!(applied, Applied { entries_added: 0, entries_refreshed: 50 });
+    assert_eq!(applied, took_in(0, 50));
     assert!(subject.store.stats().await.unwrap().groups <= before.groups);
     subject.state(1, 103, &[], &[]).await;
     assert_eq!(addrs_of(&subject, 30, 1).await, list(&[]));
@@ -570,7 +574,7 @@ async fn an_older_statement_changes_no_addresses(subject: Subject) {
     // The newest of one call counts, wherever it stands.
     let quic = subject.statement(1, 300, &[QUIC], &[under("a", 1)]);
     let tcp = subject.statement(1, 200, &[TCP], &[under("a", 1), under("b", 1), under("c", 1)]);
-    subject.store.update(vec![quic, tcp]).await.unwrap();
+    subject.store.update(vec![quic, tcp], subject.now_ms()).await.unwrap();
     for number in [5, 15, 25] {
         assert_eq!(addrs_of(&subject, number, 1).await, list(&[QUIC]));
     }
@@ -589,7 +593,7 @@ impl Subject {
             self.state(1, OLD_AT_MS, &[TCP], &[LONG]).await;
             assert_eq!(addrs_of(self, 0, 1).await, list(&[QUIC]), "{round}");
             self.clock.advance(1);
-            self.store.sweep().await.unwrap();
+            self.store.sweep(self.now_ms()).await.unwrap();
         }
     }
 }
@@ -600,7 +604,7 @@ async fn an_older_statement_again_and_again_changes_no_addresses(subject: Subjec
     subject.replay().await;
     // It is forgotten with the last that is there of the provider, and not before.
     subject.clock.advance(LONG.ttl_ms.unwrap() + 1);
-    subject.store.sweep().await.unwrap();
+    subject.store.sweep(subject.now_ms()).await.unwrap();
     subject.state(1, OLD_AT_MS, &[TCP], &[LONG]).await;
     assert_eq!(addrs_of(&subject, 0, 1).await, list(&[TCP]));
 }
@@ -611,7 +615,7 @@ async fn the_newest_statement_outlasts_what_was_announced_with_it(subject: Subje
     subject.state(1, NEW_AT_MS, &[QUIC], &[nothing, brief]).await;
     subject.state(1, OLD_AT_MS, &[TCP], &[LONG]).await;
     subject.clock.advance(60_000);
-    subject.store.sweep().await.unwrap();
+    subject.store.sweep(subject.now_ms()).await.unwrap();
     assert!(subject.providers(10).await.is_empty());
     subject.replay().await;
 }
@@ -717,14 +721,14 @@ async fn an_update_is_taken_in_whole(subject: Subject) {
     let one =
         subject.statement(1, 10, &[QUIC], &[under("a", 1), Offer { ttl_ms: Some(9), ..offer(1) }]);
     let other = subject.statement(2, 10, &[TCP], &[offer(2)]);
-    let applied = subject.store.update(vec![one, other]).await.unwrap();
-    assert_eq!(applied, Applied { entries_added: 30, entries_refreshed: 0 });
+    let applied = subject.store.update(vec![one, other], subject.now_ms()).await.unwrap();
+    assert_eq!(applied, took_in(30, 0));
     assert_eq!(subject.providers(0).await, peers([1, 2]));
     assert_eq!(subject.providers(10).await, peers([1]));
-    let nothing = subject.store.update(Vec::new()).await.unwrap();
-    assert_eq!(nothing, Applied::default());
+    let nothing = subject.store.update(Vec::new(), subject.now_ms()).await.unwrap();
+    assert_eq!(nothing, took_in(0, 0));
     let lapsed = subject.statement(3, 10, &[TCP], &[Offer { ttl_ms: Some(0), ..offer(3) }]);
-    assert_eq!(subject.store.update(vec![lapsed]).await.unwrap(), Applied::default());
+    assert_eq!(subject.store.update(vec![lapsed], subject.now_ms()).await.unwrap(), took_in(0, 0));
     assert!(subject.peer(3, "").await.is_none());
     subject.clock.advance(9);
     assert!(subject.providers(10).await.is_empty());
@@ -798,7 +802,7 @@ async fn records_that_become_the_same_are_served_as_one(subject: Subject) {
             let (keys, record) = (vec![key(at)], one(others, fields));
             let context = context(name);
             let announcement = Announcement { keys, record, context, expires_at_ms: None };
-            subject.store.apply(vec![announcement]).await.unwrap();
+            subject.store.apply(vec![announcement], subject.now_ms()).await.unwrap();
         };
         announce("a", r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"Protocols":["x"]"#).await;
         announce("b", r#","Addrs":["/ip4/192.0.2.2/tcp/2"],"Protocols":["y"]"#).await;
@@ -859,7 +863,7 @@ async fn a_peer_has_what_it_announced_freshest_first(subject: Subject) {
         let (json, modified_at_ms) = subject.peer(1, "").await.unwrap();
         assert_eq!(json, expected(&[], r#""x","y""#));
         assert!(modified_at_ms >= START_MS + 1_010);
-        subject.store.sweep().await.unwrap();
+        subject.store.sweep(subject.now_ms()).await.unwrap();
     }
     // There is a bound on how many groups are looked at, and the newest come first.
     for number in 0..300u32 {
@@ -869,7 +873,7 @@ async fn a_peer_has_what_it_announced_freshest_first(subject: Subject) {
         let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
         let keys = vec![key(1_000 + number)];
         let announcement = Announcement { keys, record, context: context("c"), expires_at_ms };
-        subject.store.apply(vec![announcement]).await.unwrap();
+        subject.store.apply(vec![announcement], subject.now_ms()).await.unwrap();
     }
     let (json, _) = subject.peer(1, "").await.unwrap();
     let first = r#""Addrs":["/ip4/192.0.2.1/tcp/300","/ip4/192.0.2.1/tcp/299","#;

@@ -82,7 +82,7 @@ impl Imports {
             if example.is_none() {
                 *example = announcements.iter().find_map(|announced| first_key(&announced.keys));
             }
-            runtime.block_on(store.apply(announcements))
+            runtime.block_on(store.apply(announcements, Clock::System.now_ms()))
         };
         // A server that nobody watches tells its log what it reads.
         let mut observer = observer(|line| tracing::info!("{line}"));

@@ -162,10 +162,7 @@ fn a_bad_record_costs_only_itself() {
 #[test]
 fn servers_that_answer_null_for_no_providers_are_understood() {
     let imported = import_text(format!(r#"{{"CID":"{CID}","Providers":null}}"#), &options());
-    assert_eq!(
-        imported.result.unwrap().to_string(),
-        "f: 1 line, 0 keys, 0 records (0 new, 0 known), 0 rejected"
-    );
+    assert_eq!(imported.result.unwrap().to_string(), "f: 1 line, 0 keys, 0 records, 0 rejected");
 }
 
 #[test]
@@ -353,7 +350,7 @@ fn many_rejections_are_counted_and_only_the_first_are_shown() {
     assert_eq!(imported.observed.rejections.len() as u64, REJECTIONS_SHOWN_MAX);
     assert_eq!(
         imported.summary().to_string(),
-        "f: 1,000 lines, 0 keys, 0 records (0 new, 0 known), 1,000 rejected (not the expected \
+        "f: 1,000 lines, 0 keys, 0 records, 1,000 rejected (not the expected \
          JSON: 500, bad key: 500)"
     );
 }
@@ -365,7 +362,7 @@ fn a_store_that_refuses_ends_the_import() {
     let mut sink = |_| {
         calls += 1;
         match calls {
-            1 => Ok(crate::store::Applied { entries_added: 1, entries_refreshed: 4_095 }),
+            1 => Ok(crate::store::Applied { taken_in: 4_096, added: Some(1) }),
             _ => Err(crate::store::StoreError::Full { what: "keys" }),
         }
     };

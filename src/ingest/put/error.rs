@@ -179,7 +179,10 @@ impl From<StoreError> for PutError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full { .. } | StoreError::NoSpace { .. } => Self::NoRoom(error),
-            StoreError::Unavailable { .. } | StoreError::Io { .. } => Self::Unavailable(error),
+            StoreError::Overloaded
+            | StoreError::TimedOut
+            | StoreError::Unavailable { .. }
+            | StoreError::Io { .. } => Self::Unavailable(error),
         }
     }
 }

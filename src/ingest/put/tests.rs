@@ -82,7 +82,7 @@ fn signed_with(key: &Keypair, changes: Value) -> String {
     signed(key, &fields)
 }
 
-fn updates(body: &str) -> Vec<ProviderUpdate> {
+fn updates(body: &str) -> Vec<Update> {
     verify(body).unwrap().into_updates()
 }
 
@@ -117,7 +117,8 @@ fn the_vector_of_the_draft_verifies() {
     let day = Duration::from_hours(24);
     assert!(ttl <= day && ttl > day - day / 64, "{ttl:?}");
     let update = &put.into_updates()[0];
-    assert_eq!((update.provider.as_str(), update.stated_at_ms), (VECTOR_PEER, VECTOR_MS));
+    let statement = update.statement.as_ref().unwrap();
+    assert_eq!((statement.provider.as_str(), statement.stated_at_ms), (VECTOR_PEER, VECTOR_MS));
     let announcement = &update.announcements[0];
     assert_eq!(announcement.keys, [ContentKey::from_cid_text(CID).unwrap()]);
     let expiry = VECTOR_MS + u64::try_from(ttl.as_millis()).unwrap();
@@ -309,7 +310,7 @@ fn addresses_may_be_missing_or_null_and_are_dropped_by_the_policy() {
         signed_with(&key, json!({"Addrs": []})),
     ];
     for body in bodies {
-        assert_eq!(updates(&body)[0].addrs, []);
+        assert_eq!(updates(&body)[0].statement.as_ref().unwrap().addrs, []);
     }
     let private = ["/ip4/10.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1"];
     let one_stays = json!({"Addrs": [null, private[0], private[1], "/ip4/192.0.2.1/tcp/1"]});
@@ -321,7 +322,8 @@ fn addresses_may_be_missing_or_null_and_are_dropped_by_the_policy() {
     let caller = Some("192.0.2.7".parse().unwrap());
     let moment = PutMoment { now_ms: VECTOR_MS, caller, origin: Origin::UNKNOWN };
     let update = open.verify(body.as_bytes(), moment).unwrap().into_updates().remove(0);
-    let texts: Vec<_> = update.addrs.iter().map(crate::types::Addr::as_str).collect();
+    let addrs = update.statement.unwrap().addrs;
+    let texts: Vec<_> = addrs.iter().map(crate::types::Addr::as_str).collect();
     assert_eq!(texts, ["/ip4/10.0.0.1/tcp/1", "/ip4/192.0.2.7/tcp/1"]);
 }
 
@@ -451,7 +453,7 @@ fn check_mutated(body: &[u8]) -> Result<(), TestCaseError> {
         Ok(put) => {
             let text = String::from_utf8_lossy(body);
             prop_assert!(text.contains(VECTOR_PAYLOAD), "{}", text);
-            let told = |updates: Vec<ProviderUpdate>| format!("{updates:?}");
+            let told = |updates: Vec<Update>| format!("{updates:?}");
             prop_assert_eq!(told(put.into_updates()), told(updates(&vector())));
         }
         Err(PutError::Malformed { .. }) => {}

@@ -86,14 +86,15 @@ fn of_peer(peer: &PeerId, local: Found, remote: Option<&RemoteAnswer>, filter: &
     if records.is_empty() {
         return local;
     }
+    let local_at_ms = (!local.records.is_empty()).then_some(local.modified_at_ms);
     let united = Arc::new(ReadyRecord::of_peer(peer, records.iter().copied()));
     let Some(selected) = select(filter, &united) else {
         return Found { is_partial: local.is_partial, ..Found::default() };
     };
-    let made_at_ms = remote.filter(|remote| !remote.is_empty()).map(RemoteAnswer::made_at_ms);
+    let remote_at_ms = remote.filter(|remote| !remote.is_empty()).map(RemoteAnswer::made_at_ms);
     Found {
         records: vec![selected].into(),
-        modified_at_ms: local.modified_at_ms.max(made_at_ms),
+        modified_at_ms: changed_at_ms(local_at_ms, remote_at_ms),
         is_partial: local.is_partial,
     }
 }
@@ -117,6 +118,7 @@ fn passing(remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found 
 
 fn joined(local: Found, remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found {
     let Question { filter, records_max, .. } = question;
+    let local_at_ms = (!local.records.is_empty()).then_some(local.modified_at_ms);
     let known = local.records.iter().enumerate().map(|(at, (record, _))| (record.kin(), at));
     let known: HashMap<Kin, usize> = known.collect();
     let mut records: Vec<SelectedRecord> = local.records.into_iter().collect();
@@ -136,8 +138,16 @@ fn joined(local: Found, remote: &RemoteAnswer, question: &Question, now_ms: Unix
     });
     records.extend(rest);
     let remote_at_ms = if is_cut { now_ms } else { remote.made_at_ms() };
-    let modified_at_ms = local.modified_at_ms.max(Some(remote_at_ms));
+    let modified_at_ms = changed_at_ms(local_at_ms, Some(remote_at_ms));
     Found { records: records.into(), modified_at_ms, is_partial: local.is_partial }
+}
+
+/// When what is served changed, if the store can say that of its part.
+fn changed_at_ms(local: Option<Option<UnixMs>>, remote: Option<UnixMs>) -> Option<UnixMs> {
+    match local {
+        Some(local) => local.map(|local| remote.map_or(local, |remote| local.max(remote))),
+        None => remote,
+    }
 }
 
 /// What of a record passes, if anything does.

@@ -1,21 +1,24 @@
-//! Statements and records that change many groups: written as one frame, then seen.
+//! The write path: updates and records are planned, written, and then seen. What has a statement is one
+//! frame of the journal.
 //!
 //! One change of a provider at a time, so that the newest statement is also the last one written;
 //! providers share a few hundred locks. The work is a task of its own: whoever asked for it may go
 //! away, and what is on the disk is seen nevertheless. What takes time by the groups of a provider
 //! runs beside the threads that answer lookups.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Inner, OpenError};
+use crate::clock::UnixMs;
 use crate::detached::run_blocking;
 use crate::index::{Restore, Statement};
 use crate::journal::{AddrsChange, Change, GroupDefinition, JournalEntry, Receipt, RecordChange};
-use crate::store::update::{Placement, Plan};
-use crate::store::{Applied, Changed, ContextId, ProviderUpdate, StoreError};
+use crate::store::update::{Placement, Plan, Planning};
+use crate::store::{Applied, Changed, ContextId, StoreError, Update};
 use crate::types::{
     Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
 };
@@ -52,27 +55,60 @@ impl ProviderLocks {
 impl Inner {
     pub(super) async fn update(
         self: Arc<Self>,
-        updates: Vec<ProviderUpdate>,
+        updates: Vec<Update>,
+        now_ms: UnixMs,
     ) -> Result<Applied, StoreError> {
-        let _locks = self.locks.lock(updates.iter().map(|update| &update.provider)).await;
+        let stating: HashSet<PeerId> = updates
+            .iter()
+            .filter_map(|update| Some(update.statement.as_ref()?.provider.clone()))
+            .collect();
+        let mut anew: HashSet<PeerId> = announcers(&updates);
+        anew.retain(|peer| !stating.contains(peer) && self.index.has_forgotten(peer));
+        let _locks = self.locks.lock(stating.iter().chain(&anew)).await;
+        let (_written, anew) = self.begin_anew(anew).await?;
+        let is_whole = !stating.is_empty();
         let inner = self.clone();
-        let draw = move || Plan::draw(&inner.index, inner.schema, updates, inner.clock.now_ms());
-        let plan = run_blocking(draw).await??;
+        let compute = move || {
+            let (index, schema) = (&*inner.index, inner.schema);
+            Plan::compute(Planning { index, schema, now_ms, anew: &anew }, updates)
+        };
+        let plan = run_blocking(compute).await??;
         let _placing = self.placing.read().await;
         // Held until lookups see it: compaction would take it for superseded before.
         let mut _receipt = None;
         if !plan.is_empty() {
-            _receipt = Some(self.journal.append_whole(entries_of(&plan)).await?);
+            let entries = entries_of(&plan);
+            _receipt = if is_whole {
+                Some(self.journal.append_whole(entries).await?)
+            } else {
+                self.write(entries).await?
+            };
         }
         let inner = self.clone();
-        let settle = move || plan.settle(&inner.index, inner.clock.now_ms());
-        Ok(run_blocking(settle).await??)
+        Ok(run_blocking(move || plan.commit(&inner.index, inner.later_than(now_ms))).await??)
+    }
+
+    /// Makes sure that what providers said before they were removed stays forgotten after a restart,
+    /// now that they are about to have groups again. The caller has their locks.
+    async fn begin_anew(
+        &self,
+        peers: HashSet<PeerId>,
+    ) -> Result<(Option<Receipt>, Vec<(PeerId, Statement)>), StoreError> {
+        let forgotten = peers.into_iter().filter(|peer| self.index.has_forgotten(peer));
+        let nothing = |peer| (peer, Statement::nothing(self.index.stamp()));
+        let anew: Vec<_> = forgotten.map(nothing).collect();
+        if anew.is_empty() {
+            return Ok((None, anew));
+        }
+        let entries = anew.iter().map(|(peer, nothing)| entry_of(peer, nothing)).collect();
+        Ok((self.write(entries).await?, anew))
     }
 
     pub(super) async fn set_record(
         self: Arc<Self>,
         context: ContextId,
         record: ProviderRecord,
+        now_ms: UnixMs,
     ) -> Result<Changed, StoreError> {
         let Some(peer) = record.peer().cloned() else { return Ok(Changed::default()) };
         let _locks = self.locks.lock([&peer].into_iter()).await;
@@ -80,7 +116,7 @@ impl Inner {
         let ready = Arc::new(ReadyRecord::new(record, self.schema));
         let context: Arc<[u8]> = context.as_bytes().into();
         let (inner, of, new) = (self.clone(), context.clone(), ready.clone());
-        let would_change = move || inner.index.would_change(&of, &new, inner.clock.now_ms());
+        let would_change = move || inner.index.would_change(&of, &new, now_ms);
         if !run_blocking(would_change).await? {
             return Ok(Changed::default());
         }
@@ -90,41 +126,21 @@ impl Inner {
         let entries = vec![JournalEntry::Change(Change::Record(change))];
         let _receipt = self.journal.append_whole(entries).await?;
         let inner = self.clone();
-        let set = move || inner.index.set_record(&context, stamp, &ready, inner.clock.now_ms());
+        let set = move || inner.index.set_record(&context, stamp, &ready, inner.later_than(now_ms));
         Ok(Changed { groups: run_blocking(set).await? })
     }
 }
 
-/// A provider that is about to have groups again, and whose older statements count no more.
-pub(super) struct Anew<'a> {
-    _locks: Vec<MutexGuard<'a, ()>>,
-    /// Held until it is in force: compaction would take it for superseded before.
-    _receipt: Option<Receipt>,
-    peer: PeerId,
-    nothing: Statement,
-}
-
-impl Inner {
-    /// Makes sure that what a provider said before it was removed stays forgotten after a restart, if
-    /// it is about to have groups again. Whoever is given something makes a group and goes on with
-    /// [`Inner::forget`].
-    pub(super) async fn begin_anew(&self, peer: &PeerId) -> Result<Option<Anew<'_>>, StoreError> {
-        if !self.index.has_forgotten(peer) {
-            return Ok(None);
+/// Everybody of whom something is announced.
+fn announcers(updates: &[Update]) -> HashSet<PeerId> {
+    let announcements = updates.iter().flat_map(|update| &update.announcements);
+    let mut peers = HashSet::new();
+    for peer in announcements.filter_map(|announcement| announcement.record.peer()) {
+        if !peers.contains(peer) {
+            peers.insert(peer.clone());
         }
-        let locks = self.locks.lock([peer].into_iter()).await;
-        if !self.index.has_forgotten(peer) {
-            return Ok(None);
-        }
-        let nothing = Statement::nothing(self.index.stamp());
-        let receipt = self.write(vec![entry_of(peer, &nothing)]).await?;
-        Ok(Some(Anew { _locks: locks, _receipt: receipt, peer: peer.clone(), nothing }))
     }
-
-    /// Keeps that nothing is known of what a provider said, for as long as it has groups.
-    pub(super) fn forget(&self, anew: Anew<'_>) {
-        self.index.restate(&anew.peer, anew.nothing, self.clock.now_ms());
-    }
+    peers
 }
 
 fn entry_of(peer: &PeerId, statement: &Statement) -> JournalEntry {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Inner;
 use super::changes::with_changes;
+use crate::clock::UnixMs;
 use crate::index::ReplacedWatch;
 use crate::journal::{GroupDefinition, KeyBlock, Snapshot};
 use crate::store::{ContextId, ExportStream, Exported, StoreError};
@@ -25,7 +26,7 @@ const BATCHES_WAITING_MAX: usize = 4;
 
 type Batch = Result<Vec<Exported>, StoreError>;
 
-pub(super) fn stream(inner: Arc<Inner>) -> ExportStream {
+pub(super) fn stream(inner: Arc<Inner>, now_ms: UnixMs) -> ExportStream {
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
     let at_once = inner.placing.try_write().ok().map(|_alone| Moment::now(&inner));
     tokio::task::spawn_blocking(move || {
@@ -33,7 +34,7 @@ pub(super) fn stream(inner: Arc<Inner>) -> ExportStream {
             let _alone = inner.placing.blocking_write();
             Moment::now(&inner)
         });
-        let mut reader = Reader { inner, replaced, sender, batch: Vec::new() };
+        let mut reader = Reader { inner, now_ms, replaced, sender, batch: Vec::new() };
         if let Err(Stopped::Failed(error)) = reader.read(snapshot) {
             // Whoever took the entries may be gone.
             let _ = reader.sender.blocking_send(Err(error));
@@ -54,6 +55,7 @@ struct Moment {
 
 struct Reader {
     inner: Arc<Inner>,
+    now_ms: UnixMs,
     replaced: ReplacedWatch,
     sender: mpsc::Sender<Batch>,
     batch: Vec<Exported>,
@@ -104,7 +106,7 @@ impl Reader {
         keys: KeyBlock<'_>,
     ) -> Result<(), Stopped> {
         let context = ContextId::new(&group.context).unwrap_or_default();
-        let now_ms = self.inner.clock.now_ms();
+        let now_ms = self.now_ms;
         for multihash in keys.iter() {
             let index = &self.inner.index;
             // In this order: what is no longer held has been noted before.
