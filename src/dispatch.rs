@@ -10,7 +10,7 @@ mod advertise;
 mod auth;
 mod table;
 
-pub use address::{Address, AddressError, LookupAddress};
+pub use address::{Address, AddressError, LookupAddress, can_match};
 pub use advertise::{
     AdvertisedRoute, Applied, Dropped, HOLD_DOWN_MS, HeardRoute, HeardRoutes, LastKnown,
     LastKnownFields, Listening, MESSAGE_BYTES_MAX, MessageError, NewRoute, OwnRoute,

@@ -1,8 +1,14 @@
-//! Reading a request's body that is one piece of JSON. It is taken as it is, never decompressed.
+//! Reading a request's body that is one piece of JSON. It is taken as it is, never decompressed; a field
+//! that is given twice is an error, because readers differ in which one counts.
+
+use std::fmt;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web::{Bytes, Payload};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::error::AdminError;
 use crate::body::{self, BodyError, BodyLimits};
@@ -24,6 +30,73 @@ pub(super) async fn read_json(
         return Err(AdminError::MediaType { header: "Content-Encoding", value, understood });
     }
     Ok(read(request, payload, limits).await?)
+}
+
+/// A piece of JSON in which no object has a field twice.
+pub(super) fn parse(json: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(json).map(|UniqueFields(value)| value)
+}
+
+/// A value whose objects have each field once.
+struct UniqueFields(Value);
+
+impl<'de> Deserialize<'de> for UniqueFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueFieldsVisitor).map(Self)
+    }
+}
+
+struct UniqueFieldsVisitor;
+
+impl<'de> Visitor<'de> for UniqueFieldsVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(UniqueFields(value)) = items.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, UniqueFields(value))) = entries.next_entry::<String, _>()? {
+            if fields.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+            }
+            fields.insert(name, value);
+        }
+        Ok(Value::Object(fields))
+    }
 }
 
 /// The whole body.
@@ -85,6 +158,26 @@ mod tests {
         ] {
             assert_eq!(compression(values).as_deref(), Some(told));
         }
+    }
+
+    #[test]
+    fn a_body_is_what_serde_json_reads_but_for_fields_that_are_given_twice() {
+        for json in [
+            "null",
+            "true",
+            "[1,-2,3.5,1e300,\"\\u00e9\",[],{}]",
+            r#"{"a":{"b":null},"c":{"b":[{"b":18446744073709551615}]}}"#,
+        ] {
+            let expected: Value = serde_json::from_str(json).unwrap();
+            assert_eq!(parse(json.as_bytes()).unwrap(), expected, "{json}");
+        }
+        for json in
+            [r#"{"a":1,"a":1}"#, r#"[{"x":{"b":[],"a":0,"b":[]}}]"#, r#"{"a":1,"\u0061":2}"#]
+        {
+            let error = parse(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("duplicate field `"), "{json}: {error}");
+        }
+        assert!(parse(b"{} x").is_err() && parse(b"").is_err() && parse(b"\"\xff\"").is_err());
     }
 
     #[test]

@@ -74,6 +74,15 @@ impl<'a> LookupAddress<'a> {
     }
 }
 
+/// Whether any lookup can have an address that begins with these segments. A route for others is legal,
+/// and of no use.
+pub fn can_match<'a>(mut segments: impl Iterator<Item = &'a str>) -> bool {
+    segments.next() == Some(FIRST_SEGMENT)
+        && segments.next().is_none_or(|kind| KINDS.contains(&kind))
+        && segments.next().is_none_or(|name| HashName::code_of(name).is_some())
+        && segments.all(|digit| NIBBLES.contains(&digit))
+}
+
 fn nibble(value: u8) -> &'static str {
     NIBBLES.get(usize::from(value)).expect("four bits name one of sixteen digits")
 }
@@ -234,6 +243,28 @@ mod tests {
         bytes.extend_from_slice(unsigned_varint::encode::u64(length, &mut Default::default()));
         bytes.extend_from_slice(digest);
         ContentKey::from_multihash(&bytes).unwrap()
+    }
+
+    #[test]
+    fn only_the_first_segments_of_addresses_can_match() {
+        let can = |text: &str| can_match(text.split('.'));
+        for (end, _) in ADDRESS.match_indices('.') {
+            assert!(can(&ADDRESS[..end]), "{end}");
+        }
+        for text in ["g", "g.ipns", "g.peers.identity.0", "g.providers.blake2b-256.f.f", ADDRESS] {
+            assert!(can(text), "{text}");
+        }
+        for text in [
+            "",
+            "private",
+            "g.foo",
+            "g.providers.sha2-256.z",
+            "g.providers.sha2-256.C",
+            "g.providers.sha3",
+            "g.providers.sha2-256.cc",
+        ] {
+            assert!(!can(text), "{text}");
+        }
     }
 
     /// What the parsed text is the address of, without the digest.

@@ -77,6 +77,7 @@ fn import_blocks(
 ) -> Result<(), ImportError> {
     let file = Arc::clone(&import.file);
     let mut reader = CarReader::open(content).map_err(|error| error.in_file(&file))?;
+    import.counts.is_unfinalized = reader.is_unfinalized();
     let mut data = import.options.verify.then(Vec::new);
     while let Some(block) =
         reader.next_block(data.as_mut()).map_err(|error| error.in_file(&file))?

@@ -90,6 +90,9 @@ pub struct ImportCounts {
     pub fields_dropped: u64,
     /// Blocks taken in though their hash could not be checked when that was asked for.
     pub unverifiable: u64,
+    /// Whether it is a CAR that was never finalized: what follows its last whole block is missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not", rename = "unfinalized")]
+    pub is_unfinalized: bool,
     /// Entries that were not taken in, by reason.
     pub rejected: BTreeMap<RejectReason, u64>,
 }
@@ -223,6 +226,11 @@ impl fmt::Display for ImportSummary {
         }
         if counts.unverifiable > 0 {
             write!(f, ", {} not verifiable", Count(counts.unverifiable, "block"))?;
+        }
+        if counts.is_unfinalized {
+            f.write_str(
+                "; warning: this CAR was never finalized, blocks may be missing at its end",
+            )?;
         }
         Ok(())
     }

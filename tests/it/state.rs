@@ -95,7 +95,7 @@ async fn documents_are_set_replaced_and_removed_each_in_its_table(
     store.write(changes).await.unwrap();
     assert_eq!(read(&store, StateTable::Rules), ["b=2"]);
     assert_eq!(read(&store, StateTable::Budgets), ["a="]);
-    assert_eq!(read(&store, StateTable::Pools), ["a=", "b=Routes"], "others are left alone");
+    assert_eq!(read(&store, StateTable::Pools), ["a=", "b=Pools"], "others are left alone");
 }
 
 #[rstest]

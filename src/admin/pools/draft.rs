@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
+use crate::admin::body::parse as parse_json;
 use crate::dispatch::pool::{Field, PoolDraft, PoolId, PoolReference, VOLUME_MAX};
 
 const NAME: &str = "name must be a text";
@@ -17,8 +18,8 @@ const OVERFLOW: &str = "overflow_route must be null, {\"id\": a pool's id} or {\
 
 /// Reads a body.
 pub(super) fn parse(body: &[u8]) -> Result<PoolDraft, Refusal> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| Refusal::request(format!("the body is not JSON: {error}")))?;
+    let body = parse_json(body)
+        .map_err(|error| Refusal::request(format!("the body cannot be read: {error}")))?;
     let Some(Value::Object(route)) = body.get("route") else {
         let message = "the body has no object `route`: send {\"route\": {...}}";
         return Err(Refusal::request(message));
@@ -136,6 +137,17 @@ mod tests {
             assert_eq!(draft.requested_daily_volume, expected, "{text}");
         }
         assert!(VOLUME.ends_with(&VOLUME_MAX.to_string()));
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_is_refused() {
+        for body in [
+            r#"{"route":{"name":"a","name":"a"}}"#,
+            r#"{"route":{"name":"a"},"route":{"name":"b"}}"#,
+            r#"{"route":{"overflow_route":{"id":1,"id":2}}}"#,
+        ] {
+            assert!(matches!(parse(body.as_bytes()), Err(Refusal::Request(_))), "{body}");
+        }
     }
 
     proptest! {

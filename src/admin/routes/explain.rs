@@ -12,7 +12,7 @@ use crate::admin::error::{AdminError, RouteError};
 use crate::admin::wire::{NotAskedView, PoolView, RouteExplanation, iso_8601};
 use crate::control::AccountKind;
 use crate::dispatch::pool::RuleId;
-use crate::dispatch::{Address, RouteEntry};
+use crate::dispatch::{Address, RouteEntry, can_match};
 use crate::resolve::Upstream;
 use crate::types::ContentKey;
 
@@ -46,6 +46,7 @@ fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> Rou
         .collect();
     RouteExplanation {
         destination_address: address.to_string(),
+        never_matches: !can_match(address.segments()),
         route_prefix: entry.prefix.to_string(),
         next_hop_account_id: entry.next_hop.to_string(),
         origin: entry.origin.as_str().to_owned(),

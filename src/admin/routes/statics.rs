@@ -18,6 +18,7 @@ use crate::admin::error::{AdminError, RouteError};
 use crate::admin::wire::{StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes};
 use crate::body::BodyLimits;
 use crate::control::{StaticRoute, StaticsError};
+use crate::dispatch::can_match;
 use crate::types::{AccountId, RoutePrefix};
 
 /// The longest body of a PUT, in bytes: the longest prefix and account take 1,200, and what clients
@@ -90,6 +91,9 @@ async fn set(
     };
     let route = set.map_err(|error| refused(error, mode))?;
     tracing::info!(prefix = %route.prefix, account = %route.next_hop, ?mode, "static route set");
+    if !can_match(route.prefix.segments()) {
+        tracing::warn!(prefix = %route.prefix, "no lookup can have an address below this prefix");
+    }
     Ok(respond_set(json_type, mode, &route))
 }
 
@@ -135,10 +139,11 @@ fn has_broken_encoding(text: &str) -> bool {
 }
 
 /// What a body asks for.
-fn read_body(body: &[u8]) -> Result<(RoutePrefix, AccountId), RouteError> {
+fn read_body(json: &[u8]) -> Result<(RoutePrefix, AccountId), RouteError> {
     let wrong = |error: serde_json::Error| RouteError::Body { reason: error.to_string() };
     // By way of a map, because the fields' values in a list would be taken too.
-    let fields: Map<String, Value> = serde_json::from_slice(body).map_err(wrong)?;
+    let fields: Map<String, Value> =
+        body::parse(json).and_then(serde_json::from_value).map_err(wrong)?;
     let StaticRouteRequest { route_prefix, next_hop_account_id } =
         serde_json::from_value(Value::Object(fields)).map_err(wrong)?;
     Ok((
@@ -189,6 +194,10 @@ mod tests {
             (r#"{"routePrefix":"g"}"#, "missing field `nextHopAccountId`"),
             (r#"{"routePrefix":"g","nextHopAccountId":42}"#, "invalid type: integer `42`"),
             (r#"{"routePrefix":null,"nextHopAccountId":"a"}"#, "invalid type: null"),
+            (
+                r#"{"routePrefix":"g","routePrefix":"g","nextHopAccountId":"a"}"#,
+                "duplicate field `routePrefix`",
+            ),
         ] {
             let reason = reason(body);
             assert!(reason.starts_with(start), "{body}: {reason}");

@@ -104,6 +104,9 @@ pub struct StaticRouteRequest {
 pub struct RouteExplanation {
     /// The address of the lookup.
     pub destination_address: String,
+    /// Whether no lookup can have this address, or one below it.
+    #[serde(default)]
+    pub never_matches: bool,
     /// The prefix of the route that it takes.
     pub route_prefix: String,
     /// The account that answers.

@@ -198,7 +198,7 @@ pub(super) async fn set(session: &mut Session<'_>, args: &SetArgs) -> anyhow::Re
             [&route.route_prefix, &route.next_hop_account_id].map(|text| printable(text));
         writeln!(session.out, "{done} {prefix} -> {account}")?;
     }
-    warn_of_nobody(session, prefix, account).await
+    warn(session, prefix, account).await
 }
 
 async fn put(
@@ -224,8 +224,9 @@ fn has_status<T>(answer: &anyhow::Result<T>, status: StatusCode) -> bool {
     refused.is_some_and(|refused| refused.status == status)
 }
 
-/// A route to an account that does not exist is taken, and its lookups fail: most likely a typo.
-async fn warn_of_nobody(
+/// Two things are taken that are most likely typos: a route to an account that does not exist, whose
+/// lookups fail, and a prefix that no lookup has.
+async fn warn(
     session: &mut Session<'_>,
     prefix: &RoutePrefix,
     account: &AccountId,
@@ -234,6 +235,9 @@ async fn warn_of_nobody(
     // The route is set, whatever comes of this.
     let Ok(answer) = session.client.text(request, LIST_BYTES_MAX).await else { return Ok(()) };
     let Ok(explanation) = parsed::<RouteExplanation>(&answer) else { return Ok(()) };
+    if explanation.never_matches {
+        writeln!(session.err, "warning: no lookup can have an address below {prefix}")?;
+    }
     if !explanation.exists && explanation.next_hop_account_id == account.as_str() {
         writeln!(
             session.err,

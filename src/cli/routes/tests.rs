@@ -183,6 +183,10 @@ fn a_route_is_set_and_one_to_nobody_is_worth_a_warning() {
         assert_eq!(set.out, "created g.a -> east\n");
         assert_eq!((set.err.as_str(), set.error.as_str()), (warning, ""));
     }
+    let never = reached(true).replacen('{', r#"{"neverMatches":true,"#, 1);
+    let set = run_lines(&["set", "g.a", "east"], &[("201 Created", SET), ("200 OK", &never)]);
+    assert_eq!(set.out, "created g.a -> east\n");
+    assert_eq!(set.err, "warning: no lookup can have an address below g.a\n");
     // What the warning needs is asked for, but not needed.
     let json = run_in(Format::Json, &["set", "g.a", "east"], &[("201 Created", SET)]);
     assert_eq!(

@@ -27,6 +27,19 @@ impl HashName {
         }
     }
 
+    /// The code of the hash function with this name; `None`: no address has such a name.
+    pub(super) fn code_of(name: &str) -> Option<u64> {
+        let unnamed = name.strip_prefix("0x").and_then(|it| u64::from_str_radix(it, 16).ok());
+        let of_family = || {
+            let (family, bits) = name.rsplit_once('-')?;
+            let (_, first, _) = FAMILIES.iter().find(|(known, _, _)| *known == family)?;
+            Some(first + (bits.parse::<u64>().ok()? / 8).checked_sub(1)?)
+        };
+        let of_table = || (0..=LAST_KNOWN_CODE).find(|code| known(*code) == Some(name));
+        let code = unnamed.or_else(of_family).or_else(of_table)?;
+        (Self::of(code).as_str() == name).then_some(code)
+    }
+
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Known(name) => name,
@@ -74,6 +87,9 @@ fn known(code: u64) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The largest code in the table above.
+const LAST_KNOWN_CODE: u64 = 0xb401;
 
 /// The families of which there is one for each length of digest, a byte apart.
 const FAMILIES: &[(&str, u64, u64)] = &[
@@ -127,5 +143,26 @@ mod tests {
         let names: std::collections::HashSet<String> =
             (0..0x1_0000).map(|code| HashName::of(code).as_str().to_owned()).collect();
         assert_eq!(names.len(), 0x1_0000);
+    }
+
+    #[test]
+    fn a_name_leads_back_to_its_code_and_other_texts_to_none() {
+        let codes = (0..0x1200).chain(0xb1f0..0xb410).chain([0x1d01, 0x534d, u64::MAX]);
+        for code in codes {
+            assert_eq!(HashName::code_of(HashName::of(code).as_str()), Some(code), "{code:x}");
+        }
+        for text in [
+            "",
+            "sha2",
+            "SHA2-256",
+            "blake2b-0",
+            "blake2b-9",
+            "blake2b-520",
+            "0x12",
+            "0xB261",
+            "0x",
+        ] {
+            assert_eq!(HashName::code_of(text), None, "{text}");
+        }
     }
 }

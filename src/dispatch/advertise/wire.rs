@@ -321,6 +321,23 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_is_there_twice_is_refused() {
+        let update = update().to_string();
+        let (control, epoch) = (
+            json!({"mode": "SYNC", "lastKnownRoutingTableId": ID}).to_string(),
+            "\"lastKnownEpoch\":3,",
+        );
+        let twice = |json: &str, field: &str| json.replacen('{', &format!("{{{field}"), 1);
+        assert!(
+            RouteUpdate::from_json(twice(&update, "\"speaker\":\"beta\",").as_bytes()).is_err()
+        );
+        let once = twice(&control, epoch);
+        assert!(RouteControl::from_json(once.as_bytes()).is_ok());
+        assert!(RouteControl::from_json(twice(&once, epoch).as_bytes()).is_err());
+        assert!(RouteControl::from_json(twice(&once, "\"mode\":\"IDLE\",").as_bytes()).is_err());
+    }
+
+    #[test]
     fn what_is_illegal_is_refused_with_its_place() {
         let route = |field: &'static str, value: Value| {
             refused(move |json| json["newRoutes"][0][field] = value)

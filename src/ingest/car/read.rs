@@ -12,6 +12,9 @@
 //! Nothing is allocated because a length field says so: memory grows with what has arrived, and
 //! each length has a bound. A section of no bytes is the beginning of padding (Filecoin pieces are
 //! CAR files padded with zeros): it ends the blocks, and only zeros may follow it.
+//!
+//! The characteristics and offsets of version 2 are written when the file is finalized. Where they are
+//! all zero, that never happened: the data follows at once, up to wherever its writer came.
 
 use std::io::{self, BufRead, Read};
 
@@ -39,6 +42,7 @@ pub(super) struct CarReader<R> {
     /// Where the data ends; `None`: where the source ends.
     end: Option<u64>,
     cid: Vec<u8>,
+    is_unfinalized: bool,
 }
 
 /// A whole block that has been read.
@@ -61,7 +65,8 @@ pub(super) enum CarError {
 impl<R: BufRead> CarReader<R> {
     /// Reads what comes before the first block.
     pub(super) fn open(source: R) -> Result<Self, CarError> {
-        let mut reader = Self { source, offset: 0, end: None, cid: Vec::new() };
+        let mut reader =
+            Self { source, offset: 0, end: None, cid: Vec::new(), is_unfinalized: false };
         match reader.header()? {
             1 => Ok(reader),
             2 if reader.offset == PRAGMA_BYTES => {
@@ -82,11 +87,24 @@ impl<R: BufRead> CarReader<R> {
         }
     }
 
+    /// Whether this is a CAR of version 2 whose header was never written.
+    pub(super) fn is_unfinalized(&self) -> bool {
+        self.is_unfinalized
+    }
+
     /// Reads the next block; `None` at the end. Its content goes into `data`, if given.
     pub(super) fn next_block(
         &mut self,
-        mut data: Option<&mut Vec<u8>>,
+        data: Option<&mut Vec<u8>>,
     ) -> Result<Option<Block>, CarError> {
+        match self.next_section(data) {
+            // Its writer stopped in the middle of it.
+            Err(CarError::Truncated { .. }) if self.is_unfinalized => Ok(None),
+            read => read,
+        }
+    }
+
+    fn next_section(&mut self, mut data: Option<&mut Vec<u8>>) -> Result<Option<Block>, CarError> {
         let offset = self.offset;
         let inside = || format!("the section that begins at byte {offset}");
         let Some(length) = self.varint(&inside)? else { return Ok(None) };
@@ -148,6 +166,10 @@ impl<R: BufRead> CarReader<R> {
         let format = |reason: String| CarError::Format { offset, reason };
         let mut header = Vec::new();
         self.append(V2_HEADER_BYTES, &mut header, &inside)?;
+        if header.iter().all(|byte| *byte == 0) {
+            self.is_unfinalized = true;
+            return Ok(());
+        }
         let number = |at: usize| {
             let bytes = header.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             u64::from_le_bytes(bytes.expect("the header has been read, all of its 40 bytes"))

@@ -122,6 +122,35 @@ fn every_cut_keeps_the_whole_blocks_before_it_and_names_its_place() {
 }
 
 #[test]
+fn a_car_that_was_never_finalized_gives_its_whole_blocks_and_a_warning() {
+    let header = [PRAGMA, &[0; 40]].concat();
+    let (inner_header, sections) = (framed(HEADER_V1), sections());
+    let whole = [&header[..], &inner_header, &sections.concat()].concat();
+    let ends = sections.iter().scan(header.len() + inner_header.len(), |end, section| {
+        *end += section.len();
+        Some(*end)
+    });
+    let ends: Vec<usize> = ends.collect();
+    for cut in header.len() + inner_header.len()..=whole.len() {
+        let blocks = ends.iter().filter(|end| **end <= cut).count();
+        for zeros in [0, 7] {
+            // Room that was reserved and not written stays zero.
+            let bytes = [&whole[..cut], &vec![0; zeros]].concat();
+            if zeros > 0 && !ends.contains(&cut) {
+                continue;
+            }
+            let imported = import_car(&bytes, &verifying());
+            assert_eq!(cids(&imported), expected_cids(blocks), "cut at {cut}");
+            let summary = imported.result.unwrap();
+            assert!(summary.counts.is_unfinalized);
+            assert!(summary.to_string().contains("; warning: this CAR was never finalized"));
+        }
+    }
+    // One that was finalized says nothing of the kind.
+    assert!(!import_car(&car_v2(), &options()).summary().counts.is_unfinalized);
+}
+
+#[test]
 fn a_cut_says_where_and_inside_of_what() {
     let bytes = car_v1();
     let header = framed(HEADER_V1).len();
