@@ -6,19 +6,19 @@
 //! no more is read than the caller says. What a server says in words is printable and short, and no
 //! error shows a password.
 
+mod answer;
 mod client;
 mod error;
 mod redirects;
-mod response;
 mod server_url;
 #[cfg(test)]
 pub(crate) mod test_server;
 
+#[cfg(test)]
+pub(crate) use answer::ERROR_TEXT_BYTES_MAX;
+pub(crate) use answer::HttpAnswer;
 pub use client::ClientOptions;
 pub(crate) use client::HttpClient;
 pub use error::HttpClientError;
 pub use redirects::Redirects;
-#[cfg(test)]
-pub(crate) use response::ERROR_TEXT_BYTES_MAX;
-pub(crate) use response::{content_type, is_web_page};
 pub use server_url::ServerUrl;

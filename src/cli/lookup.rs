@@ -218,7 +218,9 @@ fn advice(error: &HttpClientError) -> Option<&'static str> {
         }
         HttpClientError::Connect { .. } => Some("check the URL, and that a router listens there"),
         HttpClientError::TimedOut { .. } => Some("give it more time, or ask another router"),
-        HttpClientError::BrokeOff { .. } => Some("try again, or ask another router"),
+        HttpClientError::BrokeOff { .. } | HttpClientError::Packed { .. } => {
+            Some("try again, or ask another router")
+        }
         HttpClientError::Status { status, .. } => status_advice(*status),
         HttpClientError::Unusable { .. } => {
             Some("check that the URL is that of a Routing V1 server, not of a gateway or a page")

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use reqwest::{Client, Method, Request, RequestBuilder, Response, Url};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::{Client, Method, Request, RequestBuilder, Url};
 
+use super::answer::{HttpAnswer, ReadError};
 use super::error::HttpClientError;
 use super::redirects::Redirects;
-use super::response::{first_line, is_web_page};
 use super::server_url::ServerUrl;
 use crate::body::{self, CollectError};
 
@@ -57,6 +58,7 @@ impl HttpClient {
             let builder = Client::builder()
                 .user_agent(USER_AGENT)
                 .referer(false)
+                .default_headers(accepting_gzip())
                 .redirect(options.redirects.policy())
                 .http2_keep_alive_interval(PING_INTERVAL)
                 .http2_keep_alive_timeout(PING_TIMEOUT)
@@ -93,38 +95,44 @@ impl HttpClient {
     }
 
     /// Sends a request, and waits for the head of its answer.
-    pub(crate) async fn send(&self, request: Request) -> Result<Response, HttpClientError> {
-        self.http.execute(request).await.map_err(|error| self.failed(error))
+    pub(crate) async fn send(&self, request: Request) -> Result<HttpAnswer, HttpClientError> {
+        let answer = self.http.execute(request).await;
+        answer.map(HttpAnswer::new).map_err(|error| self.failed(error))
     }
 
     /// The next piece of an answer's body; `None` at its end.
     pub(crate) async fn chunk(
         &self,
-        response: &mut Response,
+        answer: &mut HttpAnswer,
     ) -> Result<Option<Bytes>, HttpClientError> {
-        response.chunk().await.map_err(|error| self.failed(error))
+        answer.chunk().await.map_err(|error| match error {
+            ReadError::Http(error) => self.failed(error),
+            ReadError::Unpack(source) => {
+                HttpClientError::Packed { url: self.server.to_string(), source }
+            }
+        })
     }
 
     /// The whole body of an answer, if it has at most `bytes_max`.
     pub(crate) async fn read(
         &self,
-        response: Response,
+        answer: HttpAnswer,
         bytes_max: usize,
     ) -> Result<Bytes, HttpClientError> {
-        let chunks = stream::try_unfold(response, |mut response| async {
-            Ok(response.chunk().await?.map(|chunk| (chunk, response)))
+        let chunks = stream::try_unfold(answer, |mut answer| async {
+            Ok(self.chunk(&mut answer).await?.map(|chunk| (chunk, answer)))
         });
         let chunks = std::pin::pin!(chunks);
         body::collect(chunks, bytes_max as u64).await.map_err(|error| match error {
             CollectError::TooLarge => self.too_large("bytes", bytes_max),
-            CollectError::Source(error) => self.failed(error),
+            CollectError::Source(error) => error,
         })
     }
 
     /// The error of an answer whose status says no, with its first line of text.
-    pub(crate) async fn refusal(&self, response: Response) -> HttpClientError {
-        let (url, status) = (self.server.to_string(), response.status());
-        let text = if is_web_page(&response) { String::new() } else { first_line(response).await };
+    pub(crate) async fn refusal(&self, answer: HttpAnswer) -> HttpClientError {
+        let (url, status) = (self.server.to_string(), answer.status());
+        let text = if answer.is_web_page() { String::new() } else { answer.first_line().await };
         HttpClientError::Status { url, status, text }
     }
 
@@ -154,4 +162,8 @@ impl HttpClient {
             (false, false) => HttpClientError::BrokeOff { url, source },
         }
     }
+}
+
+fn accepting_gzip() -> HeaderMap {
+    HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))])
 }

@@ -44,6 +44,14 @@ pub enum HttpClientError {
         /// What failed.
         source: reqwest::Error,
     },
+    /// The answer is packed in a way that was not asked for, or is not what it says.
+    #[error("the answer of {url} cannot be unpacked")]
+    Packed {
+        /// The server.
+        url: String,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
     /// The server redirects in a way that is not followed.
     #[error("a redirect of {url} is not followed")]
     Redirect {

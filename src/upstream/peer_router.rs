@@ -74,22 +74,22 @@ impl HttpPeerLink {
         let url = self.http.server().join(["peer", "route", path]);
         let request = self.http.request(Method::POST, url).basic_auth(user, Some(password));
         let request = request.header(CONTENT_TYPE, "application/json").body(json);
-        let response = self.http.send(self.http.build(request)?).await?;
-        match response.status() {
+        let answer = self.http.send(self.http.build(request)?).await?;
+        match answer.status() {
             StatusCode::OK => {
                 // To its end, so that the connection can carry the next message.
-                self.http.read(response, ANSWER_BYTES_MAX).await?;
+                self.http.read(answer, ANSWER_BYTES_MAX).await?;
                 Ok(None)
             }
             StatusCode::CONFLICT => {
-                let body = self.http.read(response, ANSWER_BYTES_MAX).await?;
+                let body = self.http.read(answer, ANSWER_BYTES_MAX).await?;
                 let fields: Option<LastKnownFields> = serde_json::from_slice(&body).ok();
                 fields
                     .and_then(|fields| fields.read().ok())
                     .map(Some)
                     .ok_or_else(|| self.http.unusable("its 409 does not say what it knows"))
             }
-            _ => Err(self.http.refusal(response).await),
+            _ => Err(self.http.refusal(answer).await),
         }
     }
 }

@@ -14,6 +14,7 @@ mod body;
 mod client;
 mod exchange;
 mod failure;
+mod json_values;
 mod names;
 mod records;
 mod reply;

@@ -2,7 +2,10 @@
 //!
 //! No I/O here: bytes are pushed in. Memory is bounded by [`AnswerLimits`] whatever is pushed. A record
 //! that is too long or no text costs only itself; a body that is too long, or has too many records,
-//! is read up to there. NDJSON gives each record when its line is whole, JSON all at the end.
+//! is read up to there. NDJSON gives each record when it is whole, JSON all at the end.
+//!
+//! What is called NDJSON need not be: records may stand on one line or stretch over many, and a body that
+//! begins with the list of a JSON answer is read as one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,6 +15,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use super::json_values::{Step, ValueScanner};
 use crate::http_client::{HttpClient, HttpClientError};
 use crate::media;
 
@@ -41,10 +45,24 @@ pub(super) struct BodyReader {
     limits: AnswerLimits,
     bytes_read: usize,
     records_read: usize,
-    /// JSON: the body up to here. NDJSON: the line that has begun.
+    /// JSON: the body up to here. NDJSON: the record that has begun.
     pending: Vec<u8>,
-    /// The rest of a line that is too long is being skipped.
-    is_skipping: bool,
+    /// NDJSON: what has begun.
+    begun: Begun,
+    /// NDJSON: where in `pending` the line begins that is being read; 0 in a record's first line.
+    line_start: usize,
+    /// NDJSON: what has begun is too long, and is not held.
+    is_too_long: bool,
+}
+
+/// What of NDJSON has begun and not ended.
+#[derive(Clone, Copy)]
+enum Begun {
+    None,
+    /// An object, as records are, or a list.
+    Value(ValueScanner),
+    /// Anything else.
+    Nonsense,
 }
 
 /// Why the text of a record cannot be had.
@@ -103,7 +121,9 @@ impl BodyReader {
             bytes_read: 0,
             records_read: 0,
             pending: Vec::new(),
-            is_skipping: false,
+            begun: Begun::None,
+            line_start: 0,
+            is_too_long: false,
         }
     }
 
@@ -124,7 +144,7 @@ impl BodyReader {
                 self.pending.extend_from_slice(bytes);
                 Ok(())
             }
-            AnswerFormat::Ndjson => self.push_lines(bytes, take),
+            AnswerFormat::Ndjson => self.push_records(bytes, take),
         }
     }
 
@@ -135,50 +155,138 @@ impl BodyReader {
     ) -> Result<(), BodyError> {
         match self.format {
             AnswerFormat::Json => self.read_json(take),
-            AnswerFormat::Ndjson => self.end_line(take),
+            AnswerFormat::Ndjson => match self.begun {
+                Begun::None => Ok(()),
+                Begun::Nonsense | Begun::Value(_) => self.end_record(take),
+            },
         }
     }
 
-    fn push_lines(
+    fn push_records(
         &mut self,
         mut bytes: &[u8],
         take: &mut impl FnMut(Result<&str, TextError>),
     ) -> Result<(), BodyError> {
-        while let Some(end) = memchr(b'\n', bytes) {
-            let (line, rest) = bytes.split_at(end);
-            self.push_within_line(line);
-            self.end_line(take)?;
-            bytes = rest.get(1..).unwrap_or_default();
+        while let Some(first) = bytes.first() {
+            bytes = match self.begun {
+                Begun::None => {
+                    self.begun = match first {
+                        b'{' | b'[' => Begun::Value(ValueScanner::default()),
+                        byte if byte.is_ascii_whitespace() => Begun::None,
+                        _ => Begun::Nonsense,
+                    };
+                    let used = usize::from(matches!(self.begun, Begun::None));
+                    bytes.split_at(used).1
+                }
+                Begun::Nonsense => self.push_nonsense(bytes, take)?,
+                Begun::Value(scanner) => self.push_value(scanner, bytes, take)?,
+            };
         }
-        self.push_within_line(bytes);
         Ok(())
     }
 
-    fn push_within_line(&mut self, bytes: &[u8]) {
-        if self.is_skipping {
+    /// What is no object is skipped up to the end of its line. Gives what follows.
+    fn push_nonsense<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        take: &mut impl FnMut(Result<&str, TextError>),
+    ) -> Result<&'a [u8], BodyError> {
+        let Some(end) = memchr(b'\n', bytes) else {
+            self.hold(bytes);
+            return Ok(&[]);
+        };
+        let (line, rest) = bytes.split_at(end);
+        self.hold(line);
+        self.end_record(take)?;
+        Ok(rest)
+    }
+
+    /// A record ends with its last bracket. Where it breaks, it costs the lines before the one in which it
+    /// does, or the whole line that it began in. Gives what follows.
+    fn push_value<'a>(
+        &mut self,
+        mut scanner: ValueScanner,
+        bytes: &'a [u8],
+        take: &mut impl FnMut(Result<&str, TextError>),
+    ) -> Result<&'a [u8], BodyError> {
+        let held = self.pending.len();
+        let mut steps = bytes.iter().enumerate().map(|(at, byte)| (at, scanner.step(*byte), *byte));
+        let stop = steps.find(|(at, step, byte)| {
+            if *byte == b'\n' && *step == Step::More {
+                self.line_start = held + at + 1;
+            }
+            *step != Step::More
+        });
+        let Some((at, step, _)) = stop else {
+            self.begun = Begun::Value(scanner);
+            self.hold(bytes);
+            return Ok(&[]);
+        };
+        let (used, rest) = bytes.split_at(at + usize::from(step == Step::End));
+        self.hold(used);
+        match step {
+            Step::More => {}
+            Step::End => self.end_record(take)?,
+            Step::OuterName if self.is_whole_answer() => {
+                self.format = AnswerFormat::Json;
+                self.pending.extend_from_slice(rest);
+                return Ok(&[]);
+            }
+            Step::OuterName => {
+                // The colon has been taken.
+                let (colon, rest) = rest.split_at(1);
+                self.hold(colon);
+                self.begun = Begun::Value(scanner);
+                return Ok(rest);
+            }
+            Step::Broken if self.line_start == 0 || self.is_too_long => {
+                self.begun = Begun::Nonsense;
+            }
+            Step::Broken => {
+                let line = self.pending.split_off(self.line_start);
+                self.end_record(take)?;
+                // It has no line end, so this goes no deeper.
+                self.push_records(&line, take)?;
+            }
+        }
+        Ok(rest)
+    }
+
+    /// Whether the body began as that of an answer in JSON does.
+    fn is_whole_answer(&self) -> bool {
+        let name = self.pending.split_first().map(|(_, name)| name.trim_ascii());
+        let name = name.and_then(|it| it.strip_prefix(b"\"")?.strip_suffix(b"\""));
+        self.records_read == 0 && name == Some(self.list.as_bytes())
+    }
+
+    /// Holds more of the record that has begun.
+    fn hold(&mut self, bytes: &[u8]) {
+        if self.is_too_long {
             return;
         }
         if self.pending.len() + bytes.len() > self.limits.line_bytes_max {
-            self.is_skipping = true;
+            self.is_too_long = true;
             self.pending = Vec::new();
             return;
         }
         self.pending.extend_from_slice(bytes);
     }
 
-    fn end_line(
+    fn end_record(
         &mut self,
         take: &mut impl FnMut(Result<&str, TextError>),
     ) -> Result<(), BodyError> {
-        let mut line = std::mem::take(&mut self.pending);
-        if std::mem::take(&mut self.is_skipping) {
+        let mut record = std::mem::take(&mut self.pending);
+        (self.begun, self.line_start) = (Begun::None, 0);
+        if std::mem::take(&mut self.is_too_long) {
             self.hand_on(Err(TextError::TooLong(self.limits.line_bytes_max)), take)?;
-        } else if !line.trim_ascii().is_empty() {
-            self.hand_on(std::str::from_utf8(&line).map_err(|_| TextError::NotUtf8), take)?;
+        } else {
+            let text = std::str::from_utf8(record.trim_ascii()).map_err(|_| TextError::NotUtf8);
+            self.hand_on(text, take)?;
         }
-        // One buffer serves all lines.
-        line.clear();
-        self.pending = line;
+        // One buffer serves all records.
+        record.clear();
+        self.pending = record;
         Ok(())
     }
 
@@ -283,6 +391,8 @@ impl<'de> Visitor<'de> for FirstRecords {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn texts(format: AnswerFormat, limits: AnswerLimits, body: &str) -> Vec<Option<String>> {
@@ -329,6 +439,83 @@ mod tests {
         let expected = [Some("123".to_owned()), None, Some("7".to_owned())];
         assert_eq!(texts(AnswerFormat::Ndjson, limits, "123\n1234\n7"), expected);
         assert_eq!(texts(AnswerFormat::Json, limits, r#"{"Peers":[123,1234,7]}"#), expected);
+    }
+
+    #[test]
+    fn records_are_found_whatever_white_space_is_between_them() {
+        let limits = AnswerLimits::default();
+        let (first, second) = (r#"{"a":["}{"],"b":{}}"#, "{\n  \"c\": [\n    1\n  ]\n}");
+        let expected = [Some(first.to_owned()), Some(second.to_owned())];
+        for between in ["", " ", "\n", "\r\n\r\n", "\t \n"] {
+            let body = format!("{between}{first}{between}{second}{between}");
+            assert_eq!(texts(AnswerFormat::Ndjson, limits, &body), expected, "{between:?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_json_answer_is_read_where_ndjson_is_named() {
+        // One record at a time is bounded, not the list.
+        let limits = AnswerLimits { line_bytes_max: 20, ..AnswerLimits::default() };
+        let list = vec![r#"{"a":1}"#; 10];
+        let expected = vec![Some(r#"{"a":1}"#.to_owned()); 10];
+        let body = format!("\n{{ \"Peers\" : [{}]}}\n", list.join(",\n"));
+        assert_eq!(texts(AnswerFormat::Ndjson, limits, &body), expected);
+        // What only resembles one is a record.
+        for record in [r#"{"peers":[]}"#, r#"{"a":{"Peers":0}}"#, r#"{"a":0,"Peers":1}"#] {
+            let expected = [Some(record.to_owned())];
+            assert_eq!(texts(AnswerFormat::Ndjson, limits, record), expected);
+        }
+    }
+
+    #[test]
+    fn a_broken_record_costs_no_line_that_begins_anew() {
+        let limits = AnswerLimits::default();
+        for broken in
+            ["{\"a\":1", "{\"a\":\"x", "{\"a\":1}}", "{a", "[1,", "hello", "{\n\"a\":{\"b\":1\n"]
+        {
+            let body = format!("{{}}\n{broken}\n{{\"good\":1}}\n{{}}\n");
+            let texts = texts(AnswerFormat::Ndjson, limits, &body);
+            let kept = texts.iter().flatten().filter(|text| *text == "{\"good\":1}").count();
+            // A list that has begun may have the next line as its element.
+            let expected = if broken == "[1," { 0 } else { 1 };
+            assert_eq!(kept, expected, "{broken:?}: {texts:?}");
+            assert_eq!(texts.first(), Some(&Some("{}".to_owned())));
+            assert_eq!(texts.last(), Some(&Some("{}".to_owned())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_between_and_in_records_pieces_make_no_difference(
+            parts in proptest::collection::vec(
+                prop_oneof![
+                    Just("{\"a\":[1,{}]}"), Just("{\n\"b\" : 2\n}"), Just("{\"Peers\":[{},{}]}"),
+                    Just("\n"), Just(" "), Just("nonsense"), Just("{\"c\":\"}"), Just("}"), Just("["),
+                    Just("{\"long\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}"),
+                ],
+                0..20,
+            ),
+            piece in 1usize..9,
+        ) {
+            let limits =
+                AnswerLimits { body_bytes_max: 400, line_bytes_max: 40, records_max: 8 };
+            let body = parts.concat();
+            let read = |pieces: Vec<&[u8]>| {
+                let mut texts = Vec::new();
+                let mut take = |text: Result<&str, TextError>| {
+                    texts.push(text.map(str::to_owned).map_err(|error| error.to_string()));
+                };
+                let mut reader = BodyReader::new(AnswerFormat::Ndjson, "Peers", limits);
+                let read = pieces.into_iter().try_for_each(|it| reader.push(it, &mut take));
+                let read = read.and_then(|()| reader.finish(&mut take));
+                (texts, read.map_err(|error| error.to_string()))
+            };
+            let whole = read(vec![body.as_bytes()]);
+            // Of a body that is too long, what is read depends on where the last whole piece ends.
+            if body.len() <= limits.body_bytes_max {
+                prop_assert_eq!(read(body.as_bytes().chunks(piece).collect()), whole);
+            }
+        }
     }
 
     #[test]

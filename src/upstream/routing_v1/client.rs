@@ -5,13 +5,13 @@
 //! parse are kept: whoever asks sees what came.
 
 use reqwest::header::ACCEPT;
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 
 use super::answer::{AnswerReader, ProvidersAnswer};
 use super::body::AnswerLimits;
 use super::reply::{self, ACCEPT_RECORDS};
 use super::router_url::RouterUrl;
-use crate::http_client::{ClientOptions, HttpClient, HttpClientError, is_web_page};
+use crate::http_client::{ClientOptions, HttpAnswer, HttpClient, HttpClientError};
 
 /// A question for providers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,32 +49,32 @@ impl RoutingClient {
         &self.url
     }
 
-    /// Asks who has a CID. A 404 is an answer without records.
+    /// Asks who has a CID. A 404 or 204 is an answer without records.
     pub async fn providers(
         &self,
         query: ProvidersQuery<'_>,
     ) -> Result<ProvidersAnswer, HttpClientError> {
         let url = providers_url(&self.url, query);
         let request = self.http.request(Method::GET, url).header(ACCEPT, ACCEPT_RECORDS);
-        let response = self.http.send(self.http.build(request)?).await?;
-        match response.status() {
-            StatusCode::OK => self.read_providers(response).await,
-            StatusCode::NOT_FOUND => {
-                let is_web_page = is_web_page(&response);
+        let answer = self.http.send(self.http.build(request)?).await?;
+        match answer.status() {
+            StatusCode::OK => self.read_providers(answer).await,
+            StatusCode::NOT_FOUND | StatusCode::NO_CONTENT => {
+                let is_web_page = answer.is_web_page();
                 Ok(ProvidersAnswer { is_web_page, ..ProvidersAnswer::default() })
             }
-            _ => Err(self.http.refusal(response).await),
+            _ => Err(self.http.refusal(answer).await),
         }
     }
 
     async fn read_providers(
         &self,
-        mut response: Response,
+        mut answer: HttpAnswer,
     ) -> Result<ProvidersAnswer, HttpClientError> {
-        let format = reply::answer_format(&self.http, &response)?;
+        let format = reply::answer_format(&self.http, &answer)?;
         let mut reader = AnswerReader::new(format, self.limits, &self.http);
         let failure = loop {
-            match self.http.chunk(&mut response).await {
+            match self.http.chunk(&mut answer).await {
                 Ok(Some(bytes)) if reader.push(&bytes).is_continue() => {}
                 Ok(_) => break None,
                 Err(error) => break Some(error),

@@ -3,12 +3,12 @@
 //! Whatever happens, an exchange is counted once: by [`Exchange::succeed`], [`Exchange::fail`], or, where nobody
 //! waits for the answer any more, when it is dropped.
 
-use reqwest::{Method, Request, Response};
+use reqwest::{Method, Request};
 
 use super::Shared;
 use super::failure::Failure;
 use crate::clock::Stopwatch;
-use crate::http_client::HttpClientError;
+use crate::http_client::{HttpAnswer, HttpClientError};
 use crate::metrics::{UpstreamCounts, UpstreamOutcome};
 use crate::resolve::AskError;
 use crate::types::AccountId;
@@ -38,11 +38,11 @@ impl Exchange {
         &self,
         shared: &Shared,
         request: Request,
-    ) -> Result<Response, HttpClientError> {
+    ) -> Result<HttpAnswer, HttpClientError> {
         let may_repeat = request.method() == Method::GET && !shared.is_metered;
         let again = if may_repeat { request.try_clone() } else { None };
         let failed = match self.send_once(shared, request).await {
-            Ok(response) => return Ok(response),
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         let is_of_connection =
@@ -57,7 +57,7 @@ impl Exchange {
         &self,
         shared: &Shared,
         mut request: Request,
-    ) -> Result<Response, HttpClientError> {
+    ) -> Result<HttpAnswer, HttpClientError> {
         *request.timeout_mut() = Some(shared.http.timeout().saturating_sub(self.watch.elapsed()));
         shared.http.send(request).await
     }

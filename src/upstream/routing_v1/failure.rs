@@ -54,6 +54,7 @@ impl Failure {
                 HttpClientError::Connect { .. }
                 | HttpClientError::TimedOut { .. }
                 | HttpClientError::BrokeOff { .. }
+                | HttpClientError::Packed { .. }
                 | HttpClientError::Redirect { .. }
                 | HttpClientError::Unusable { .. } => true,
                 HttpClientError::Status { status, .. } => {

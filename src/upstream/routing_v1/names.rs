@@ -11,7 +11,7 @@ use super::Shared;
 use super::exchange::Exchange;
 use super::failure::Failure;
 use super::reply::{self, Reply};
-use crate::http_client::content_type;
+use crate::http_client::HttpAnswer;
 use crate::media;
 use crate::metrics::UpstreamOutcome;
 use crate::resolve::{AskError, Hops};
@@ -67,20 +67,19 @@ async fn find(
     let url = shared.url.endpoint(["ipns", &name.to_string()]);
     let request = shared.request(Method::GET, url, hops).header(ACCEPT, MEDIA_TYPE);
     let request = shared.http.build(request)?;
-    let response = exchange.send(shared, request).await?;
-    let response = match reply::read(shared, response).await? {
-        Reply::Body(response) => response,
-        Reply::None => return Ok(None),
-    };
-    match content_type(&response).map(|it| media::essence(it.as_bytes())).as_deref() {
-        Some(MEDIA_TYPE) => {
-            let bytes = shared.http.read(response, IPNS_RECORD_BYTES_MAX).await?;
+    let answer = exchange.send(shared, request).await?;
+    match reply::read(shared, answer).await? {
+        Reply::Body(answer) if is_record(&answer) => {
+            let bytes = shared.http.read(answer, IPNS_RECORD_BYTES_MAX).await?;
             verify(shared, &bytes, name).map(Some)
         }
-        // "There is none", where that is said with 200.
-        Some("text/plain") => Ok(None),
-        _ => Err(reply::odd_content_type(&shared.http, &response).into()),
+        // A body of any other type says that there is none.
+        Reply::Body(_) | Reply::None => Ok(None),
     }
+}
+
+fn is_record(answer: &HttpAnswer) -> bool {
+    answer.content_type().is_some_and(|it| media::essence(it.as_bytes()) == MEDIA_TYPE)
 }
 
 fn verify(shared: &Shared, bytes: &[u8], name: &IpnsName) -> Result<IpnsRecord, Failure> {
@@ -105,11 +104,11 @@ async fn store(
     let request = shared.request(Method::PUT, url, hops);
     let request = request.header(CONTENT_TYPE, MEDIA_TYPE).body(body);
     let request = shared.http.build(request)?;
-    let response = exchange.send(shared, request).await?;
-    if response.status().is_success() {
+    let answer = exchange.send(shared, request).await?;
+    if answer.status().is_success() {
         return Ok(());
     }
-    match reply::read(shared, response).await? {
+    match reply::read(shared, answer).await? {
         Reply::Body(_) => Ok(()),
         // A server that knows no such path; there is nothing that a router would look for.
         Reply::None => Err(Failure::NotOffered),

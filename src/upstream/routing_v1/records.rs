@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use reqwest::header::ACCEPT;
-use reqwest::{Method, Request, Response};
+use reqwest::{Method, Request};
 
 use super::Shared;
 use super::body::{AnswerFormat, AnswerLimits, BodyError, BodyReader};
@@ -16,7 +16,7 @@ use super::exchange::Exchange;
 use super::failure::Failure;
 use super::reply::{self, ACCEPT_RECORDS, Reply};
 use super::sanitize::{SanitizeOptions, Sanitizer};
-use crate::http_client::HttpClientError;
+use crate::http_client::{HttpAnswer, HttpClientError};
 use crate::metrics::UpstreamOutcome;
 use crate::resolve::{AskError, AskedRecords, Hops, Subject};
 use crate::types::ReadyRecord;
@@ -38,7 +38,7 @@ enum Phase {
 struct Reading {
     shared: Arc<Shared>,
     exchange: Exchange,
-    response: Response,
+    answer: HttpAnswer,
     body: BodyReader,
     sanitizer: Sanitizer,
 }
@@ -75,9 +75,9 @@ async fn begin(
         Err(error) => return (Vec::new(), Phase::Failed(error)),
     };
     let next = match open(&shared, &exchange, subject, hops).await {
-        Ok(Some((response, body))) => {
+        Ok(Some((answer, body))) => {
             let sanitizer = Sanitizer::new(shared.sanitize, subject);
-            Phase::Reading(Box::new(Reading { shared, exchange, response, body, sanitizer }))
+            Phase::Reading(Box::new(Reading { shared, exchange, answer, body, sanitizer }))
         }
         Ok(None) => {
             exchange.succeed(UpstreamOutcome::Empty);
@@ -94,15 +94,15 @@ async fn open(
     exchange: &Exchange,
     subject: &Subject,
     hops: Hops,
-) -> Result<Option<(Response, BodyReader)>, Failure> {
+) -> Result<Option<(HttpAnswer, BodyReader)>, Failure> {
     let request = request(shared, subject, hops)?;
-    let response = exchange.send(shared, request).await?;
-    match reply::read(shared, response).await? {
+    let answer = exchange.send(shared, request).await?;
+    match reply::read(shared, answer).await? {
         Reply::None => Ok(None),
-        Reply::Body(response) => {
-            let format = reply::answer_format(&shared.http, &response)?;
+        Reply::Body(answer) => {
+            let format = reply::answer_format(&shared.http, &answer)?;
             let body = BodyReader::new(format, list_name(subject), shared.limits);
-            Ok(Some((response, body)))
+            Ok(Some((answer, body)))
         }
     }
 }
@@ -160,7 +160,7 @@ impl Reading {
     /// Breaks at the end of the answer, with why it is not whole.
     async fn read(&mut self) -> ControlFlow<Option<Failure>> {
         let bad_before = self.sanitizer.records_bad();
-        let chunk = self.shared.http.chunk(&mut self.response).await;
+        let chunk = self.shared.http.chunk(&mut self.answer).await;
         let read = match chunk {
             Ok(Some(bytes)) => {
                 match self.body.push(&bytes, &mut |text| self.sanitizer.take(text)) {

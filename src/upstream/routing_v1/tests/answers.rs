@@ -1,10 +1,16 @@
 //! What is asked, how answers are read, and what becomes of the records.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::mpsc;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::*;
 use crate::http_client::test_server::{TestServer, wait_for_close, write_chunk};
 use crate::types::UnparsableAddrs;
+use crate::upstream::breaker::FAILURES_MAX;
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -59,6 +65,10 @@ async fn none_found_is_said_in_every_way_that_there_is() {
     for (status, content_type, body) in [
         ("404 Not Found", "application/json", r#"{"Providers":[]}"#),
         ("404 Not Found", "text/plain", "no"),
+        ("404 Not Found", "text/html", "<html>"),
+        ("404 Not Found", "", RECORD),
+        ("404 Not Found", NDJSON, RECORD),
+        ("204 No Content", "application/json", ""),
         ("200 OK", "application/json", r#"{"Providers":[]}"#),
         ("200 OK", "application/json", r#"{"Providers":null}"#),
         ("200 OK", NDJSON, ""),
@@ -70,15 +80,70 @@ async fn none_found_is_said_in_every_way_that_there_is() {
     }
 }
 
+fn endless_404(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    loop {
+        write_chunk(stream, &[b'x'; 4096])?;
+    }
+}
+
+#[tokio::test]
+async fn a_404_is_none_found_whatever_comes_with_it_and_breaks_nothing() {
+    let gzip = "Content-Type: text/html\r\nContent-Encoding: gzip\r\n";
+    for router in [
+        TestServer::answering("404 Not Found", "text/html", "<html>"),
+        TestServer::with_headers("404 Not Found", gzip, "this is no gzip"),
+        TestServer::with_headers("404 Not Found", "Content-Encoding: br\r\n", "x"),
+        TestServer::start(endless_404),
+    ] {
+        let rig = Rig::new(&router.url());
+        let asks = 2 * u64::from(FAILURES_MAX);
+        for _ in 0..asks / 2 {
+            assert_eq!(rig.ask().await, Asked { records: Vec::new(), error: None });
+            assert_eq!(rig.ask_peer().await, Asked { records: Vec::new(), error: None });
+        }
+        assert_eq!(rig.outcome("empty"), asks);
+        assert_eq!(rig.upstream.is_ready(), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn gzip_is_unpacked_under_each_of_its_names_and_in_any_case() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&line(RECORD)).unwrap();
+    let body = encoder.finish().unwrap();
+    for coding in ["gzip", "GZIP", "x-gzip", "X-GZip", "identity, gzip"] {
+        let headers = format!("Content-Type: {NDJSON}\r\nContent-Encoding: {coding}\r\n");
+        let router = TestServer::with_headers("200 OK", &headers, body.clone());
+        let asked = Rig::new(&router.url()).ask().await;
+        assert_eq!(asked, Asked { records: vec![RECORD.to_owned()], error: None }, "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn ndjson_may_have_any_white_space_and_be_a_whole_json_answer() {
+    let pretty = RECORD.replace(',', ",\n  ").replace('{', "{\r\n  ");
+    for body in [
+        format!("{RECORD}{RECORD}"),
+        format!("{pretty}\n{pretty}\n"),
+        format!("\n\n {RECORD}\t{pretty}"),
+        format!(r#"{{"Providers":[{RECORD},{pretty}]}}"#),
+        format!("{{\n  \"Providers\": [\n{pretty},\n{RECORD}\n]\n}}\n"),
+    ] {
+        let router = TestServer::answering("200 OK", NDJSON, body.clone());
+        let asked = Rig::new(&router.url()).ask().await;
+        assert_eq!(asked, Asked { records: vec![RECORD.to_owned(); 2], error: None }, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn a_record_is_handed_on_before_the_next_one_is_sent() {
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let router = TestServer::streaming(move |stream| {
         write_chunk(stream, &line(RECORD))?;
         may_go_on.recv().unwrap();
-        // Two at once, the second in two pieces.
-        let (whole, begun) = (line(RECORD), &line(RECORD)[..20]);
-        write_chunk(stream, &[&whole, begun].concat())?;
+        // Two at once, the second in two pieces; the first needs no line end to be whole.
+        write_chunk(stream, &[RECORD.as_bytes(), &line(RECORD)[..20]].concat())?;
         may_go_on.recv().unwrap();
         write_chunk(stream, &line(RECORD)[20..])?;
         write_chunk(stream, b"")

@@ -144,10 +144,6 @@ async fn an_upstream_that_is_slow(#[case] router: TestServer, #[case] expected: 
 #[case::no_json(answering("200 OK", JSON, "<html>"), failed("its body is not"))]
 #[case::html(answering("200 OK", "text/html", "<html>hi</html>"), failed("is `text/html`"))]
 #[case::no_type(TestServer::with_headers("200 OK", "", RECORD), failed("no Content-Type"))]
-#[case::html_404(
-    answering("404 Not Found", "text/html", "<html>"),
-    failed("a 404 with a web page")
-)]
 #[case::escapes(answering("200 OK", "\u{202e}x", ""), failed("no Content-Type"))]
 #[case::error_500(
     answering("500 Oops", "text/plain", "\u{1b}[2Jno"),
@@ -169,7 +165,22 @@ async fn an_upstream_that_is_slow(#[case] router: TestServer, #[case] expected: 
     answering("508 Loop Detected", "text/plain", "loop"),
     Expected { outcome: "circle", ..refused(Reason::Is(AskError::Circle)) }
 )]
-#[case::empty_204(answering("204 No Content", JSON, ""), refused(Reason::Says("204")))]
+#[case::another_packing(
+    TestServer::with_headers(
+        "200 OK",
+        "Content-Type: application/json\r\nContent-Encoding: br\r\n",
+        "x"
+    ),
+    failed("its Content-Encoding is `br`")
+)]
+#[case::no_gzip(
+    TestServer::with_headers(
+        "200 OK",
+        "Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
+        "x"
+    ),
+    failed("cannot be unpacked")
+)]
 #[case::bad_422(
     answering("422 Unprocessable", "text/plain", "cid"),
     refused(Reason::Says(": cid"))

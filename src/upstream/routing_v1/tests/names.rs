@@ -44,11 +44,18 @@ async fn a_record_that_is_signed_and_valid_is_found() {
 }
 
 #[tokio::test]
-async fn none_found_is_said_with_404_or_in_words() {
+async fn none_found_is_said_by_the_status_or_with_any_other_type_than_a_records() {
     for (status, content_type) in [
         ("404 Not Found", "text/plain; charset=utf-8"),
         ("404 Not Found", "application/json"),
+        ("404 Not Found", "text/html"),
+        ("404 Not Found", MEDIA_TYPE),
+        ("204 No Content", MEDIA_TYPE),
         ("200 OK", "text/plain; charset=utf-8"),
+        ("200 OK", "text/html"),
+        ("200 OK", "application/json"),
+        ("200 OK", "application/octet-stream"),
+        ("200 OK", ""),
     ] {
         let router = TestServer::answering(status, content_type, "delegate error: not found");
         let rig = Rig::new(&router.url());
@@ -67,8 +74,6 @@ async fn records_that_do_not_count_are_failures() {
         (NAME, MEDIA_TYPE, cut, "not the protobuf"),
         (NAME, MEDIA_TYPE, b"", "does not count"),
         (NAME, MEDIA_TYPE, &long, "more than 10240 bytes"),
-        (NAME, "text/html", b"<html>", "is `text/html`"),
-        (NAME, "application/json", b"{}", "is `application/json`"),
     ] {
         let router = TestServer::answering("200 OK", content_type, body);
         let rig = Rig::new(&router.url());
