@@ -14,19 +14,19 @@ fn hot_key(groups: u32, with_addrs: u32) -> Index {
 }
 
 #[test]
-fn a_hundred_thousand_groups_on_one_key_are_all_served_in_turn() {
-    let index = hot_key(100_000, 30_000);
-    assert_eq!(index.stats().entries, 100_000);
+fn twenty_thousand_groups_on_one_key_are_all_served_in_turn() {
+    let index = hot_key(20_000, 6_000);
+    assert_eq!(index.stats().entries, 20_000);
     let mut seen = BTreeSet::new();
-    for turn in 0..1_000 {
+    for turn in 0..200 {
         let answer = index.find(&key(0), &Filter::default(), cap(100), 2);
         assert_eq!(answer.records.len(), 100);
-        assert_eq!(answer.records.iter().all(|(record, _)| record.has_addrs()), turn < 300);
+        assert_eq!(answer.records.iter().all(|(record, _)| record.has_addrs()), turn < 60);
         seen.extend(peers_of(&answer));
     }
-    assert_eq!(seen.len(), 100_000);
+    assert_eq!(seen.len(), 20_000);
     let bytes = index.stats().bytes;
-    for number in 50..100_000 {
+    for number in 50..20_000 {
         index.remove(&peer(number), None, 3);
     }
     // Dead groups in the way of an answer that has to be short.
@@ -81,21 +81,21 @@ fn a_group_of_a_hot_key_is_replaced_and_changes_lists_in_place() {
 #[test]
 fn very_many_contexts_of_one_provider_are_one_record() {
     let index = Index::new();
-    for number in 0..20_000u32 {
+    for number in 0..4_000u32 {
         index.announce(&keys(0..1), &spec(1, &number.to_be_bytes(), &[TCP]), 1).unwrap();
         let dead = GroupSpec { expires_at_ms: Some(2), ..spec(2, &number.to_be_bytes(), &[QUIC]) };
         index.announce(&keys(0..1), &dead, 1).unwrap();
     }
-    assert_eq!(index.stats().entries, 40_000);
+    assert_eq!(index.stats().entries, 8_000);
     assert_eq!(index.peers(&key(0), 1).len(), 2);
     let answer = index.all(&key(0), 3);
     assert_eq!(answer.records.len(), 1);
     assert_eq!(answer.records[0].0.json(), record(1, &[TCP]).json());
     // So many dead ones were in the way that the lookup took them out.
-    assert_eq!((answer.modified_at_ms, index.stats().entries), (Some(3), 20_000));
+    assert_eq!((answer.modified_at_ms, index.stats().entries), (Some(3), 4_000));
     index.sweep_all(3);
-    assert_eq!((index.stats().entries, index.stats().groups), (20_000, 20_000));
-    assert_eq!(index.remove(&peer(1), None, 4).len(), 20_000);
+    assert_eq!((index.stats().entries, index.stats().groups), (4_000, 4_000));
+    assert_eq!(index.remove(&peer(1), None, 4).len(), 4_000);
     assert!(index.all(&key(0), 4).records.is_empty());
     index.sweep_all(4);
     assert_eq!((index.stats().keys, index.stats().groups, index.sets.len()), (0, 0, 0));

@@ -4,7 +4,7 @@ use std::thread;
 
 use super::*;
 
-const KEYS: u32 = 60_000;
+const KEYS: u32 = 20_000;
 
 /// Restores from two threads: every key has one group of two, and each seventh key another, too.
 fn restored(reserved: Option<u64>) -> Index {

@@ -471,37 +471,34 @@ fn check_mutated(body: &[u8]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
     #[test]
     fn mutations_of_the_vector_are_refused_with_the_right_error(
-        mutations in prop::collection::vec(Mutation::any(), 1..4),
+        bodies in prop::collection::vec(prop::collection::vec(Mutation::any(), 1..4), 10),
     ) {
-        let mut body = vector().into_bytes();
-        for mutation in &mutations {
-            mutation.apply(&mut body);
-            // There is nothing left to mutate in an empty body.
-            body.extend(body.is_empty().then_some(b' '));
+        for mutations in &bodies {
+            let mut body = vector().into_bytes();
+            for mutation in mutations {
+                mutation.apply(&mut body);
+                // There is nothing left to mutate in an empty body.
+                body.extend(body.is_empty().then_some(b' '));
+            }
+            check_mutated(&body)?;
         }
-        check_mutated(&body)?;
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-    #[test]
-    fn a_payload_with_any_byte_changed_is_refused(
-        at in any::<prop::sample::Index>(),
-        byte in b' '..=b'~',
-    ) {
-        let mut payload = VECTOR_PAYLOAD.as_bytes().to_vec();
-        let at = at.index(payload.len());
-        prop_assume!(payload[at] != byte);
-        payload[at] = byte;
-        let body = request(std::str::from_utf8(&payload).unwrap(), VECTOR_SIGNATURE);
-        let outcome = verify(&body).map_err(|error| error.outcome());
-        prop_assert!(
-            matches!(outcome, Err("malformed" | "bad_signature" | "no_key")),
-            "{}: {:?}", body, outcome
-        );
+#[test]
+fn a_payload_with_any_byte_changed_is_refused() {
+    for at in 0..VECTOR_PAYLOAD.len() {
+        for byte in [b' ', b'"', b'7'] {
+            let mut payload = VECTOR_PAYLOAD.as_bytes().to_vec();
+            if std::mem::replace(&mut payload[at], byte) == byte {
+                continue;
+            }
+            let body = request(std::str::from_utf8(&payload).unwrap(), VECTOR_SIGNATURE);
+            let outcome = verify(&body).map_err(|error| error.outcome());
+            let is_refused = matches!(outcome, Err("malformed" | "bad_signature" | "no_key"));
+            assert!(is_refused, "{body}: {outcome:?}");
+        }
     }
 }
