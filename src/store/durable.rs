@@ -42,7 +42,6 @@ use crate::journal::{
 use crate::state::StateOpenError;
 use crate::types::{
     AnswerSchema, Found, PeerId, ProviderRecord, Question, ReadyRecord, RecordError,
-    UnparsableAddrs,
 };
 use changes::ProviderLocks;
 use ends::UnwrittenEnds;
@@ -305,10 +304,10 @@ fn restore(
     let mut groups = HashMap::with_capacity(opened.groups.len());
     for definition in &opened.groups {
         let serial = definition.serial;
-        let parsed = ProviderRecord::parse(&definition.record_json, UnparsableAddrs::Keep)
+        let record = ProviderRecord::restore(&definition.record_json)
             .map_err(|source| OpenError::Record { serial, source })?;
         let spec = GroupSpec {
-            record: Arc::new(ReadyRecord::new(parsed.record, schema)),
+            record: Arc::new(ReadyRecord::new(record, schema)),
             context: (*definition.context).into(),
             expires_at_ms: definition.expires_at_ms,
             origin: definition.origin,

@@ -23,7 +23,7 @@ pub use unknown::UnknownRecord;
 
 use super::addr::Addr;
 use super::peer::{PeerId, PeerIdError};
-use fields::Fields;
+use fields::{Fields, is_deeper_than};
 use writer::single_line;
 pub(super) use writer::{AddrsLayout, RecordWriter};
 
@@ -119,6 +119,19 @@ impl From<serde_json::Error> for RecordError {
 impl ProviderRecord {
     /// Reads one record from its JSON text.
     pub fn parse(json: &str, unparsable: UnparsableAddrs) -> Result<ParsedRecord, RecordError> {
+        if is_deeper_than(DEPTH_MAX, json) {
+            return Err(RecordError::TooDeep);
+        }
+        Self::read(json, unparsable)
+    }
+
+    /// Reads a record that was taken in before, when the rules may have been others: what is stored is
+    /// never refused for a rule that came later.
+    pub fn restore(json: &str) -> Result<Self, RecordError> {
+        Ok(Self::read(json, UnparsableAddrs::Keep)?.record)
+    }
+
+    fn read(json: &str, unparsable: UnparsableAddrs) -> Result<ParsedRecord, RecordError> {
         let json = json.trim();
         let mut fields = Fields::read(json, unparsable)?;
         let shortened = (fields.left_out().fields > 0).then(|| fields.to_json());

@@ -19,9 +19,7 @@ use crate::index::{Restore, Statement};
 use crate::journal::{AddrsChange, Change, GroupDefinition, JournalEntry, Receipt, RecordChange};
 use crate::store::update::{Placement, Plan, Planning};
 use crate::store::{Applied, Changed, ContextId, StoreError, Update};
-use crate::types::{
-    Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
-};
+use crate::types::{Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError};
 
 /// How many locks providers share: enough that two of them rarely wait for each other.
 const LOCKS: usize = 512;
@@ -188,9 +186,9 @@ pub(super) fn restore_changes(
                 restore.statement(&peer, Statement { stamp, stated_at_ms, addrs });
             }
             Change::Record(RecordChange { stamp, context, record_json, .. }) => {
-                let parsed = ProviderRecord::parse(record_json, UnparsableAddrs::Keep)
+                let record = ProviderRecord::restore(record_json)
                     .map_err(|source| OpenError::Record { serial: *stamp, source })?;
-                let ready = Arc::new(ReadyRecord::new(parsed.record, schema));
+                let ready = Arc::new(ReadyRecord::new(record, schema));
                 restore.record(&(**context).into(), *stamp, &ready);
             }
         }
@@ -204,16 +202,14 @@ pub(super) fn with_changes(
     addrs_of: impl FnOnce(&str) -> Result<Option<AddrsChange>, StoreError>,
     record_of: impl FnOnce(&str, &[u8]) -> Result<Option<RecordChange>, StoreError>,
 ) -> Result<Arc<str>, StoreError> {
-    let read =
-        |json: &str| ProviderRecord::parse(json, UnparsableAddrs::Keep).map(|parsed| parsed.record);
     let unreadable = |error: RecordError| StoreError::Unavailable { reason: error.to_string() };
-    let mut record = read(&group.record_json).map_err(unreadable)?;
+    let mut record = ProviderRecord::restore(&group.record_json).map_err(unreadable)?;
     let Some(peer) = record.peer().cloned() else { return Ok((*group.record_json).into()) };
     let mut said_at = group.serial;
     let mut is_changed = false;
     let new = record_of(peer.as_str(), &group.context)?;
     if let Some(new) = new.filter(|new| new.stamp > group.serial) {
-        record = read(&new.record_json).map_err(unreadable)?;
+        record = ProviderRecord::restore(&new.record_json).map_err(unreadable)?;
         said_at = if record.addrs().is_some() { new.stamp } else { said_at };
         is_changed = true;
     }

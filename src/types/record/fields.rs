@@ -13,7 +13,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::writer::{push_string, single_line};
-use super::{ADDRS_MAX, DEPTH_MAX, RecordError, UnparsableAddrs};
+use super::{ADDRS_MAX, RecordError, UnparsableAddrs};
 use crate::types::addr::Addr;
 use crate::types::peer::PeerId;
 
@@ -42,9 +42,6 @@ pub struct ExtraFields(Vec<(Box<str>, Box<RawValue>)>);
 
 impl<'a> Fields<'a> {
     pub(super) fn read(json: &'a str, unparsable: UnparsableAddrs) -> Result<Self, RecordError> {
-        if is_deeper_than(DEPTH_MAX, json) {
-            return Err(RecordError::TooDeep);
-        }
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let fields = deserializer.deserialize_map(FieldsVisitor)?;
         deserializer.end()?;
@@ -203,7 +200,7 @@ fn simple_fold(letter: char) -> char {
 }
 
 /// Whether objects and lists stand more than `levels` deep in each other.
-fn is_deeper_than(levels: usize, json: &str) -> bool {
+pub(super) fn is_deeper_than(levels: usize, json: &str) -> bool {
     let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {

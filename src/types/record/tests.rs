@@ -168,6 +168,15 @@ fn deep_nesting_is_no_danger() {
 }
 
 #[test]
+fn what_was_taken_in_under_other_rules_is_still_read() {
+    let deep =
+        format!(r#"{{"Schema":"peer","ID":"{PEER}","x":{}{}}}"#, "[".repeat(500), "]".repeat(500));
+    assert_eq!(ProviderRecord::restore(&deep).unwrap().to_json(), deep);
+    let odd = format!(r#"{{"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.1/tcp/+1"]}}"#);
+    assert_eq!(ProviderRecord::restore(&odd).unwrap().to_json(), odd);
+}
+
+#[test]
 fn of_fields_with_one_name_the_last_counts_as_it_does_to_clients() {
     let twice = format!(
         r#"{{"Schema":"new","ID":"Qm","x":1,"Addrs":["/ip4/192.0.2.1/tcp/1"],"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.2/tcp/2"],"x":2}}"#
