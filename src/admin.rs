@@ -45,16 +45,14 @@ use error::AdminError;
 pub use export::write_line as write_export_line;
 pub use health::{Component, Readiness};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
-pub use pools::{
-    NamedId, PoolAnswer, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute, pool_draft,
-    pool_list,
-};
+pub use pools::{pool_draft, pool_list};
 pub use users::PeerCredentials;
 use users::Users;
 pub use wire::{
-    ChainedPoolView, ImportEvent, IpnsStats, JournalStats, NotAskedView, Page, PoolEndpointView,
-    PoolView, Problem, RejectedEntry, RemovedGroups, RouteExplanation, RouteList, RouteView,
-    Routes, StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes, Stats,
+    ChainedPoolView, ImportEvent, IpnsStats, JournalStats, NamedId, NotAskedView, Page, PoolAnswer,
+    PoolEndpointView, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute, PoolView,
+    Problem, RejectedEntry, RemovedGroups, RouteExplanation, RouteList, RouteView, Routes,
+    StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes, Stats,
 };
 
 /// Renders the metrics, with the gauges as of now.
@@ -197,7 +195,7 @@ async fn readyz(state: web::Data<AdminState>) -> HttpResponse {
         return text(HttpResponse::Ok(), "ready\n".to_owned());
     }
     let lines = waiting_for.iter().map(|reason| format!("not ready: {reason}\n")).collect();
-    text(HttpResponse::ServiceUnavailable(), lines)
+    text(error::not_ready(), lines)
 }
 
 async fn metrics(state: web::Data<AdminState>) -> HttpResponse {

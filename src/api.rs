@@ -16,6 +16,7 @@ mod cors;
 mod edge;
 mod endpoint;
 mod error;
+mod failure_log;
 mod form;
 mod ipns;
 mod lookup;
@@ -24,10 +25,32 @@ mod request_id;
 mod state;
 mod stream;
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 pub use edge::app;
 pub use state::{ApiParts, ApiState};
 
 /// The media type in which a lookup is answered to a request with this `Accept` header; `None`: 406.
 pub fn negotiated(accept: &[u8]) -> Option<&'static str> {
     accept::negotiate(std::iter::once(accept)).map(form::Format::media_type)
+}
+
+/// The address that a request is counted under, and whether it is certain, given its TCP peer and a line
+/// of each header.
+pub fn counted_client(
+    peer: IpAddr,
+    x_forwarded_for: &[u8],
+    forwarded: &[u8],
+    trusted: &[IpNet],
+) -> (IpAddr, bool) {
+    let [list, pairs] = [x_forwarded_for, forwarded].map(std::iter::once);
+    let client = client_address::client_address(peer, list, pairs, trusted);
+    (client.ip, client.certainty == client_address::Certainty::Sure)
+}
+
+/// Whether a line of `If-None-Match` names this entity tag, which has its quotes.
+pub fn names_tag(if_none_match: &[u8], etag: &[u8]) -> bool {
+    conditional::names_tag(if_none_match, etag)
 }

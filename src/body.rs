@@ -82,6 +82,14 @@ pub(crate) async fn collect<E>(
     Ok(collected.freeze())
 }
 
+/// What is said of the compression of a body by these lines of `Content-Encoding`; `None`: there is none.
+pub fn compression<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+    let all = lines.map(String::from_utf8_lossy).collect::<Vec<_>>().join(", ");
+    let is_none = |name: &str| name.is_empty() || name.eq_ignore_ascii_case("identity");
+    let is_plain = all.split(',').all(|name| is_none(name.trim()));
+    (!is_plain).then_some(all)
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
@@ -116,5 +124,20 @@ mod tests {
         let never = stream::pending::<Result<Bytes, ()>>();
         let timed_out = BodyError::TimedOut { timeout: LIMITS.timeout };
         assert_eq!(read_request(never, None, LIMITS).await, Err(timed_out));
+    }
+
+    #[test]
+    fn what_is_compressed_is_not_taken_as_it_is() {
+        let compression = |lines: &[&str]| compression(lines.iter().map(|line| line.as_bytes()));
+        for plain in [&[][..], &[""], &["identity"], &["Identity, identity"], &["", "identity"]] {
+            assert_eq!(compression(plain), None, "{plain:?}");
+        }
+        for (lines, told) in [
+            (&["gzip"][..], "gzip"),
+            (&["identity, br"], "identity, br"),
+            (&["identity", "zstd"], "identity, zstd"),
+        ] {
+            assert_eq!(compression(lines).as_deref(), Some(told));
+        }
     }
 }

@@ -11,6 +11,7 @@
 //! and no settings.
 
 mod account_name;
+mod burst;
 mod choices;
 mod duration;
 mod environment;
@@ -39,6 +40,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 
 pub use account_name::AccountName;
+pub use burst::{Burst, BurstError};
 pub use choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 pub use duration::{DURATION_MAX, DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigProblem, Origin};
@@ -300,7 +302,7 @@ mod tests {
         let variables = [("FINGERPOST_RATE_LIMIT", "2"), ("FINGERPOST_RATE_LIMIT_BURST", "2")];
         let loaded = load_all(&["--rate-limit", "3"], &variables, file).unwrap();
         assert_eq!(loaded.settings.rate_limit, 3);
-        assert_eq!(loaded.settings.rate_limit_burst, 2);
+        assert_eq!(loaded.settings.rate_limit_burst.to_string(), "2");
         assert_eq!(loaded.settings.workers.get(), 1);
 
         assert_eq!(loaded.origin("rate_limit"), Some(&Origin::Flag("--rate-limit".to_owned())));
@@ -395,8 +397,8 @@ mod tests {
 
     #[test]
     fn a_broken_rule_names_the_place_to_change() {
-        let error = load_all(&["--rate-limit-burst=0"], &[], None).unwrap_err();
-        assert_eq!(error.to_string(), "--rate-limit-burst: 0 is below 1");
+        let error = load_all(&["--rate-limit-clients-max=0"], &[], None).unwrap_err();
+        assert_eq!(error.to_string(), "--rate-limit-clients-max: 0 is below 1");
         let error = load_file("\njson_records_max = 500").unwrap_err();
         assert!(
             error.to_string().ends_with("fingerpost.toml:2: json_records_max: 500 is above 100"),

@@ -13,8 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
-use actix_web::{HttpServer, web};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::{App, HttpServer, web};
 use futures_util::FutureExt;
 use thiserror::Error;
 use tokio::task::JoinHandle;
@@ -250,10 +251,12 @@ impl Server {
             peers: peers::credentials(&settings),
         };
         let admin_state = web::Data::new(AdminState::new(&settings, admin_parts));
-        let admin = run_admin(&settings, admin_socket, admin_state.clone())
+        let served = admin_state.clone();
+        let app = move || admin::app(served.clone());
+        let admin = listen(&settings, ListenOptions::admin(), &admin_socket, app)
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
-        let upkeep = Upkeep { store: store.clone(), names, state: state.clone(), clock };
-        let maintenance = Maintenance::start(upkeep, control, readiness.clone());
+        let upkeep = Upkeep { store: store.clone(), names, state: state.clone(), control, clock };
+        let maintenance = Maintenance::start(maintenance::tasks(upkeep), &readiness);
         let public = Listener::Bound(public);
         Ok(Self {
             settings,
@@ -273,7 +276,9 @@ impl Server {
     pub fn open(&mut self) -> Result<(), ServerError> {
         let Listener::Bound(socket) = &self.public else { return Ok(()) };
         let addr = socket.addr();
-        let running = run_public(&self.settings, socket, self.state.clone())
+        let state = self.state.clone();
+        let app = move || api::app(state.clone());
+        let running = listen(&self.settings, ListenOptions::public(&self.settings), socket, app)
             .map_err(|source| ServerError::Stopped { listener: "public", source })?;
         self.public = Listener::Open(addr, running);
         self.readiness.set_ready(Component::Imports);
@@ -374,41 +379,53 @@ impl Running {
     }
 }
 
-fn run_public(
-    settings: &Settings,
-    socket: &BoundSocket,
-    state: Arc<ApiState>,
-) -> std::io::Result<Running> {
-    let workers = settings.workers.get();
-    let write_timeout = settings.write_timeout;
-    let server = HttpServer::new(move || api::app(state.clone()))
-        .workers(workers)
-        .max_connections(settings.connections_max.div_ceil(workers))
-        .client_request_timeout(settings.client_timeout)
-        .client_disconnect_timeout(settings.client_timeout)
-        .keep_alive(keep_alive(settings.keep_alive))
-        // A client that goes away ends its request at once.
-        .h1_allow_half_closed(false)
-        .on_connect(move |connection, _| listener::limit_writes(connection, write_timeout))
-        .shutdown_timeout(whole_seconds(settings.shutdown_timeout))
-        .disable_signals()
-        .listen(socket.listen()?)?
-        .run();
-    Ok(Running::start(server))
+/// How one listener differs from the other.
+struct ListenOptions {
+    workers: usize,
+    connections_max: usize,
+    /// Whether a client that has sent its request may close its half of the connection; if not, it has
+    /// gone away, which ends its request at once.
+    half_closed: bool,
 }
 
-fn run_admin(
+impl ListenOptions {
+    fn public(settings: &Settings) -> Self {
+        let workers = settings.workers.get();
+        Self { workers, connections_max: settings.connections_max, half_closed: false }
+    }
+
+    fn admin() -> Self {
+        Self { workers: 1, connections_max: ADMIN_CONNECTIONS_MAX, half_closed: true }
+    }
+}
+
+/// Serves `app`, of which each worker makes its own, on a socket.
+fn listen<F, T, B>(
     settings: &Settings,
-    socket: BoundSocket,
-    state: web::Data<AdminState>,
-) -> std::io::Result<Running> {
+    options: ListenOptions,
+    socket: &BoundSocket,
+    app: F,
+) -> std::io::Result<Running>
+where
+    F: Fn() -> App<T> + Send + Clone + 'static,
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = actix_web::Error,
+            InitError = (),
+        > + 'static,
+    B: MessageBody + 'static,
+{
+    let ListenOptions { workers, connections_max, half_closed } = options;
     let write_timeout = settings.write_timeout;
-    let server = HttpServer::new(move || admin::app(state.clone()))
-        .workers(1)
-        .max_connections(ADMIN_CONNECTIONS_MAX)
+    let server = HttpServer::new(app)
+        .workers(workers)
+        .max_connections(connections_max.div_ceil(workers))
         .client_request_timeout(settings.client_timeout)
         .client_disconnect_timeout(settings.client_timeout)
         .keep_alive(keep_alive(settings.keep_alive))
+        .h1_allow_half_closed(half_closed)
         .on_connect(move |connection, _| listener::limit_writes(connection, write_timeout))
         .shutdown_timeout(whole_seconds(settings.shutdown_timeout))
         .disable_signals()

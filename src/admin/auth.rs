@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
@@ -29,8 +30,22 @@ enum Credentials {
     Missing,
 }
 
-/// Passes a request on if it may pass.
+/// Passes a request on if it may pass. No wish to change the protocol is granted: actix would echo it
+/// and close the connection without saying so.
 pub(super) async fn require_password<B: MessageBody + 'static>(
+    state: web::Data<AdminState>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let wants_upgrade = request.head().connection_type() == ConnectionType::Upgrade;
+    let mut response = pass(state, request, next).await?;
+    if wants_upgrade {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+async fn pass<B: MessageBody + 'static>(
     state: web::Data<AdminState>,
     request: ServiceRequest,
     next: Next<B>,

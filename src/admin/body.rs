@@ -4,18 +4,17 @@
 use std::fmt;
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
 use actix_web::web::{Bytes, Payload};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::error::AdminError;
+use super::error::{AdminError, NOT_COMPRESSED};
 use crate::body::{self, BodyError, BodyLimits};
 use crate::media;
-
-/// What to do about a body that is compressed.
-pub(super) const NOT_COMPRESSED: &str = "send the body as it is, without Content-Encoding";
 
 /// The whole body of a request that says that it is JSON, or does not say what it is, and is not
 /// compressed.
@@ -112,12 +111,7 @@ pub(super) async fn read(
 
 /// The `Content-Encoding` of a request whose body is compressed.
 pub(super) fn compression(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(CONTENT_ENCODING);
-    let all = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>();
-    let all = all.join(", ");
-    let is_none = |name: &str| name.is_empty() || name.eq_ignore_ascii_case("identity");
-    let is_plain = all.split(',').all(|name| is_none(name.trim()));
-    (!is_plain).then_some(all)
+    body::compression(headers.get_all(CONTENT_ENCODING).map(HeaderValue::as_bytes))
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), AdminError> {
@@ -135,30 +129,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), AdminError> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
-
     use super::*;
-
-    #[test]
-    fn what_is_compressed_is_not_taken_for_json() {
-        let compression = |values: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
-            }
-            compression(&headers)
-        };
-        for plain in [&[][..], &[""], &["identity"], &["Identity, identity"], &["", "identity"]] {
-            assert_eq!(compression(plain), None, "{plain:?}");
-        }
-        for (values, told) in [
-            (&["gzip"][..], "gzip"),
-            (&["identity, br"], "identity, br"),
-            (&["identity", "zstd"], "identity, zstd"),
-        ] {
-            assert_eq!(compression(values).as_deref(), Some(told));
-        }
-    }
 
     #[test]
     fn a_body_is_what_serde_json_reads_but_for_fields_that_are_given_twice() {

@@ -3,27 +3,33 @@
 //! Bodies are `application/problem+json` (RFC 9457). The caller is the operator, so the text of an
 //! error is told; what is behind one of ours (paths, the system's words) goes to the log, once.
 
-mod peer;
+mod pools;
 mod routes;
 
 use std::io;
 
-use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use thiserror::Error;
 
 use super::wire::{Problem, RejectedEntry};
 use crate::body::BodyError;
+use crate::control::{UnknownPeer, UpdateRefused};
+use crate::dispatch::MessageError;
 use crate::ingest::{ImportError, ImportFailure};
+use crate::state::StateError;
 use crate::store::{ContextIdError, StoreError};
 use crate::text::with_causes;
 use crate::types::PeerIdError;
 
-pub(super) use peer::PeerError;
+pub(super) use pools::PoolError;
 pub(super) use routes::RouteError;
 
 /// How long a caller is asked to wait where there is too much at once, or no room.
 const RETRY_AFTER_S: &str = "5";
+
+/// What to do about a body that is compressed.
+pub(super) const NOT_COMPRESSED: &str = "send the body as it is, without Content-Encoding";
 
 /// Why the admin API refuses.
 #[derive(Debug, Error)]
@@ -71,32 +77,44 @@ pub(super) enum AdminError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Route(#[from] RouteError),
+    #[error("this is for peer routers, each by its name")]
+    NotAPeer,
     #[error(transparent)]
-    Peer(#[from] PeerError),
+    PeerMessage(#[from] MessageError),
+    #[error(transparent)]
+    PeerUpdate(#[from] UpdateRefused),
     #[error("the {0} stopped unexpectedly")]
     Panicked(&'static str),
+}
+
+impl From<UnknownPeer> for AdminError {
+    fn from(unknown: UnknownPeer) -> Self {
+        Self::PeerUpdate(unknown.into())
+    }
 }
 
 impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::CrossSite
+            | Self::Forbidden(_)
+            | Self::NotAPeer
+            | Self::PeerUpdate(UpdateRefused::Unknown(_)) => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::NothingOf { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Provider { .. }
             | Self::Context { .. }
             | Self::Query(_)
-            | Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
+            | Self::PeerMessage(_) => StatusCode::BAD_REQUEST,
+            Self::PeerUpdate(UpdateRefused::Gap(_)) => StatusCode::CONFLICT,
+            Self::Body(error) => body_status(error),
             Self::NotAcceptable { .. } => StatusCode::NOT_ACCEPTABLE,
-            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Body(BodyError::TimedOut { .. }) => StatusCode::REQUEST_TIMEOUT,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Import { failure, .. } => import_status(&failure.error),
             Self::Store(error) | Self::Unwritten { source: error, .. } => store_status(error),
-            Self::Route(error) => error.status(),
-            Self::Peer(error) => error.status(),
+            Self::Route(error) => route_status(error),
             Self::Panicked(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -124,8 +142,9 @@ impl AdminError {
         if let Self::Route(error) = self {
             return error.name(problem);
         }
-        if let Self::Peer(error) = self {
-            return error.complete(problem);
+        // What a peer needs to go on.
+        if let Self::PeerUpdate(UpdateRefused::Gap(known)) = self {
+            return Problem { last_known: Some(known.into()), ..problem };
         }
         if let Self::Import { failure, rejected } = self {
             problem.imported = failure.summary.map(|summary| summary.counts);
@@ -137,26 +156,49 @@ impl AdminError {
     /// The whole answer.
     pub(super) fn into_response(self) -> HttpResponse {
         let status = self.status();
-        let mut response = HttpResponse::build(status);
-        response
-            .insert_header((header::CONTENT_TYPE, "application/problem+json"))
-            .insert_header((header::CACHE_CONTROL, "no-store"));
+        let body = if let Self::Body(error) = &self { Some(error) } else { None };
+        let mut response = respond_with(status, body);
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         if let Self::MethodNotAllowed { allow } = self {
             response.insert_header((header::ALLOW, allow));
-        }
-        if matches!(self, Self::Body(BodyError::TimedOut { .. })) {
-            // The rest of the body may still come, and would read as another request.
-            response.force_close();
         }
         if matches!(self, Self::Unauthorized) {
             response.insert_header((header::WWW_AUTHENTICATE, r#"Basic realm="fingerpost""#));
         }
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
-        }
         let problem = self.into_problem();
         response.body(serde_json::to_string(&problem).expect("its maps have texts as keys"))
     }
+}
+
+impl PoolError {
+    /// The whole answer.
+    pub(super) fn into_response(self) -> HttpResponse {
+        let body = if let Self::Body(error) = &self { Some(error) } else { None };
+        let mut response = respond_with(pool_status(&self), body);
+        if let Self::Method { allow } = self {
+            response.insert_header((header::ALLOW, allow));
+        }
+        response.json(self.into_envelope())
+    }
+}
+
+/// The answer to `/readyz` of a server that should not be sent requests.
+pub(super) fn not_ready() -> HttpResponseBuilder {
+    HttpResponse::ServiceUnavailable()
+}
+
+/// The beginning of an answer that is an error.
+fn respond_with(status: StatusCode, body: Option<&BodyError>) -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if matches!(body, Some(BodyError::TimedOut { .. })) {
+        // The rest of the body may still come, and would read as another request.
+        response.force_close();
+    }
+    if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
+        response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
+    }
+    response
 }
 
 /// What the client is told of an import that stopped for a reason of ours.
@@ -199,5 +241,53 @@ fn store_status(error: &StoreError) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         StoreError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+fn body_status(error: &BodyError) -> StatusCode {
+    match error {
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::TimedOut { .. } => StatusCode::REQUEST_TIMEOUT,
+        BodyError::Broken => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn state_status(error: &StateError) -> StatusCode {
+    match error {
+        StateError::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        StateError::Io { .. } | StateError::Overloaded | StateError::Unavailable { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    }
+}
+
+fn route_status(error: &RouteError) -> StatusCode {
+    match error {
+        RouteError::Prefix(_)
+        | RouteError::PrefixEncoding
+        | RouteError::PrefixPercent
+        | RouteError::Body { .. }
+        | RouteError::BodyPrefix(_)
+        | RouteError::BodyAccount(_)
+        | RouteError::Page { .. }
+        | RouteError::Address(_)
+        | RouteError::NoAddress => StatusCode::BAD_REQUEST,
+        RouteError::NoRoute(_) | RouteError::Missing(_) => StatusCode::NOT_FOUND,
+        RouteError::Exists(_) => StatusCode::CONFLICT,
+        RouteError::NothingToReplace(_) | RouteError::EntityTag => StatusCode::PRECONDITION_FAILED,
+        RouteError::Mismatch { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        RouteError::State(error) => state_status(error),
+    }
+}
+
+fn pool_status(error: &PoolError) -> StatusCode {
+    match error {
+        PoolError::Request(_) => StatusCode::BAD_REQUEST,
+        PoolError::Body(error) => body_status(error),
+        PoolError::Compressed { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        PoolError::NotFound { .. } => StatusCode::NOT_FOUND,
+        PoolError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        PoolError::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+        PoolError::State(error) => state_status(error),
     }
 }

@@ -1,8 +1,12 @@
 //! Whether the server should be sent requests: ready when each of its components is.
 //!
-//! A component is not ready until it says so, and one whose task dies is no longer.
+//! A component is not ready until it says so; a background task that dies makes the server not ready
+//! for good.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
 
 /// A part of the server that readiness depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,16 +15,14 @@ pub enum Component {
     Imports,
     /// The public listener takes connections.
     Listener,
-    /// The background work runs.
-    Maintenance,
 }
 
-/// Ready when every component is. A component whose task dies is reported as not ready.
+/// Ready when every component is and no background task has died.
 #[derive(Debug, Default)]
 pub struct Readiness {
     imports: AtomicBool,
     listener: AtomicBool,
-    maintenance: AtomicBool,
+    dead: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Readiness {
@@ -39,24 +41,29 @@ impl Readiness {
         self.flag(component).store(false, Ordering::Release);
     }
 
+    /// Says that a background task has died.
+    pub fn set_dead(&self, task: &'static str) {
+        self.dead.lock().insert(task);
+    }
+
     /// What is missing; empty when the server is ready.
-    pub fn waiting_for(&self) -> Vec<&'static str> {
-        [
+    pub fn waiting_for(&self) -> Vec<String> {
+        let missing = [
             (Component::Imports, "files are still being imported"),
             (Component::Listener, "the public listener does not take connections"),
-            (Component::Maintenance, "the background work has stopped"),
         ]
         .into_iter()
         .filter(|(component, _)| !self.flag(*component).load(Ordering::Acquire))
-        .map(|(_, reason)| reason)
-        .collect()
+        .map(|(_, reason)| reason.to_owned());
+        let dead = self.dead.lock();
+        let dead = dead.iter().map(|task| format!("the background task `{task}` has died"));
+        missing.chain(dead).collect()
     }
 
     fn flag(&self, component: Component) -> &AtomicBool {
         match component {
             Component::Imports => &self.imports,
             Component::Listener => &self.listener,
-            Component::Maintenance => &self.maintenance,
         }
     }
 }

@@ -8,7 +8,7 @@ use actix_web::web::{Payload, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
 use super::body;
-use super::error::{AdminError, PeerError};
+use super::error::AdminError;
 use super::users::AdminUser;
 use super::{AdminState, only};
 use crate::body::BodyLimits;
@@ -35,7 +35,7 @@ async fn control(
         let control = RouteControl::from_json(json)?;
         Ok(state.control.peers().control(peer, control)?)
     };
-    answer(hear(&state, &request, payload, take).await)
+    answer(receive(&state, &request, payload, take).await)
 }
 
 /// Answers `POST /peer/route/update`.
@@ -48,27 +48,26 @@ async fn update(
         let update = RouteUpdate::from_json(json)?;
         Ok(state.control.update_from_peer(peer, update)?)
     };
-    answer(hear(&state, &request, payload, take).await)
+    answer(receive(&state, &request, payload, take).await)
 }
 
-async fn hear(
+async fn receive(
     state: &AdminState,
     request: &HttpRequest,
     payload: Payload,
-    take: impl FnOnce(&AccountId, &[u8]) -> Result<(), PeerError>,
+    take: impl FnOnce(&AccountId, &[u8]) -> Result<(), AdminError>,
 ) -> Result<(), AdminError> {
     let peer = match request.extensions().get::<AdminUser>() {
         Some(AdminUser::Peer(peer)) => peer.clone(),
-        Some(AdminUser::Admin) | None => return Err(PeerError::NoPeer.into()),
+        Some(AdminUser::Admin) | None => return Err(AdminError::NotAPeer),
     };
     let limits = BodyLimits { bytes_max: MESSAGE_BYTES_MAX as u64, timeout: state.client_timeout };
     let json = body::read_json(request, payload, limits).await?;
-    take(&peer, &json).map_err(|error| {
-        if matches!(error, PeerError::Message(_)) {
+    take(&peer, &json).inspect_err(|error| {
+        if matches!(error, AdminError::PeerMessage(_)) {
             tracing::debug!(%peer, %error, "a message of a peer cannot be read");
             state.metrics.peer(peer.as_str()).received(PeerOutcome::Failed);
         }
-        error.into()
     })
 }
 

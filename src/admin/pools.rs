@@ -2,13 +2,11 @@
 //!
 //! Paths, fields, their order and statuses are those of source 001: a client that was written for it
 //! works here. Creating answers 200. Everything that is wrong with a request is told at once, in the
-//! envelope that the source has for errors, whatever the error (`refusal`). Fields that are only read,
+//! envelope that the source has for errors, whatever the error. Fields that are only read,
 //! and those that are not known, are ignored.
 
 mod draft;
 mod list;
-mod refusal;
-mod wire;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -16,15 +14,12 @@ use serde::Serialize;
 
 use super::AdminState;
 use super::body::{self, compression};
+use super::error::PoolError;
+use super::wire::{PoolAnswer, PoolList, PoolRemoved};
 use crate::body::BodyLimits;
 use crate::control::Pools;
 use crate::dispatch::pool::{Book, PoolDraft, PoolId};
 use list::ListQuery;
-use refusal::Refusal;
-
-pub use wire::{
-    NamedId, PoolAnswer, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute,
-};
 
 /// Where pools are.
 const ROUTES: &str = "/ga/api/v3/eng/routes";
@@ -69,12 +64,12 @@ async fn change(state: web::Data<AdminState>, path: web::Path<String>, body: Bod
 }
 
 /// What a request asks for.
-async fn draft(state: &AdminState, (request, payload): Body) -> Result<PoolDraft, Refusal> {
+async fn draft(state: &AdminState, (request, payload): Body) -> Result<PoolDraft, PoolError> {
     if let Some(value) = compression(request.headers()) {
-        return Err(Refusal::Compressed { value });
+        return Err(PoolError::Compressed { value });
     }
     let limits = BodyLimits { bytes_max: BODY_BYTES_MAX, timeout: state.client_timeout };
-    draft::parse(&body::read(&request, payload, limits).await.map_err(Refusal::Body)?)
+    draft::parse(&body::read(&request, payload, limits).await.map_err(PoolError::Body)?)
 }
 
 async fn remove(state: web::Data<AdminState>, path: web::Path<String>) -> HttpResponse {
@@ -82,23 +77,23 @@ async fn remove(state: web::Data<AdminState>, path: web::Path<String>) -> HttpRe
 }
 
 async fn refuse(allow: &'static str) -> HttpResponse {
-    Refusal::Method { allow }.into_response()
+    PoolError::Method { allow }.into_response()
 }
 
-fn pool(pools: &Pools, id: &str) -> Result<PoolAnswer, Refusal> {
+fn pool(pools: &Pools, id: &str) -> Result<PoolAnswer, PoolError> {
     let id = pool_id(id)?;
-    let summary = pools.pool(id).ok_or_else(|| Refusal::not_found(id))?;
+    let summary = pools.pool(id).ok_or_else(|| PoolError::not_found(id))?;
     Ok(PoolAnswer::from(summary))
 }
 
-async fn created(state: &AdminState, body: Body) -> Result<PoolAnswer, Refusal> {
+async fn created(state: &AdminState, body: Body) -> Result<PoolAnswer, PoolError> {
     let draft = draft(state, body).await?;
     let summary = state.control.create_pool(draft).await?;
     tracing::info!(id = summary.id.0, name = summary.name, "created a pool");
     Ok(PoolAnswer::from(summary))
 }
 
-async fn changed(state: &AdminState, id: &str, body: Body) -> Result<PoolAnswer, Refusal> {
+async fn changed(state: &AdminState, id: &str, body: Body) -> Result<PoolAnswer, PoolError> {
     let id = pool_id(id)?;
     let draft = draft(state, body).await?;
     let summary = state.control.change_pool(id, draft).await?;
@@ -106,7 +101,7 @@ async fn changed(state: &AdminState, id: &str, body: Body) -> Result<PoolAnswer,
     Ok(PoolAnswer::from(summary))
 }
 
-async fn removed(state: &AdminState, id: &str) -> Result<PoolRemoved, Refusal> {
+async fn removed(state: &AdminState, id: &str) -> Result<PoolRemoved, PoolError> {
     let id = pool_id(id)?;
     state.control.remove_pool(id).await?;
     tracing::info!(id = id.0, "deleted a pool");
@@ -114,14 +109,14 @@ async fn removed(state: &AdminState, id: &str) -> Result<PoolRemoved, Refusal> {
 }
 
 /// An id out of a path: any whole number, of which most are nobody's.
-fn pool_id(text: &str) -> Result<PoolId, Refusal> {
+fn pool_id(text: &str) -> Result<PoolId, PoolError> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit()) {
-        return Err(Refusal::request(format!(
+        return Err(PoolError::request(format!(
             "{text:?} is not the id of a pool: give a whole number"
         )));
     }
-    text.parse().map(PoolId).map_err(|_| Refusal::NotFound { id: text.to_owned() })
+    text.parse().map(PoolId).map_err(|_| PoolError::NotFound { id: text.to_owned() })
 }
 
 /// The page that the part of a URL after `?` asks for, of the pools of a book; `None`: 400.
@@ -134,7 +129,7 @@ pub fn pool_draft(body: &[u8]) -> Option<PoolDraft> {
     draft::parse(body).ok()
 }
 
-fn respond<T: Serialize>(answer: Result<T, Refusal>) -> HttpResponse {
+fn respond<T: Serialize>(answer: Result<T, PoolError>) -> HttpResponse {
     match answer {
         Ok(answer) => {
             HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer)
@@ -151,10 +146,10 @@ mod tests {
     fn whole_numbers_are_ids_even_if_nobodys() {
         assert_eq!(pool_id("7").unwrap(), PoolId(7));
         for text in ["-1", "99999999999999999999"] {
-            assert!(matches!(pool_id(text), Err(Refusal::NotFound { .. })), "{text}");
+            assert!(matches!(pool_id(text), Err(PoolError::NotFound { .. })), "{text}");
         }
         for text in ["", "-", "+1", "1.0", "one", "1 ", "--1"] {
-            assert!(matches!(pool_id(text), Err(Refusal::Request(_))), "{text}");
+            assert!(matches!(pool_id(text), Err(PoolError::Request(_))), "{text}");
         }
     }
 }

@@ -2,11 +2,15 @@
 //! that ask it.
 
 mod explain;
+mod pools;
 mod routes;
 
 use serde::{Deserialize, Serialize};
 
 pub use explain::{ChainedPoolView, PoolEndpointView, PoolView};
+pub use pools::{
+    NamedId, PoolAnswer, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute,
+};
 pub(super) use routes::iso_8601;
 pub use routes::{
     NotAskedView, Page, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList,

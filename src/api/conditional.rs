@@ -32,9 +32,7 @@ impl Validators {
 pub(super) fn is_not_modified(headers: &HeaderMap, validators: &Validators) -> bool {
     if headers.contains_key(header::IF_NONE_MATCH) {
         let own = validators.etag.as_bytes();
-        return headers
-            .get_all(header::IF_NONE_MATCH)
-            .any(|list| tags(list.as_bytes()).any(|tag| tag == b"*" || tag == own));
+        return headers.get_all(header::IF_NONE_MATCH).any(|line| names_tag(line.as_bytes(), own));
     }
     let since = headers.get(header::IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
     let Some(since) = since.and_then(|date| httpdate::parse_http_date(date).ok()) else {
@@ -47,11 +45,13 @@ fn modified_second(ms: UnixMs) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(ms.div_ceil(1000))
 }
 
-/// The tags of a list, without `W/`: for reads, weak and strong compare alike.
-fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .map(|tag| tag.strip_prefix(b"W/").unwrap_or(tag))
+/// Whether a list names `own` or all tags. For reads, weak tags (`W/`) compare like strong ones. Commas
+/// in the quotes of a tag are no concern: our tags have none.
+pub(super) fn names_tag(list: &[u8], own: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|tag| {
+        let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
+        tag == b"*" || tag == own
+    })
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{Payload, ServiceFactory, ServiceRequest, ServiceResponse, fn_service};
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::{App, Error, HttpRequest, HttpResponse};
 use futures_util::FutureExt;
 
@@ -59,7 +59,10 @@ async fn serve(worker: Rc<Worker>, request: ServiceRequest) -> Result<ServiceRes
             .unwrap_or_else(|panic| Err(ApiError::Panicked(panic_text(&*panic).to_owned()))),
         Err(error) => Err(error),
     };
-    let response = result.unwrap_or_else(|error| error.to_response(&context.request_id));
+    let response = result.unwrap_or_else(|error| {
+        worker.state.failures.log(&error, &context.request_id);
+        error.to_response(&context.request_id)
+    });
     Ok(ServiceResponse::new(request, finish(&context, response, stopwatch)))
 }
 
@@ -147,6 +150,10 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 
 /// What every answer goes through on its way out.
 fn finish(context: &Context, mut response: HttpResponse, stopwatch: Stopwatch) -> HttpResponse {
+    // actix would echo the wish and close the connection without saying so.
+    if context.request.head().connection_type() == ConnectionType::Upgrade {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
     add_headers(context, &mut response);
     let body_bytes = match response.body().size() {
         BodySize::Sized(bytes) => bytes,

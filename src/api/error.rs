@@ -15,7 +15,6 @@ use crate::clock::whole_seconds;
 use crate::ingest::PutError;
 use crate::resolve::ResolveError;
 use crate::store::{NamesError, StoreError};
-use crate::text::with_causes;
 use crate::types::FilterError;
 
 /// The longest error text, in bytes.
@@ -45,6 +44,9 @@ pub(crate) enum ApiError {
     /// The request's body has another media type than the one that is taken here.
     #[error("the Content-Type is not {expected}, which is what is taken here")]
     MediaType { expected: &'static str },
+    /// The request's body is compressed.
+    #[error("the Content-Encoding is {value:?}; send the body as it is, without one")]
+    Compressed { value: String },
     /// What was sent to be stored is not what it should be.
     #[error("{part}: {reason}")]
     Invalid { part: &'static str, reason: String },
@@ -77,6 +79,15 @@ pub(crate) enum ApiError {
     Panicked(String),
 }
 
+/// Whose fault an error is that its client is told no reason of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// An operator of this server has to look.
+    Ours,
+    /// Somebody else's, as a rule.
+    Upstreams,
+}
+
 /// How long a client should wait when the server is overloaded, in seconds.
 const OVERLOADED_RETRY_AFTER_S: u64 = 1;
 
@@ -96,6 +107,7 @@ impl ApiError {
                 StatusCode::NOT_IMPLEMENTED
             }
             Self::NotAcceptable { .. } | Self::MediaType { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::Compressed { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Superseded { .. } => StatusCode::CONFLICT,
             Self::Body(BodyError::TimedOut { .. }) => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyHops { .. } => StatusCode::LOOP_DETECTED,
@@ -119,11 +131,11 @@ impl ApiError {
         }
     }
 
-    /// The whole answer. Faults of ours are logged here, once, with their causes.
+    /// The whole answer. [`FailureLog`](super::failure_log::FailureLog) has the reason of one that names
+    /// the request's id.
     pub(crate) fn to_response(&self, request_id: &RequestId) -> HttpResponse {
         let status = self.status();
-        let line = if status.is_server_error() && !self.is_about_the_request() {
-            self.log(request_id);
+        let line = if self.fault().is_some() {
             let reason = status.canonical_reason().unwrap_or("error").to_ascii_lowercase();
             format!("{reason}; request id {}", request_id.as_str())
         } else {
@@ -139,11 +151,52 @@ impl ApiError {
         if let Self::MethodNotSupported { allow, .. } = self {
             response.insert_header((header::ALLOW, *allow));
         }
+        if matches!(self, Self::Compressed { .. }) {
+            response.insert_header((header::ACCEPT_ENCODING, "identity"));
+        }
         if matches!(self, Self::Body(BodyError::TimedOut { .. })) {
             // The rest of the body may still come, and would read as another request.
             response.force_close();
         }
         response.body(line + "\n")
+    }
+
+    /// Whose fault it is where the client is told no reason; `None`: the answer says it.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        if !self.status().is_server_error() || self.is_about_the_request() {
+            return None;
+        }
+        let is_of_upstreams = matches!(
+            self,
+            Self::Resolve(
+                ResolveError::UpstreamsFailed | ResolveError::TimedOut | ResolveError::NoAccount(_)
+            )
+        );
+        Some(if is_of_upstreams { Fault::Upstreams } else { Fault::Ours })
+    }
+
+    /// What the metrics call an IPNS record that was not stored for this reason.
+    pub(crate) fn ipns_outcome(&self) -> &'static str {
+        match self {
+            Self::Superseded { .. } => "superseded",
+            Self::Body(BodyError::TooLarge { .. }) => "too_large",
+            Self::Resolve(ResolveError::Discarded | ResolveError::OverBudget { .. }) => "refused",
+            Self::Resolve(_) | Self::Panicked(_) | Self::Overloaded => "failed",
+            Self::Malformed { .. }
+            | Self::Filter(_)
+            | Self::UnknownPath
+            | Self::MethodNotSupported { .. }
+            | Self::NotOffered { .. }
+            | Self::NotAcceptable { .. }
+            | Self::MediaType { .. }
+            | Self::Compressed { .. }
+            | Self::Invalid { .. }
+            | Self::Body(BodyError::Broken | BodyError::TimedOut { .. })
+            | Self::HeadersTooLarge { .. }
+            | Self::TooManyHops { .. }
+            | Self::RateLimited { .. }
+            | Self::Put(_) => "invalid",
+        }
     }
 
     /// Some say what the caller asked for, not what went wrong with us; and a store without room is
@@ -195,29 +248,6 @@ impl ApiError {
             ) | Self::Put(PutError::NoRoom(_) | PutError::Unavailable(_))
         )
         .then_some(NO_ROOM_RETRY_AFTER_S)
-    }
-
-    /// Whether the log and the metrics have it already, once and not for each lookup: an upstream that
-    /// is down would fill the disk.
-    fn is_told_elsewhere(&self) -> bool {
-        let Self::Resolve(error) = self else { return false };
-        matches!(
-            error,
-            ResolveError::UpstreamsFailed
-                | ResolveError::Resting { .. }
-                | ResolveError::TimedOut
-                | ResolveError::NoAccount(_)
-        )
-    }
-
-    fn log(&self, request_id: &RequestId) {
-        let chain = with_causes(self);
-        let request_id = request_id.as_str();
-        if self.is_told_elsewhere() {
-            tracing::debug!(request_id, error = chain, "request failed");
-        } else {
-            tracing::error!(request_id, error = chain, "request failed");
-        }
     }
 }
 

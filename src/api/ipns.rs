@@ -28,8 +28,11 @@ use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
 /// The media type of records.
 const MEDIA_TYPE: &str = "application/vnd.ipfs.ipns-record";
 
-/// How long a record that does not say so may be used before it is asked for again.
+/// How long a record whose TTL is absent or below a second may be used before it is asked for again.
 const TTL_WITHOUT_ONE: Duration = Duration::from_mins(1);
+
+/// The largest number of a record that Go and JavaScript software reads.
+const INT64_MAX: u64 = i64::MAX as u64;
 
 const NOT_FOUND: &str = "no valid record of this name is known here\n";
 
@@ -74,6 +77,13 @@ async fn store(context: &Context, payload: Payload, name: &str) -> Result<NamePu
     let bytes = body::read(request, payload, limits).await?;
     let invalid = |reason| ApiError::Invalid { part: "record", reason };
     let record = IpnsRecord::verify(&bytes, &name).map_err(|error| invalid(error.to_string()))?;
+    if record.sequence() > INT64_MAX
+        || record.ttl().is_some_and(|ttl| ttl.as_nanos() > INT64_MAX.into())
+    {
+        return Err(invalid(format!(
+            "its sequence or TTL is above {INT64_MAX}, which other software cannot read"
+        )));
+    }
     let now_ms = state.clock.now_ms();
     let end = record.end_of_validity();
     if end.is_over(now_ms) {
@@ -95,13 +105,7 @@ fn outcome(result: &Result<NamePut, ApiError>) -> &'static str {
         Ok(NamePut::Stored) => "stored",
         Ok(NamePut::Unchanged) => "unchanged",
         Ok(NamePut::Superseded { .. }) => "superseded",
-        Err(error) => match error.status() {
-            StatusCode::CONFLICT => "superseded",
-            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
-            StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => "refused",
-            status if status.is_server_error() => "failed",
-            _ => "invalid",
-        },
+        Err(error) => error.ipns_outcome(),
     }
 }
 
@@ -154,7 +158,8 @@ fn add_headers(
 
 /// Fresh for the record's TTL, usable until the end of its validity and not a second longer.
 fn cache_control(ttl: Option<Duration>, remaining_s: u64) -> String {
-    let max_age = ttl.unwrap_or(TTL_WITHOUT_ONE).as_secs().min(remaining_s);
+    let ttl = ttl.filter(|ttl| *ttl >= Duration::from_secs(1)).unwrap_or(TTL_WITHOUT_ONE);
+    let max_age = ttl.as_secs().min(remaining_s);
     let stale = remaining_s - max_age;
     format!("public, max-age={max_age}, stale-while-revalidate={stale}, stale-if-error={stale}")
 }
@@ -175,7 +180,8 @@ mod tests {
             (Some(minutes(5)), 300, 300, 0),
             (Some(minutes(5)), 299, 299, 0),
             (Some(minutes(5)), 0, 0, 0),
-            (Some(Duration::ZERO), 10, 0, 10),
+            (Some(Duration::ZERO), 1_000, 60, 940),
+            (Some(Duration::from_nanos(999_999_999)), 10, 10, 0),
             (Some(Duration::from_nanos(1_999_999_999)), 10, 1, 9),
             (Some(Duration::from_nanos(u64::MAX)), 10, 10, 0),
             (None, 1_000, 60, 940),

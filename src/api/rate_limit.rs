@@ -3,11 +3,13 @@
 //! A client is an IPv4 address or an IPv6 /64, the smallest network that a host is given and within
 //! which it can take any address it likes. An IPv4-mapped IPv6 address is its IPv4 address.
 //!
-//! The rule itself (GCRA) is governor's; where the buckets live, and how their number is bounded, is
-//! ours: see `buckets`. Invariants: over any time a tracked client is let through at most
-//! `burst + per_second * seconds` times, whatever the number of threads; a client who is told to
-//! wait and waits, and asks nothing in between, is let through; memory never exceeds what
-//! `clients_max` allows.
+//! The rule is GCRA ([`Quota`]); where the buckets live, and how their number is bounded: see `buckets`.
+//! Invariants: over any time a tracked client is let through at most `burst + per_second * seconds`
+//! times, whatever the number of threads; a client who is told to wait and waits, and asks nothing in
+//! between, is let through; memory never exceeds what `clients_max` allows.
+//!
+//! Time is that of the [`Clock`]. When the system's clock is set forward, or back by more than
+//! [`SET_BACK_NS`], buckets are full.
 //!
 //! The only failure is [`RetryAfterSecs`], which the caller answers with 429.
 
@@ -15,14 +17,11 @@ use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-use governor::Quota;
-use governor::clock::{Clock, MonotonicClock};
-use governor::middleware::NoOpMiddleware;
 use ipnet::IpNet;
 
 use self::buckets::{Buckets, ClientKey};
 use super::client_address::{Certainty, ClientAddress, networks_contain};
-use crate::clock::whole_seconds;
+use crate::clock::{Clock, UnixMs, whole_seconds};
 
 mod buckets;
 mod peers;
@@ -59,29 +58,86 @@ impl RetryAfterSecs {
     }
 }
 
-type Limiter<C> =
-    governor::RateLimiter<ClientKey, Buckets, C, NoOpMiddleware<<C as Clock>::Instant>>;
+/// Nanoseconds since the Unix epoch; they reach to the year 2554.
+type UnixNs = u64;
+
+/// A bucket that would be full later than an empty one by more than this is of a time before the clock was
+/// set back: no request stands still for so long between reading the clock and taking a token.
+const SET_BACK_NS: UnixNs = 10_000_000_000;
+
+/// A bucket that takes requests at an even rate after a burst.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota {
+    /// The time that refills one token.
+    token_ns: u64,
+    /// The time that refills an empty bucket.
+    capacity_ns: u64,
+}
+
+impl Quota {
+    /// `tokens` in each `period`, and `burst` of them at once.
+    pub(super) fn new(tokens: NonZeroU32, period: Duration, burst: NonZeroU32) -> Self {
+        let period_ns = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+        let token_ns = (period_ns / u64::from(tokens.get())).max(1);
+        Self { token_ns, capacity_ns: token_ns.saturating_mul(burst.get().into()) }
+    }
+
+    /// Takes a token from a bucket that is full at `full_at`, and says when it will be full then.
+    ///
+    /// # Errors
+    /// [`RetryAfterSecs`] if it is empty.
+    pub(super) fn take(self, full_at: UnixNs, now: UnixNs) -> Result<UnixNs, RetryAfterSecs> {
+        let empty_until = now.saturating_add(self.capacity_ns);
+        let is_set_back = full_at > empty_until.saturating_add(SET_BACK_NS);
+        let full_at = if is_set_back { now } else { full_at.max(now) };
+        let full_at = full_at.saturating_add(self.token_ns);
+        match full_at.checked_sub(empty_until) {
+            None | Some(0) => Ok(full_at),
+            Some(wait) => Err(RetryAfterSecs::covering(Duration::from_nanos(wait))),
+        }
+    }
+}
+
+/// The time of `clock`, in the limiter's unit.
+pub(super) fn now_ns(clock: &Clock) -> UnixNs {
+    let now_ms: UnixMs = clock.now_ms();
+    now_ms.saturating_mul(1_000_000)
+}
+
+/// A bucket for every key.
+struct KeyedLimiter {
+    quota: Quota,
+    buckets: Buckets,
+    clock: Clock,
+}
+
+impl KeyedLimiter {
+    fn new(quota: Quota, clients_max: usize, clock: Clock) -> Self {
+        Self { quota, buckets: Buckets::new(clients_max), clock }
+    }
+
+    fn check(&self, key: ClientKey) -> Result<(), RetryAfterSecs> {
+        let now = now_ns(&self.clock);
+        self.buckets.update(key, |full_at| self.quota.take(full_at.unwrap_or(now), now))
+    }
+
+    fn sweep(&self) {
+        self.buckets.drop_full(now_ns(&self.clock));
+    }
+}
 
 /// The limiter; one for the whole process, asked by all workers.
-pub(super) struct RateLimiter<C: Clock = MonotonicClock> {
-    limiter: Limiter<C>,
+pub(super) struct RateLimiter {
+    limiter: KeyedLimiter,
     exempt: Vec<IpNet>,
 }
 
 impl RateLimiter {
-    /// A limiter that runs on the system's monotonic clock.
-    pub(super) fn new(limits: RateLimits) -> Self {
-        Self::with_clock(limits, MonotonicClock)
-    }
-}
-
-impl<C: Clock> RateLimiter<C> {
-    /// A limiter that runs on `clock`, which tests move by hand.
-    pub(super) fn with_clock(limits: RateLimits, clock: C) -> Self {
+    /// A limiter that runs on `clock`.
+    pub(super) fn new(limits: RateLimits, clock: Clock) -> Self {
         let RateLimits { per_second, burst, exempt, clients_max } = limits;
-        let quota = Quota::per_second(per_second).allow_burst(burst);
-        let limiter = Limiter::new(quota, Buckets::new(clients_max), clock);
-        Self { limiter, exempt }
+        let quota = Quota::new(per_second, Duration::from_secs(1), burst);
+        Self { limiter: KeyedLimiter::new(quota, clients_max, clock), exempt }
     }
 
     /// Takes one token from the client's bucket.
@@ -95,9 +151,7 @@ impl<C: Clock> RateLimiter<C> {
         if self.is_exempt(client) {
             return Ok(());
         }
-        self.limiter.check_key(&ClientKey::of(client.ip)).map_err(|refusal| {
-            RetryAfterSecs::covering(refusal.wait_time_from(self.limiter.clock().now()))
-        })
+        self.limiter.check(ClientKey::of(client.ip))
     }
 
     fn is_exempt(&self, client: ClientAddress) -> bool {
@@ -109,16 +163,16 @@ impl<C: Clock> RateLimiter<C> {
     /// To be called on a timer, every second or few: in a full table new clients share until then.
     /// It stops requests of one shard at a time, for microseconds.
     pub(super) fn sweep(&self) {
-        self.limiter.retain_recent();
+        self.limiter.sweep();
     }
 
     /// Clients that have a bucket of their own now. When it stands at `clients_max`, new ones share.
     pub(super) fn clients_tracked(&self) -> usize {
-        self.limiter.len()
+        self.limiter.buckets.len()
     }
 }
 
-impl<C: Clock> fmt::Debug for RateLimiter<C> {
+impl fmt::Debug for RateLimiter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("RateLimiter")
@@ -134,14 +188,14 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use governor::clock::FakeRelativeClock;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::ManualClock;
 
     struct Rig {
-        limiter: RateLimiter<FakeRelativeClock>,
-        clock: FakeRelativeClock,
+        limiter: RateLimiter,
+        clock: ManualClock,
     }
 
     impl Rig {
@@ -150,14 +204,14 @@ mod tests {
         }
 
         fn exempting(per_second: u32, burst: u32, clients_max: usize, exempt: &[&str]) -> Self {
-            let clock = FakeRelativeClock::default();
+            let clock = ManualClock::new(1_000_000);
             let limits = RateLimits {
                 per_second: NonZeroU32::new(per_second).unwrap(),
                 burst: NonZeroU32::new(burst).unwrap(),
                 exempt: exempt.iter().map(|network| network.parse().unwrap()).collect(),
                 clients_max,
             };
-            Self { limiter: RateLimiter::with_clock(limits, clock.clone()), clock }
+            Self { limiter: RateLimiter::new(limits, Clock::Manual(clock.clone())), clock }
         }
 
         fn ask(&self, ip: &str) -> Result<(), RetryAfterSecs> {
@@ -191,10 +245,20 @@ mod tests {
     fn a_bucket_refills_with_time_but_never_beyond_the_burst() {
         let rig = Rig::new(10, 5, 100);
         assert_eq!(rig.allowed("192.0.2.1", 20), 5);
-        rig.clock.advance(Duration::from_millis(300));
+        rig.clock.advance(300);
         assert_eq!(rig.allowed("192.0.2.1", 20), 3);
-        rig.clock.advance(Duration::from_secs(3_600));
+        rig.clock.advance(3_600_000);
         assert_eq!(rig.allowed("192.0.2.1", 20), 5);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let rig = Rig::new(1, 3, 100);
+        assert_eq!(rig.allowed("192.0.2.1", 20), 3);
+        rig.clock.set(1_000_000 - 10_000);
+        assert_eq!(rig.ask("192.0.2.1").unwrap_err().get(), 11);
+        rig.clock.set(1_000_000 - 10_001);
+        assert_eq!(rig.allowed("192.0.2.1", 20), 3);
     }
 
     #[test]
@@ -261,7 +325,7 @@ mod tests {
         rig.flood(100_000);
         rig.limiter.sweep();
         assert_eq!(rig.allowed("192.0.2.1", 20), 2);
-        rig.clock.advance(Duration::from_millis(200));
+        rig.clock.advance(200);
         rig.limiter.sweep();
         rig.flood(100_000);
         assert_eq!(rig.allowed("192.0.2.1", 20), 2);
@@ -283,11 +347,11 @@ mod tests {
         rig.flood(2_000);
         rig.limiter.sweep();
         assert_eq!(rig.limiter.clients_tracked(), 1_000, "no bucket is full yet");
-        rig.clock.advance(Duration::from_secs(3));
+        rig.clock.advance(3_000);
         rig.limiter.sweep();
         assert_eq!(rig.limiter.clients_tracked(), 0);
         assert_eq!(rig.allowed("192.0.2.1", 20), 5);
-        rig.clock.advance(Duration::from_secs(3));
+        rig.clock.advance(3_000);
         rig.limiter.sweep();
         assert_eq!(rig.limiter.clients_tracked(), 1);
         assert_eq!(rig.allowed("192.0.2.1", 20), 3);
@@ -304,7 +368,7 @@ mod tests {
     #[test]
     fn the_largest_limits_do_not_overflow() {
         let rig = Rig::new(u32::MAX, u32::MAX, 1);
-        rig.clock.advance(Duration::from_secs(100 * 365 * 86_400));
+        rig.clock.advance(100 * 365 * 86_400_000);
         assert_eq!(rig.allowed("192.0.2.1", 1_000), 1_000);
         let rig = Rig::new(1, u32::MAX, 1);
         assert_eq!(rig.allowed("192.0.2.1", 1_000), 1_000);
@@ -319,10 +383,10 @@ mod tests {
         ) {
             let rig = Rig::new(per_second, burst, 10);
             for pause_ms in pauses_ms {
-                rig.clock.advance(Duration::from_millis(pause_ms));
+                rig.clock.advance(pause_ms);
                 rig.allowed("192.0.2.1", 7);
                 if let Err(refusal) = rig.ask("192.0.2.1") {
-                    rig.clock.advance(Duration::from_secs(refusal.get()));
+                    rig.clock.advance(refusal.get() * 1_000);
                     prop_assert!(rig.ask("192.0.2.1").is_ok());
                 }
             }
@@ -335,7 +399,7 @@ mod tests {
         fn threads_together_get_the_burst_and_the_rate_and_no_more(
             per_second in 1..5_000_u32,
             burst in 1..200_u32,
-            step_us in 1..2_000_u64,
+            step_ms in 1..4_u64,
         ) {
             let rig = Rig::new(per_second, burst, 10);
             let (allowed, start) = (AtomicU64::new(0), Barrier::new(4));
@@ -344,7 +408,7 @@ mod tests {
                     scope.spawn(|| {
                         start.wait();
                         for _ in 0..500 {
-                            rig.clock.advance(Duration::from_micros(step_us));
+                            rig.clock.advance(step_ms);
                             let passed = rig.allowed("192.0.2.1", 3);
                             allowed.fetch_add(passed as u64, Ordering::Relaxed);
                         }
@@ -353,7 +417,7 @@ mod tests {
             });
             let rest = std::iter::from_fn(|| rig.ask("192.0.2.1").ok()).take(10_000).count() as u64;
             let interval_ns = 1_000_000_000 / u64::from(per_second);
-            let refilled = 4 * 500 * step_us * 1_000 / interval_ns;
+            let refilled = 4 * 500 * step_ms * 1_000_000 / interval_ns;
             let total = allowed.load(Ordering::Relaxed) + rest;
             prop_assert!(total <= u64::from(burst) + refilled, "{total}");
             prop_assert!(total >= u64::from(burst), "{total}");

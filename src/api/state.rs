@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tokio::sync::Semaphore;
 
 use super::answer::AnswerPolicy;
+use super::failure_log::FailureLog;
 use super::rate_limit::{PeerLimiter, RateLimiter, RateLimits};
 use super::request_id::RequestIds;
 use crate::body::BodyLimits;
@@ -42,6 +43,7 @@ pub struct ApiState {
     pub(super) lookup_timeout: Duration,
     pub(super) client_timeout: Duration,
     pub(super) access_log: bool,
+    pub(super) failures: FailureLog,
 }
 
 /// What a public API is made of.
@@ -79,10 +81,11 @@ impl ApiState {
             resolver,
             ipns: settings.ipns,
             metrics,
-            clock,
             policy: AnswerPolicy::new(settings),
-            announcing: announcer.map(|announcer| Announcing::new(settings, announcer)),
-            limiter: limiter(settings),
+            announcing: announcer
+                .map(|announcer| Announcing::new(settings, announcer, clock.clone())),
+            limiter: limiter(settings, clock.clone()),
+            failures: FailureLog::new(clock.clone()),
             trusted_proxies: settings.trusted_proxies.iter().copied().collect(),
             request_ids: RequestIds::new(),
             header_bytes_max: settings.header_bytes_max,
@@ -90,6 +93,7 @@ impl ApiState {
             lookup_timeout: settings.lookup_timeout,
             client_timeout: settings.client_timeout,
             access_log: settings.access_log,
+            clock,
         }
     }
 
@@ -112,12 +116,12 @@ impl ApiState {
 }
 
 impl Announcing {
-    fn new(settings: &Settings, announcer: Announcer) -> Self {
+    fn new(settings: &Settings, announcer: Announcer, clock: Clock) -> Self {
         let per_minute = NonZeroU32::new(settings.announce_peer_rate_limit);
         let peers_max = settings.rate_limit_clients_max;
         Self {
             announcer,
-            peers: per_minute.map(|per_minute| PeerLimiter::new(per_minute, peers_max)),
+            peers: per_minute.map(|per_minute| PeerLimiter::new(per_minute, peers_max, clock)),
             body: BodyLimits {
                 bytes_max: ANNOUNCEMENT_BYTES_MAX.min(settings.body_bytes_max as u64),
                 timeout: settings.client_timeout,
@@ -127,12 +131,13 @@ impl Announcing {
     }
 }
 
-fn limiter(settings: &Settings) -> Option<RateLimiter> {
+fn limiter(settings: &Settings, clock: Clock) -> Option<RateLimiter> {
     let per_second = NonZeroU32::new(settings.rate_limit)?;
-    Some(RateLimiter::new(RateLimits {
+    let limits = RateLimits {
         per_second,
-        burst: NonZeroU32::new(settings.rate_limit_burst).unwrap_or(NonZeroU32::MIN),
+        burst: settings.rate_limit_burst.get(per_second),
         exempt: settings.rate_limit_exempt.iter().copied().collect(),
         clients_max: settings.rate_limit_clients_max,
-    }))
+    };
+    Some(RateLimiter::new(limits, clock))
 }

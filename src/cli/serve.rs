@@ -3,7 +3,7 @@
 //! Both addresses are taken before the data directory and files are read, so that a port in use is
 //! known at once; the public is let in when everything is read. SIGTERM and SIGINT end the command
 //! with exit code 0, after what is in flight is finished, or at once while something is still being
-//! read or when a second signal comes. A reader of standard output that goes away does not end the server.
+//! read or when a second signal comes. SIGHUP never ends it. A reader of standard output that goes away does not end the server.
 
 mod import;
 
@@ -188,10 +188,11 @@ fn allow_open_files(settings: &Settings) {
     }
 }
 
-/// The signals that end the command.
+/// The signals that end the command, and SIGHUP, which does not.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -199,14 +200,21 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The name of the next one.
+    /// The name of the next one that ends the command. SIGHUP asks to reopen what can be reopened, of
+    /// which there is nothing: the log is standard error, and settings are read once.
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.hangup.recv() => {
+                    tracing::info!("SIGHUP: there is nothing to reopen; settings need a restart");
+                }
+            }
         }
     }
 }

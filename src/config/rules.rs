@@ -86,10 +86,8 @@ fn routing(settings: &Settings) -> Vec<Violation> {
 }
 
 fn ranges(settings: &Settings) -> Vec<Violation> {
-    let burst = usize::try_from(settings.rate_limit_burst).unwrap_or(usize::MAX);
     let at_least = [
         ("json_records_max", settings.json_records_max, 1),
-        ("rate_limit_burst", burst, 1),
         ("rate_limit_clients_max", settings.rate_limit_clients_max, 1),
         ("connections_max", settings.connections_max, 1),
         ("header_bytes_max", settings.header_bytes_max, HEADER_BYTES_MIN),
@@ -205,7 +203,6 @@ mod tests {
     fn what_is_out_of_range_is_refused_under_its_name() {
         assert_eq!(violations(|settings| settings.json_records_max = 0), ["json_records_max"]);
         assert_eq!(violations(|settings| settings.json_records_max = 101), ["json_records_max"]);
-        assert_eq!(violations(|settings| settings.rate_limit_burst = 0), ["rate_limit_burst"]);
         assert_eq!(violations(|settings| settings.header_bytes_max = 9), ["header_bytes_max"]);
         assert_eq!(violations(|settings| settings.line_bytes_max = 65_535), ["line_bytes_max"]);
         assert_eq!(

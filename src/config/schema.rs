@@ -15,6 +15,7 @@ use clap::{Arg, ArgMatches, Args, Command};
 
 use super::Effective;
 use super::account_name::AccountName;
+use super::burst::Burst;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::format_duration;
 use super::error::Origin;
@@ -231,7 +232,7 @@ struct ValueType {
 }
 
 /// Every type that a setting has.
-fn value_types() -> [ValueType; 23] {
+fn value_types() -> [ValueType; 24] {
     const NUMBER: &str = "a whole number";
     const CHOICE: &str = "one of its words";
     const ACCOUNT: &str = "a name of letters, digits, `-`, `_`, `~` and dots";
@@ -263,6 +264,7 @@ fn value_types() -> [ValueType; 23] {
             show: |matches, name| show(matches, name, |url: &RemoteUrl| url.reveal().to_owned()),
             without_secrets: Some(shown_of::<RemoteUrl>),
         },
+        shown::<Burst>(Shape::IntegerOrText, "a number of requests or `auto`"),
         shown::<Workers>(Shape::IntegerOrText, "a number of threads or `auto`"),
         shown::<EmptyStatus>(Shape::IntegerOrText, CHOICE),
         shown::<RecordSchema>(Shape::Text, CHOICE),

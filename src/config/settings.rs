@@ -13,6 +13,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, FromArgMatches};
 
 use super::account_name::AccountName;
+use super::burst::Burst;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::parse_duration;
 use super::list::Prefixes;
@@ -317,9 +318,11 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT", default_value = "100", help_heading = RATE_LIMIT)]
     pub rate_limit: u32,
 
-    /// Requests that one client may make at once before `rate_limit` holds it back: at least 1
-    #[arg(long, value_name = "COUNT", default_value = "500", help_heading = RATE_LIMIT)]
-    pub rate_limit_burst: u32,
+    /// Requests that one client may make at once before `rate_limit` holds it back
+    ///
+    /// A number from 1, or `auto`: five times `rate_limit`.
+    #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = RATE_LIMIT)]
+    pub rate_limit_burst: Burst,
 
     /// Networks whose clients are not limited; empty is nobody
     #[arg(long, value_name = "NETWORKS", default_value = "127.0.0.0/8,::1/128",
@@ -482,7 +485,7 @@ mod tests {
         assert_eq!((settings.json_records_max, settings.ndjson_records_max), (100, 1_000));
         assert_eq!(settings.cache_found_max_age, Duration::from_mins(5));
         assert_eq!(settings.cache_found_stale_if_error, Duration::from_hours(48));
-        assert_eq!((settings.rate_limit, settings.rate_limit_burst), (100, 500));
+        assert_eq!((settings.rate_limit, settings.rate_limit_burst), (100, Burst::Auto));
         assert_eq!(settings.rate_limit_exempt.to_string(), "127.0.0.0/8,::1/128");
         assert_eq!((settings.ipns, settings.ipns_records_max), (true, 100_000));
         assert!(settings.trusted_proxies.is_empty());

@@ -1,110 +1,179 @@
-//! The background work: freeing what is removed, expired or forgotten, and talking to peer routers.
+//! The background work: named tasks, each with its interval, and the talk with peer routers.
 //!
-//! If either dies, readiness says so; lookups go on, but memory is no longer given back, or peers are
-//! no longer heard and their routes go.
+//! A task that fails is tried again at its next turn; that is logged when it begins and when it ends. If
+//! a task dies, readiness names it: lookups go on, but memory is no longer given back, or peers are no
+//! longer heard and their routes go.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Component, Readiness};
+use crate::admin::Readiness;
 use crate::api::ApiState;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::store::{NameStore, Store};
 
-/// How often the store frees a bounded amount of what is gone.
+/// How often a bounded amount of what is gone is freed.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// What the background work is about.
+/// How one turn of a task ends.
+type TurnResult = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// A piece of background work.
+pub(super) struct Task {
+    name: &'static str,
+    work: Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>,
+}
+
+impl Task {
+    /// Work that is done once in each interval.
+    pub(super) fn every(
+        interval: Duration,
+        name: &'static str,
+        turn: impl Fn() -> BoxFuture<'static, TurnResult> + Send + 'static,
+    ) -> Self {
+        let work = move |cancelled| repeat(name, interval, turn, cancelled).boxed();
+        Self { name, work: Box::new(work) }
+    }
+
+    /// Work that goes on until it is cancelled.
+    pub(super) fn ongoing<F>(
+        name: &'static str,
+        work: impl FnOnce(CancellationToken) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self { name, work: Box::new(move |cancelled| work(cancelled).boxed()) }
+    }
+}
+
+/// What the background work of a server is about.
 pub(super) struct Upkeep {
     pub(super) store: Arc<dyn Store>,
     pub(super) names: Arc<dyn NameStore>,
     pub(super) state: Arc<ApiState>,
+    pub(super) control: Arc<Control>,
     pub(super) clock: Clock,
 }
 
-/// The background work of a server.
+/// The tasks of a server.
+pub(super) fn tasks(upkeep: Upkeep) -> Vec<Task> {
+    let Upkeep { store, names, state, control, clock } = upkeep;
+    let store_clock = clock.clone();
+    let sweep_store = move || {
+        let (store, now_ms) = (store.clone(), store_clock.now_ms());
+        async move { store.sweep(now_ms).await.map(drop).map_err(Into::into) }.boxed()
+    };
+    let sweep_names = move || {
+        let (names, now_ms) = (names.clone(), clock.now_ms());
+        async move { names.sweep(now_ms).await.map(drop).map_err(Into::into) }.boxed()
+    };
+    let sweep_clients = move || {
+        state.sweep();
+        std::future::ready(Ok(())).boxed()
+    };
+    vec![
+        Task::every(SWEEP_EVERY, "freeing what has gone from the index", sweep_store),
+        Task::every(SWEEP_EVERY, "freeing IPNS records that have expired", sweep_names),
+        Task::every(SWEEP_EVERY, "forgetting clients", sweep_clients),
+        Task::ongoing("exchanging routes with peers", |cancelled| control.run(cancelled)),
+    ]
+}
+
+/// The background work, running.
 pub(super) struct Maintenance {
     cancelled: CancellationToken,
-    tasks: [JoinHandle<()>; 2],
+    watched: Vec<JoinHandle<()>>,
 }
 
 impl Maintenance {
-    /// Starts it, and declares it ready.
-    pub(super) fn start(upkeep: Upkeep, control: Arc<Control>, readiness: Arc<Readiness>) -> Self {
+    /// Starts all tasks.
+    pub(super) fn start(tasks: Vec<Task>, readiness: &Arc<Readiness>) -> Self {
         let cancelled = CancellationToken::new();
-        let work = tokio::spawn(run(upkeep, cancelled.clone()));
-        let talk = tokio::spawn(control.run(cancelled.clone()));
-        readiness.set_ready(Component::Maintenance);
-        let tasks = [work, talk].map(|task| tokio::spawn(watch(task, readiness.clone())));
-        Self { cancelled, tasks }
+        let watched = tasks.into_iter().map(|Task { name, work }| {
+            let task = tokio::spawn(work(cancelled.clone()));
+            tokio::spawn(watch(name, task, cancelled.clone(), readiness.clone()))
+        });
+        Self { watched: watched.collect(), cancelled }
     }
 
-    /// Ends it.
+    /// Ends them.
     pub(super) async fn stop(self) {
         self.cancelled.cancel();
-        for task in self.tasks {
-            // The task only waits; it has nothing to fail with.
-            let _ = task.await;
+        for watched in self.watched {
+            // It only waits; it has nothing to fail with.
+            let _ = watched.await;
         }
     }
 }
 
-async fn watch(task: JoinHandle<()>, readiness: Arc<Readiness>) {
-    if let Err(panic) = task.await {
-        tracing::error!(%panic, "the background work has stopped");
+async fn watch(
+    name: &'static str,
+    task: JoinHandle<()>,
+    cancelled: CancellationToken,
+    readiness: Arc<Readiness>,
+) {
+    let ended = task.await;
+    if cancelled.is_cancelled() {
+        return;
     }
-    readiness.set_not_ready(Component::Maintenance);
+    let panic = ended.err().map(|panic| panic.to_string());
+    tracing::error!(task = name, panic, "a background task has died");
+    readiness.set_dead(name);
 }
 
-async fn run(upkeep: Upkeep, cancelled: CancellationToken) {
-    let Upkeep { store, names, state, clock } = upkeep;
+async fn repeat(
+    name: &'static str,
+    interval: Duration,
+    turn: impl Fn() -> BoxFuture<'static, TurnResult> + Send,
+    cancelled: CancellationToken,
+) {
     let mut outage = Outage::default();
-    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = cancelled.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let swept = store.sweep(clock.now_ms()).await;
-        match (outage.note(swept.is_err()), swept) {
-            (Some(Turn::Begins), Err(error)) => {
-                tracing::warn!(%error, "the store could not free what is gone; it goes on trying");
+        let result = turn().await;
+        match (outage.observe(&result), result) {
+            (Some(Edge::Begins), Err(error)) => {
+                tracing::warn!(task = name, %error, "a background task fails; it is tried again");
             }
-            (Some(Turn::Ends), _) => tracing::info!("the store frees what is gone again"),
-            (Some(Turn::Begins), Ok(_)) | (None, _) => {}
+            (Some(Edge::Ends), _) => tracing::info!(task = name, "a background task works again"),
+            (Some(Edge::Begins), Ok(())) | (None, _) => {}
         }
-        if let Err(error) = names.sweep(clock.now_ms()).await {
-            tracing::warn!(%error, "the IPNS records that have expired could not be freed");
-        }
-        state.sweep();
     }
 }
 
-/// Whether the last attempt failed: a failure that lasts for hours is said once.
+/// Whether the last attempt failed: a failure that lasts for hours is logged once.
 #[derive(Default)]
 struct Outage {
     is_on: bool,
 }
 
-/// What is worth a line of the log.
+/// A change that is worth a line of the log.
 #[derive(Debug, PartialEq, Eq)]
-enum Turn {
+enum Edge {
     Begins,
     Ends,
 }
 
 impl Outage {
-    fn note(&mut self, has_failed: bool) -> Option<Turn> {
-        let was_on = std::mem::replace(&mut self.is_on, has_failed);
-        match (was_on, has_failed) {
-            (false, true) => Some(Turn::Begins),
-            (true, false) => Some(Turn::Ends),
+    fn observe<T, E>(&mut self, result: &Result<T, E>) -> Option<Edge> {
+        let was_on = std::mem::replace(&mut self.is_on, result.is_err());
+        match (was_on, self.is_on) {
+            (false, true) => Some(Edge::Begins),
+            (true, false) => Some(Edge::Ends),
             (false, false) | (true, true) => None,
         }
     }
@@ -117,9 +186,35 @@ mod tests {
     #[test]
     fn a_failure_is_said_when_it_begins_and_when_it_ends() {
         let mut outage = Outage::default();
-        let failed = [false, true, true, true, false, false, true];
-        let said: Vec<_> = failed.into_iter().map(|failed| outage.note(failed)).collect();
-        let [begins, ends] = [Some(Turn::Begins), Some(Turn::Ends)];
-        assert_eq!(said, [None, begins, None, None, ends, None, Some(Turn::Begins)]);
+        let results = [Ok(()), Err(()), Err(()), Err(()), Ok(()), Ok(()), Err(())];
+        let said: Vec<_> = results.iter().map(|result| outage.observe(result)).collect();
+        let [begins, ends] = [Some(Edge::Begins), Some(Edge::Ends)];
+        assert_eq!(said, [None, begins, None, None, ends, None, Some(Edge::Begins)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_dies_is_named_and_the_others_go_on() {
+        let readiness = Arc::new(Readiness::new());
+        let (turns, mut turned) = tokio::sync::mpsc::unbounded_channel();
+        let working = move || {
+            turns.send(()).unwrap();
+            std::future::ready(Err("it fails".into())).boxed()
+        };
+        let tasks = vec![
+            Task::every(Duration::from_secs(1), "failing", working),
+            Task::every(Duration::from_secs(1), "dying", || panic!("on purpose")),
+            Task::ongoing("ending", |_| std::future::ready(())),
+            Task::ongoing("waiting", |cancelled| cancelled.cancelled_owned()),
+        ];
+        let maintenance = Maintenance::start(tasks, &readiness);
+        for _ in 0..3 {
+            turned.recv().await.unwrap();
+        }
+        let dead = readiness.waiting_for().into_iter().filter(|it| it.contains("has died"));
+        let named =
+            ["dying", "ending"].map(|name| format!("the background task `{name}` has died"));
+        assert_eq!(dead.collect::<Vec<_>>(), named);
+        maintenance.stop().await;
+        assert_eq!(readiness.waiting_for().len(), 4, "a task that is stopped has not died");
     }
 }

@@ -66,7 +66,7 @@ async fn without_a_limit_a_peer_announces_as_often_as_it_likes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_limits_of_clients_hold_for_announcements_too() {
     let server = server().with(|settings| {
-        (settings.rate_limit, settings.rate_limit_burst) = (1, 1);
+        (settings.rate_limit, settings.rate_limit_burst) = (1, "1".parse().unwrap());
         settings.rate_limit_exempt = "".parse().unwrap();
     });
     let server = server.start().await;

@@ -330,19 +330,23 @@ impl TestServer {
 
     /// Sends bytes as they are, and reads until the server closes or goes silent.
     pub(crate) async fn raw(&self, request: Vec<u8>) -> String {
-        let addr = self.addr();
-        tokio::task::spawn_blocking(move || {
-            let mut stream = TcpStream::connect(addr).expect("the server accepts");
-            stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a timeout");
-            // A server that refuses early may close before all is written.
-            let _ = stream.write_all(&request);
-            let mut answer = Vec::new();
-            let _ = stream.read_to_end(&mut answer);
-            String::from_utf8_lossy(&answer).into_owned()
-        })
-        .await
-        .expect("no panic")
+        raw_to(self.addr(), request).await
     }
+}
+
+/// Sends bytes as they are, and reads until the server closes or goes silent.
+pub(crate) async fn raw_to(addr: SocketAddr, request: Vec<u8>) -> String {
+    tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(addr).expect("the server accepts");
+        stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a timeout");
+        // A server that refuses early may close before all is written.
+        let _ = stream.write_all(&request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    })
+    .await
+    .expect("no panic")
 }
 
 /// A whole answer as text: status, headers in order, body; what changes from run to run replaced.

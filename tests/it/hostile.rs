@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::harness::{CID, TestServer, peer_record, server};
+use super::harness::{CID, TestServer, peer_record, raw_to, server};
 
 async fn goes_on(server: &TestServer) {
     assert_eq!(server.providers(CID).await.status(), 200);
@@ -49,6 +49,21 @@ async fn absurd_requests_are_refused_with_a_4xx() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown}: {answer:.200}");
     }
     goes_on(&server).await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_to_change_the_protocol_is_answered_with_connection_close() {
+    let server = filled().await;
+    let addrs = [(server.addr(), "/routing/v1/providers/x"), (server.admin_addr(), "/healthz")];
+    for (addr, path) in addrs {
+        for wish in ["Connection: upgrade", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{wish}\r\n\r\n");
+            let answer = raw_to(addr, request.into_bytes()).await.to_ascii_lowercase();
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{path} {wish}: {answer}");
+            assert!(!answer.contains("upgrade"), "{path} {wish}: {answer}");
+        }
+    }
     server.shutdown().await;
 }
 

@@ -294,7 +294,7 @@ async fn the_record_that_counts_stays() {
         (6, soon, 200),
         (5, late, 409),
         (6, late, 200),
-        (u64::MAX, soon, 200),
+        ((1 << 63) - 1, soon, 200),
     ] {
         let record = publisher.sign(&statement(sequence, end));
         let answer = put(&server, &path, record.clone()).await;
@@ -334,16 +334,59 @@ async fn a_record_lapses_with_its_validity_and_is_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_without_a_ttl_is_fresh_for_a_minute() {
+async fn a_record_whose_ttl_is_absent_or_below_a_second_is_fresh_for_a_minute() {
+    let server = server().start().await;
+    for (number, ttl_ns) in [(1, None), (2, Some(0)), (3, Some(999_999_999))] {
+        let publisher = Publisher::ed25519(number);
+        let record = publisher.sign(&Statement { ttl_ns, ..Statement::default() });
+        assert_eq!(put(&server, &publisher.path(), record).await.status(), 200);
+        let found = server.get(&publisher.path()).await;
+        assert_eq!(
+            found.headers()["cache-control"],
+            "public, max-age=60, stale-while-revalidate=86340, stale-if-error=86340",
+            "{ttl_ns:?}"
+        );
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_or_ttl_that_other_software_cannot_read_is_400() {
     let server = server().start().await;
     let publisher = Publisher::ed25519(1);
-    let record = publisher.sign(&Statement { ttl_s: None, ..Statement::default() });
-    assert_eq!(put(&server, &publisher.path(), record).await.status(), 200);
-    let found = server.get(&publisher.path()).await;
-    assert_eq!(
-        found.headers()["cache-control"],
-        "public, max-age=60, stale-while-revalidate=86340, stale-if-error=86340"
-    );
+    for (sequence, ttl_ns, status) in [
+        (1 << 63, 1, 400),
+        (u64::MAX, 1, 400),
+        (1, 1 << 63, 400),
+        (1, u64::MAX, 400),
+        ((1 << 63) - 1, (1 << 63) - 1, 200),
+    ] {
+        let statement = Statement { sequence, ttl_ns: Some(ttl_ns), ..Statement::default() };
+        let answer = put(&server, &publisher.path(), publisher.sign(&statement)).await;
+        assert_eq!(answer.status(), status, "{sequence} {ttl_ns}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_body_is_415_and_says_what_to_do() {
+    let server = server().start().await;
+    let publisher = Publisher::ed25519(1);
+    let record = publisher.sign(&Statement::default());
+    for path in [publisher.path(), "/routing/v1/providers".to_owned()] {
+        for encoding in ["gzip", "identity, br"] {
+            let headers = [("content-type", RECORD_TYPE), ("content-encoding", encoding)];
+            let refused = server.send(Method::PUT, &path, &headers, record.clone()).await;
+            assert_eq!(refused.status(), 415, "{path} {encoding}");
+            assert_eq!(refused.headers()["accept-encoding"], "identity");
+            let text = refused.text().await.unwrap();
+            let told = format!("the Content-Encoding is {encoding:?}; send the body as it is");
+            assert!(text.starts_with(&told), "{text}");
+        }
+    }
+    let plain = [("content-type", RECORD_TYPE), ("content-encoding", "identity")];
+    let taken = server.send(Method::PUT, &publisher.path(), &plain, record).await;
+    assert_eq!(taken.status(), 200);
     server.shutdown().await;
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Statement {
     pub(crate) value: &'static str,
     pub(crate) sequence: u64,
     pub(crate) end: String,
-    pub(crate) ttl_s: Option<u64>,
+    pub(crate) ttl_ns: Option<u64>,
 }
 
 impl Default for Statement {
@@ -28,7 +28,7 @@ impl Default for Statement {
             value: "/ipfs/bafkqaddwgevxmmraojswg33smq",
             sequence: 1,
             end: "2026-01-02T00:00:00.000000000Z".to_owned(),
-            ttl_s: Some(300),
+            ttl_ns: Some(300_000_000_000),
         }
     }
 }
@@ -86,8 +86,7 @@ impl Publisher {
 
     /// A record of both versions, as Kubo makes it.
     pub(crate) fn sign(&self, statement: &Statement) -> Vec<u8> {
-        let Statement { value, sequence, end, ttl_s } = statement;
-        let ttl_ns = ttl_s.map(|seconds| seconds * 1_000_000_000);
+        let Statement { value, sequence, end, ttl_ns } = statement;
         let mut fields = BTreeMap::from([
             ("Value".to_owned(), Ipld::Bytes(value.as_bytes().to_vec())),
             ("Validity".to_owned(), Ipld::Bytes(end.as_bytes().to_vec())),
@@ -103,7 +102,7 @@ impl Publisher {
             validity_type: Some(0),
             validity: Some(end.as_bytes().to_vec()),
             sequence: Some(*sequence),
-            ttl: ttl_ns,
+            ttl: *ttl_ns,
             pub_key: Some(self.key.public().encode_protobuf()),
             signature_v2: sign(&[b"ipns-signature:", data.as_slice()].concat()),
             data: Some(data),

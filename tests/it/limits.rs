@@ -8,7 +8,7 @@ use super::harness::{Builder, CID, TestServer, peer_record, server, written};
 fn limited(per_second: u32, burst: u32) -> Builder {
     server().with(|settings| {
         settings.rate_limit = per_second;
-        settings.rate_limit_burst = burst;
+        settings.rate_limit_burst = burst.to_string().parse().unwrap();
         settings.rate_limit_exempt = "".parse().unwrap();
     })
 }
@@ -35,15 +35,29 @@ async fn past_the_rate_limit_a_client_gets_429_and_when_to_come_back() {
     // Preflights carry no question: refusing one would only hide the 429 from the page.
     let preflight = server.ask(Method::OPTIONS, "/routing/v1/providers/x", &[]).await;
     assert_eq!(preflight.status(), 204);
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    server.clock.advance(1_000);
     assert_eq!(server.providers(CID).await.status(), 404);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_burst_follows_the_rate_unless_it_is_set() {
+    let server = server().with(|settings| {
+        settings.rate_limit = 2;
+        settings.rate_limit_exempt = "".parse().unwrap();
+    });
+    let server = server.start().await;
+    let expected = [[404; 10].as_slice(), &[429; 2]].concat();
+    assert_eq!(statuses(&server, 12, &[]).await, expected);
     server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn loopback_is_exempt_by_default_and_zero_is_no_limit() {
     for builder in [
-        server().with(|settings| (settings.rate_limit, settings.rate_limit_burst) = (1, 1)),
+        server().with(|settings| {
+            (settings.rate_limit, settings.rate_limit_burst) = (1, "1".parse().unwrap())
+        }),
         limited(0, 1),
     ] {
         let server = builder.start().await;

@@ -171,6 +171,50 @@ fn the_access_log_has_one_line_a_request_with_its_id() {
 }
 
 #[test]
+fn a_lookup_that_fails_is_logged_once_under_the_id_that_its_answer_names() {
+    let folder = tempfile::tempdir().unwrap();
+    // A port that nobody listens on.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", taken.local_addr().unwrap());
+    drop(taken);
+    let mut command = serve(folder.path());
+    command.args(["--log-format", "json", "--upstream-allow-private-addrs", "--upstreams", &url]);
+    let serving = Serving::start(command);
+    let path = format!("{}/routing/v1/providers/{CID}", serving.url("public API: "));
+    let (status, text) = get(&path);
+    assert_eq!(status, 502, "{text}");
+    let id = text.trim_end().strip_prefix("bad gateway; request id ").unwrap();
+    serving.signal("TERM");
+    let (_, log) = serving.end();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &serde_json::Value| line["request_id"] == id)
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert_eq!(
+        (&lines[0]["level"], &lines[0]["message"]),
+        (&"WARN".into(), &"request failed".into())
+    );
+    let error = lines[0]["error"].as_str().unwrap();
+    assert!(error.contains("every upstream failed"), "{error}");
+}
+
+#[test]
+fn sighup_is_logged_and_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(serve(folder.path()));
+    serving.signal("HUP");
+    assert_eq!(serving.status_of(CID), 404);
+    serving.signal("HUP");
+    assert_eq!(serving.status_of(CID), 404);
+    serving.signal("TERM");
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("SIGHUP"), "{log}");
+}
+
+#[test]
 fn a_reader_of_its_output_that_goes_away_does_not_end_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = serve(folder.path());

@@ -1,7 +1,6 @@
 //! The errors of the routing table's API. Those that source 000 names have its fields and words, and no
 //! `detail`; the others say in theirs what to do.
 
-use actix_web::http::StatusCode;
 use thiserror::Error;
 
 use crate::admin::wire::Problem;
@@ -67,28 +66,6 @@ impl From<StaticsError> for RouteError {
 }
 
 impl RouteError {
-    pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Self::Prefix(_)
-            | Self::PrefixEncoding
-            | Self::PrefixPercent
-            | Self::Body { .. }
-            | Self::BodyPrefix(_)
-            | Self::BodyAccount(_)
-            | Self::Page { .. }
-            | Self::Address(_)
-            | Self::NoAddress => StatusCode::BAD_REQUEST,
-            Self::NoRoute(_) | Self::Missing(_) => StatusCode::NOT_FOUND,
-            Self::Exists(_) => StatusCode::CONFLICT,
-            Self::NothingToReplace(_) | Self::EntityTag => StatusCode::PRECONDITION_FAILED,
-            Self::Mismatch { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::State(StateError::NoSpace { .. }) => StatusCode::INSUFFICIENT_STORAGE,
-            Self::State(
-                StateError::Io { .. } | StateError::Overloaded | StateError::Unavailable { .. },
-            ) => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-
     /// Gives a problem the name that source 000 has for it.
     pub(super) fn name(self, problem: Problem) -> Problem {
         let (prefix, kind, title) = match self {

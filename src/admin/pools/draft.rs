@@ -6,8 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::refusal::Refusal;
 use crate::admin::body::parse as parse_json;
+use crate::admin::error::PoolError;
 use crate::dispatch::pool::{Field, PoolDraft, PoolId, PoolReference, VOLUME_MAX};
 
 const NAME: &str = "name must be a text";
@@ -17,12 +17,12 @@ const OVERFLOW: &str = "overflow_route must be null, {\"id\": a pool's id} or {\
                         pool's name}";
 
 /// Reads a body.
-pub(super) fn parse(body: &[u8]) -> Result<PoolDraft, Refusal> {
+pub(super) fn parse(body: &[u8]) -> Result<PoolDraft, PoolError> {
     let body = parse_json(body)
-        .map_err(|error| Refusal::request(format!("the body cannot be read: {error}")))?;
+        .map_err(|error| PoolError::request(format!("the body cannot be read: {error}")))?;
     let Some(Value::Object(route)) = body.get("route") else {
         let message = "the body has no object `route`: send {\"route\": {...}}";
-        return Err(Refusal::request(message));
+        return Err(PoolError::request(message));
     };
     Ok(PoolDraft {
         name: field(route, "name", NAME, |value| value.as_str().map(str::to_owned)),
@@ -146,7 +146,7 @@ mod tests {
             r#"{"route":{"name":"a"},"route":{"name":"b"}}"#,
             r#"{"route":{"overflow_route":{"id":1,"id":2}}}"#,
         ] {
-            assert!(matches!(parse(body.as_bytes()), Err(Refusal::Request(_))), "{body}");
+            assert!(matches!(parse(body.as_bytes()), Err(PoolError::Request(_))), "{body}");
         }
     }
 

@@ -14,8 +14,8 @@
 
 use multibase::Base;
 
-use super::refusal::Refusal;
-use super::wire::{PoolList, PoolPagination};
+use crate::admin::error::PoolError;
+use crate::admin::wire::{PoolList, PoolPagination};
 use crate::dispatch::pool::{Book, Pool, PoolId};
 
 /// Pools on a page.
@@ -54,7 +54,7 @@ struct Position {
 
 impl ListQuery {
     /// Reads the part of a URL after `?`. Parameters that are not known are ignored.
-    pub(super) fn parse(query: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(query: &str) -> Result<Self, PoolError> {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         let mut problems = Vec::new();
         let mut only = |wanted: &str| {
@@ -78,7 +78,7 @@ impl ListQuery {
             }
             (page, token) => {
                 problems.extend(page.err().into_iter().chain(token.err()));
-                Err(Refusal::Request(problems))
+                Err(PoolError::Request(problems))
             }
         }
     }

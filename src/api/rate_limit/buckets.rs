@@ -20,11 +20,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use governor::nanos::Nanos;
-use governor::state::StateStore;
-use governor::state::keyed::ShrinkableKeyedStateStore;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
+
+use super::UnixNs;
 
 /// Enough that two of some dozens of workers seldom meet; a power of two.
 const SHARDS: usize = 64;
@@ -67,7 +66,7 @@ impl ClientKey {
 #[derive(Clone, Copy)]
 struct Bucket {
     client: ClientKey,
-    full_at: Nanos,
+    full_at: UnixNs,
 }
 
 /// On a cache line of its own: locks of neighbours would slow each other.
@@ -78,7 +77,7 @@ struct Shard(Mutex<HashTable<Bucket>>);
 /// All buckets of a limiter.
 pub(super) struct Buckets {
     shards: Box<[Shard]>,
-    overflow: Box<[Mutex<Option<Nanos>>]>,
+    overflow: Box<[Mutex<Option<UnixNs>>]>,
     hasher: RandomState,
     clients_max: usize,
     clients: AtomicUsize,
@@ -117,15 +116,52 @@ impl Buckets {
         place(&self.shards, hash >> 32)
     }
 
-    fn measure_overflow<T, F, E>(&self, client: ClientKey, measure: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let mut full_at =
-            place(&self.overflow, self.hasher.hash_one(client.wider_network())).lock();
-        let (outcome, full_at_next) = measure(*full_at)?;
-        *full_at = Some(full_at_next);
-        Ok(outcome)
+    /// Replaces the time at which the client's bucket is full by what `take` makes of it, unless that
+    /// fails; `None`: there is no bucket, which is as good as a full one.
+    ///
+    /// # Errors
+    /// That of `take`.
+    pub(super) fn update<E>(
+        &self,
+        client: ClientKey,
+        take: impl Fn(Option<UnixNs>) -> Result<UnixNs, E>,
+    ) -> Result<(), E> {
+        let hash = self.hasher.hash_one(client);
+        let mut shard = self.shard(hash).0.lock();
+        if let Some(bucket) = shard.find_mut(hash, |bucket| bucket.client == client) {
+            bucket.full_at = take(Some(bucket.full_at))?;
+            return Ok(());
+        }
+        if !self.reserve() {
+            drop(shard);
+            let network = self.hasher.hash_one(client.wider_network());
+            let mut full_at = place(&self.overflow, network).lock();
+            *full_at = Some(take(*full_at)?);
+            return Ok(());
+        }
+        let full_at = take(None).inspect_err(|_| self.release(1))?;
+        let bucket = Bucket { client, full_at };
+        shard.insert_unique(hash, bucket, |bucket| self.hasher.hash_one(bucket.client));
+        Ok(())
+    }
+
+    /// Drops the buckets that are full.
+    pub(super) fn drop_full(&self, now: UnixNs) {
+        for shard in &self.shards {
+            let mut shard = shard.0.lock();
+            let before = shard.len();
+            shard.retain(|bucket| bucket.full_at > now);
+            self.release(before - shard.len());
+            let room = (shard.len() * 2).max(ROOM_KEPT);
+            if shard.capacity() / 4 > room {
+                shard.shrink_to(room, |bucket| self.hasher.hash_one(bucket.client));
+            }
+        }
+    }
+
+    /// Buckets that are not shared.
+    pub(super) fn len(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
     }
 }
 
@@ -135,54 +171,6 @@ fn place<T>(places: &[T], hash: u64) -> &T {
     places
         .get(hash as usize & mask)
         .expect("a mask of one less than the length keeps the index within it")
-}
-
-impl StateStore for Buckets {
-    type Key = ClientKey;
-
-    fn measure_and_replace<T, F, E>(&self, client: &ClientKey, measure: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let hash = self.hasher.hash_one(client);
-        let mut shard = self.shard(hash).0.lock();
-        if let Some(bucket) = shard.find_mut(hash, |bucket| bucket.client == *client) {
-            let (outcome, full_at) = measure(Some(bucket.full_at))?;
-            bucket.full_at = full_at;
-            return Ok(outcome);
-        }
-        if !self.reserve() {
-            drop(shard);
-            return self.measure_overflow(*client, measure);
-        }
-        let (outcome, full_at) = measure(None).inspect_err(|_| self.release(1))?;
-        let bucket = Bucket { client: *client, full_at };
-        shard.insert_unique(hash, bucket, |bucket| self.hasher.hash_one(bucket.client));
-        Ok(outcome)
-    }
-}
-
-impl ShrinkableKeyedStateStore<ClientKey> for Buckets {
-    fn retain_recent(&self, drop_below: Nanos) {
-        for shard in &self.shards {
-            let mut shard = shard.0.lock();
-            let before = shard.len();
-            shard.retain(|bucket| bucket.full_at >= drop_below);
-            self.release(before - shard.len());
-            let room = (shard.len() * 2).max(ROOM_KEPT);
-            if shard.capacity() / 4 > room {
-                shard.shrink_to(room, |bucket| self.hasher.hash_one(bucket.client));
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.clients.load(Ordering::Relaxed)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(test)]
@@ -195,8 +183,7 @@ mod tests {
 
     fn fill(buckets: &Buckets, clients: u64) {
         for client in 0..clients {
-            let full_at = |_| Ok::<_, ()>(((), Nanos::new(client)));
-            buckets.measure_and_replace(&ClientKey(client), full_at).unwrap();
+            buckets.update(ClientKey(client), |_| Ok::<_, ()>(client)).unwrap();
         }
     }
 
@@ -219,7 +206,7 @@ mod tests {
         let buckets = Buckets::new(50_000);
         fill(&buckets, 50_000);
         let during = places(&buckets);
-        buckets.retain_recent(Nanos::new(49_990));
+        buckets.drop_full(49_989);
         assert_eq!(buckets.len(), 10);
         assert!(during >= 50_000 && places(&buckets) <= SHARDS * 4 * ROOM_KEPT);
         assert!(places(&buckets) < during / 2);
@@ -240,7 +227,7 @@ mod tests {
     #[test]
     fn a_refusal_of_the_rule_leaves_no_bucket_behind() {
         let buckets = Buckets::new(1);
-        let refused = buckets.measure_and_replace(&key("192.0.2.1"), |_| Err::<((), Nanos), _>(()));
+        let refused = buckets.update(key("192.0.2.1"), |_| Err(()));
         assert_eq!((refused, buckets.len(), places(&buckets)), (Err(()), 0, 0));
         fill(&buckets, 1);
         assert_eq!(buckets.len(), 1);

@@ -30,7 +30,7 @@ fn list(book: &Book, query: &str) -> PoolList {
 
 fn problems(query: &str) -> Vec<String> {
     match ListQuery::parse(query) {
-        Err(Refusal::Request(problems)) => problems,
+        Err(PoolError::Request(problems)) => problems,
         other => panic!("{other:?}"),
     }
 }

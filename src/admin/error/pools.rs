@@ -1,25 +1,17 @@
-//! Every error of the API of pools and the status it is told with: the only place that knows them.
-//!
-//! They have the envelope of source 001, which is not that of the rest of the admin API. What is ours
-//! goes to the log; the caller is told that and no more.
+//! The errors of the API of pools, in the envelope of source 001, which is not that of the rest of the
+//! admin API. What is ours goes to the log; the caller is told that and no more.
 
-use actix_web::HttpResponse;
-use actix_web::http::{StatusCode, header};
-
-use super::super::body::NOT_COMPRESSED;
-use super::wire::PoolRefusal;
+use super::NOT_COMPRESSED;
+use crate::admin::wire::PoolRefusal;
 use crate::body::BodyError;
 use crate::control::PoolsError;
 use crate::dispatch::pool::{ChangeError, PoolId};
 use crate::state::StateError;
 use crate::text::with_causes;
 
-/// How long a caller is asked to wait until changes can be written again, in seconds.
-const RETRY_AFTER_S: &str = "5";
-
 /// Why a request is refused.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(in crate::admin) enum PoolError {
     /// The request cannot be understood, for these reasons.
     Request(Vec<String>),
     /// The body cannot be read.
@@ -36,30 +28,13 @@ pub(super) enum Refusal {
     State(StateError),
 }
 
-impl Refusal {
-    pub(super) fn request(message: impl Into<String>) -> Self {
+impl PoolError {
+    pub(in crate::admin) fn request(message: impl Into<String>) -> Self {
         Self::Request(vec![message.into()])
     }
 
-    pub(super) fn not_found(id: PoolId) -> Self {
+    pub(in crate::admin) fn not_found(id: PoolId) -> Self {
         Self::NotFound { id: id.to_string() }
-    }
-
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Request(_) => StatusCode::BAD_REQUEST,
-            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Body(BodyError::TimedOut { .. }) => StatusCode::REQUEST_TIMEOUT,
-            Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
-            Self::Compressed { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NotFound { .. } => StatusCode::NOT_FOUND,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::State(StateError::NoSpace { .. }) => StatusCode::INSUFFICIENT_STORAGE,
-            Self::State(
-                StateError::Io { .. } | StateError::Overloaded | StateError::Unavailable { .. },
-            ) => StatusCode::SERVICE_UNAVAILABLE,
-        }
     }
 
     fn code(&self) -> &'static str {
@@ -95,28 +70,14 @@ impl Refusal {
         }
     }
 
-    /// The whole answer.
-    pub(super) fn into_response(self) -> HttpResponse {
-        let status = self.status();
+    /// The body of the answer. What is ours is logged here.
+    pub(super) fn into_envelope(self) -> PoolRefusal {
         let error_code = self.code().to_owned();
-        let mut response = HttpResponse::build(status);
-        response.insert_header((header::CACHE_CONTROL, "no-store"));
-        if let Self::Method { allow } = self {
-            response.insert_header((header::ALLOW, allow));
-        }
-        if matches!(self, Self::Body(BodyError::TimedOut { .. })) {
-            // The rest of the body may still come, and would read as another request.
-            response.force_close();
-        }
-        if status.is_server_error() {
-            response.insert_header((header::RETRY_AFTER, RETRY_AFTER_S));
-        }
-        let error_messages = self.messages();
-        response.json(PoolRefusal { success: false, data: None, error_code, error_messages })
+        PoolRefusal { success: false, data: None, error_code, error_messages: self.messages() }
     }
 }
 
-impl From<PoolsError> for Refusal {
+impl From<PoolsError> for PoolError {
     fn from(error: PoolsError) -> Self {
         match error {
             PoolsError::NotFound(id) => Self::not_found(id),
