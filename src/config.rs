@@ -20,7 +20,6 @@ mod file;
 mod list;
 mod log_filter;
 mod networks;
-mod peers;
 mod remote_url;
 mod remotes;
 mod rules;
@@ -44,10 +43,9 @@ pub use burst::{Burst, BurstError};
 pub use choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 pub use duration::{DURATION_MAX, DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigProblem, Origin};
-pub use list::{Accounts, Item, List, ListError, Prefixes};
+pub use list::{Accounts, Item, List, ListError, PeerIds, Prefixes};
 pub use log_filter::{LogFilter, LogFilterError};
-pub use networks::{Networks, NetworksError};
-pub use peers::{Peers, PeersError};
+pub use networks::Networks;
 pub use remote_url::{RemoteUrl, RemoteUrlError};
 pub use remotes::{
     ClientSettings, EffectiveSection, EndpointSettings, FanoutSettings, PeerSettings, Remotes,
@@ -55,7 +53,7 @@ pub use remotes::{
 };
 pub use secret::{Secret, SecretError};
 pub use settings::Settings;
-pub use upstream_list::{NamedUrl, UpstreamList, UpstreamListError};
+pub use upstream_list::{NamedUrl, UpstreamList};
 pub use workers::{Workers, WorkersError};
 pub use write::example;
 

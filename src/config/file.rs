@@ -310,7 +310,7 @@ mod tests {
             "{problems:?}"
         );
         let (_, problems) = parsed("trusted_proxies = ['10.0.0.0/8', 'here']");
-        assert!(problems[0].contains("`here` is neither"), "{problems:?}");
+        assert!(problems[0].contains("`here`: neither"), "{problems:?}");
     }
 
     #[test]

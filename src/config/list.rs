@@ -1,4 +1,5 @@
-//! Lists in settings: `g.providers.sha2-256.0,g.ipns`, with commas between the items.
+//! Lists in settings: `g.providers.sha2-256.0,g.ipns`, with commas between the items. Networks and
+//! upstreams have items of their own (`networks`, `upstream_list`).
 //!
 //! Invariant: the text of a list reads back as the same list.
 
@@ -7,7 +8,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{AccountId, PeerId, RoutePrefix};
 
 /// A list; it may be empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,12 +17,15 @@ pub struct List<T>(Vec<T>);
 /// A list of prefixes of lookup addresses.
 pub type Prefixes = List<RoutePrefix>;
 
+/// A list of peers; an empty one is nobody.
+pub type PeerIds = List<PeerId>;
+
 /// A list of accounts.
 pub type Accounts = List<AccountId>;
 
 /// An item that cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("`{item}`: {reason}")]
+#[error("{item}: {reason}")]
 pub struct ListError {
     item: String,
     reason: String,
@@ -31,6 +35,11 @@ pub struct ListError {
 pub trait Item: Sized + fmt::Display {
     /// Reads one, or says why it is none.
     fn read(text: &str) -> Result<Self, String>;
+
+    /// What an item that cannot be read is called, the first of a list being number 1.
+    fn called(text: &str, _number: usize) -> String {
+        format!("`{text}`")
+    }
 }
 
 impl<T> List<T> {
@@ -64,11 +73,11 @@ impl<T: Item> FromStr for List<T> {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let read = |item: &str| {
+        let read = |(number, item): (usize, &str)| {
             let item = item.trim();
-            T::read(item).map_err(|reason| ListError { item: item.to_owned(), reason })
+            T::read(item).map_err(|reason| ListError { item: T::called(item, number), reason })
         };
-        text.split(',').map(read).collect()
+        (1..).zip(text.split(',')).map(read).collect()
     }
 }
 
@@ -83,6 +92,12 @@ impl<T: Item> fmt::Display for List<T> {
 }
 
 impl Item for RoutePrefix {
+    fn read(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.to_string())
+    }
+}
+
+impl Item for PeerId {
     fn read(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
     }
@@ -107,6 +122,9 @@ mod tests {
             assert_eq!(list.to_string(), canonical);
             assert_eq!(list.to_string().parse(), Ok(list));
         }
+        let peers = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+        let peers: PeerIds = format!(" {peers} , {peers}").parse().unwrap();
+        assert_eq!((peers.iter().count(), peers.to_string().parse()), (2, Ok(peers)));
         let accounts: Accounts = "East.1,local".parse().unwrap();
         assert_eq!(accounts.to_string(), "east1,local");
     }
@@ -116,6 +134,10 @@ mod tests {
         let error = "g.ipns,x.y".parse::<Prefixes>().unwrap_err().to_string();
         assert!(error.starts_with("`x.y`: a prefix begins with g"), "{error}");
         assert!("g,,g.a".parse::<Prefixes>().is_err());
+        for text in ["hello", ","] {
+            let error = text.parse::<PeerIds>().unwrap_err().to_string();
+            assert!(error.starts_with('`'), "{error}");
+        }
         assert!("a b".parse::<Accounts>().unwrap_err().to_string().contains("' '"));
     }
 }

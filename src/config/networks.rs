@@ -4,93 +4,37 @@
 //! was written, or arrives, mapped into IPv6. A network with bits beyond its prefix is refused,
 //! because whether the address or the network was meant decides who is trusted.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
-use thiserror::Error;
+
+use super::list::{Item, List};
 
 /// A list of IP networks; an empty one contains nobody.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Networks(Vec<IpNet>);
+pub type Networks = List<IpNet>;
 
-impl Networks {
+impl List<IpNet> {
     /// Whether one of the networks contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
-    }
-
-    /// The networks, in the order in which they were written.
-    pub fn iter(&self) -> impl Iterator<Item = &IpNet> {
-        self.0.iter()
-    }
-
-    /// Whether there is no network at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.iter().any(|network| network.contains(&address))
     }
 }
 
-impl FromIterator<IpNet> for Networks {
-    fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
-        Self(networks.into_iter().map(unmapped).collect())
-    }
-}
-
-impl FromStr for Networks {
-    type Err = NetworksError;
-
-    fn from_str(text: &str) -> Result<Self, NetworksError> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
+impl Item for IpNet {
+    fn read(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(unmapped(Self::from(address)));
         }
-        text.split(',').map(|item| parse_network(item.trim())).collect()
-    }
-}
-
-impl fmt::Display for Networks {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, network) in self.0.iter().enumerate() {
-            let separator = if position == 0 { "" } else { "," };
-            write!(formatter, "{separator}{network}")?;
+        let network: Self = text
+            .parse()
+            .map_err(|_| "neither an IP address nor a network such as 10.0.0.0/8".to_owned())?;
+        let (whole, address) = (network.trunc(), network.addr());
+        if whole == network {
+            return Ok(unmapped(network));
         }
-        Ok(())
+        Err(format!("has bits beyond its prefix, write {whole} or {address}"))
     }
-}
-
-/// Why a text is not a list of networks.
-#[derive(Debug, Error)]
-pub enum NetworksError {
-    /// Neither an address nor a network.
-    #[error("`{0}` is neither an IP address nor a network such as 10.0.0.0/8")]
-    Malformed(String),
-    /// An address inside a network, with a prefix: one of the two is a mistake.
-    #[error("`{written}` has bits beyond its prefix, write {network} or {address}")]
-    BeyondPrefix {
-        /// What was written.
-        written: String,
-        /// The network that the prefix cuts out.
-        network: IpNet,
-        /// The address alone.
-        address: IpAddr,
-    },
-}
-
-fn parse_network(text: &str) -> Result<IpNet, NetworksError> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
-    }
-    let network: IpNet = text.parse().map_err(|_| NetworksError::Malformed(text.to_owned()))?;
-    if network.trunc() == network {
-        return Ok(network);
-    }
-    Err(NetworksError::BeyondPrefix {
-        written: text.to_owned(),
-        network: network.trunc(),
-        address: network.addr(),
-    })
 }
 
 /// IPv4 networks that were written mapped into IPv6 (`::ffff:10.0.0.0/104`) as IPv4.
@@ -147,13 +91,13 @@ mod tests {
     #[test]
     fn what_is_no_network_is_refused() {
         for text in ["localhost", "10.0.0.0/33", "10.0.0.0/8,,::1", "10.0.0.0/8,", "10.0.0/8"] {
-            let error = text.parse::<Networks>().unwrap_err();
-            assert!(matches!(error, NetworksError::Malformed(_)), "{text}: {error}");
+            let error = text.parse::<Networks>().unwrap_err().to_string();
+            assert!(error.ends_with("a network such as 10.0.0.0/8"), "{text}: {error}");
         }
         let error = "10.1.2.3/8".parse::<Networks>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`10.1.2.3/8` has bits beyond its prefix, write 10.0.0.0/8 or 10.1.2.3"
+            "`10.1.2.3/8`: has bits beyond its prefix, write 10.0.0.0/8 or 10.1.2.3"
         );
     }
 
@@ -171,7 +115,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_text_of_a_list_reads_back(list in proptest::collection::vec(any_network(), 0..5)) {
-            let list: Networks = list.into_iter().collect();
+            let list: Networks = list.into_iter().map(unmapped).collect();
             prop_assert_eq!(networks(&list.to_string()), list);
         }
     }

@@ -19,10 +19,9 @@ use super::burst::Burst;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::format_duration;
 use super::error::Origin;
-use super::list::{Accounts, Prefixes};
+use super::list::{Accounts, PeerIds, Prefixes};
 use super::log_filter::LogFilter;
 use super::networks::Networks;
-use super::peers::Peers;
 use super::remote_url::{RemoteUrl, without_credentials};
 use super::secret::Secret;
 use super::settings::Settings;
@@ -243,7 +242,7 @@ fn value_types() -> [ValueType; 24] {
         shown::<u64>(Shape::Integer, NUMBER),
         shown::<SocketAddr>(Shape::Text, "an address and a port, such as 127.0.0.1:8190"),
         shown::<Networks>(Shape::List, "a list of networks, such as 10.0.0.0/8"),
-        shown::<Peers>(Shape::List, "a list of peer IDs"),
+        shown::<PeerIds>(Shape::List, "a list of peer IDs"),
         shown::<Prefixes>(Shape::List, "a list of prefixes, such as g.providers.sha2-256.c"),
         shown::<Accounts>(Shape::List, "a list of accounts"),
         shown::<AccountId>(Shape::Text, ACCOUNT),

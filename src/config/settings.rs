@@ -16,10 +16,9 @@ use super::account_name::AccountName;
 use super::burst::Burst;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::parse_duration;
-use super::list::Prefixes;
+use super::list::{PeerIds, Prefixes};
 use super::log_filter::LogFilter;
 use super::networks::Networks;
-use super::peers::Peers;
 use super::remotes::Remotes;
 use super::schema::Schema;
 use super::secret::Secret;
@@ -173,7 +172,7 @@ pub struct Settings {
 
     /// Peer IDs that may announce with `announce = "allowlist"`
     #[arg(long, value_name = "PEERS", default_value = "", help_heading = ANNOUNCING)]
-    pub announce_allowlist: Peers,
+    pub announce_allowlist: PeerIds,
 
     /// Keys in one request to announce: at least 1; past it the answer is 413
     #[arg(long, value_name = "COUNT", default_value = "1000", help_heading = ANNOUNCING,

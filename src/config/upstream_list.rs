@@ -7,16 +7,13 @@
 //! credentials of URLs out.
 
 use std::fmt;
-use std::str::FromStr;
 
-use thiserror::Error;
-
-use super::remote_url::{RemoteUrl, RemoteUrlError};
-use crate::types::{ACCOUNT_CHARS_MAX, AccountId, AccountIdError};
+use super::list::{Item, List};
+use super::remote_url::RemoteUrl;
+use crate::types::{ACCOUNT_CHARS_MAX, AccountId};
 
 /// A list of upstreams; it may be empty.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct UpstreamList(Vec<NamedUrl>);
+pub type UpstreamList = List<NamedUrl>;
 
 /// One of them.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,80 +24,36 @@ pub struct NamedUrl {
     pub url: RemoteUrl,
 }
 
-/// Why a text is not a list of upstreams. None repeats the URL, in which there may be a password.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum UpstreamListError {
-    /// What stands before `=` cannot be a name.
-    #[error("number {number} in the list: {source}")]
-    Name {
-        /// Which, counted from 1.
-        number: usize,
-        /// What is wrong with it.
-        source: AccountIdError,
-    },
-    /// A URL that is none.
-    #[error("number {number} in the list: {source}")]
-    Url {
-        /// Which, counted from 1.
-        number: usize,
-        /// What is wrong with it.
-        source: RemoteUrlError,
-    },
-}
-
-impl UpstreamList {
-    /// The upstreams, in the order in which they were written.
-    pub fn iter(&self) -> impl Iterator<Item = &NamedUrl> {
-        self.0.iter()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
+impl List<NamedUrl> {
     /// The list as it is written, credentials included.
     pub(super) fn reveal(&self) -> String {
-        let items = self.0.iter().map(|NamedUrl { name, url }| format!("{name}={}", url.reveal()));
+        let items = self.iter().map(|NamedUrl { name, url }| format!("{name}={}", url.reveal()));
         items.collect::<Vec<_>>().join(",")
     }
 }
 
-impl FromStr for UpstreamList {
-    type Err = UpstreamListError;
+impl Item for NamedUrl {
+    fn read(text: &str) -> Result<Self, String> {
+        let named = text.split_once('=').filter(|(name, _)| !name.contains("://"));
+        let url = named.map_or(text, |(_, url)| url).parse::<RemoteUrl>();
+        let url = url.map_err(|error| error.to_string())?;
+        let name = match named {
+            Some((name, _)) => AccountId::parse(name.trim()),
+            None => AccountId::parse(&name_of(&url)),
+        };
+        Ok(Self { name: name.map_err(|error| error.to_string())?, url })
+    }
 
-    fn from_str(text: &str) -> Result<Self, UpstreamListError> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        let read = |(position, item)| read(item, position + 1);
-        text.split(',').enumerate().map(read).collect::<Result<_, _>>().map(Self)
+    /// Not the text, in which there may be a password.
+    fn called(_text: &str, number: usize) -> String {
+        format!("number {number} in the list")
     }
 }
 
-impl fmt::Display for UpstreamList {
+impl fmt::Display for NamedUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, NamedUrl { name, url }) in self.0.iter().enumerate() {
-            let separator = if position == 0 { "" } else { "," };
-            write!(formatter, "{separator}{name}={url}")?;
-        }
-        Ok(())
+        write!(formatter, "{}={}", self.name, self.url)
     }
-}
-
-fn read(item: &str, number: usize) -> Result<NamedUrl, UpstreamListError> {
-    let item = item.trim();
-    let named = item.split_once('=').filter(|(name, _)| !name.contains("://"));
-    let url: RemoteUrl = named
-        .map_or(item, |(_, url)| url)
-        .parse()
-        .map_err(|source| UpstreamListError::Url { number, source })?;
-    let name = match named {
-        Some((name, _)) => AccountId::parse(name.trim()),
-        None => AccountId::parse(&name_of(&url)),
-    };
-    let name = name.map_err(|source| UpstreamListError::Name { number, source })?;
-    Ok(NamedUrl { name, url })
 }
 
 /// The name that an upstream without one has.

@@ -23,6 +23,8 @@ pub enum AccountKind {
     Discard,
     /// The index and all upstreams.
     Default,
+    /// The Amino DHT.
+    Dht,
     /// One upstream.
     Upstream,
     /// Several together.
@@ -65,6 +67,7 @@ impl AccountKind {
             Self::Local => "local",
             Self::Discard => "discard",
             Self::Default => "default",
+            Self::Dht => "dht",
             Self::Upstream => "upstream",
             Self::Fanout => "fanout",
             Self::Peer => "peer",

@@ -38,6 +38,8 @@ impl AccountId {
     pub const DISCARD: &str = "discard";
     /// The account of the default route: the index and all upstreams.
     pub const DEFAULT: &str = "default";
+    /// The account of the Amino DHT.
+    pub const DHT: &str = "dht";
     /// The part of the default account that is asked last; no route points to it.
     pub const FALLBACK: &str = "default~fallback";
 

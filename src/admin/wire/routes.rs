@@ -119,7 +119,7 @@ pub struct RouteExplanation {
     pub expires_at: Option<String>,
     /// Whether there is such an account. If not, the lookup fails.
     pub exists: bool,
-    /// What the account is: `local`, `discard`, `default`, `upstream`, `fanout`, `peer` or `pool`;
+    /// What the account is: `local`, `discard`, `default`, `dht`, `upstream`, `fanout`, `peer` or `pool`;
     /// `null` where there is none.
     pub kind: Option<String>,
     /// All that are asked, `local` among them.

@@ -14,7 +14,7 @@ const ADMIN_USER: &str = "admin";
 
 /// Names that mean something else, or will.
 const RESERVED: [&str; 5] =
-    [AccountId::LOCAL, AccountId::DISCARD, AccountId::DEFAULT, AccountId::FALLBACK, "dht"];
+    [AccountId::LOCAL, AccountId::DISCARD, AccountId::DEFAULT, AccountId::FALLBACK, AccountId::DHT];
 
 /// A broken rule.
 #[derive(Debug, Eq, PartialEq)]

@@ -6,47 +6,32 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
+use uuid::{Builder, Uuid};
 
-/// Bytes of an identity.
-const BYTES: usize = 16;
-
-/// Where dashes stand in a UUID.
-const DASHES: [usize; 4] = [8, 13, 18, 23];
-
-/// Characters of a UUID.
+/// Characters of a UUID with its dashes, the only form that is read.
 const CHARS: usize = 36;
 
 /// Which table epochs belong to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RoutingTableId(u128);
+pub struct RoutingTableId(Uuid);
 
 impl RoutingTableId {
     /// No table.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self(Uuid::nil());
 
-    /// The table of a process that drew these bytes.
-    pub fn new(random: [u8; BYTES]) -> Self {
-        // Version 4, variant 1: what a UUID says of itself when it is random.
-        const SAYS: u128 = 0x0000_0000_0000_F000_C000_0000_0000_0000;
-        const RANDOM: u128 = 0x0000_0000_0000_4000_8000_0000_0000_0000;
-        Self(u128::from_be_bytes(random) & !SAYS | RANDOM)
+    /// The table of a process that drew these bytes: a UUID of version 4.
+    pub fn new(random: [u8; 16]) -> Self {
+        Self(Builder::from_random_bytes(random).into_uuid())
     }
 
     /// Reads a UUID with its dashes.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_in_place = |(index, byte): (usize, u8)| match DASHES.contains(&index) {
-            true => byte == b'-',
-            false => byte.is_ascii_hexdigit(),
-        };
-        if text.len() != CHARS || !text.bytes().enumerate().all(is_in_place) {
-            return None;
-        }
-        u128::from_str_radix(&text.replace('-', ""), 16).ok().map(Self)
+        if text.len() == CHARS { Uuid::try_parse(text).ok().map(Self) } else { None }
     }
 
     /// The table that takes this one's place in the same process.
     pub fn successor(self) -> Self {
-        let digest: [u8; 32] = Sha256::digest(self.0.to_be_bytes()).into();
+        let digest: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
         let (first, _) = digest.split_first_chunk().expect("a digest is longer than an identity");
         Self::new(*first)
     }
@@ -54,11 +39,7 @@ impl RoutingTableId {
 
 impl fmt::Display for RoutingTableId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, byte) in self.0.to_be_bytes().into_iter().enumerate() {
-            let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
-            write!(f, "{dash}{byte:02x}")?;
-        }
-        Ok(())
+        self.0.fmt(f)
     }
 }
 
@@ -82,7 +63,7 @@ mod tests {
         assert_eq!(RoutingTableId::parse(&text.to_uppercase()), Some(id));
         let none = "00000000-0000-0000-0000-000000000000";
         assert_eq!(RoutingTableId::parse(none), Some(RoutingTableId::NONE));
-        assert_ne!(RoutingTableId::new([0; BYTES]), RoutingTableId::NONE);
+        assert_ne!(RoutingTableId::new([0; 16]), RoutingTableId::NONE);
     }
 
     #[test]
@@ -104,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_identity_reads_back_and_has_another_successor(random: [u8; BYTES]) {
+        fn every_identity_reads_back_and_has_another_successor(random: [u8; 16]) {
             let id = RoutingTableId::new(random);
             prop_assert_eq!(RoutingTableId::parse(&id.to_string()), Some(id));
             prop_assert_ne!(id.successor(), id);
