@@ -25,6 +25,7 @@
 //!
 //! Only announcing can fail, when no numbers are left; what was taken in before stays.
 
+mod admit;
 mod announce;
 mod answer;
 mod fingerprint;
@@ -66,6 +67,7 @@ use slab::IDS_MAX;
 use sweep::SWEEP_STEPS_MAX;
 use table::SlotTable;
 
+pub use admit::IndexLimits;
 pub use announce::{Announced, Interned, LinkPlan};
 pub use group::{GroupSpec, Statement};
 pub use replaced::ReplacedWatch;
@@ -98,20 +100,6 @@ pub struct Freed {
     pub entries: u64,
     /// Groups.
     pub groups: u64,
-}
-
-/// What an index takes at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IndexLimits {
-    /// Providers of one key from one network, where it has more than a few providers at all.
-    pub key_network_max: usize,
-}
-
-impl Default for IndexLimits {
-    /// No limits.
-    fn default() -> Self {
-        Self { key_network_max: usize::MAX }
-    }
 }
 
 /// How much an index holds.

@@ -7,6 +7,7 @@
 mod accounts;
 mod listener;
 mod maintenance;
+mod memory;
 mod peers;
 
 use std::net::SocketAddr;
@@ -90,6 +91,20 @@ impl Parts {
     }
 }
 
+/// What the settings let the index take.
+fn index_limits(settings: &Settings) -> IndexLimits {
+    let bytes_max = match settings.index_memory_max {
+        0 => memory::usable_bytes().map_or(u64::MAX, |bytes| bytes / 4 * 3),
+        bytes_max => bytes_max,
+    };
+    IndexLimits {
+        key_network_max: settings.announce_key_network_max,
+        bytes_max,
+        network_keys_max: settings.announce_client_keys_max,
+        peer_keys_max: settings.announce_peer_keys_max,
+    }
+}
+
 /// Opens the data directory that the settings name.
 pub fn open_store(
     settings: &Settings,
@@ -101,7 +116,7 @@ pub fn open_store(
         schema: settings.record_schema.into(),
         threads: settings.workers.get(),
         segment_bytes: settings.journal_segment_bytes,
-        limits: IndexLimits { key_network_max: settings.announce_key_network_max },
+        limits: index_limits(settings),
     })
 }
 

@@ -69,6 +69,14 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", default_value = "134217728", help_heading = PLACES, hide_short_help = true, value_parser = clap::value_parser!(u64).range(65_536..=1_073_741_824))]
     pub journal_segment_bytes: u64,
 
+    /// Bytes of memory that the index may take; 0: three quarters of what the process may use
+    ///
+    /// An eighth is kept for imports. Of the rest, those who announce from one network may hold no more
+    /// than what is left free; past it they get 507 with Retry-After. Lookups, removals and what
+    /// refreshes go on. A journal that holds more is read all the same.
+    #[arg(long, value_name = "BYTES", default_value = "0", help_heading = PLACES, hide_short_help = true)]
+    pub index_memory_max: u64,
+
     /// Threads that serve the public API
     ///
     /// A number from 1 to 1024, or `auto`: one for each core.
@@ -184,6 +192,20 @@ pub struct Settings {
     /// Past the limit it gets 429 with Retry-After. Kubo packs up to 100 keys into one.
     #[arg(long, value_name = "COUNT", default_value = "600", help_heading = ANNOUNCING)]
     pub announce_peer_rate_limit: u32,
+
+    /// Keys that one peer may hold at one time by announcing itself; each announced record counts as 40
+    ///
+    /// Past it what it announces newly gets 507 with Retry-After; what it holds it may refresh.
+    #[arg(long, value_name = "COUNT", default_value = "10000000", help_heading = ANNOUNCING,
+        hide_short_help = true)]
+    pub announce_peer_keys_max: u64,
+
+    /// Keys that the peers of one network may hold together; each announced record counts as 40
+    ///
+    /// A network is an IPv4 /24 or an IPv6 /48. See also `index_memory_max`.
+    #[arg(long, value_name = "COUNT", default_value = "20000000", help_heading = ANNOUNCING,
+        hide_short_help = true)]
+    pub announce_client_keys_max: u64,
 
     /// Providers of one key from one network, where it has more than 32: at least 32
     ///
@@ -491,6 +513,8 @@ mod tests {
         assert_eq!(settings.announce, AnnounceMode::Signed);
         assert_eq!((settings.announce_keys_max, settings.announce_peer_rate_limit), (1_000, 600));
         assert_eq!(settings.announce_key_network_max, 1_000);
+        assert_eq!(settings.announce_peer_keys_max, 10_000_000);
+        assert_eq!((settings.announce_client_keys_max, settings.index_memory_max), (20_000_000, 0));
         assert_eq!(settings.announce_timestamp_age_max, Duration::from_hours(24));
         assert_eq!(settings.announce_timestamp_ahead_max, Duration::from_mins(5));
         assert_eq!(settings.announce_ttl_max, Duration::from_hours(48));

@@ -136,20 +136,36 @@ impl Index {
     }
 
     /// Computes which keys have to be linked so that they answer with a group.
-    pub fn plan(&self, interned: &Interned, keys: Vec<ContentKey>, now_ms: UnixMs) -> LinkPlan {
-        let mut plan = LinkPlan::default();
-        if interned.is_new {
-            return LinkPlan { to_link: keys, ..plan };
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Full`] if there are keys that do not have the announcement yet and are too many.
+    pub fn plan(
+        &self,
+        interned: &Interned,
+        keys: Vec<ContentKey>,
+        now_ms: UnixMs,
+    ) -> Result<LinkPlan, IndexError> {
+        let (mut plan, mut new_keys) = (LinkPlan::default(), 0);
+        if interned.is_new && interned.group.origin.is_operator() {
+            // Nobody asks which of them are new; there is nothing to find out otherwise.
+            self.admit(&interned.group, true, keys.len() as u64)?;
+            return Ok(LinkPlan { to_link: keys, ..plan });
         }
         let fingerprints = self.fingerprints(&keys);
         for (key, fingerprint) in keys.into_iter().zip(fingerprints) {
             match self.newest_like(&interned.group, fingerprint, now_ms) {
                 Some(newest) if newest.says_the_same_as(&interned.group) => plan.known += 1,
                 Some(newest) if newest.serial > interned.serial => plan.superseded.push(key),
-                Some(_) | None => plan.to_link.push(key),
+                Some(_) => plan.to_link.push(key),
+                None => {
+                    new_keys += 1;
+                    plan.to_link.push(key);
+                }
             }
         }
-        plan
+        self.admit(&interned.group, interned.is_new, new_keys)?;
+        Ok(plan)
     }
 
     /// Links each key to the group, unless a newer one of the lineage supersedes it there.

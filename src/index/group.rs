@@ -42,6 +42,7 @@
 
 mod changes;
 mod standing;
+mod usage;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
@@ -63,14 +64,16 @@ use changes::{CHANGED_AT_ONCE, ChangesInForce};
 pub use changes::Statement;
 pub(super) use standing::GroupRank;
 use standing::Standings;
+pub(super) use usage::GROUP_KEYS;
+use usage::{GroupUsage, Usages};
 
 /// The time of what does not happen.
 const NEVER: UnixMs = UnixMs::MAX;
 
 /// What a group takes up in the registry's maps and in the slab, roughly: 24 bytes in the table of
 /// what is registered, 60 in the set by provider, 40 in the set by age, 36 in the set by expiry, 24 in
-/// the map by serial, 8 in the slab.
-const REGISTRATION_BYTES: usize = 192;
+/// the map by serial, 8 in the slab; and 160 in a journal's ledger.
+const REGISTRATION_BYTES: usize = 352;
 
 /// The serial of the first group.
 const FIRST_SERIAL: u64 = 1;
@@ -102,6 +105,8 @@ pub(super) struct Group {
     pub(super) origin: Origin,
     /// Since when its provider has been announced from there without a gap.
     pub(super) since_ms: UnixMs,
+    /// What of its keys counts; `None`: nothing does.
+    usage: Option<GroupUsage>,
     /// When it last got a key or another record; 0 before it has a key.
     last_changed_at_ms: AtomicU64,
     died_at_ms: AtomicU64,
@@ -145,6 +150,7 @@ struct GroupRegistry {
     by_age: BTreeSet<(PeerId, u64)>,
     by_expiry: BTreeSet<(UnixMs, u32)>,
     standings: Standings,
+    usages: Usages,
     /// The records of those that live, by digest, and how many groups have each.
     records: HashMap<[u8; 16], (Arc<ReadyRecord>, u64)>,
     /// How many peers `by_provider` has.
@@ -224,6 +230,20 @@ impl Group {
         self.refs.fetch_add(references, Memory::Relaxed);
     }
 
+    /// Counts keys that have the group from now on.
+    pub(super) fn count_keys(&self, keys: u64) {
+        if let Some(usage) = &self.usage {
+            usage.add(keys);
+        }
+    }
+
+    /// Counts a key off that has the group no more.
+    pub(super) fn count_key_off(&self) {
+        if let Some(usage) = &self.usage {
+            usage.remove_one();
+        }
+    }
+
     /// Gives references back that were counted in vain, none of them the last.
     pub(super) fn give_back(&self, references: u64) {
         self.refs.fetch_sub(references, Memory::AcqRel);
@@ -297,6 +317,7 @@ impl Groups {
             by_age: BTreeSet::new(),
             by_expiry: BTreeSet::new(),
             standings: Standings::default(),
+            usages: Usages::default(),
             records: HashMap::new(),
             providers: 0,
             ended: Vec::new(),
@@ -445,6 +466,12 @@ impl Groups {
         freed
     }
 
+    /// How many keys the network and the provider of a group hold.
+    pub(super) fn usage_of(&self, group: &Group) -> (u64, u64) {
+        let registry = self.registry.lock();
+        group.peer().map_or((0, 0), |peer| registry.usages.of(group.origin, peer))
+    }
+
     /// How many groups there are, those that ended and are not yet freed included.
     pub(super) fn len(&self) -> u64 {
         self.registry.lock().ids.in_use()
@@ -464,7 +491,7 @@ impl Groups {
     /// The memory that groups and their records take up.
     pub(super) fn bytes(&self) -> usize {
         let registry = self.registry.lock();
-        registry.bytes + registry.standings.bytes() + self.slab.bytes()
+        registry.bytes + registry.standings.bytes() + registry.usages.bytes() + self.slab.bytes()
     }
 
     /// Makes a group, which becomes the one that its specification finds if it is the newest.
@@ -495,6 +522,7 @@ impl Groups {
             expires_at_ms,
             origin,
             since_ms,
+            usage: registry.usages.enter(origin, spec.record.peer()),
             last_changed_at_ms: AtomicU64::new(linked_at_ms),
             died_at_ms: AtomicU64::new(NEVER),
             refs: AtomicU64::new(1),
@@ -554,6 +582,9 @@ impl Groups {
         registry.remove_provider(group);
         if let Some(peer) = group.peer() {
             registry.standings.leave(peer, group.origin);
+            if let Some(usage) = &group.usage {
+                registry.usages.leave(usage, group.origin, peer);
+            }
         }
         registry.by_expiry.remove(&(group.expires_at_ms, group.id));
         registry.forget_changes(group, at_ms);
@@ -573,6 +604,10 @@ impl Groups {
         // A group that lives but has no keys any more ends here, too.
         let last_changed_at_ms = group.last_changed_at_ms.load(Memory::Relaxed);
         self.end(registry, group, last_changed_at_ms.min(group.expires_at_ms.saturating_sub(1)));
+        if let Some(usage) = &group.usage {
+            // Of keys that were linked while it ended.
+            usage.clear();
+        }
         self.slab.take(group.id);
         registry.ids.give_back(group.id);
         registry.bytes -= group.bytes();

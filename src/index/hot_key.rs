@@ -157,7 +157,9 @@ impl HotKey {
         if decision.is_linked {
             group.mark_changed(now_ms);
             group.retain();
+            group.count_keys(1);
         }
+        decision.gone.iter().for_each(|gone| gone.count_key_off());
         superseded(&decision.gone);
         let mut gone = decision.gone.into_vec();
         state.rotation.prune(&self.hasher, INSERT_STEPS, now_ms, &mut gone);

@@ -38,6 +38,7 @@ impl Index {
                     group.mark_changed(now_ms);
                     let alone = smallvec![group.clone()];
                     self.point_at(&mut shard, fingerprint, None, &alone, now_ms)?;
+                    group.count_keys(1);
                     shift(&self.counters.keys, 1);
                     shift(&self.counters.entries, 1);
                     return Ok(LinkOutcome::Added);
@@ -167,6 +168,8 @@ impl Index {
         group.mark_changed(now_ms);
         let old = shard.table.get(fingerprint);
         self.point_at(shard, fingerprint, old, &known, now_ms)?;
+        group.count_keys(1);
+        decision.gone.iter().for_each(|gone| gone.count_key_off());
         shift(&self.counters.entries, known.len() as i64 - before);
         Ok(decision.outcome)
     }

@@ -130,6 +130,7 @@ impl Restore<'_> {
             keys += 1;
         }
         group.0.give_back(counted);
+        group.0.count_keys(keys);
         merged.map(|()| keys)
     }
 
@@ -186,6 +187,8 @@ impl Restore<'_> {
 
     fn link_known(&self, fingerprint: Fingerprint, id: u32) -> Result<(), IndexError> {
         let Some(group) = self.index.groups.get(id).clone() else { return Ok(()) };
+        // It is counted already, and again when it is linked.
+        group.count_key_off();
         let linked = self.index.link(fingerprint, &group, self.now_ms);
         self.index.release(Reference::Group(id));
         linked.map(|_| ())

@@ -2,6 +2,7 @@
 //! itself under concurrency.
 
 mod hot_keys;
+mod limits;
 mod memo;
 mod model;
 mod ranking;

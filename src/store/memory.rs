@@ -15,7 +15,7 @@ use super::{
     Swept, Update,
 };
 use crate::clock::UnixMs;
-use crate::index::{Index, IndexError, IndexStats};
+use crate::index::{Index, IndexError, IndexLimits, IndexStats};
 use crate::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question, ReadyRecord};
 
 /// A store in this process's memory.
@@ -30,7 +30,12 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty store, which renders records in `schema`.
     pub fn new(schema: AnswerSchema) -> Self {
-        Self { index: Index::new(), schema, changing: Mutex::new(()) }
+        Self::with_limits(schema, IndexLimits::default())
+    }
+
+    /// An empty store that takes no more than the limits say.
+    pub fn with_limits(schema: AnswerSchema, limits: IndexLimits) -> Self {
+        Self { index: Index::with_limits(limits), schema, changing: Mutex::new(()) }
     }
 }
 

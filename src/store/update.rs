@@ -177,7 +177,7 @@ impl Planner<'_> {
         let group = found.map_or_else(|| index.intern(&spec, now_ms), Ok)?;
         self.begin_anew(peer.as_ref());
         let (mut superseded, keys) = self.split_superseded(&group, keys);
-        let mut placing = index.plan(&group, keys, now_ms);
+        let mut placing = index.plan(&group, keys, now_ms)?;
         self.plan.known += placing.known;
         self.place(group, placing.to_link, &announced_json);
         superseded.append(&mut placing.superseded);

@@ -1,8 +1,12 @@
 //! Floods of announcements by peers that cost nothing, and what is left for everybody else.
 
+use std::sync::Arc;
+
+use fingerpost::store::{IndexLimits, MemoryStore};
+use fingerpost::types::AnswerSchema;
 use reqwest::Method;
 
-use super::harness::{CID, TestServer, peer_id, peer_record, records, server};
+use super::harness::{CID, TestServer, cid_below, peer_id, peer_record, records, server};
 use super::signing::{Provider, together};
 
 const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
@@ -46,5 +50,41 @@ async fn a_flood_from_one_network_hides_nobody() {
     assert_eq!(all.lines().count(), 502);
     expected.retain(|id| !all.contains(id));
     assert_eq!(expected, [""; 0]);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_past_the_memory_is_refused_and_others_get_in() {
+    let empty = MemoryStore::new(AnswerSchema::Announced);
+    let empty = fingerpost::store::Store::stats(&empty).await.unwrap().bytes.unwrap();
+    let limits = IndexLimits { bytes_max: empty + (1 << 20), ..IndexLimits::default() };
+    let store = MemoryStore::with_limits(AnswerSchema::Announced, limits);
+    let server = server().store(Arc::new(store));
+    let server = server.with(|settings| settings.trusted_proxies = "127.0.0.0/8".parse().unwrap());
+    let server = server.start().await;
+    let put = async |client: &str, number: u32| {
+        let keys: Vec<_> =
+            (0..500u32).map(|key| cid_below("a", u64::from(number * 500 + key))).collect();
+        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+        let provider = Provider::numbered(number);
+        let body = provider.request(&provider.payload(&keys, &[TCP]));
+        let headers = [("X-Forwarded-For", client)];
+        server.send(Method::PUT, "/routing/v1/providers", &headers, body.into()).await
+    };
+    let mut refused = None;
+    for number in 0..200 {
+        let answer = put("192.0.2.9", number).await;
+        if answer.status() != 200 {
+            refused = Some((number, answer));
+            break;
+        }
+    }
+    let (number, answer) = refused.expect("there is a limit");
+    assert!(number > 1, "{number}");
+    assert_eq!(answer.status(), 507);
+    assert_eq!(answer.headers()["retry-after"], "30");
+    assert_eq!(put("198.51.100.1", 300).await.status(), 200);
+    server.announce(CID, &peer_record(1, &[TCP])).await;
+    assert_eq!(records(server.providers(CID).await).await.len(), 1);
     server.shutdown().await;
 }

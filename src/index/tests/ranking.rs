@@ -17,7 +17,7 @@ fn from(origin: Origin, of: u32, addrs: &[&str]) -> GroupSpec {
 }
 
 fn limited(key_network_max: usize) -> Index {
-    Index::with_limits(IndexLimits { key_network_max })
+    Index::with_limits(IndexLimits { key_network_max, ..IndexLimits::default() })
 }
 
 fn announce(index: &Index, spec: &GroupSpec, now_ms: UnixMs) -> Announced {

@@ -76,7 +76,7 @@ impl FakeJournal {
     fn announce(&mut self, index: &Index, keys: Vec<ContentKey>, spec: &GroupSpec, now_ms: u64) {
         let count = keys.len() as u64;
         let interned = index.intern(spec, now_ms).unwrap();
-        let plan = index.plan(&interned, keys, now_ms);
+        let plan = index.plan(&interned, keys, now_ms).unwrap();
         let behind = plan.superseded.len() as u64;
         assert_eq!(plan.known + plan.to_link.len() as u64 + behind, count);
         assert!(!interned.is_new || (plan.known, behind) == (0, 0));
@@ -102,7 +102,7 @@ impl FakeJournal {
                 let again = index.intern(&spec, *now_ms).unwrap();
                 let known = keys.len() as u64;
                 let plan = LinkPlan { known, ..LinkPlan::default() };
-                assert_eq!(index.plan(&again, keys, *now_ms), plan);
+                assert_eq!(index.plan(&again, keys, *now_ms), Ok(plan));
             }
             SerialStep::Remove { lineage: (of, context), is_whole_peer } => {
                 let context = [*context];
@@ -266,7 +266,7 @@ fn addresses_that_change_back_are_the_ones_that_are_served() {
     index.announce(&keys(0..5), &quic, 2).unwrap();
     let interned = index.intern(&tcp, 1).unwrap();
     assert_eq!((interned.serial, interned.is_new), (1, false));
-    let plan = index.plan(&interned, keys(3..12), 3);
+    let plan = index.plan(&interned, keys(3..12), 3).unwrap();
     let expected = LinkPlan { known: 5, to_link: keys(10..12), superseded: keys(3..5) };
     assert_eq!(plan, expected);
     // LinkDecision an older group changes nothing.
