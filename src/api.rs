@@ -1,7 +1,7 @@
 //! The public API: `/routing/v1` (seeds/002 and its extensions; specs/ has the clauses).
 //!
 //! `edge` stands around every request: it parses the path into an `endpoint`, once, and hands the
-//! request to the file of its family (`lookup`, `announce`, `ipns`, `closest`). Handlers see a
+//! request to the file of its family (`lookup`, `announce`, `ipns`). Handlers see a
 //! `context` and the `state`, never the edge. `error` is the only file that maps errors to statuses.
 
 mod accept;
@@ -9,7 +9,6 @@ mod announce;
 mod answer;
 mod body;
 mod client_address;
-mod closest;
 mod conditional;
 mod context;
 mod cors;

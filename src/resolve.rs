@@ -4,20 +4,16 @@
 //! out" are different, and caches keep only the first.
 
 mod cache;
-mod coalesce;
 mod fallback;
 mod fanout;
-mod join;
 mod local;
-mod names;
-mod patience;
+mod merge;
 mod peer_link;
 mod pool;
 mod router;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod upstream;
-mod verdict;
 
 use std::time::Duration;
 
@@ -57,6 +53,16 @@ pub trait Resolver: Send + Sync + 'static {
     /// after it, it says that more might have been found.
     fn stream(&self, question: Question) -> FoundStream;
 
+    /// The peers of a network that are closest to the multihash of what is asked about, nearest first and
+    /// filtered; 20 at most, and no more than are wanted. One that knows no such network does not offer
+    /// it.
+    fn closest<'a>(
+        &'a self,
+        _question: &'a Question,
+    ) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        std::future::ready(Err(ResolveError::NotOffered)).boxed()
+    }
+
     /// The best record of an IPNS name: of the greatest sequence, then of the latest end. One that
     /// does not resolve names finds none.
     fn name<'a>(
@@ -93,6 +99,9 @@ pub enum ResolveError {
     /// The routing table names an account that there is not.
     #[error("there is no account `{0}`, to which the routing table points")]
     NoAccount(AccountId),
+    /// Nobody who answers here knows such things.
+    #[error("nobody who answers here offers this")]
+    NotOffered,
     /// What was to be stored is of a part of the key space that is not served.
     #[error("names of this part of the key space are not served here")]
     Discarded,

@@ -33,7 +33,7 @@ pub use lookup::{Found, Question, Subject};
 pub use origin::Origin;
 pub use peer::{PeerId, PeerIdError};
 pub use prefix::{ADDRESS_CHARS_MAX, RoutePrefix, RoutePrefixError};
-pub use ready::{AnswerSchema, Kin, ReadyRecord, Selection};
+pub use ready::{AnswerSchema, MergeKey, ReadyRecord, Selection};
 pub use record::{
     ADDRS_MAX, BitswapRecord, ExtraFields, GraphsyncRecord, LeftOut, ParsedRecord, PeerRecord,
     ProviderRecord, RecordError, Schema, UnknownRecord, UnparsableAddrs,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use fingerpost::types::{
-    ContentKey, Kin, PeerId, ProviderRecord, ReadyRecord, Subject, UnparsableAddrs,
+    ContentKey, MergeKey, PeerId, ProviderRecord, ReadyRecord, Subject, UnparsableAddrs,
 };
 use fingerpost::upstream::{AnswerLimits, received};
 use libfuzzer_sys::fuzz_target;
@@ -53,7 +53,7 @@ fn check(content_type: &str, body: &[u8], piece_bytes: usize, subject: &Subject)
         assert_eq!(texts(&whole), texts(&records));
     }
     assert!(records.len() <= LIMITS.records_max);
-    check_united(&records);
+    check_merged(&records);
     for record in &records {
         assert!(record.json().len() <= LIMITS.line_bytes_max && !record.json().contains('\n'));
         if let Subject::Peer(peer) = subject {
@@ -67,19 +67,19 @@ fn check(content_type: &str, body: &[u8], piece_bytes: usize, subject: &Subject)
     }
 }
 
-/// Records that say the same of one provider are united whatever stands in them, and it does not matter
+/// Records that say the same of one provider are merged whatever stands in them, and it does not matter
 /// in which order.
-fn check_united(records: &[Arc<ReadyRecord>]) {
-    let mut of_kin: BTreeMap<Kin, Vec<Arc<ReadyRecord>>> = BTreeMap::new();
+fn check_merged(records: &[Arc<ReadyRecord>]) {
+    let mut by_key: BTreeMap<MergeKey, Vec<Arc<ReadyRecord>>> = BTreeMap::new();
     for record in records {
-        of_kin.entry(record.kin()).or_default().push(record.clone());
+        by_key.entry(record.merge_key()).or_default().push(record.clone());
     }
-    for mut kin in of_kin.into_values() {
-        let united = ReadyRecord::united(&kin).expect("there is one at least");
-        kin.reverse();
-        let again = ReadyRecord::united(&kin).expect("there is one at least");
-        assert_eq!(again.kin(), united.kin());
-        assert_eq!(addrs(&again), addrs(&united));
+    for mut records in by_key.into_values() {
+        let merged = ReadyRecord::merged(&records).expect("there is one at least");
+        records.reverse();
+        let again = ReadyRecord::merged(&records).expect("there is one at least");
+        assert_eq!(again.merge_key(), merged.merge_key());
+        assert_eq!(addrs(&again), addrs(&merged));
     }
 }
 

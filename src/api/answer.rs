@@ -30,8 +30,6 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// 128 bits in hexadecimal.
 const ETAG_DIGITS: usize = 32;
 
-const ETAG_IS_ASCII: &str = "hexadecimal digits in quotes make a header value";
-
 /// What is the same for all answers of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct AnswerPolicy {
@@ -84,8 +82,8 @@ impl AnswerPolicy {
         let format = form.format;
         let rendered = rendered(&found, form);
         let etag = match rendered {
-            Some(rendered) => HeaderValue::from_str(&rendered.etag).expect(ETAG_IS_ASCII),
-            None => etag(&found, format),
+            Some(rendered) => etag(rendered.digest),
+            None => etag(digest(&found, format)),
         };
         let validators = Validators { etag, modified_at_ms: found.modified_at_ms };
         let is_partial = found.is_partial;
@@ -120,7 +118,8 @@ impl AnswerPolicy {
         let (nothing, format) = (Found::default(), form.format);
         let mut response = HttpResponse::build(self.empty_status);
         if self.empty_status.is_success() {
-            let validators = Validators { etag: etag(&nothing, format), modified_at_ms: None };
+            let validators =
+                Validators { etag: etag(digest(&nothing, format)), modified_at_ms: None };
             if conditional::is_not_modified(request.headers(), &validators) {
                 response.status(StatusCode::NOT_MODIFIED);
             }
@@ -180,7 +179,7 @@ fn cache_control(max_age: Duration, revalidate: Duration, error: Duration) -> He
     HeaderValue::try_from(value).expect("numbers and ASCII text make a header value")
 }
 
-/// The body and tag of records that answers share. Made once for each format.
+/// The body and digest of records that answers share. Made once for each format.
 fn rendered(found: &Found, form: Form) -> Option<&Rendered> {
     // Peers are never shared, so the list's name is always the same.
     let place = match form.format {
@@ -189,7 +188,7 @@ fn rendered(found: &Found, form: Form) -> Option<&Rendered> {
     };
     found.records.shared()?.rendered(place, || Rendered {
         body: body(found, form).into(),
-        etag: etag_text(found, form.format).as_str().into(),
+        digest: digest(found, form.format),
     })
 }
 
@@ -210,20 +209,21 @@ fn body(found: &Found, form: Form) -> Vec<u8> {
 
 /// A strong validator: equal bodies have equal ones, different bodies different ones, and it does
 /// not depend on the process, so that servers with the same records agree.
-fn etag(found: &Found, format: Format) -> HeaderValue {
-    HeaderValue::from_str(&etag_text(found, format)).expect(ETAG_IS_ASCII)
+fn etag(digest: u128) -> HeaderValue {
+    let mut text = ArrayString::<{ ETAG_DIGITS + 2 }>::new();
+    write!(text, "\"{digest:0ETAG_DIGITS$x}\"").expect("the digits and quotes fit");
+    HeaderValue::from_str(&text).expect("hexadecimal digits in quotes make a header value")
 }
 
-fn etag_text(found: &Found, format: Format) -> ArrayString<{ ETAG_DIGITS + 2 }> {
+/// What an answer's body is made of, hashed.
+fn digest(found: &Found, format: Format) -> u128 {
     // Hashed at once: a hasher that is fed piece by piece takes several times as long.
     let mut hashed = Vec::with_capacity(format.media_type().len() + found.records.len() * 24);
     hashed.extend_from_slice(format.media_type().as_bytes());
     for (record, selection) in &found.records {
         push_parts(&mut hashed, record, selection);
     }
-    let mut text = ArrayString::new();
-    write!(text, "\"{:0ETAG_DIGITS$x}\"", xxh3_128(&hashed)).expect("the digits and quotes fit");
-    text
+    xxh3_128(&hashed)
 }
 
 fn push_parts(hashed: &mut Vec<u8>, record: &ReadyRecord, selection: &Selection) {

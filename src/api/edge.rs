@@ -19,7 +19,7 @@ use super::context::{Context, X_REQUEST_ID};
 use super::endpoint::{Endpoint, methods};
 use super::error::ApiError;
 use super::state::{ApiState, Worker};
-use super::{announce, closest, cors, ipns, lookup};
+use super::{announce, cors, ipns, lookup};
 use crate::body::BodyError;
 use crate::clock::Stopwatch;
 use crate::metrics::FinishedRequest;
@@ -80,7 +80,9 @@ async fn dispatch(
         Endpoint::Unknown => return Err(ApiError::UnknownPath),
         Endpoint::Providers(cid) if is_read => return lookup::providers(context, cid).await,
         Endpoint::Peers(peer) if is_read => return lookup::peers(context, peer).await,
-        Endpoint::ClosestPeers(key) if is_read => return closest::get(key),
+        Endpoint::ClosestPeers(key) if is_read => {
+            return Box::pin(lookup::closest_peers(context, key)).await;
+        }
         Endpoint::Ipns(_) if !state.ipns => return Err(ApiError::NotOffered { what: "IPNS" }),
         Endpoint::Ipns(name) if is_read => return Box::pin(ipns::get(context, name)).await,
         Endpoint::Ipns(name) if is_put => return Box::pin(ipns::put(context, payload, name)).await,

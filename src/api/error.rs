@@ -103,9 +103,9 @@ impl ApiError {
             Self::UnknownPath | Self::Invalid { .. } | Self::Body(BodyError::Broken) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::MethodNotSupported { .. } | Self::NotOffered { .. } => {
-                StatusCode::NOT_IMPLEMENTED
-            }
+            Self::MethodNotSupported { .. }
+            | Self::NotOffered { .. }
+            | Self::Resolve(ResolveError::NotOffered) => StatusCode::NOT_IMPLEMENTED,
             Self::NotAcceptable { .. } | Self::MediaType { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Compressed { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Superseded { .. } => StatusCode::CONFLICT,
@@ -207,6 +207,7 @@ impl ApiError {
         matches!(
             self,
             Self::NotOffered { .. }
+                | Self::Resolve(ResolveError::NotOffered)
                 | Self::MethodNotSupported { .. }
                 | Self::TooManyHops { .. }
                 | Self::Resolve(ResolveError::Resting { .. })

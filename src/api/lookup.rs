@@ -14,8 +14,8 @@ use super::endpoint::decode_id;
 use super::error::ApiError;
 use super::form::{Form, Format, ListName};
 use super::stream::{Deadline, RecordsBody};
-use crate::resolve::{Found, FoundStream, Question, ResolveError, Subject};
-use crate::types::{ContentKey, Filter, PeerId};
+use crate::resolve::{FoundStream, ResolveError};
+use crate::types::{ContentKey, Filter, Found, PeerId, Question, Subject};
 
 /// The media types of lookups, as a 406 names them.
 const OFFERED: &str = "application/json, application/x-ndjson";
@@ -36,18 +36,43 @@ pub(super) async fn peers(context: &Context, peer: &str) -> Result<HttpResponse,
     find(context, (Subject::Peer(peer), ListName::Peers)).await
 }
 
-async fn find(
+/// Answers `/routing/v1/dht/closest/peers/{key}`: which peers of the DHT are closest to this CID or peer?
+/// That nobody here can tell is said after the key is read: a client learns of a malformed key whatever
+/// server it asks.
+pub(super) async fn closest_peers(context: &Context, key: &str) -> Result<HttpResponse, ApiError> {
+    let malformed = |reason| ApiError::Malformed { parameter: "key", reason };
+    let text = decode_id(key).map_err(malformed)?;
+    let subject = PeerId::parse(&text).map(Subject::Peer).or_else(|_| {
+        let key = ContentKey::from_cid_text(&text).map(Subject::Content);
+        key.map_err(|error| malformed(format!("neither a peer ID nor a CID: {error}")))
+    })?;
+    let (question, form) = question(context, (subject, ListName::Peers))?;
+    let state = context.state();
+    let work = state.resolver.closest(&question);
+    let found = with_timeout(state.lookup_timeout, work).await.map_err(|error| match error {
+        ResolveError::NotOffered => ApiError::NotOffered { what: "looking up the closest peers" },
+        error => error.into(),
+    })?;
+    Ok(respond(context, found, form))
+}
+
+/// What is asked, by the path and the query, and how the answer looks.
+fn question(
     context: &Context,
     (subject, list): (Subject, ListName),
-) -> Result<HttpResponse, ApiError> {
-    let state = context.state();
+) -> Result<(Question, Form), ApiError> {
     let filter = Filter::from_query(context.request.query_string())?;
     let format = format(context)?;
-    let form = Form { format, list };
-    let records_max = state.policy.records_max(format);
+    let records_max = context.state().policy.records_max(format);
     let question = Question { subject, filter, records_max, hops: context.hops() };
+    Ok((question, Form { format, list }))
+}
+
+async fn find(context: &Context, of: (Subject, ListName)) -> Result<HttpResponse, ApiError> {
+    let state = context.state();
+    let (question, form) = question(context, of)?;
     // HEAD is answered without a body, so there is nothing to begin early.
-    if format == Format::Ndjson && context.request.method() != Method::HEAD {
+    if form.format == Format::Ndjson && context.request.method() != Method::HEAD {
         return stream(context, question, form).await;
     }
     let found = with_timeout(state.lookup_timeout, state.resolver.find(&question)).await?;
@@ -118,4 +143,53 @@ fn format(context: &Context) -> Result<Format, ApiError> {
     let format = accept::negotiate(lines).ok_or(ApiError::NotAcceptable { offered: OFFERED })?;
     context.format.set(format.body_format());
     Ok(format)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use actix_web::test::{self, TestRequest};
+
+    use crate::api::{ApiParts, ApiState, app};
+    use crate::clock::Clock;
+    use crate::config::Settings;
+    use crate::metrics::Metrics;
+    use crate::resolve::testing::{Bench, FakeUpstream, HasLocal, peer, record};
+
+    const PATH: &str = "/routing/v1/dht/closest/peers";
+    const CID: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
+
+    #[actix_web::test]
+    async fn closest_peers_are_answered_where_somebody_offers_them() {
+        let settings = Settings::default();
+        let upstream = FakeUpstream::new([]);
+        let parts = ApiParts {
+            resolver: Arc::new(Bench::new(HasLocal::Yes, &[upstream.clone()]).fanout),
+            announcer: None,
+            metrics: Arc::new(Metrics::new()),
+            clock: Clock::System,
+        };
+        let app = app(Arc::new(ApiState::new(&settings, parts)));
+        let app = test::init_service(app).await;
+        let ask = async |key: &str, accept: &'static str| {
+            let request = TestRequest::get().uri(&format!("{PATH}/{key}"));
+            let request = request.insert_header(("Accept", accept)).to_request();
+            let response = test::call_service(&app, request).await;
+            let status = response.status().as_u16();
+            (status, String::from_utf8(test::read_body(response).await.to_vec()).unwrap())
+        };
+        assert_eq!(ask(CID, "*/*").await.0, 501);
+        *upstream.closest.lock() = Some(Vec::new());
+        assert_eq!(ask(CID, "*/*").await, (404, r#"{"Peers":[]}"#.to_owned()));
+        let one = record(1, &[1]);
+        *upstream.closest.lock() = Some(vec![one.clone()]);
+        let json = one.json().replace('}', r#","Protocols":[]}"#);
+        for key in [CID.to_owned(), peer(1).to_string()] {
+            assert_eq!(ask(&key, "*/*").await, (200, format!(r#"{{"Peers":[{json}]}}"#)));
+            assert_eq!(ask(&key, "application/x-ndjson").await, (200, format!("{json}\n")));
+        }
+        assert_eq!(ask("x", "*/*").await.0, 422);
+        assert_eq!(ask(CID, "text/html").await.0, 406);
+    }
 }

@@ -58,7 +58,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::IndexError;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
-use crate::types::{Origin, PeerId, ReadyRecord};
+use crate::types::{MergeKey, Origin, PeerId, ReadyRecord};
 use changes::{CHANGED_AT_ONCE, ChangesInForce};
 
 pub use changes::Statement;
@@ -187,6 +187,11 @@ impl Group {
         self.first.identity()
     }
 
+    /// With which groups an answer merges this one, as long as none of them has another record.
+    pub(super) fn merge_key(&self) -> MergeKey {
+        self.first.merge_key()
+    }
+
     /// The provider.
     pub(super) fn peer(&self) -> Option<&PeerId> {
         self.first.peer()
@@ -274,7 +279,8 @@ impl Group {
     /// The order of groups on a key: lineages whose records are merged are adjacent, and of a
     /// lineage the newest comes first.
     pub(super) fn order_on_key(&self, other: &Self) -> Ordering {
-        let identities = self.identity().cmp(&other.identity());
+        let merged = self.merge_key().cmp(&other.merge_key());
+        let identities = merged.then_with(|| self.identity().cmp(&other.identity()));
         let lineages = identities.then_with(|| self.context.cmp(&other.context)).then_with(|| {
             let is_stranger = |group: &Self| !group.origin.is_operator();
             is_stranger(self).cmp(&is_stranger(other))

@@ -22,7 +22,7 @@ use crate::clock::UnixMs;
 use crate::types::Found;
 use rotation::Rotation;
 
-/// What a group takes up in a hot key, roughly: 48 bytes as a slot, 10 in the table by identity, 12
+/// What a group takes up in a hot key, roughly: 48 bytes as a slot, 10 in the table by merge key, 12
 /// on its network's shelf, with room for growth. A network that has one slot takes 100 more.
 pub(super) const HOT_KEY_GROUP_BYTES: u64 = 120;
 

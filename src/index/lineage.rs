@@ -1,7 +1,7 @@
 //! Lineages: which group of the same announcement a key keeps, and which an answer takes.
 //!
 //! `group` states the rule; here it is applied, to a few groups in order and to the groups of one
-//! identity in a hot key. Of a lineage, the groups that a key keeps form a staircase: the newer, the
+//! merge key in a hot key. Of a lineage, the groups that a key keeps form a staircase: the newer, the
 //! earlier they expire. So one neighbour on each side decides, however many there are; dead groups
 //! between them are taken out on the way.
 
@@ -58,7 +58,7 @@ impl LinkDecision {
     }
 }
 
-/// The groups of one record identity that a key has.
+/// The groups of one merge key that a key has.
 #[derive(Default)]
 pub(super) enum Lineages {
     /// None at all.
@@ -70,11 +70,12 @@ pub(super) enum Lineages {
     Many(BTreeMap<LineageKey, Arc<Group>>),
 }
 
-/// The order of groups of one identity: by lineage, and of one lineage the newest first.
-pub(super) type LineageKey = (LineageOfIdentity, Reverse<u64>);
+/// The order of groups of one merge key: by lineage, and of one lineage the newest first.
+pub(super) type LineageKey = (LineageOfKey, Reverse<u64>);
 
-/// What tells lineages of one identity apart: the context, and whether they are the operator's.
-type LineageOfIdentity = (Arc<[u8]>, bool);
+/// What tells lineages of one merge key apart: the identity, the context, and whether they are the
+/// operator's.
+type LineageOfKey = ([u8; 16], Arc<[u8]>, bool);
 
 impl Lineages {
     /// Adds a group, as far as it is not superseded.
@@ -178,7 +179,7 @@ impl Lineages {
             Self::None => false,
             Self::One(one) => one.record().has_addrs(),
             Self::Many(groups) => {
-                let mut last: Option<&LineageOfIdentity> = None;
+                let mut last: Option<&LineageOfKey> = None;
                 groups.iter().take(MERGED_MAX).any(|((lineage, _), group)| {
                     let is_newest = last.replace(lineage) != Some(lineage);
                     is_newest && group.record().has_addrs()
@@ -251,5 +252,6 @@ impl Lineages {
 }
 
 fn key_of(group: &Group) -> LineageKey {
-    ((group.context.clone(), !group.origin.is_operator()), Reverse(group.serial))
+    let lineage = (group.identity(), group.context.clone(), !group.origin.is_operator());
+    (lineage, Reverse(group.serial))
 }

@@ -1,4 +1,4 @@
-//! Merging the records of groups that differ only in addresses.
+//! Merging the records of groups that have one merge key.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use super::group::{Current, Group};
 use crate::clock::UnixMs;
 use crate::types::ReadyRecord;
 
-/// The most groups whose addresses are merged into one record: a provider may announce a key under
+/// The most groups that are merged into one record: a provider may announce a key under
 /// any number of contexts, and an answer has to end.
 pub(super) const MERGED_MAX: usize = 64;
 
-/// Records whose addresses are being merged: of the groups of one lineage or of several, one record
-/// for each identity.
+/// Records that are being merged: of the groups of one lineage or of several, one record for each
+/// merge key.
 ///
-/// Lineages of one identity come one after the other, so only the last record needs to be looked at,
+/// Lineages of one merge key come one after the other, so only the last record needs to be looked at,
 /// until one comes along whose record has become another.
 pub(super) struct RecordMerge<const N: usize> {
     pub(super) records: SmallVec<[Arc<ReadyRecord>; N]>,
@@ -25,7 +25,7 @@ pub(super) struct RecordMerge<const N: usize> {
     pub(super) has_changed: bool,
     /// When the first of the groups that are served expires.
     pub(super) ends_at_ms: UnixMs,
-    /// Whether one of them has another identity since.
+    /// Whether one of them has another merge key since.
     pub(super) has_renamed: bool,
     merged: usize,
 }
@@ -65,18 +65,18 @@ impl<const N: usize> RecordMerge<N> {
         }
         if matches!(record, Current::Changed(_)) {
             self.has_changed = true;
-            self.has_renamed |= record.identity() != group.identity();
+            self.has_renamed |= record.merge_key() != group.merge_key();
         }
         let looked_at = if self.has_renamed { usize::MAX } else { 1 };
         let is_same = |known: &&mut Arc<ReadyRecord>| {
-            Arc::ptr_eq(known, &record) || known.identity() == record.identity()
+            Arc::ptr_eq(known, &record) || known.merge_key() == record.merge_key()
         };
         match self.records.iter_mut().rev().take(looked_at).find(is_same) {
             None => self.records.push(record.clone()),
             Some(known) if Arc::ptr_eq(known, &record) => {}
             Some(known) => {
-                if let Some(merged) = known.with_addrs_of(&record) {
-                    *known = Arc::new(merged);
+                if let Some(merged) = ReadyRecord::merged(&[known.clone(), record.clone()]) {
+                    *known = merged;
                 }
             }
         }

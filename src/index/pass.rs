@@ -14,7 +14,7 @@ use super::answer::Wanted;
 use super::group::GroupRank;
 use super::merge::RecordMerge;
 use crate::clock::UnixMs;
-use crate::types::{Found, ReadyRecord, Selection};
+use crate::types::{Found, MergeKey, ReadyRecord, Selection};
 
 /// The most hits that there is room for before the first is found: those of a full JSON answer.
 const HITS_EXPECTED_MAX: usize = 100;
@@ -45,8 +45,8 @@ pub(super) struct Pass {
     /// What matched, in the order in which it was met.
     hits: Vec<Hit>,
     end: PassEnd,
-    /// The hits by their identity, once it may be that two candidates have the same.
-    by_identity: Option<HashMap<[u8; 16], usize>>,
+    /// The hits by their merge key, once it may be that two candidates have the same.
+    by_merge_key: Option<HashMap<MergeKey, usize>>,
 }
 
 struct Hit {
@@ -92,9 +92,9 @@ impl Pass {
         wanted: Wanted<'_>,
         records_max: usize,
     ) -> bool {
-        if merge.has_renamed && self.by_identity.is_none() {
+        if merge.has_renamed && self.by_merge_key.is_none() {
             let known = self.hits.iter().enumerate();
-            self.by_identity = Some(known.map(|(at, hit)| (hit.record.identity(), at)).collect());
+            self.by_merge_key = Some(known.map(|(at, hit)| (hit.record.merge_key(), at)).collect());
         }
         let mut records = merge.records;
         if records.len() > records_max {
@@ -109,23 +109,23 @@ impl Pass {
             if self.hits.len() == records_max {
                 return false;
             }
-            if let Some(by_identity) = &mut self.by_identity {
-                by_identity.insert(record.identity(), self.hits.len());
+            if let Some(by_merge_key) = &mut self.by_merge_key {
+                by_merge_key.insert(record.merge_key(), self.hits.len());
             }
             self.hits.push(Hit { record, selection, rank });
         }
         true
     }
 
-    /// Merges a record into a hit that has the same identity by now, if there is one.
-    fn merge_into_hit(&mut self, record: &ReadyRecord, wanted: Wanted<'_>) -> bool {
-        let by_identity = self.by_identity.as_ref();
-        let at = by_identity.and_then(|by_identity| by_identity.get(&record.identity()));
+    /// Merges a record into a hit that has the same merge key by now, if there is one.
+    fn merge_into_hit(&mut self, record: &Arc<ReadyRecord>, wanted: Wanted<'_>) -> bool {
+        let by_merge_key = self.by_merge_key.as_ref();
+        let at = by_merge_key.and_then(|by_merge_key| by_merge_key.get(&record.merge_key()));
         let Some(hit) = at.and_then(|at| self.hits.get_mut(*at)) else { return false };
-        if let Some(merged) = hit.record.with_addrs_of(record)
+        if let Some(merged) = ReadyRecord::merged(&[hit.record.clone(), record.clone()])
             && let Some(selected) = wanted.filter.select(&merged)
         {
-            (hit.record, hit.selection) = (Arc::new(merged), selected);
+            (hit.record, hit.selection) = (merged, selected);
         }
         true
     }

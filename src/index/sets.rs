@@ -87,7 +87,7 @@ impl Few {
     /// The best rank of the groups that a record is of.
     fn rank_of(&self, record: &ReadyRecord, now_ms: UnixMs) -> GroupRank {
         let is_of_it = |group: &&Arc<Group>| {
-            group.is_live(now_ms) && group.record().identity() == record.identity()
+            group.is_live(now_ms) && group.record().merge_key() == record.merge_key()
         };
         let ranks = self.groups.iter().filter(is_of_it).map(|group| group.rank());
         ranks.min().unwrap_or_default()

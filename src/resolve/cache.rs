@@ -1,11 +1,12 @@
-//! What accounts share: the answers of their upstreams, kept for a while, and the lookups under way.
+//! What accounts share: the answers of their upstreams, kept for a while.
 //!
-//! Answers are kept joined and unfiltered, by account and subject, so that one serves every filter
+//! Answers are kept merged and unfiltered, by account and subject, so that one serves every filter
 //! and every cap; an answer that is served from here shares its records, and the text that was made
-//! of them, with all others. Memory is bounded in bytes; what is asked for seldom makes way. What a
+//! of them, with all others. Memory is bounded in bytes; what is asked for seldom is evicted. What a
 //! server knows itself is never kept here, so that what is announced to it shows at once.
 
 mod answer;
+mod name;
 mod times;
 
 use std::sync::Arc;
@@ -16,28 +17,23 @@ use moka::Entry;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
-use super::Subject;
-use super::coalesce::InFlight;
-use super::names::{KeptName, NamesInFlight};
 use crate::clock::UnixMs;
-use crate::types::{AccountId, IpnsName};
+use crate::types::{AccountId, IpnsName, Subject};
 pub(super) use answer::{Extent, RemoteAnswer};
+pub(super) use name::{KeptName, is_valid};
 pub use times::CacheOptions;
 use times::Freshness;
 
-/// Answers of upstreams, and the lookups under way.
+/// Answers of upstreams.
 pub struct AnswerCache {
     options: CacheOptions,
     answers: Option<Cache<(u32, Subject), Arc<RemoteAnswer>>>,
     names: Option<Cache<(u32, IpnsName), Arc<KeptName>>>,
     accounts: DashMap<AccountId, CachedAccount>,
     accounts_made: AtomicU32,
-    fanouts_made: AtomicU64,
     hits: AtomicU64,
     stale: AtomicU64,
     misses: AtomicU64,
-    pub(super) in_flight: Arc<InFlight>,
-    pub(super) names_in_flight: Arc<NamesInFlight>,
 }
 
 /// What the cache holds, and what became of lookups in it.
@@ -90,12 +86,9 @@ impl AnswerCache {
             names,
             accounts: DashMap::new(),
             accounts_made: AtomicU32::new(0),
-            fanouts_made: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             stale: AtomicU64::new(0),
             misses: AtomicU64::new(0),
-            in_flight: Arc::default(),
-            names_in_flight: Arc::default(),
         }
     }
 
@@ -117,12 +110,6 @@ impl AnswerCache {
     pub(super) fn account(&self, account: &AccountId) -> CachedAccount {
         let make = || CachedAccount(self.accounts_made.fetch_add(1, Ordering::Relaxed));
         *self.accounts.entry(account.clone()).or_insert_with(make)
-    }
-
-    /// A number that nothing else has, for one set of upstreams: lookups are shared by those that would
-    /// ask the same ones.
-    pub(super) fn new_fanout(&self) -> u64 {
-        self.fanouts_made.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What is kept on a subject, counted.
@@ -147,7 +134,7 @@ impl AnswerCache {
     }
 
     /// Keeps what upstreams said, and gives what is served of it. What failed leaves what was kept
-    /// before in its place; what is partial is united with it, to `records_max` records.
+    /// before in its place; what is partial is merged with it, to `records_max` records.
     pub(super) fn keep(
         &self,
         account: CachedAccount,
@@ -169,7 +156,7 @@ impl AnswerCache {
         served
     }
 
-    /// What is to be kept after `before`. An answer that is partial is united with what is left of that.
+    /// What is to be kept after `before`. An answer that is partial is merged with what is left of that.
     fn put(
         &self,
         before: Option<&Arc<RemoteAnswer>>,
@@ -194,7 +181,7 @@ impl AnswerCache {
         if !answer.is_partial() {
             return if base.is_whole() { Op::Nop } else { Op::Put(answer.clone()) };
         }
-        *answer = Arc::new(answer.united_with(&base, subject, records_max));
+        *answer = Arc::new(answer.merged_with(&base, subject, records_max));
         let is_fresh = |before: &Arc<RemoteAnswer>| {
             before.is_whole() && self.options.freshness(before, now_ms) == Freshness::Fresh
         };

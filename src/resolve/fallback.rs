@@ -5,7 +5,8 @@
 //! undo what another said. The local index alone says nothing about what others have, so where it is all
 //! that was asked first, the failure is the answer.
 //!
-//! Of IPNS records the best counts, not the first, so for those all are asked together.
+//! Of IPNS records the best counts, not the first, and of peers the closest, so for those all are asked
+//! together.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub struct FallbackParts {
     pub is_first_local: bool,
     /// Who is asked for what the first do not find.
     pub then: Arc<dyn Resolver>,
-    /// All of them together, for IPNS records.
+    /// All of them together, for IPNS records and closest peers.
     pub names: Arc<dyn Resolver>,
 }
 
@@ -63,6 +64,10 @@ impl Resolver for Fallback {
         let next = Next { resolver: then.clone(), question, is_first_local: *is_first_local };
         let state = Streaming { source, phase: Phase::First(next) };
         stream::unfold(Some(state), |state| async { state?.next().await }).boxed()
+    }
+
+    fn closest<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        self.0.names.closest(question)
     }
 
     fn name<'a>(

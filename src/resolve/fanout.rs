@@ -6,7 +6,7 @@
 //! answer serves every question about its subject. Of a peer there is one record, with what all know.
 //!
 //! A failing upstream is only ever a matter of its own log and metrics as long as somebody else knows
-//! something; what it means when nobody does is said in [`super::verdict`]. A local index that fails
+//! something; what it means when nobody does is said in [`failure`]. A local index that fails
 //! counts like an upstream that does, but for its error, which is the answer then. What was kept and
 //! is past its time is served where asking anew fails, rather than an error.
 //!
@@ -15,8 +15,13 @@
 //! upstream leaves it running, so that the next one has it all. Upstreams bound how long that is.
 
 mod answer;
+mod closest;
 mod drive;
+mod failure;
 mod find;
+mod grace;
+mod names;
+mod singleflight;
 mod stream;
 
 use std::sync::Arc;
@@ -26,16 +31,16 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::cache::{AnswerCache, Cached, CachedAccount, Extent, RemoteAnswer};
-use super::coalesce::{FlightKey, Follower, Landed};
-use super::names;
-use super::{
-    Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Subject,
-    Upstream,
-};
+use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName, Upstream};
 use crate::clock::Clock;
 use crate::metrics::AnswerCounts;
 use crate::store::NameStore;
-use crate::types::{AccountId, IpnsName, IpnsRecord};
+use crate::types::{AccountId, Found, Hops, IpnsName, IpnsRecord, Question, Subject};
+use names::NameLookups;
+use singleflight::{Follower, LookupKey, Outcome, Singleflight};
+
+/// How the log calls a panic of an upstream, which the panic's own message follows.
+const PANICKED: &str = "asking it panicked";
 
 /// What a [`Fanout`] is made of.
 pub struct FanoutParts {
@@ -72,17 +77,17 @@ pub struct FanoutOptions {
 pub struct Fanout(Arc<Core>);
 
 /// What lookups under way need of a [`Fanout`].
-pub(super) struct Core {
-    /// Tells lookups apart that ask other upstreams.
-    pub(super) number: u64,
-    pub(super) account: CachedAccount,
-    pub(super) local: Option<Arc<dyn Resolver>>,
-    pub(super) upstreams: Vec<Arc<dyn Upstream>>,
-    pub(super) names: Arc<dyn NameStore>,
-    pub(super) cache: Arc<AnswerCache>,
-    pub(super) options: FanoutOptions,
-    pub(super) clock: Clock,
-    pub(super) counts: AnswerCounts,
+struct Core {
+    account: CachedAccount,
+    local: Option<Arc<dyn Resolver>>,
+    upstreams: Vec<Arc<dyn Upstream>>,
+    names: Arc<dyn NameStore>,
+    cache: Arc<AnswerCache>,
+    options: FanoutOptions,
+    clock: Clock,
+    counts: AnswerCounts,
+    lookups: Arc<Singleflight>,
+    name_lookups: Arc<NameLookups>,
 }
 
 /// What there is of upstreams' answers when a lookup begins.
@@ -103,12 +108,21 @@ impl Fanout {
     /// The resolver of an account.
     pub fn new(parts: FanoutParts) -> Self {
         let FanoutParts { account, local, upstreams, names, cache, options, clock, counts } = parts;
-        let (number, account) = (cache.new_fanout(), cache.account(&account));
-        let core = Core { number, account, local, upstreams, names, cache, options, clock, counts };
-        Self(Arc::new(core))
+        Self(Arc::new(Core {
+            account: cache.account(&account),
+            local,
+            upstreams,
+            names,
+            cache,
+            options,
+            clock,
+            counts,
+            lookups: Arc::default(),
+            name_lookups: Arc::default(),
+        }))
     }
 
-    /// Who answers alone, because there are no upstreams.
+    /// The sole resolver, where no upstreams are configured.
     fn only_local(&self) -> Option<&dyn Resolver> {
         if self.0.upstreams.is_empty() { self.0.local.as_deref() } else { None }
     }
@@ -129,6 +143,13 @@ impl Resolver for Fanout {
                 Subject::Content(_) => stream::stream(self.0.clone(), question),
                 Subject::Peer(_) => stream::in_one_piece(self.0.clone(), question),
             },
+        }
+    }
+
+    fn closest<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        match self.only_local() {
+            Some(local) => local.closest(question),
+            None => closest::find(&self.0, question).boxed(),
         }
     }
 
@@ -161,8 +182,7 @@ impl Core {
         let now_ms = self.clock.now_ms();
         if question.subject.is_identity() {
             self.counts.local.inc();
-            let nothing = RemoteAnswer::new(&question.subject, Vec::new(), now_ms, Extent::Whole);
-            return Remote::Kept(Arc::new(nothing));
+            return Remote::Kept(self.nothing(&question.subject));
         }
         let reserve = match self.cache.get(self.account, &question.subject, now_ms) {
             Cached::Fresh(answer) => {
@@ -171,8 +191,8 @@ impl Core {
             }
             Cached::Stale(answer) => {
                 self.counts.stale.inc();
-                let key = self.flight_key(question);
-                self.cache.in_flight.begin(&key, |driver| drive::spawn(self.clone(), driver));
+                let key = lookup_key(question);
+                self.lookups.begin(&key, |leader| drive::spawn(self.clone(), leader));
                 return Remote::Kept(answer);
             }
             Cached::StaleAfterFailure(answer) => {
@@ -182,13 +202,13 @@ impl Core {
             Cached::Reserve(answer) => Some(answer),
             Cached::Nothing => None,
         };
-        let key = self.flight_key(question);
+        let key = lookup_key(question);
         let mut is_asked = false;
-        let start = |driver| {
+        let start = |leader| {
             is_asked = self.is_asked();
-            drive::spawn(self.clone(), driver)
+            drive::spawn(self.clone(), leader)
         };
-        let (follower, was_there) = self.cache.in_flight.follow(key, start);
+        let (follower, was_there) = self.lookups.follow(key, start);
         if was_there {
             self.counts.coalesced.inc();
         } else if is_asked {
@@ -198,7 +218,7 @@ impl Core {
     }
 
     /// Whether any upstream would be asked now.
-    pub(super) fn is_asked(&self) -> bool {
+    fn is_asked(&self) -> bool {
         self.upstreams.iter().any(|upstream| upstream.is_ready().is_ok())
     }
 
@@ -206,11 +226,11 @@ impl Core {
     /// because somebody failed who may have known.
     fn served(
         &self,
-        landed: Landed,
+        outcome: Outcome,
         reserve: Option<Arc<RemoteAnswer>>,
         subject: &Subject,
     ) -> Result<Arc<RemoteAnswer>, ResolveError> {
-        let Landed { answer, failure } = landed;
+        let Outcome { answer, failure } = outcome;
         match (failure, reserve) {
             (Some(failure), Some(_)) if !answer.is_partial() => Err(failure.into()),
             (Some(failure), None) => Err(failure.into()),
@@ -228,16 +248,22 @@ impl Core {
         match reserve {
             Some(reserve) if answer.is_partial() && answer.is_empty() => reserve,
             Some(reserve) if answer.is_partial() && answer.parts().is_none() => {
-                Arc::new(answer.united_with(&reserve, subject, self.options.records_max))
+                Arc::new(answer.merged_with(&reserve, subject, self.options.records_max))
             }
             _ => answer,
         }
     }
 
-    fn flight_key(&self, question: &Question) -> FlightKey {
-        let Question { subject, hops, filter: _, records_max: _ } = question;
-        FlightKey { fanout: self.number, subject: subject.clone(), hops: *hops }
+    /// What upstreams say who know nothing.
+    fn nothing(&self, subject: &Subject) -> Arc<RemoteAnswer> {
+        let now_ms = self.clock.now_ms();
+        Arc::new(RemoteAnswer::new(subject, Vec::new(), now_ms, Extent::Whole))
     }
+}
+
+fn lookup_key(question: &Question) -> LookupKey {
+    let Question { subject, hops, filter: _, records_max: _ } = question;
+    LookupKey { subject: subject.clone(), hops: *hops }
 }
 
 #[cfg(test)]

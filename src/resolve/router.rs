@@ -84,6 +84,13 @@ impl Resolver for Router {
         }
     }
 
+    fn closest<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        match self.of_subject(&question.subject) {
+            None => self.default.closest(question),
+            Some(resolver) => async move { resolver.closest(question).await }.boxed(),
+        }
+    }
+
     fn name<'a>(
         &'a self,
         name: &'a IpnsName,
@@ -116,6 +123,10 @@ impl Resolver for NoAccount {
         stream::iter([Err(ResolveError::NoAccount(self.0.clone()))]).boxed()
     }
 
+    fn closest<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
+    }
+
     fn name<'a>(
         &'a self,
         _: &'a IpnsName,
@@ -136,6 +147,10 @@ impl Resolver for Discard {
 
     fn stream(&self, _: Question) -> FoundStream {
         stream::empty().boxed()
+    }
+
+    fn closest<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
+        std::future::ready(Ok(Found::default())).boxed()
     }
 
     /// Nothing is kept: it would never be found.

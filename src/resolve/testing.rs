@@ -22,10 +22,10 @@ use crate::types::{
 };
 
 /// The time at which tests begin, in milliseconds since the Unix epoch.
-pub(super) const START_MS: u64 = 1_700_000_000_000;
+pub(crate) const START_MS: u64 = 1_700_000_000_000;
 
 /// The `number`th of any number of peers.
-pub(super) fn peer(number: u32) -> PeerId {
+pub(crate) fn peer(number: u32) -> PeerId {
     let digest = [&number.to_be_bytes()[..], &[3; 28]].concat();
     let key = [&[0x12, 0x20][..], &digest].concat();
     let text = multibase::Base::Base58Btc.encode(key);
@@ -33,31 +33,31 @@ pub(super) fn peer(number: u32) -> PeerId {
 }
 
 /// A record of a peer with an address at each of these ports.
-pub(super) fn record(number: u32, ports: &[u16]) -> Arc<ReadyRecord> {
+pub(crate) fn record(number: u32, ports: &[u16]) -> Arc<ReadyRecord> {
     let addrs = ports.iter().map(|port| format!(r#""/ip4/192.0.2.{number}/tcp/{port}""#));
     let addrs = addrs.collect::<Vec<_>>().join(",");
     ready(&format!(r#"{{"Schema":"peer","ID":"{}","Addrs":[{addrs}]}}"#, peer(number)))
 }
 
 /// A record of a peer that says nothing else.
-pub(super) fn record_without_addrs(number: u32) -> Arc<ReadyRecord> {
+pub(crate) fn record_without_addrs(number: u32) -> Arc<ReadyRecord> {
     ready(&format!(r#"{{"Schema":"peer","ID":"{}"}}"#, peer(number)))
 }
 
-pub(super) fn ready(json: &str) -> Arc<ReadyRecord> {
+pub(crate) fn ready(json: &str) -> Arc<ReadyRecord> {
     let record = ProviderRecord::parse(json, UnparsableAddrs::Drop).unwrap().record;
     Arc::new(ReadyRecord::new(record, AnswerSchema::Announced))
 }
 
 /// The addresses of a record, in order.
-pub(super) fn addrs_of(record: &ReadyRecord) -> Vec<String> {
+pub(crate) fn addrs_of(record: &ReadyRecord) -> Vec<String> {
     let record = ProviderRecord::parse(record.json(), UnparsableAddrs::Drop).unwrap().record;
     record.addrs().unwrap_or_default().iter().map(|addr| addr.as_str().to_owned()).collect()
 }
 
 /// What an upstream does, one after the other, whenever it is asked for records; then it ends.
 #[derive(Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Give(Vec<Arc<ReadyRecord>>),
     Wait(Duration),
     Fail(AskError),
@@ -66,18 +66,20 @@ pub(super) enum Step {
 }
 
 /// An upstream that does as it is told.
-pub(super) struct FakeUpstream {
+pub(crate) struct FakeUpstream {
     account: AccountId,
     steps: Mutex<Vec<Step>>,
     /// What it says of any name, after this long; what it says to what it is given.
-    pub(super) name: Mutex<(Duration, Result<Option<IpnsRecord>, AskError>)>,
-    pub(super) taking: Mutex<Result<(), AskError>>,
-    pub(super) taken: Mutex<Vec<IpnsRecord>>,
+    pub(crate) name: Mutex<(Duration, Result<Option<IpnsRecord>, AskError>)>,
+    pub(crate) taking: Mutex<Result<(), AskError>>,
+    pub(crate) taken: Mutex<Vec<IpnsRecord>>,
     /// How often it was asked, and how many who asked still listen.
-    pub(super) asked: AtomicUsize,
-    pub(super) listening: Arc<AtomicUsize>,
-    pub(super) hops: Mutex<Vec<Hops>>,
-    pub(super) readiness: Mutex<Result<(), AskError>>,
+    pub(crate) asked: AtomicUsize,
+    pub(crate) listening: Arc<AtomicUsize>,
+    pub(crate) hops: Mutex<Vec<Hops>>,
+    pub(crate) readiness: Mutex<Result<(), AskError>>,
+    /// Whom it names as the closest peers of any key, if it offers that.
+    pub(crate) closest: Mutex<Option<Vec<Arc<ReadyRecord>>>>,
 }
 
 /// Counts who listens.
@@ -97,7 +99,7 @@ impl Drop for Listening {
 }
 
 impl FakeUpstream {
-    pub(super) fn new(steps: impl Into<Vec<Step>>) -> Arc<Self> {
+    pub(crate) fn new(steps: impl Into<Vec<Step>>) -> Arc<Self> {
         Arc::new(Self {
             account: AccountId::parse("fake").unwrap(),
             steps: Mutex::new(steps.into()),
@@ -108,11 +110,12 @@ impl FakeUpstream {
             listening: Arc::default(),
             hops: Mutex::default(),
             readiness: Mutex::new(Ok(())),
+            closest: Mutex::default(),
         })
     }
 
     /// One that says this of any name, after so long.
-    pub(super) fn of_name(
+    pub(crate) fn of_name(
         after: Duration,
         answer: Result<Option<IpnsRecord>, AskError>,
     ) -> Arc<Self> {
@@ -121,7 +124,7 @@ impl FakeUpstream {
         fake
     }
 
-    pub(super) fn say_of_name(
+    pub(crate) fn say_of_name(
         &self,
         after: Duration,
         answer: Result<Option<IpnsRecord>, AskError>,
@@ -129,15 +132,15 @@ impl FakeUpstream {
         *self.name.lock() = (after, answer);
     }
 
-    pub(super) fn now_do(&self, steps: impl Into<Vec<Step>>) {
+    pub(crate) fn now_do(&self, steps: impl Into<Vec<Step>>) {
         *self.steps.lock() = steps.into();
     }
 
-    pub(super) fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    pub(super) fn listening(&self) -> usize {
+    pub(crate) fn listening(&self) -> usize {
         self.listening.load(Ordering::SeqCst)
     }
 }
@@ -175,6 +178,15 @@ impl Upstream for FakeUpstream {
             .boxed()
     }
 
+    fn closest<'a>(
+        &'a self,
+        _subject: &'a Subject,
+        _hops: Hops,
+    ) -> BoxFuture<'a, Result<Vec<Arc<ReadyRecord>>, AskError>> {
+        let closest = self.closest.lock().clone();
+        std::future::ready(closest.ok_or(AskError::NotOffered)).boxed()
+    }
+
     fn name<'a>(
         &'a self,
         _name: &'a IpnsName,
@@ -208,14 +220,23 @@ impl Upstream for FakeUpstream {
 }
 
 /// A local index that holds what it is told, about anything.
-pub(super) struct FakeLocal {
-    pub(super) records: Mutex<Vec<Arc<ReadyRecord>>>,
-    pub(super) modified_at_ms: u64,
-    pub(super) fails: AtomicBool,
-    pub(super) names: Arc<dyn NameStore>,
+pub(crate) struct FakeLocal {
+    pub(crate) records: Mutex<Vec<Arc<ReadyRecord>>>,
+    pub(crate) modified_at_ms: u64,
+    pub(crate) fails: AtomicBool,
+    /// How long it takes to answer, if it has to wait.
+    pub(crate) waits: Mutex<Option<Duration>>,
+    pub(crate) names: Arc<dyn NameStore>,
 }
 
 impl FakeLocal {
+    async fn wait(&self) {
+        let waits = *self.waits.lock();
+        if let Some(duration) = waits {
+            tokio::time::sleep(duration).await;
+        }
+    }
+
     fn found(&self, question: &Question) -> Result<Found, ResolveError> {
         if self.fails.load(Ordering::SeqCst) {
             let error = StoreError::Unavailable { reason: "told so".to_owned() };
@@ -234,11 +255,22 @@ impl FakeLocal {
 
 impl Resolver for FakeLocal {
     fn find<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
-        async { self.found(question) }.boxed()
+        async {
+            self.wait().await;
+            self.found(question)
+        }
+        .boxed()
     }
 
     fn stream(&self, question: Question) -> FoundStream {
-        stream::iter([self.found(&question)]).boxed()
+        let (found, waits) = (self.found(&question), *self.waits.lock());
+        let found = async move {
+            if let Some(duration) = waits {
+                tokio::time::sleep(duration).await;
+            }
+            found
+        };
+        stream::once(found).boxed()
     }
 
     fn name<'a>(
@@ -259,28 +291,28 @@ impl Resolver for FakeLocal {
 }
 
 /// A fanout and what it stands on.
-pub(super) struct Bench {
-    pub(super) fanout: Fanout,
-    pub(super) local: Arc<FakeLocal>,
-    pub(super) names: Arc<dyn NameStore>,
-    pub(super) cache: Arc<AnswerCache>,
-    pub(super) clock: ManualClock,
-    pub(super) counts: AnswerCounts,
+pub(crate) struct Bench {
+    pub(crate) fanout: Fanout,
+    pub(crate) local: Arc<FakeLocal>,
+    pub(crate) names: Arc<dyn NameStore>,
+    pub(crate) cache: Arc<AnswerCache>,
+    pub(crate) clock: ManualClock,
+    pub(crate) counts: AnswerCounts,
 }
 
 /// Whether there is a local index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HasLocal {
+pub(crate) enum HasLocal {
     Yes,
     No,
 }
 
 impl Bench {
-    pub(super) fn new(has_local: HasLocal, upstreams: &[Arc<FakeUpstream>]) -> Self {
+    pub(crate) fn new(has_local: HasLocal, upstreams: &[Arc<FakeUpstream>]) -> Self {
         Self::with(has_local, upstreams, CacheOptions::default(), 1_000)
     }
 
-    pub(super) fn with(
+    pub(crate) fn with(
         has_local: HasLocal,
         upstreams: &[Arc<FakeUpstream>],
         options: CacheOptions,
@@ -292,6 +324,7 @@ impl Bench {
             records: Mutex::default(),
             modified_at_ms: START_MS - 1_000,
             fails: AtomicBool::new(false),
+            waits: Mutex::default(),
             names: names.clone(),
         });
         let cache = Arc::new(AnswerCache::new(options));
@@ -311,17 +344,17 @@ impl Bench {
     }
 
     /// Gives the local index these records.
-    pub(super) fn holding(self, records: impl Into<Vec<Arc<ReadyRecord>>>) -> Self {
+    pub(crate) fn holding(self, records: impl Into<Vec<Arc<ReadyRecord>>>) -> Self {
         *self.local.records.lock() = records.into();
         self
     }
 
-    pub(super) async fn find(&self, question: &Question) -> Result<Vec<String>, ResolveError> {
+    pub(crate) async fn find(&self, question: &Question) -> Result<Vec<String>, ResolveError> {
         self.fanout.find(question).await.map(|found| texts(&found))
     }
 
     /// Each item of a stream, as texts.
-    pub(super) async fn stream(
+    pub(crate) async fn stream(
         &self,
         question: &Question,
     ) -> Vec<Result<Vec<String>, ResolveError>> {
@@ -330,23 +363,23 @@ impl Bench {
     }
 
     /// All records of a stream, as texts.
-    pub(super) async fn streamed(&self, question: &Question) -> Vec<String> {
+    pub(crate) async fn streamed(&self, question: &Question) -> Vec<String> {
         let items = self.stream(question).await;
         items.into_iter().flat_map(|item| item.unwrap()).collect()
     }
 }
 
-pub(super) fn account() -> AccountId {
+pub(crate) fn account() -> AccountId {
     AccountId::parse("the.account").unwrap()
 }
 
 /// Who has some content?
-pub(super) fn question() -> Question {
+pub(crate) fn question() -> Question {
     asking("", None)
 }
 
 /// The same with a filter and a cap.
-pub(super) fn asking(filter: &str, records_max: Option<usize>) -> Question {
+pub(crate) fn asking(filter: &str, records_max: Option<usize>) -> Question {
     Question {
         subject: Subject::Content(peer(0).multihash()),
         filter: Filter::from_query(filter).unwrap(),
@@ -356,7 +389,7 @@ pub(super) fn asking(filter: &str, records_max: Option<usize>) -> Question {
 }
 
 /// The JSON of records, as they would be sent.
-pub(super) fn texts(found: &Found) -> Vec<String> {
+pub(crate) fn texts(found: &Found) -> Vec<String> {
     let text = |(record, selection): &SelectedRecord| {
         let mut json = Vec::new();
         record.write_to(selection, &mut json);
@@ -366,17 +399,17 @@ pub(super) fn texts(found: &Found) -> Vec<String> {
 }
 
 /// The JSON of records.
-pub(super) fn json(records: &[Arc<ReadyRecord>]) -> Vec<String> {
+pub(crate) fn json(records: &[Arc<ReadyRecord>]) -> Vec<String> {
     records.iter().map(|record| record.json().to_owned()).collect()
 }
 
 /// The time by the runtime's clock, which tests have paused.
-pub(super) fn runtime_now() -> tokio::time::Instant {
+pub(crate) fn runtime_now() -> tokio::time::Instant {
     tokio::time::sleep(Duration::ZERO).deadline()
 }
 
 /// Has everything that can happen now happen.
-pub(super) async fn settle() {
+pub(crate) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }

@@ -1,18 +1,18 @@
 //! What resolvers need of a remote router, and how it fails.
 //!
-//! Whoever implements [`Upstream`] vouches for what it gives: resolvers join, cap and cache it, but do
+//! Whoever implements [`Upstream`] vouches for what it gives: resolvers merge, cap and cache it, but do
 //! not check it again. A failure is never an empty answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
-use super::{Hops, Subject};
 use crate::clock::whole_seconds;
-use crate::types::{AccountId, IpnsName, IpnsRecord, ReadyRecord};
+use crate::types::{AccountId, Hops, IpnsName, IpnsRecord, ReadyRecord, Subject};
 
 /// A remote router, or several that share the work, as one that can be asked.
 ///
@@ -32,6 +32,16 @@ pub trait Upstream: Send + Sync + 'static {
     /// perhaps more than once. Ends after an error; an end without one says that these are all.
     /// `hops` are those that the lookup has behind it.
     fn records(&self, subject: &Subject, hops: Hops) -> AskedRecords;
+
+    /// The peers of its network that are closest to the multihash of a subject, in any order; one peer
+    /// perhaps more than once. An upstream that knows no such network does not offer it.
+    fn closest<'a>(
+        &'a self,
+        _subject: &'a Subject,
+        _hops: Hops,
+    ) -> BoxFuture<'a, Result<Vec<Arc<ReadyRecord>>, AskError>> {
+        std::future::ready(Err(AskError::NotOffered)).boxed()
+    }
 
     /// Finds the record of an IPNS name; `None`: it knows none.
     fn name<'a>(

@@ -3,10 +3,9 @@
 //! An answer is a concatenation of these bytes. Where a filter keeps only some of the addresses,
 //! the record's bytes around them are copied too; nothing is parsed or serialised again.
 
-mod unite;
+mod merge;
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
 
 use smallvec::SmallVec;
 
@@ -16,13 +15,13 @@ use super::record::{
     AddrsLayout, ExtraFields, PeerRecord, ProviderRecord, Schema, UnparsableAddrs,
 };
 
-pub use unite::Kin;
+pub use merge::MergeKey;
 
-/// The most addresses that a record has after uniting; positions of addresses have 16 bits.
-const ADDRS_UNITED_MAX: usize = 4096;
+/// The most addresses that a merged record has; positions of addresses have 16 bits.
+const MERGED_ADDRS_MAX: usize = 4096;
 
 /// A record of more bytes takes no more addresses in.
-const JSON_UNITED_BYTES_MAX: usize = 128 << 10;
+const MERGED_BYTES_MAX: usize = 128 << 10;
 
 /// The schema that records are served in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +43,7 @@ pub struct ReadyRecord {
     protocols: Protocols,
     identity: [u8; 16],
     digest: [u8; 16],
-    /// Worked out when it is asked for first: most records are never joined with others'.
-    kin: OnceLock<Kin>,
+    merge_key: MergeKey,
 }
 
 /// The transfer protocols that a record names.
@@ -78,15 +76,16 @@ impl ReadyRecord {
             matches!(&record, ProviderRecord::Unknown(unknown) if unknown.protocols().is_none());
         let protocols =
             if is_opaque { Protocols::Opaque } else { Protocols::Named(record.protocols().into()) };
+        let digest = short_hash(json.as_bytes());
         Self {
             schema: record.schema(),
             peer: record.peer().cloned(),
             identity: identity(&json, record.schema(), addrs.as_ref()),
-            digest: short_hash(json.as_bytes()),
+            merge_key: MergeKey::new(&record, digest),
+            digest,
             json: json.into(),
             addrs,
             protocols,
-            kin: OnceLock::new(),
         }
     }
 
@@ -115,8 +114,9 @@ impl ReadyRecord {
         self.addrs.as_ref().map_or(0, |addrs| addrs.items.len())
     }
 
-    /// Says which record this is, whatever its addresses: the same provider, schema and
-    /// protocol-specific fields give the same value. Nobody can make two records that share one.
+    /// Which announcement this is, beside its context: the same provider, schema and other fields but
+    /// for the addresses give the same value, and the newer replaces the older. Which records an answer
+    /// merges says [`ReadyRecord::merge_key`]. Nobody can make two records that share one.
     pub fn identity(&self) -> [u8; 16] {
         self.identity
     }
@@ -139,14 +139,6 @@ impl ReadyRecord {
         }
     }
 
-    /// The same record with the addresses of `other` after its own, each once; `None` when it has
-    /// them all, or as many as a record may have. `other` must have the same identity.
-    pub fn with_addrs_of(&self, other: &Self) -> Option<Self> {
-        debug_assert_eq!(self.identity, other.identity);
-        let theirs = other.addrs.as_ref()?;
-        self.with_more_addrs(theirs.items.iter().map(|item| (other.item(item), item.2)))
-    }
-
     /// The same record with these addresses instead of its own, as
     /// [`ProviderRecord::with_addrs`] has them; `None` when that makes no difference.
     pub fn with_addrs(&self, addrs: &[Addr]) -> Option<Self> {
@@ -160,7 +152,7 @@ impl ReadyRecord {
     }
 
     /// One record of schema `peer` with the addresses and the protocols that several records name,
-    /// each once and in their order; as many addresses as [`ReadyRecord::with_addrs_of`] unites.
+    /// each once and in their order; as many addresses as [`ReadyRecord::merged`] takes.
     pub fn of_peer<'a>(peer: &PeerId, records: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let mut protocols: Vec<String> = Vec::new();
         for name in records.clone().filter_map(Self::protocol_names).flatten() {
@@ -182,7 +174,7 @@ impl ReadyRecord {
         });
         let bounded = addrs.take_while(|(item, _)| {
             bytes += item.len();
-            bytes <= JSON_UNITED_BYTES_MAX
+            bytes <= MERGED_BYTES_MAX
         });
         empty.with_more_addrs(bounded).unwrap_or(empty)
     }
@@ -212,8 +204,8 @@ impl ReadyRecord {
         let ours = self.addrs.as_ref()?;
         let mut known: HashSet<&str> = ours.items.iter().map(|item| self.item(item)).collect();
         let new: Vec<_> = more.filter(|(item, _)| known.insert(item)).collect();
-        let room = ADDRS_UNITED_MAX.saturating_sub(ours.items.len());
-        if new.is_empty() || room == 0 || self.json.len() > JSON_UNITED_BYTES_MAX {
+        let room = MERGED_ADDRS_MAX.saturating_sub(ours.items.len());
+        if new.is_empty() || room == 0 || self.json.len() > MERGED_BYTES_MAX {
             return None;
         }
         let (head, tail) = self.json.split_at(ours.end as usize);
@@ -315,10 +307,11 @@ mod tests {
     }
 
     #[test]
-    fn united_addresses_stand_once_each_and_can_be_filtered() {
+    fn merged_addresses_stand_once_each_and_can_be_filtered() {
         let one = ready(r#","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.1/udp/1"],"x":1"#);
         let other = ready(r#","Addrs":["/ip4/192.0.2.1/udp/1","/ip4/192.0.2.9/tcp/9/ws"],"x":1"#);
-        let both = one.with_addrs_of(&other).unwrap();
+        let [one, other] = [one, other].map(std::sync::Arc::new);
+        let both = ReadyRecord::merged(&[one.clone(), other]).unwrap();
         let all = ready(
             r#","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.1/udp/1","/ip4/192.0.2.9/tcp/9/ws"],"x":1"#,
         );
@@ -329,7 +322,8 @@ mod tests {
         both.write_to(&filter.select(&both).unwrap(), &mut json);
         let expected = ready(r#","Addrs":["/ip4/192.0.2.9/tcp/9/ws"],"x":1"#);
         assert_eq!(json, expected.json().as_bytes());
-        assert!(all.with_addrs_of(&one).is_none());
+        let again = ReadyRecord::merged(&[both.clone(), one]).unwrap();
+        assert_eq!(again.digest(), both.digest());
     }
     #[test]
     fn new_addresses_change_nothing_else_whatever_schema_is_served() {

@@ -38,8 +38,8 @@ pub struct SharedRecords {
 pub struct Rendered {
     /// The whole body.
     pub body: Bytes,
-    /// A strong validator of it (RFC 9110, 8.8.3), with its quotes.
-    pub etag: Box<str>,
+    /// Tells it from other texts.
+    pub digest: u128,
 }
 
 impl Records {

@@ -39,6 +39,7 @@ macro_rules! battery {
                 #[test] fn a_shorter_announcement_stands_before_a_longer_one_until_it_lapses;
                 #[test] fn the_rule_is_the_same_among_very_many;
                 #[test] fn one_provider_under_two_contexts_is_one_record;
+                #[test] fn the_schemas_of_one_provider_are_one_record;
                 #[test] fn the_filter_comes_before_the_cap;
                 #[test] fn more_than_the_cap_take_turns;
                 #[test] fn all_that_fit_come_in_one_order;
@@ -396,6 +397,32 @@ async fn one_provider_under_two_contexts_is_one_record(subject: Subject) {
     subject.remove(1, Some("a")).await;
     let left = subject.find(0, "", 0).await;
     assert!(!left.records[0].0.json().contains(TCP));
+}
+
+async fn the_schemas_of_one_provider_are_one_record(subject: Subject) {
+    // Few providers, and so many that they are kept in another way.
+    for (number, others) in [(0, 3), (1, 200)] {
+        subject.announce(number..number + 1, Offer { addrs: &[TCP], ..offer(1) }).await;
+        for other in 2..others {
+            subject.announce(number..number + 1, offer(other)).await;
+        }
+        let bitswap = format!(
+            r#"{{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"{}","Addrs":["{QUIC}"]}}"#,
+            peer(1)
+        );
+        let bitswap = Announcement {
+            record: ProviderRecord::parse(&bitswap, UnparsableAddrs::Drop).unwrap().record,
+            ..subject.announcement(number..number + 1, &offer(1))
+        };
+        subject.store.apply(vec![bitswap], subject.now_ms()).await.unwrap();
+        let found = subject.find(number, "", 0).await;
+        assert_eq!(providers(&found), peers(1..others));
+        let merged = found.records.iter().find(|(it, _)| it.peer() == Some(&peer(1))).unwrap();
+        let json: serde_json::Value = serde_json::from_str(merged.0.json()).unwrap();
+        assert_eq!(json["Schema"], "peer");
+        assert_eq!(json["Protocols"], serde_json::json!(["transport-bitswap"]));
+        assert_eq!(json["Addrs"].as_array().unwrap().len(), 2);
+    }
 }
 
 async fn the_filter_comes_before_the_cap(subject: Subject) {

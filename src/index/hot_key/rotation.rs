@@ -1,6 +1,6 @@
 //! The rotation of a hot key: the order in which its records are served when more match than fit.
 //!
-//! Groups of one identity share one *slot*; their records are merged when it is served. Slots are
+//! Groups of one merge key share one *slot*; their records are merged when it is served. Slots are
 //! ranked by what costs something, because peers cost nothing: the operator's come first; then those of
 //! other networks, one of each in turn, round-robin; and of one network those first that have been
 //! announced longest without a gap. Among equals the next answer begins where the last one stopped:
@@ -34,7 +34,7 @@ use crate::index::LinkOutcome;
 use crate::index::group::{Group, GroupRank};
 use crate::index::lineage::{LineageKey, Lineages, LinkDecision};
 use crate::index::merge::{MERGED_MAX, RecordMerge};
-use crate::types::Origin;
+use crate::types::{MergeKey, Origin};
 use shelf::{Position, Shelf};
 pub(super) use turns::Turns;
 
@@ -49,8 +49,8 @@ pub(super) struct Rotation {
     slots: Vec<RotationSlot>,
     /// The numbers of slots that have no groups.
     vacant: Vec<u32>,
-    /// A part of the identity's hash, and the number of the slot.
-    by_identity: HashTable<(u32, u32)>,
+    /// A part of the merge key's hash, and the number of the slot.
+    by_merge_key: HashTable<(u32, u32)>,
     operator: Shelf,
     /// Never an empty one.
     networks: Vec<Shelf>,
@@ -74,7 +74,7 @@ impl Default for Rotation {
         Self {
             slots: Vec::new(),
             vacant: Vec::new(),
-            by_identity: HashTable::new(),
+            by_merge_key: HashTable::new(),
             operator: Shelf::new(Origin::OPERATOR),
             networks: Vec::new(),
             by_origin: HashMap::new(),
@@ -127,8 +127,9 @@ impl Rotation {
         let groups: Vec<_> = groups.iter().cloned().collect();
         debug_assert!(!groups.is_empty(), "what is listed has groups");
         self.group_count -= groups.len();
-        let identity = groups.first().map(|group| group.identity());
-        self.tidy(hasher, last.number(), identity.unwrap_or_default());
+        if let Some(first) = groups.first() {
+            self.tidy(hasher, last.number(), first.merge_key());
+        }
         groups
     }
 
@@ -179,8 +180,9 @@ impl Rotation {
             self.next_pruned = (number + usize::from(is_done), next);
             if gone.len() > known {
                 self.group_count -= gone.len() - known;
-                let identity = gone.last().map(|group| group.identity());
-                self.tidy(hasher, number as u32, identity.unwrap_or_default());
+                let last = gone.last().expect("more groups are gone than before");
+                let merge_key = last.merge_key();
+                self.tidy(hasher, number as u32, merge_key);
             }
         }
         false
@@ -233,37 +235,37 @@ impl Rotation {
     }
 
     fn number_of(&self, hasher: &RandomState, group: &Group) -> Option<u32> {
-        let identity = group.identity();
-        let hash = hasher.hash_one(identity) as u32;
-        let known = self.by_identity.find(spread(hash), |(other, number)| {
+        let merge_key = group.merge_key();
+        let hash = hasher.hash_one(merge_key) as u32;
+        let known = self.by_merge_key.find(spread(hash), |(other, number)| {
             let slot = self.slots.get(*number as usize);
             let first = slot.and_then(|slot| slot.groups.iter().next());
-            *other == hash && first.is_some_and(|first| first.identity() == identity)
+            *other == hash && first.is_some_and(|first| first.merge_key() == merge_key)
         });
         known.map(|(_, number)| *number)
     }
 
-    /// A number for a slot with the identity of a group, which is put in next.
+    /// A number for a slot with the merge key of a group, which is put in next.
     fn enter(&mut self, hasher: &RandomState, group: &Group) -> u32 {
         let number = self.vacant.pop().unwrap_or(self.slots.len() as u32);
         if number as usize == self.slots.len() {
             self.slots.push(RotationSlot::default());
         }
-        let hash = hasher.hash_one(group.identity()) as u32;
-        self.by_identity.insert_unique(spread(hash), (hash, number), |(hash, _)| spread(*hash));
+        let hash = hasher.hash_one(group.merge_key()) as u32;
+        self.by_merge_key.insert_unique(spread(hash), (hash, number), |(hash, _)| spread(*hash));
         number
     }
 
     /// Lists a slot of which groups were taken where it belongs, if any is left.
-    fn tidy(&mut self, hasher: &RandomState, number: u32, identity: [u8; 16]) {
+    fn tidy(&mut self, hasher: &RandomState, number: u32, merge_key: MergeKey) {
         self.list(number);
         let slot = self.slots.get(number as usize);
         if slot.is_none_or(|slot| !slot.groups.is_empty()) {
             return;
         }
         self.vacant.push(number);
-        let hash = hasher.hash_one(identity) as u32;
-        if let Ok(entry) = self.by_identity.find_entry(spread(hash), |(_, of)| *of == number) {
+        let hash = hasher.hash_one(merge_key) as u32;
+        if let Ok(entry) = self.by_merge_key.find_entry(spread(hash), |(_, of)| *of == number) {
             entry.remove();
         }
     }
@@ -332,12 +334,12 @@ impl Rotation {
             slots.push(slot);
         }
         let renumbered = |number: u32| numbers.get(number as usize).copied().unwrap_or(NO_SLOT);
-        let mut by_identity = HashTable::with_capacity(left);
-        for (hash, number) in self.by_identity.drain() {
+        let mut by_merge_key = HashTable::with_capacity(left);
+        for (hash, number) in self.by_merge_key.drain() {
             let entry = (hash, renumbered(number));
-            by_identity.insert_unique(spread(hash), entry, |(hash, _)| spread(*hash));
+            by_merge_key.insert_unique(spread(hash), entry, |(hash, _)| spread(*hash));
         }
-        self.by_identity = by_identity;
+        self.by_merge_key = by_merge_key;
         for shelf in self.networks.iter_mut().chain([&mut self.operator]) {
             shelf.renumber(renumbered);
         }

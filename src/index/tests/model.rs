@@ -32,11 +32,11 @@ enum ModelStep {
         peer: u32,
         addrs: usize,
     },
-    /// Another record for a context, with or without a protocol.
+    /// Another record for a context, with or without a further field.
     SetRecord {
         peer: u32,
         context: u8,
-        has_protocol: bool,
+        has_field: bool,
         addrs: usize,
     },
     Peer {
@@ -53,14 +53,14 @@ enum ModelStep {
     },
 }
 
-/// What passes of each provider's records: the one with a protocol, and the one without.
+/// What passes of each provider's records: the one with a further field, and the one without.
 type Visible = BTreeMap<(PeerId, bool), BTreeSet<&'static str>>;
 
 struct ModelGroup {
     peer: u32,
     context: u8,
     addrs: usize,
-    has_protocol: bool,
+    has_field: bool,
     expires_at_ms: UnixMs,
 }
 
@@ -86,8 +86,8 @@ fn any_step() -> impl Strategy<Value = ModelStep> {
         4 => (peers.clone(), 0..ADDRS.len())
             .prop_map(|(peer, addrs)| ModelStep::State { peer, addrs }),
         2 => (peers.clone(), 0u8..3, any::<bool>(), 0..ADDRS.len()).prop_map(
-            |(peer, context, has_protocol, addrs)| {
-                ModelStep::SetRecord { peer, context, has_protocol, addrs }
+            |(peer, context, has_field, addrs)| {
+                ModelStep::SetRecord { peer, context, has_field, addrs }
             },
         ),
         2 => peers.prop_map(|peer| ModelStep::Peer { peer }),
@@ -105,10 +105,10 @@ impl IndexModel {
         // In the order of announcements: the last of a lineage that lives is the one that counts.
         let held = self.held.get(&key).into_iter().flatten();
         for held in held.filter(|held| held.expires_at_ms > self.now_ms) {
-            newest.insert((held.peer, held.context), (held.has_protocol, held.addrs));
+            newest.insert((held.peer, held.context), (held.has_field, held.addrs));
         }
-        for ((number, _), (has_protocol, addrs)) in newest {
-            visible.entry((peer(number), has_protocol)).or_default().extend(ADDRS[addrs]);
+        for ((number, _), (has_field, addrs)) in newest {
+            visible.entry((peer(number), has_field)).or_default().extend(ADDRS[addrs]);
         }
         visible.retain(|_, addrs| {
             let had_addrs = !addrs.is_empty();
@@ -172,7 +172,7 @@ impl IndexModel {
                         peer: *peer,
                         context: *context,
                         addrs: *addrs,
-                        has_protocol: false,
+                        has_field: false,
                         expires_at_ms,
                     };
                     match self.announce(*key, held) {
@@ -201,12 +201,12 @@ impl IndexModel {
                 let all = self.held.values_mut().flatten();
                 all.filter(|held| held.peer == *number).for_each(|held| held.addrs = *addrs);
             }
-            ModelStep::SetRecord { peer: number, context, has_protocol, addrs } => {
-                let record = record_with(*number, *has_protocol, ADDRS[*addrs]);
+            ModelStep::SetRecord { peer: number, context, has_field, addrs } => {
+                let record = record_with(*number, *has_field, ADDRS[*addrs]);
                 index.set_record(&Arc::from([*context]), index.stamp(), &record, self.now_ms);
                 let all = self.held.values_mut().flatten();
                 for held in all.filter(|it| (it.peer, it.context) == (*number, *context)) {
-                    held.has_protocol = *has_protocol;
+                    held.has_field = *has_field;
                     held.addrs = *addrs;
                 }
             }
@@ -229,14 +229,12 @@ impl IndexModel {
         let live = self.held.values().flatten().filter(|it| it.expires_at_ms > self.now_ms);
         let live: Vec<_> = live.filter(|held| held.peer == number).collect();
         let addrs: BTreeSet<_> = live.iter().flat_map(|held| ADDRS[held.addrs]).copied().collect();
-        let has_protocol = live.iter().any(|held| held.has_protocol);
         let answer = index.peer(&peer(number), &Filter::default(), self.now_ms);
         assert_eq!(answer.records.is_empty(), live.is_empty());
         let Some((record, _)) = answer.records.first() else { return };
         let value: serde_json::Value = serde_json::from_str(record.json()).unwrap();
         let found = value["Addrs"].as_array().unwrap().iter().map(|it| it.as_str().unwrap());
         assert_eq!(found.collect::<BTreeSet<_>>(), addrs);
-        assert_eq!(value["Protocols"].as_array().unwrap().is_empty(), !has_protocol);
     }
 
     fn check(&self, index: &Index, number: u32, filter: usize, records_max: usize) {
@@ -253,8 +251,8 @@ impl IndexModel {
             assert!(found.iter().all(|(peer, addrs)| expected.get(peer) == Some(addrs)));
             let mut seen: BTreeSet<_> = found.into_keys().collect();
             // Where a provider has two records since one changed, they may get in each other's way.
-            let is_mixed = |(peer, has_protocol): &(PeerId, bool)| {
-                *has_protocol && expected.contains_key(&(peer.clone(), false))
+            let is_mixed = |(peer, has_field): &(PeerId, bool)| {
+                *has_field && expected.contains_key(&(peer.clone(), false))
             };
             let is_exact = !expected.keys().any(is_mixed);
             let turns = expected.len().div_ceil(records_max) * if is_exact { 1 } else { 40 };
@@ -279,10 +277,10 @@ fn check_removed(serials: &[u64], specifications: u64) {
     assert_eq!(serials.is_empty(), specifications == 0);
 }
 
-/// A record that is told from the announced ones by its protocol.
-fn record_with(of: u32, has_protocol: bool, addrs: &[&str]) -> Arc<ReadyRecord> {
-    let protocols = if has_protocol { r#","Protocols":["x"]}"# } else { "}" };
-    let json = record(of, addrs).json().replace("}", protocols);
+/// A record that a further field tells from the announced ones.
+fn record_with(of: u32, has_field: bool, addrs: &[&str]) -> Arc<ReadyRecord> {
+    let end = if has_field { r#","x":1}"# } else { "}" };
+    let json = record(of, addrs).json().replace("}", end);
     let parsed = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap();
     Arc::new(ReadyRecord::new(parsed.record, AnswerSchema::Announced))
 }
@@ -296,7 +294,7 @@ fn visible_of(answer: &Found) -> Visible {
         let addrs = value["Addrs"].as_array().unwrap();
         assert!(addrs.len() <= 2);
         let known = |addr: &serde_json::Value| [TCP, QUIC].into_iter().find(|known| addr == known);
-        let of = (record.peer().unwrap().clone(), !value["Protocols"].is_null());
+        let of = (record.peer().unwrap().clone(), !value["x"].is_null());
         (of, addrs.iter().map(|addr| known(addr).unwrap()).collect())
     });
     let visible: Visible = records.collect();

@@ -16,7 +16,7 @@ enum SerialStep {
     Announce { keys: Vec<u32>, lineage: LineageName, addrs: usize, ttl_ms: Option<u64> },
     Remove { lineage: LineageName, is_whole_peer: bool },
     State { of: u32, addrs: usize },
-    SetRecord { lineage: LineageName, has_protocol: bool, addrs: usize },
+    SetRecord { lineage: LineageName, has_field: bool, addrs: usize },
     Advance { ms: u64 },
     Sweep,
 }
@@ -48,7 +48,7 @@ fn any_step(peers: u32) -> impl Strategy<Value = SerialStep> {
             .prop_map(|(lineage, is_whole_peer)| SerialStep::Remove { lineage, is_whole_peer }),
         3 => (0..peers, 0..ADDRS.len()).prop_map(|(of, addrs)| SerialStep::State { of, addrs }),
         1 => ((0..peers, 0u8..2), any::<bool>(), 0..ADDRS.len()).prop_map(
-            |(lineage, has_protocol, addrs)| SerialStep::SetRecord { lineage, has_protocol, addrs },
+            |(lineage, has_field, addrs)| SerialStep::SetRecord { lineage, has_field, addrs },
         ),
         2 => (0u64..30).prop_map(|ms| SerialStep::Advance { ms }),
         1 => Just(SerialStep::Sweep),
@@ -116,9 +116,9 @@ impl FakeJournal {
                 index.restate(&peer(*of), statement.clone(), *now_ms);
                 self.changes.insert(stamp, SerialChange::Addrs(peer(*of), statement));
             }
-            SerialStep::SetRecord { lineage: (of, context), has_protocol, addrs } => {
-                let protocols = if *has_protocol { r#","Protocols":["x"]}"# } else { "}" };
-                let json = record(*of, ADDRS[*addrs]).json().replace("}", protocols);
+            SerialStep::SetRecord { lineage: (of, context), has_field, addrs } => {
+                let end = if *has_field { r#","x":1}"# } else { "}" };
+                let json = record(*of, ADDRS[*addrs]).json().replace("}", end);
                 let parsed = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
                 let record = Arc::new(ReadyRecord::new(parsed, AnswerSchema::Announced));
                 let (stamp, context) = (index.stamp(), Arc::from([*context]));

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::UnixMs;
-use crate::resolve::Subject;
-use crate::resolve::join::{Joined, KinRecords};
-use crate::types::{Filter, Kin, ReadyRecord, Records, SelectedRecord, Selection, SharedRecords};
+use crate::resolve::merge::{KeyedRecords, MergedRecords};
+use crate::types::{
+    Filter, MergeKey, ReadyRecord, Records, SelectedRecord, Selection, SharedRecords, Subject,
+};
 
 /// Records of more bytes are not shared with the texts that are made of them: long answers are
 /// written while they are sent.
@@ -45,7 +46,7 @@ pub(in crate::resolve) enum Extent {
 pub(in crate::resolve) struct RemoteAnswer {
     records: Records,
     /// Of each record, in their order.
-    kin: Box<[Kin]>,
+    keys: Box<[MergeKey]>,
     made_at_ms: UnixMs,
     extent: Extent,
     /// When asking anew failed last; 0: it did not.
@@ -53,27 +54,27 @@ pub(in crate::resolve) struct RemoteAnswer {
     /// Where the next answer begins that cannot have all that it could, by what is asked for: one for
     /// all would starve whoever takes turns with others.
     cursors: [AtomicUsize; CURSORS],
-    united: Option<United>,
+    sources: Option<Sources>,
 }
 
 /// What a partial answer was united of.
 #[derive(Debug)]
-struct United {
+struct Sources {
     new: Arc<RemoteAnswer>,
     /// What was known before; itself not united of anything that counts.
     old: Arc<RemoteAnswer>,
 }
 
 impl RemoteAnswer {
-    /// An answer of these records, which differ in what they are kin to.
+    /// An answer of these records, which differ in what they are keys to.
     pub(in crate::resolve) fn new(
         subject: &Subject,
-        records: KinRecords,
+        records: KeyedRecords,
         made_at_ms: UnixMs,
         extent: Extent,
     ) -> Self {
         let bytes: usize = records.iter().map(|(_, record)| record.len_bytes() + 1).sum();
-        let kin = records.iter().map(|(kin, _)| *kin).collect();
+        let keys = records.iter().map(|(keys, _)| *keys).collect();
         let records: Vec<_> =
             records.into_iter().map(|(_, record)| (record, Selection::Whole)).collect();
         // The texts of shared records are those of providers.
@@ -82,30 +83,30 @@ impl RemoteAnswer {
             if is_shared { Arc::new(SharedRecords::new(records)).into() } else { records.into() };
         Self {
             records,
-            kin,
+            keys,
             made_at_ms,
             extent,
             failed_at_ms: AtomicU64::new(0),
             cursors: Default::default(),
-            united: None,
+            sources: None,
         }
     }
 
     /// This answer, which is not whole, with what was known before: its own records first, each with
     /// what was known of the same provider, and no more than `records_max`.
-    pub(in crate::resolve) fn united_with(
+    pub(in crate::resolve) fn merged_with(
         self: &Arc<Self>,
         old: &Arc<Self>,
         subject: &Subject,
         records_max: usize,
     ) -> Self {
-        let mut joined = Joined::default();
-        for (kin, record) in self.iter().chain(old.iter()) {
-            joined.add(*kin, record.clone(), records_max);
+        let mut merged = MergedRecords::default();
+        for (keys, record) in self.iter().chain(old.iter()) {
+            merged.add(*keys, record.clone(), records_max);
         }
-        let united = United { new: self.clone(), old: old.clone() };
-        let mut answer = Self::new(subject, joined.all(), self.made_at_ms, Extent::Partial);
-        answer.united = Some(united);
+        let sources = Sources { new: self.clone(), old: old.clone() };
+        let mut answer = Self::new(subject, merged.all(), self.made_at_ms, Extent::Partial);
+        answer.sources = Some(sources);
         answer.follow_on(self);
         answer
     }
@@ -119,14 +120,14 @@ impl RemoteAnswer {
 
     /// What is new in this answer, and the older one that it was united with.
     pub(in crate::resolve) fn parts(&self) -> Option<(&Arc<Self>, &Arc<Self>)> {
-        self.united.as_ref().map(|United { new, old }| (new, old))
+        self.sources.as_ref().map(|Sources { new, old }| (new, old))
     }
 
-    /// The records with what they are kin to.
+    /// The records with what they are keys to.
     pub(in crate::resolve) fn iter(
         &self,
-    ) -> impl ExactSizeIterator<Item = (&Kin, &Arc<ReadyRecord>)> {
-        self.kin.iter().zip(self.records.iter().map(|(record, _)| record))
+    ) -> impl ExactSizeIterator<Item = (&MergeKey, &Arc<ReadyRecord>)> {
+        self.keys.iter().zip(self.records.iter().map(|(record, _)| record))
     }
 
     pub(in crate::resolve) fn is_empty(&self) -> bool {
@@ -158,16 +159,16 @@ impl RemoteAnswer {
         &self,
         room: usize,
         filter: &Filter,
-        mut select: impl FnMut(&Kin, &Arc<ReadyRecord>) -> Option<SelectedRecord>,
+        mut select: impl FnMut(&MergeKey, &Arc<ReadyRecord>) -> Option<SelectedRecord>,
     ) -> (Vec<SelectedRecord>, bool) {
         let cursor = self.cursor(room, filter);
         let began_at = cursor.load(Ordering::Relaxed);
-        let start = began_at.checked_rem(self.kin.len()).unwrap_or_default();
+        let start = began_at.checked_rem(self.keys.len()).unwrap_or_default();
         let places = || self.iter().enumerate();
         let mut taken = Vec::new();
         let mut before_end = 0;
-        for (place, (kin, record)) in places().skip(start).chain(places().take(start)) {
-            let Some(selected) = select(kin, record) else { continue };
+        for (place, (keys, record)) in places().skip(start).chain(places().take(start)) {
+            let Some(selected) = select(keys, record) else { continue };
             if taken.len() == room {
                 taken.sort_by_key(|(record, _): &SelectedRecord| !record.has_addrs());
                 let (now, relaxed) = (place, Ordering::Relaxed);
@@ -213,7 +214,7 @@ impl RemoteAnswer {
     /// How much memory it takes at most, the texts included that may be made of it.
     pub(super) fn bytes(&self) -> usize {
         let texts = if self.records.shared().is_some() { TEXTS } else { 0 };
-        let of_record = |(_, record): (&Kin, &Arc<ReadyRecord>)| {
+        let of_record = |(_, record): (&MergeKey, &Arc<ReadyRecord>)| {
             let addrs = record.addr_count() * ADDR_BYTES;
             record.len_bytes() * (1 + texts) + addrs + RECORD_BYTES
         };

@@ -5,7 +5,7 @@ use crate::resolve::testing::{START_MS, account, peer, record};
 
 fn answer(number: u32) -> RemoteAnswer {
     let record = record(number % 255, &[1, 2, 3]);
-    let records = vec![(record.kin(), record)];
+    let records = vec![(record.merge_key(), record)];
     RemoteAnswer::new(&subject(number), records, START_MS, Extent::Whole)
 }
 
@@ -45,5 +45,4 @@ fn accounts_have_their_own_answers_and_one_name_is_one_account() {
         !matches!(cache.get(account, &subject(1), START_MS), Cached::Nothing)
     };
     assert!(is_kept(one) && is_kept(cache.account(&account())) && !is_kept(other));
-    assert_ne!(cache.new_fanout(), cache.new_fanout());
 }

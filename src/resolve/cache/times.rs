@@ -140,7 +140,7 @@ mod tests {
 
     fn answer(records: usize, is_whole: bool) -> RemoteAnswer {
         let records = (0..records as u32).map(|number| record(number, &[1]));
-        let records = records.map(|record| (record.kin(), record)).collect();
+        let records = records.map(|record| (record.merge_key(), record)).collect();
         let extent = if is_whole { Extent::Whole } else { Extent::Partial };
         RemoteAnswer::new(&Subject::Peer(peer(0)), records, HOUR, extent)
     }

@@ -1,18 +1,20 @@
 //! Making answers of what is known locally and of what upstreams said.
 //!
 //! Local records come first and keep their place when an upstream knows more of the same provider.
-//! What of an upstream's record passes the filter is looked at when it is joined. Where more of
+//! What of an upstream's record passes the filter is looked at when it is merged. Where more of
 //! upstreams' records match than there is room for, successive answers go round them. Of a peer there
 //! is one record, whatever else the records of it say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Core;
 use crate::clock::UnixMs;
+use crate::resolve::ResolveError;
 use crate::resolve::cache::RemoteAnswer;
-use crate::resolve::{Found, Question, ResolveError, Subject};
-use crate::types::{Filter, Kin, PeerId, ReadyRecord, SelectedRecord};
+use crate::types::{
+    Filter, Found, MergeKey, PeerId, Question, ReadyRecord, SelectedRecord, Subject,
+};
 
 /// What the local index said, if there is one. What it fails to say may be said by others.
 #[derive(Default)]
@@ -36,7 +38,7 @@ impl Core {
             Subject::Peer(peer) => of_peer(peer, local, Some(remote), &question.filter),
             Subject::Content(_) if local.records.is_empty() => passing(remote, question, now_ms),
             Subject::Content(_) if remote.is_empty() => local,
-            Subject::Content(_) => joined(local, remote, question, now_ms),
+            Subject::Content(_) => merged(local, remote, question, now_ms),
         };
         found.is_partial |= is_partial;
         match error {
@@ -87,8 +89,8 @@ fn of_peer(peer: &PeerId, local: Found, remote: Option<&RemoteAnswer>, filter: &
         return local;
     }
     let local_at_ms = (!local.records.is_empty()).then_some(local.modified_at_ms);
-    let united = Arc::new(ReadyRecord::of_peer(peer, records.iter().copied()));
-    let Some(selected) = select(filter, &united) else {
+    let merged = Arc::new(ReadyRecord::of_peer(peer, records.iter().copied()));
+    let Some(selected) = select(filter, &merged) else {
         return Found { is_partial: local.is_partial, ..Found::default() };
     };
     let remote_at_ms = remote.filter(|remote| !remote.is_empty()).map(RemoteAnswer::made_at_ms);
@@ -116,25 +118,16 @@ fn passing(remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found 
     Found { records, modified_at_ms, is_partial: false }
 }
 
-fn joined(local: Found, remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found {
+fn merged(local: Found, remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found {
     let Question { filter, records_max, .. } = question;
     let local_at_ms = (!local.records.is_empty()).then_some(local.modified_at_ms);
-    let known = local.records.iter().enumerate().map(|(at, (record, _))| (record.kin(), at));
-    let known: HashMap<Kin, usize> = known.collect();
     let mut records: Vec<SelectedRecord> = local.records.into_iter().collect();
-    for (kin, twin) in remote.iter() {
-        let place = known.get(kin).and_then(|at| records.get_mut(*at));
-        if let Some(place) = place
-            && let Some(united) = ReadyRecord::united(&[place.0.clone(), twin.clone()])
-            && let Some(selected) = select(filter, &united)
-        {
-            *place = selected;
-        }
-    }
+    let known: HashSet<MergeKey> = records.iter().map(|(record, _)| record.merge_key()).collect();
+    merge_into(&mut records, remote, filter);
     let max = records_max.map_or(usize::MAX, |max| max.get());
     let room = max.saturating_sub(records.len());
-    let (rest, is_cut) = remote.take_turn(room, filter, |kin, record| {
-        if known.contains_key(kin) { None } else { select(filter, record) }
+    let (rest, is_cut) = remote.take_turn(room, filter, |key, record| {
+        if known.contains(key) { None } else { select(filter, record) }
     });
     records.extend(rest);
     let remote_at_ms = if is_cut { now_ms } else { remote.made_at_ms() };
@@ -147,6 +140,21 @@ fn changed_at_ms(local: Option<Option<UnixMs>>, remote: Option<UnixMs>) -> Optio
     match local {
         Some(local) => local.map(|local| remote.map_or(local, |remote| local.max(remote))),
         None => remote,
+    }
+}
+
+/// Has local records say, too, what upstreams are known to say of the same providers.
+pub(super) fn merge_into(records: &mut [SelectedRecord], known: &RemoteAnswer, filter: &Filter) {
+    let places = records.iter().enumerate().map(|(at, (record, _))| (record.merge_key(), at));
+    let places: HashMap<MergeKey, usize> = places.collect();
+    for (key, twin) in known.iter() {
+        let place = places.get(key).and_then(|at| records.get_mut(*at));
+        if let Some(place) = place
+            && let Some(merged) = ReadyRecord::merged(&[place.0.clone(), twin.clone()])
+            && let Some(selected) = select(filter, &merged)
+        {
+            *place = selected;
+        }
     }
 }
 

@@ -10,12 +10,12 @@ use futures_util::stream::{self, BoxStream, SelectAll};
 use futures_util::{FutureExt, StreamExt};
 use tokio::task::AbortHandle;
 
-use super::Core;
+use super::failure::FailureSummary;
+use super::singleflight::{Leader, Outcome};
+use super::{Core, PANICKED};
 use crate::resolve::cache::{Extent, RemoteAnswer};
-use crate::resolve::coalesce::{Driver, Landed};
-use crate::resolve::verdict::Tally;
-use crate::resolve::{AskError, Hops, Subject, Upstream};
-use crate::types::ReadyRecord;
+use crate::resolve::{AskError, Upstream};
+use crate::types::{Hops, ReadyRecord, Subject};
 
 /// What comes of an upstream.
 enum Event {
@@ -24,34 +24,31 @@ enum Event {
 }
 
 /// Has a task ask the upstreams.
-pub(super) fn spawn(core: Arc<Core>, driver: Driver) -> AbortHandle {
-    tokio::spawn(drive(core, driver)).abort_handle()
+pub(super) fn spawn(core: Arc<Core>, leader: Leader) -> AbortHandle {
+    tokio::spawn(drive(core, leader)).abort_handle()
 }
 
-async fn drive(core: Arc<Core>, driver: Driver) {
-    let (subject, hops) = (driver.subject().clone(), driver.hops());
+async fn drive(core: Arc<Core>, leader: Leader) {
+    let (subject, hops) = (leader.subject().clone(), leader.hops());
     let asked = core.upstreams.iter().map(|upstream| ask(upstream.clone(), subject.clone(), hops));
     let mut events: SelectAll<_> = asked.collect();
-    let mut tally = Tally::default();
+    let mut summary = FailureSummary::default();
     while let Some(event) = events.next().await {
         // An upstream that always has more at hand leaves room for others' work.
         tokio::task::coop::consume_budget().await;
         match event {
-            Event::Records(records) => {
-                let records = records.into_iter().map(|record| (record.kin(), record)).collect();
-                driver.add(records, core.options.records_max);
-            }
-            Event::Ended(result) => tally.count(result),
+            Event::Records(records) => leader.add(records, core.options.records_max),
+            Event::Ended(result) => summary.count(result),
         }
     }
-    let records = driver.all();
-    let failure = if records.is_empty() { tally.failure(core.local.is_some()) } else { None };
-    let extent = tally.extent();
+    let records = leader.all();
+    let failure = if records.is_empty() { summary.failure(core.local.is_some()) } else { None };
+    let extent = summary.extent();
     let is_unknown = extent == Extent::Whole && failure.is_some();
     let extent = if is_unknown { Extent::Partial } else { extent };
     let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), extent);
     let answer = core.cache.keep(core.account, &subject, answer, core.options.records_max);
-    driver.land(Landed { answer, failure });
+    leader.complete(Outcome { answer, failure });
 }
 
 /// What an upstream says, and last how it ended.
@@ -70,6 +67,3 @@ fn ask(upstream: Arc<dyn Upstream>, subject: Subject, hops: Hops) -> BoxStream<'
     });
     events.boxed()
 }
-
-/// How the log calls a panic of an upstream, which the panic's own message follows.
-const PANICKED: &str = "asking it panicked";

@@ -1,79 +1,138 @@
-//! Answers in one piece: they wait for all upstreams, but once there is something for one, no longer
-//! than a moment.
+//! Answers in one piece: they wait for the local index and all upstreams, but once there is something
+//! for one, no longer than the grace timeout.
+//!
+//! The local index is polled first: where it answers at once and has enough, nobody else is asked.
+//! Where it has to wait itself, upstreams are asked meanwhile.
 
 use std::borrow::Cow;
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+
 use super::answer::Local;
+use super::grace::GraceTimeout;
+use super::singleflight::Follower;
 use super::{Core, Remote};
+use crate::resolve::ResolveError;
 use crate::resolve::cache::RemoteAnswer;
-use crate::resolve::coalesce::Follower;
-use crate::resolve::patience::Patience;
-use crate::resolve::{Found, Question, ResolveError, Subject};
-use crate::types::Filter;
+use crate::types::{Filter, Found, Question, ReadyRecord, Subject};
 
 pub(super) async fn find(core: &Arc<Core>, question: &Question) -> Result<Found, ResolveError> {
-    let local = match &core.local {
-        None => Local::default(),
-        Some(local) => match local.find(&of_local(question)).await {
-            Ok(found) => Local { found, error: None },
-            Err(error) => Local { found: Found::default(), error: Some(error) },
-        },
-    };
-    if local.is_enough(question) {
+    let mut asking_local = pin!(ask_local(core, question));
+    let mut local = asking_local.as_mut().now_or_never();
+    if let Some(enough) = local.take_if(|local| local.is_enough(question)) {
         core.counts.local.inc();
-        return Ok(local.found);
+        return Ok(enough.found);
     }
-    let remote = match core.remote(question) {
-        Remote::Kept(answer) => Ok(answer),
-        Remote::Asked { follower, reserve } => {
-            let has_some = local.has_some(question);
-            gather(core, question, follower, reserve, has_some).await
+    let mut gathering = Gathering::new(core, question);
+    loop {
+        gathering.read(local.as_ref());
+        if local.is_some() && gathering.answer.is_some() {
+            break;
         }
-    };
-    match remote {
+        tokio::select! {
+            biased;
+            known = asking_local.as_mut(), if local.is_none() => {
+                if known.is_enough(question) {
+                    return Ok(known.found);
+                }
+                local = Some(known);
+            }
+            news = gathering.news() => if news.is_none() {
+                break;
+            },
+        }
+    }
+    // A local index that is slow counts like one that fails.
+    let late = || Local { found: Found::default(), error: Some(ResolveError::TimedOut) };
+    let local = local.unwrap_or_else(late);
+    match gathering.finish() {
         Ok(answer) => core.answer(local, &answer, question),
         Err(error) => local.without(error, question),
     }
 }
 
-/// What the local index is asked. What it knows of a peer is filtered when it is united with what
+async fn ask_local(core: &Core, question: &Question) -> Local {
+    let Some(local) = &core.local else { return Local::default() };
+    match local.find(&for_local(question)).await {
+        Ok(found) => Local { found, error: None },
+        Err(error) => Local { found: Found::default(), error: Some(error) },
+    }
+}
+
+/// What the local index is asked. What it knows of a peer is filtered when it is merged with what
 /// upstreams know.
-fn of_local(question: &Question) -> Cow<'_, Question> {
+fn for_local(question: &Question) -> Cow<'_, Question> {
     match question.subject {
         Subject::Content(_) => Cow::Borrowed(question),
         Subject::Peer(_) => Cow::Owned(Question { filter: Filter::default(), ..question.clone() }),
     }
 }
 
-/// What upstreams say, as far as it is worth waiting for. `has_some`: whether the answer will have
-/// records anyway.
-async fn gather(
-    core: &Arc<Core>,
-    question: &Question,
-    mut follower: Follower,
+/// What upstreams say, as far as it is worth waiting for.
+struct Gathering<'a> {
+    core: &'a Core,
+    question: &'a Question,
+    follower: Option<Follower>,
     reserve: Option<Arc<RemoteAnswer>>,
-    has_some: bool,
-) -> Result<Arc<RemoteAnswer>, ResolveError> {
-    let mut patience = Patience::new(core.options.gather_timeout);
-    patience.begin_if(has_some);
-    loop {
-        if let Some(landed) = follower.landed(core.clock.now_ms()) {
-            return core.served(landed, reserve, &question.subject);
-        }
-        if !patience.has_begun() {
-            let read = follower.read();
-            let passes = read.iter().any(|(_, record)| question.filter.select(record).is_some());
-            patience.begin_if(passes);
-        }
-        tokio::select! {
-            biased;
-            () = follower.news() => {}
-            () = patience.is_over() => {
-                follower.keep_running();
-                let so_far = follower.so_far(core.clock.now_ms());
-                return Ok(core.with_reserve(so_far, reserve, &question.subject));
+    /// What it all came to.
+    answer: Option<Result<Arc<RemoteAnswer>, ResolveError>>,
+    grace: GraceTimeout,
+}
+
+impl<'a> Gathering<'a> {
+    fn new(core: &'a Arc<Core>, question: &'a Question) -> Self {
+        let grace = GraceTimeout::new(core.options.gather_timeout);
+        let (follower, reserve, answer) = match core.remote(question) {
+            Remote::Kept(answer) => (None, None, Some(Ok(answer))),
+            Remote::Asked { follower, reserve } => (Some(follower), reserve, None),
+        };
+        Self { core, question, follower, reserve, answer, grace }
+    }
+
+    /// Reads what is new. With the first record that passes the grace timeout begins.
+    fn read(&mut self, local: Option<&Local>) {
+        let Self { core, question, follower, reserve, answer, grace } = self;
+        let passes = |record: &ReadyRecord| question.filter.select(record).is_some();
+        if let (Some(follower), None) = (follower, &answer) {
+            if let Some(outcome) = follower.outcome(core.clock.now_ms()) {
+                *answer = Some(core.served(outcome, reserve.take(), &question.subject));
+            } else if !grace.has_begun() {
+                grace.begin_if(follower.read().iter().any(|(_, record)| passes(record)));
             }
         }
+        if let Some(Ok(answer)) = answer {
+            grace.begin_if(answer.iter().any(|(_, record)| passes(record)));
+        }
+        grace.begin_if(local.is_some_and(|local| local.has_some(question)));
+    }
+
+    /// Waits until there is something to read; `None`: no longer.
+    async fn news(&mut self) -> Option<()> {
+        let Self { follower, answer, grace, .. } = self;
+        let changed = async {
+            match (follower, answer) {
+                (Some(follower), None) => follower.changed().await,
+                (None, _) | (_, Some(_)) => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = changed => Some(()),
+            () = grace.is_over() => None,
+        }
+    }
+
+    /// What is known. A lookup that has not ended goes on, so that the next answer has it all.
+    fn finish(self) -> Result<Arc<RemoteAnswer>, ResolveError> {
+        let Self { core, question, follower, reserve, answer, grace: _ } = self;
+        answer.unwrap_or_else(|| {
+            let follower = follower.expect("without an answer there is a lookup to follow");
+            follower.keep_running();
+            let so_far = follower.so_far(core.clock.now_ms());
+            Ok(core.with_reserve(so_far, reserve, &question.subject))
+        })
     }
 }

@@ -1,63 +1,72 @@
-//! Answers that come record by record: local ones at once, then what upstreams say, as it comes.
+//! Answers that come record by record: what is at hand at once, then the rest, as it comes.
 //!
-//! Each provider comes once. An upstream's record that has no addresses waits until all upstreams have
-//! answered, because another may know some, but no longer than an answer in one piece waits from its
-//! first record on; nothing else waits for anything. Of a peer there is one record, which waits like an
-//! answer in one piece, since it is one. What is said
-//! of a provider that has been told of already is dropped. The filter looks at what is known of a
-//! provider by then, so that one whose first addresses do not pass comes when others do.
+//! The local index is polled first: where it has enough at hand, nobody else is asked; where it has to
+//! wait itself, upstreams are asked meanwhile. Each provider comes once, with what is known of it at
+//! that moment, whoever knows it; what is said of it later is dropped. An upstream's record that has no
+//! addresses waits until all upstreams have answered, because another may know some, but no longer than
+//! an answer in one piece waits from its first record on; nothing else waits for anything. Of a peer
+//! there is one record, which waits like an answer in one piece, since it is one. The filter looks at
+//! what is known of a provider by then, so that one whose first addresses do not pass comes when others
+//! do.
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 
-use super::answer::{Local, select};
+use super::answer::{self, Local, select};
+use super::grace::GraceTimeout;
+use super::singleflight::Follower;
 use super::{Core, Remote, find};
 use crate::resolve::cache::RemoteAnswer;
-use crate::resolve::coalesce::Follower;
-use crate::resolve::patience::Patience;
-use crate::resolve::{Found, FoundStream, Question, ResolveError};
-use crate::types::{Kin, ReadyRecord, Schema, SelectedRecord};
+use crate::resolve::{FoundStream, ResolveError};
+use crate::types::{Found, MergeKey, Question, ReadyRecord, Schema, SelectedRecord};
 
 /// An answer under way.
 struct Streaming {
     core: Arc<Core>,
     question: Question,
-    stage: Stage,
-    /// What it has told of, but for the local records whose kin nobody has asked for yet.
-    told: HashSet<Kin>,
-    told_local: Vec<Arc<ReadyRecord>>,
-    /// How long records without addresses wait, and whether they have.
-    patience: Patience,
-    has_waited: bool,
-    /// How many records it has given.
-    given: usize,
+    /// The local index, until it has ended.
+    local: Option<FoundStream>,
     local_error: Option<ResolveError>,
+    upstreams: Upstreams,
+    /// The records that it has given.
+    sent: HashSet<MergeKey>,
+    given: usize,
+    /// How long records without addresses wait, and whether they have.
+    grace: GraceTimeout,
+    has_waited: bool,
 }
 
-/// Where the next records come from.
-enum Stage {
-    Local(Option<FoundStream>),
-    Following { follower: Follower, reserve: Option<Arc<RemoteAnswer>> },
+/// How far asking upstreams has come.
+enum Upstreams {
+    NotAsked,
+    Followed {
+        follower: Follower,
+        reserve: Option<Arc<RemoteAnswer>>,
+    },
+    /// They have answered; not all of that has been given.
+    Answered(Result<Arc<RemoteAnswer>, ResolveError>),
+    /// All that they know has been given.
+    Given,
+    /// So has what the local index knows.
     Ended,
 }
 
 type Item = Result<Found, ResolveError>;
 
 pub(super) fn stream(core: Arc<Core>, question: Question) -> FoundStream {
-    let local = core.local.as_ref().map(|local| local.stream(question.clone()));
-    let patience = Patience::new(core.options.gather_timeout);
     let streaming = Streaming {
+        local: core.local.as_ref().map(|local| local.stream(question.clone())),
+        local_error: None,
+        upstreams: Upstreams::NotAsked,
+        sent: HashSet::new(),
+        given: 0,
+        grace: GraceTimeout::new(core.options.gather_timeout),
+        has_waited: false,
         core,
         question,
-        stage: Stage::Local(local),
-        told: HashSet::new(),
-        told_local: Vec::new(),
-        patience,
-        has_waited: false,
-        given: 0,
-        local_error: None,
     };
     stream::unfold(streaming, |mut streaming| async {
         streaming.next().await.map(|item| (item, streaming))
@@ -74,22 +83,25 @@ impl Streaming {
     async fn next(&mut self) -> Option<Item> {
         loop {
             if self.room() == 0 {
-                self.stage = Stage::Ended;
+                self.upstreams = Upstreams::Ended;
             }
-            let item = match &mut self.stage {
-                Stage::Ended => return None,
-                Stage::Local(_) => self.next_local().await,
-                Stage::Following { .. } => self.next_remote().await,
+            let item = match &self.upstreams {
+                Upstreams::Ended => return None,
+                Upstreams::NotAsked => Some(self.begin()),
+                Upstreams::Followed { .. } | Upstreams::Answered(_) | Upstreams::Given => {
+                    self.go_on().await
+                }
             };
             match item {
-                // That there may be more is worth telling.
+                // That there may be more is worth saying.
                 Some(Ok(found)) if found.records.is_empty() && !found.is_partial => {}
                 Some(Ok(found)) => {
                     self.given += found.records.len();
+                    self.grace.begin_if(self.given > 0);
                     return Some(Ok(found));
                 }
                 Some(Err(error)) => {
-                    self.stage = Stage::Ended;
+                    self.upstreams = Upstreams::Ended;
                     return Some(Err(error));
                 }
                 None => {}
@@ -103,113 +115,180 @@ impl Streaming {
         max.saturating_sub(self.given)
     }
 
-    async fn next_local(&mut self) -> Option<Item> {
-        let Stage::Local(local) = &mut self.stage else { return None };
-        let next = match local {
-            Some(local) => local.next().await,
-            None => None,
-        };
-        match next {
-            Some(Ok(found)) => {
-                self.told_local.extend(found.records.iter().map(|(record, _)| record.clone()));
-                if found.records.len() >= self.room() {
-                    self.core.counts.local.inc();
-                }
-                return Some(Ok(found));
+    /// What is at hand when the stream is first read.
+    fn begin(&mut self) -> Item {
+        let mut found = Found::default();
+        while let Some(local) = &mut self.local
+            && let Some(next) = local.next().now_or_never()
+        {
+            found.append(self.from_local(next));
+            if found.records.len() >= self.room() {
+                self.core.counts.local.inc();
+                self.upstreams = Upstreams::Ended;
+                return Ok(found);
             }
+        }
+        match self.core.remote(&self.question) {
+            Remote::Kept(answer) if self.local.is_none() => return self.end(found, Ok(answer)),
+            Remote::Kept(answer) => self.upstreams = Upstreams::Answered(Ok(answer)),
+            Remote::Asked { follower, reserve } => {
+                self.upstreams = Upstreams::Followed { follower, reserve };
+            }
+        }
+        Ok(self.give_local(found))
+    }
+
+    /// What the local index says next; nothing if that is its end.
+    fn from_local(&mut self, next: Option<Item>) -> Found {
+        match next {
+            Some(Ok(found)) => return found,
             Some(Err(error)) => self.local_error = Some(error),
             None => {}
         }
-        match self.core.remote(&self.question) {
-            Remote::Kept(answer) => Some(self.end_with(Ok(answer))),
-            Remote::Asked { follower, reserve } => {
-                self.stage = Stage::Following { follower, reserve };
-                self.patience.begin_if(self.given > 0);
-                None
+        self.local = None;
+        Found::default()
+    }
+
+    async fn go_on(&mut self) -> Option<Item> {
+        if let Upstreams::Followed { follower, reserve } = &mut self.upstreams {
+            let read = follower.read();
+            if !read.is_empty() {
+                let filter = &self.question.filter;
+                self.grace.begin_if(read.iter().any(|(_, it)| filter.select(it).is_some()));
+                let has_waited = self.has_waited;
+                let ready = read.into_iter().filter(|(_, it)| has_waited || !can_wait(it));
+                return Some(Ok(self.unsent(ready)));
+            }
+            if let Some(outcome) = follower.outcome(self.core.clock.now_ms()) {
+                let served = self.core.served(outcome, reserve.take(), &self.question.subject);
+                self.upstreams = Upstreams::Answered(served);
+            }
+        }
+        match std::mem::replace(&mut self.upstreams, Upstreams::Given) {
+            Upstreams::Answered(answer) if self.local.is_none() => {
+                return Some(self.end(Found::default(), answer));
+            }
+            Upstreams::Answered(Ok(answer)) => return Some(Ok(self.rest(&answer))),
+            Upstreams::Given if self.local.is_none() => {
+                let nothing = self.core.nothing(&self.question.subject);
+                return Some(self.end(Found::default(), Ok(nothing)));
+            }
+            waiting => self.upstreams = waiting,
+        }
+        self.wait().await
+    }
+
+    /// Waits until there is something new.
+    async fn wait(&mut self) -> Option<Item> {
+        let Self { local, upstreams, grace, .. } = self;
+        tokio::select! {
+            biased;
+            next = next_of(local) => {
+                let found = self.from_local(next);
+                Some(Ok(self.give_local(found)))
+            }
+            () = change_of(upstreams) => None,
+            () = grace.is_over(), if !self.has_waited => {
+                self.has_waited = true;
+                let known = self.at_hand()?;
+                let known = known.iter().map(|(key, record)| (*key, record.clone()));
+                Some(Ok(self.unsent(known)))
             }
         }
     }
 
-    async fn next_remote(&mut self) -> Option<Item> {
-        let Stage::Following { follower, reserve } = &mut self.stage else { return None };
-        let read = follower.read();
-        if !read.is_empty() {
-            let filter = &self.question.filter;
-            if !self.patience.has_begun() {
-                let passes = read.iter().any(|(_, record)| filter.select(record).is_some());
-                self.patience.begin_if(passes);
+    /// What is known of upstreams' answers now.
+    fn at_hand(&self) -> Option<Arc<RemoteAnswer>> {
+        match &self.upstreams {
+            Upstreams::Followed { follower, reserve } => {
+                let so_far = follower.so_far(self.core.clock.now_ms());
+                Some(self.core.with_reserve(so_far, reserve.clone(), &self.question.subject))
             }
-            let has_waited = self.has_waited;
-            let ready = read.into_iter().filter(|(_, record)| has_waited || !can_wait(record));
-            return Some(Ok(self.untold(ready)));
-        }
-        match follower.landed(self.core.clock.now_ms()) {
-            Some(landed) => {
-                let served = self.core.served(landed, reserve.take(), &self.question.subject);
-                Some(self.end_with(served))
-            }
-            None => tokio::select! {
-                biased;
-                () = follower.news() => None,
-                () = self.patience.is_over(), if !self.has_waited => {
-                    self.has_waited = true;
-                    let known = follower.so_far(self.core.clock.now_ms());
-                    Some(Ok(self.untold(known.iter().map(|(kin, record)| (*kin, record.clone())))))
-                }
-            },
+            Upstreams::Answered(Ok(answer)) => Some(answer.clone()),
+            Upstreams::Answered(Err(_))
+            | Upstreams::NotAsked
+            | Upstreams::Given
+            | Upstreams::Ended => None,
         }
     }
 
-    /// What is left to tell when all upstreams have said what they know.
-    fn end_with(&mut self, remote: Result<Arc<RemoteAnswer>, ResolveError>) -> Item {
-        self.stage = Stage::Ended;
-        let local = Local { found: Found::default(), error: self.local_error.take() };
-        let has_local_failed = local.error.is_some();
-        let answer = match remote {
-            Ok(answer) => answer,
-            Err(_) if self.given > 0 => {
-                return Ok(Found { is_partial: true, ..Found::default() });
-            }
-            Err(error) => return local.without(error, &self.question),
-        };
-        if self.given == 0 {
-            return self.core.answer(local, &answer, &self.question);
+    /// Local records that were not sent, with what upstreams are known to say of the same providers.
+    fn give_local(&mut self, local: Found) -> Found {
+        if local.records.is_empty() {
+            return local;
         }
-        self.learn_local();
+        let Found { records, modified_at_ms, is_partial } = local;
+        let is_new = |(record, _): &SelectedRecord| self.sent.insert(record.merge_key());
+        let mut records: Vec<_> = records.into_iter().filter(is_new).collect();
+        if let Some(known) = self.at_hand() {
+            answer::merge_into(&mut records, &known, &self.question.filter);
+        }
+        records.truncate(self.room());
+        Found { records: records.into(), modified_at_ms, is_partial }
+    }
+
+    /// What is left to give when all upstreams have said what they know, and the local index, too.
+    fn end(&mut self, local: Found, remote: Result<Arc<RemoteAnswer>, ResolveError>) -> Item {
+        self.upstreams = Upstreams::Ended;
+        let local = Local { found: local, error: self.local_error.take() };
+        match remote {
+            Ok(answer) if self.given == 0 => self.core.answer(local, &answer, &self.question),
+            Err(error) if self.given == 0 => local.without(error, &self.question),
+            Ok(answer) => {
+                let mut rest = self.rest(&answer);
+                rest.is_partial |= local.error.is_some();
+                Ok(rest)
+            }
+            Err(_) => Ok(Found { is_partial: true, ..Found::default() }),
+        }
+    }
+
+    /// What passes of an answer and was not sent, as much as is wanted. Counts as sent.
+    fn rest(&mut self, answer: &RemoteAnswer) -> Found {
         let room = self.room();
-        let Self { question, told, .. } = self;
-        let (records, _) = answer.take_turn(room, &question.filter, |kin, record| {
-            if told.contains(kin) { None } else { select(&question.filter, record) }
+        let Self { question, sent, .. } = self;
+        let (records, _) = answer.take_turn(room, &question.filter, |key, record| {
+            if sent.contains(key) { None } else { select(&question.filter, record) }
         });
-        let is_partial = has_local_failed
-            || self.core.cache.options().is_partial(&answer, self.core.clock.now_ms());
+        sent.extend(records.iter().map(|(record, _)| record.merge_key()));
+        let is_partial = self.core.cache.options().is_partial(answer, self.core.clock.now_ms());
         let modified_at_ms = Some(answer.made_at_ms());
-        Ok(Found { records: records.into(), modified_at_ms, is_partial })
+        Found { records: records.into(), modified_at_ms, is_partial }
     }
 
-    /// What passes of records that were not told of, as much as is wanted. Counts as told.
-    fn untold(&mut self, records: impl Iterator<Item = (Kin, Arc<ReadyRecord>)>) -> Found {
-        self.learn_local();
+    /// What passes of records that were not sent, as much as is wanted. Counts as sent.
+    fn unsent(&mut self, records: impl Iterator<Item = (MergeKey, Arc<ReadyRecord>)>) -> Found {
         let room = self.room();
         let mut selected: Vec<SelectedRecord> = Vec::new();
-        for (kin, record) in records {
+        for (key, record) in records {
             if selected.len() == room {
                 break;
             }
-            if !self.told.contains(&kin)
+            if !self.sent.contains(&key)
                 && let Some(record) = select(&self.question.filter, &record)
             {
-                self.told.insert(kin);
+                self.sent.insert(key);
                 selected.push(record);
             }
         }
         let modified_at_ms = Some(self.core.clock.now_ms());
         Found { records: selected.into(), modified_at_ms, is_partial: false }
     }
+}
 
-    /// Puts the local records among what was told, now that upstreams know something.
-    fn learn_local(&mut self) {
-        self.told.extend(self.told_local.drain(..).map(|record| record.kin()));
+async fn next_of(local: &mut Option<FoundStream>) -> Option<Item> {
+    match local {
+        Some(local) => local.next().await,
+        None => pending().await,
+    }
+}
+
+async fn change_of(upstreams: &mut Upstreams) {
+    match upstreams {
+        Upstreams::Followed { follower, .. } => follower.changed().await,
+        Upstreams::NotAsked | Upstreams::Answered(_) | Upstreams::Given | Upstreams::Ended => {
+            pending().await
+        }
     }
 }
 

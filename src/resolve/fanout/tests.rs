@@ -1,6 +1,7 @@
 //! Local index and upstreams as one, by what is asked of it.
 
+mod closest;
 mod failing;
-mod joining;
 mod keeping;
+mod merging;
 mod sharing;

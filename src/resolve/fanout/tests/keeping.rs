@@ -77,7 +77,7 @@ async fn each_age_has_its_answer() {
         settle().await;
         let asked = upstreams[0].asked();
         assert_eq!(asked, if case.is_asked { 2 } else { 1 }, "case {at}");
-        assert_eq!(bench.cache.in_flight.len(), 0);
+        assert_eq!(bench.fanout.0.lookups.len(), 0);
     }
 }
 

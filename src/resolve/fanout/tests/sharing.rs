@@ -43,7 +43,7 @@ async fn a_thousand_equal_lookups_are_one() {
     settle().await;
     assert_eq!((upstreams[0].asked(), upstreams[1].asked()), (1, 1));
     assert_eq!((bench.counts.upstream.get(), bench.counts.coalesced.get()), (1, 999));
-    assert_eq!(bench.cache.in_flight.len(), 0);
+    assert_eq!(bench.fanout.0.lookups.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,7 +94,7 @@ async fn a_lookup_ends_when_the_last_has_gone() {
     assert_eq!((upstream.asked(), upstream.listening()), (1, 1));
     drop(other);
     settle().await;
-    assert_eq!((upstream.listening(), bench.cache.in_flight.len()), (0, 0));
+    assert_eq!((upstream.listening(), bench.fanout.0.lookups.len()), (0, 0));
     // One that is begun now is a new one.
     let asked = asking("transport=ws", None);
     let find = bench.find(&asked);
@@ -159,7 +159,7 @@ async fn nothing_is_lost_or_left_where_many_come_and_go_at_once() {
     }
     // Tasks that were told to end do so by themselves.
     let all_ended = async {
-        while upstream.listening() > 0 || bench.cache.in_flight.len() > 0 {
+        while upstream.listening() > 0 || bench.fanout.0.lookups.len() > 0 {
             tokio::task::yield_now().await;
         }
     };
@@ -186,5 +186,5 @@ fn who_follows_a_lookup_whose_task_dies_is_told() {
     drop(asking);
     let item = following.block_on(second.next());
     assert!(matches!(item, Some(Err(ResolveError::UpstreamsFailed))), "{item:?}");
-    assert_eq!(bench.cache.in_flight.len(), 0);
+    assert_eq!(bench.fanout.0.lookups.len(), 0);
 }

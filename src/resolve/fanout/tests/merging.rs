@@ -88,15 +88,76 @@ async fn records_stream_out_as_they_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_local_is_told_at_once_and_not_again() {
+async fn what_is_local_is_sent_at_once_and_not_again() {
     let upstream = FakeUpstream::new([gives([record(1, &[1]), record(2, &[1])])]);
     let bench = Bench::new(HasLocal::Yes, &[upstream]).holding([record_without_addrs(1)]);
     let expected = json(&[record_without_addrs(1), record(2, &[1])]);
     assert_eq!(bench.streamed(&question()).await, expected);
-    assert_eq!(bench.streamed(&question()).await, expected, "from what was kept");
-    // In one piece there is time to unite them.
+    // In one piece there is time to merge them.
     let found = bench.find(&question()).await.unwrap();
     assert_eq!(found, json(&[record(1, &[1]), record(2, &[1])]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_a_provider_when_its_record_is_sent_is_in_it() {
+    let upstream = FakeUpstream::new([gives([record(1, &[2]), record(2, &[1])])]);
+    let bench = Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream));
+    let bench = bench.holding([record(1, &[1])]);
+    let merged = json(&[record(1, &[1, 2]), record(2, &[1])]);
+    assert_eq!(bench.find(&question()).await.unwrap(), merged);
+    assert_eq!(bench.streamed(&question()).await, merged, "from what was kept");
+    // Kept for long, asked for anew, and not yet answered.
+    bench.clock.advance(3_600_000);
+    upstream.now_do([Step::Hang]);
+    let mut stream = bench.fanout.stream(question());
+    let first = stream.next().await.unwrap().unwrap();
+    assert_eq!(texts(&first), json(&[record(1, &[1, 2])]));
+    // A lookup under way has some already.
+    let upstream = FakeUpstream::new([gives([record(1, &[2])]), Step::Hang]);
+    let bench = Bench::new(HasLocal::Yes, &[upstream]);
+    let mut first = bench.fanout.stream(question());
+    assert_eq!(texts(&first.next().await.unwrap().unwrap()), json(&[record(1, &[2])]));
+    let bench = bench.holding([record(1, &[1])]);
+    let second = bench.fanout.stream(question()).next().await.unwrap().unwrap();
+    assert_eq!(texts(&second), json(&[record(1, &[1, 2])]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_index_that_has_to_wait_is_asked_beside_upstreams() {
+    for (waits_ms, found_ms, local_is_late) in [(100, 200, false), (1_000, 700, true)] {
+        let upstream = FakeUpstream::new([Step::Wait(MS(200)), gives([record(2, &[1])])]);
+        let bench = Bench::new(HasLocal::Yes, &[upstream]).holding([record(1, &[1])]);
+        *bench.local.waits.lock() = Some(MS(waits_ms));
+        let start = runtime_now();
+        let found = bench.fanout.find(&question()).await.unwrap();
+        assert_eq!(elapsed_ms(start) / 10 * 10, found_ms);
+        let all = [record(1, &[1]), record(2, &[1])];
+        let expected = if local_is_late { &all[1..] } else { &all[..] };
+        assert_eq!((texts(&found), found.is_partial), (json(expected), local_is_late));
+    }
+    // As a stream each comes when it is known.
+    let upstream = FakeUpstream::new([gives([record(2, &[1]), record(1, &[2])])]);
+    let bench = Bench::new(HasLocal::Yes, &[upstream]).holding([record(3, &[1]), record(1, &[1])]);
+    *bench.local.waits.lock() = Some(MS(10_000));
+    for _ in 0..2 {
+        let streamed = bench.stream(&question()).await;
+        let streamed: Vec<_> = streamed.into_iter().map(Result::unwrap).collect();
+        let expected = [&[record(2, &[1]), record(1, &[2])][..], &[record(3, &[1])][..]];
+        assert_eq!(streamed, expected.map(json));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_index_that_had_to_wait_may_be_enough() {
+    let upstream = FakeUpstream::new([Step::Hang]);
+    let bench = Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream));
+    let bench = bench.holding([record(1, &[1])]);
+    *bench.local.waits.lock() = Some(MS(100));
+    let question = asking("", Some(1));
+    assert_eq!(bench.find(&question).await.unwrap(), json(&[record(1, &[1])]));
+    assert_eq!(bench.streamed(&question).await, json(&[record(1, &[1])]));
+    settle().await;
+    assert_eq!((upstream.asked(), upstream.listening()), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,7 +188,7 @@ async fn an_answer_in_one_piece_waits_a_moment_from_its_first_record_on() {
         let all = bench.find(&asking("", Some(2))).await.unwrap();
         assert_eq!(all.len(), 2);
         assert_eq!(upstream.asked(), 1);
-        assert_eq!(bench.cache.in_flight.len(), 0);
+        assert_eq!(bench.fanout.0.lookups.len(), 0);
     }
 }
 

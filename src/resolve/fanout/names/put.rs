@@ -9,14 +9,14 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use super::better;
-use super::kept::KeptName;
+use crate::resolve::cache::KeptName;
 use crate::resolve::fanout::Core;
-use crate::resolve::verdict::{Failure, Tally};
+use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
 use crate::resolve::{AskError, Hops, NamePut, ResolveError, StoredName, Upstream};
 use crate::types::IpnsRecord;
 
 /// Stores a record locally, or has upstreams store it where there is no local store.
-pub(in crate::resolve) async fn put(
+pub(in crate::resolve::fanout) async fn put(
     core: Arc<Core>,
     record: IpnsRecord,
     hops: Hops,
@@ -46,10 +46,10 @@ async fn hand_on(
     core: Arc<Core>,
     record: IpnsRecord,
     hops: Hops,
-    taken: oneshot::Sender<Result<(), Failure>>,
+    taken: oneshot::Sender<Result<(), LookupFailure>>,
 ) {
     let mut taken = Some(taken);
-    let mut tally = Tally::default();
+    let mut summary = FailureSummary::default();
     let all = core.upstreams.iter().map(|upstream| hand_to(&**upstream, &record, hops));
     let mut all: FuturesUnordered<_> = all.collect();
     while let Some(result) = all.next().await {
@@ -62,10 +62,10 @@ async fn hand_on(
             // Whoever has gone need not be told.
             let _ = taken.send(Ok(()));
         }
-        tally.count(result);
+        summary.count(result);
     }
     if let Some(taken) = taken {
-        let _ = taken.send(Err(tally.failure(false).unwrap_or(Failure::Failed)));
+        let _ = taken.send(Err(summary.failure(false).unwrap_or(LookupFailure::Failed)));
     }
 }
 

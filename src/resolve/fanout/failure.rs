@@ -17,13 +17,12 @@
 
 use std::time::Duration;
 
-use super::ResolveError;
-use super::cache::Extent;
-use super::upstream::AskError;
+use crate::resolve::cache::Extent;
+use crate::resolve::{AskError, ResolveError};
 
 /// Why nothing is known. The clonable part of [`ResolveError`], for those who share an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum LookupFailure {
     OverBudget { retry_after: Duration },
     Resting { retry_after: Duration },
     TimedOut,
@@ -33,7 +32,7 @@ pub(super) enum Failure {
 
 /// How the upstreams of one lookup did.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct FailureSummary {
     answered: usize,
     circled: usize,
     failed: usize,
@@ -44,7 +43,7 @@ pub(super) struct Tally {
     retry_after: Option<Duration>,
 }
 
-impl Tally {
+impl FailureSummary {
     /// Counts how one upstream ended.
     pub(super) fn count(&mut self, result: Result<(), AskError>) {
         match result {
@@ -65,6 +64,11 @@ impl Tally {
         }
     }
 
+    /// Whether any upstream offers what was asked for.
+    pub(super) fn is_offered(&self) -> bool {
+        self.answered + self.circled + self.failures() > 0
+    }
+
     /// How much of what upstreams know was found.
     pub(super) fn extent(&self) -> Extent {
         match (self.failures(), self.circled) {
@@ -76,19 +80,19 @@ impl Tally {
 
     /// Why nothing is known, if nothing was found; `None`: because nobody has it. `has_local`:
     /// whether the local index was asked, too.
-    pub(super) fn failure(&self, has_local: bool) -> Option<Failure> {
+    pub(super) fn failure(&self, has_local: bool) -> Option<LookupFailure> {
         let failures = self.failures();
         if self.answered > 0 || (failures == 0 && has_local) {
             return None;
         }
         let retry_after = self.retry_after.unwrap_or_default();
         let failure = match failures {
-            0 => Failure::Failed,
-            all if all == self.over_budget => Failure::OverBudget { retry_after },
-            all if all == self.over_budget + self.resting => Failure::Resting { retry_after },
-            all if all == self.timed_out => Failure::TimedOut,
-            all if all == self.busy => Failure::Overloaded,
-            _ => Failure::Failed,
+            0 => LookupFailure::Failed,
+            all if all == self.over_budget => LookupFailure::OverBudget { retry_after },
+            all if all == self.over_budget + self.resting => LookupFailure::Resting { retry_after },
+            all if all == self.timed_out => LookupFailure::TimedOut,
+            all if all == self.busy => LookupFailure::Overloaded,
+            _ => LookupFailure::Failed,
         };
         Some(failure)
     }
@@ -102,14 +106,14 @@ impl Tally {
     }
 }
 
-impl From<Failure> for ResolveError {
-    fn from(failure: Failure) -> Self {
+impl From<LookupFailure> for ResolveError {
+    fn from(failure: LookupFailure) -> Self {
         match failure {
-            Failure::OverBudget { retry_after } => Self::OverBudget { retry_after },
-            Failure::Resting { retry_after } => Self::Resting { retry_after },
-            Failure::TimedOut => Self::TimedOut,
-            Failure::Overloaded => Self::Overloaded,
-            Failure::Failed => Self::UpstreamsFailed,
+            LookupFailure::OverBudget { retry_after } => Self::OverBudget { retry_after },
+            LookupFailure::Resting { retry_after } => Self::Resting { retry_after },
+            LookupFailure::TimedOut => Self::TimedOut,
+            LookupFailure::Overloaded => Self::Overloaded,
+            LookupFailure::Failed => Self::UpstreamsFailed,
         }
     }
 }
@@ -132,10 +136,10 @@ mod tests {
 
     #[test]
     fn each_combination_of_failures_has_its_meaning() {
-        let over_budget = |retry_after| Some(Failure::OverBudget { retry_after });
-        let resting = |retry_after| Some(Failure::Resting { retry_after });
-        let timed_out = Some(Failure::TimedOut);
-        let failed = Some(Failure::Failed);
+        let over_budget = |retry_after| Some(LookupFailure::OverBudget { retry_after });
+        let resting = |retry_after| Some(LookupFailure::Resting { retry_after });
+        let timed_out = Some(LookupFailure::TimedOut);
+        let failed = Some(LookupFailure::Failed);
         // What upstreams say, what it means with a local index and without one, how much was found.
         for (results, with_local, without, extent) in [
             (vec![], None, failed, Extent::Whole),
@@ -165,19 +169,19 @@ mod tests {
             (vec![LATE_ONE, BROKEN], failed, failed, Extent::Partial),
             (
                 vec![BUSY, BUSY],
-                Some(Failure::Overloaded),
-                Some(Failure::Overloaded),
+                Some(LookupFailure::Overloaded),
+                Some(LookupFailure::Overloaded),
                 Extent::Partial,
             ),
             (vec![BUSY, BROKEN], failed, failed, Extent::Partial),
             (vec![BROKEN], failed, failed, Extent::Partial),
             (vec![Err(AskError::Failed("it".into()))], failed, failed, Extent::Partial),
         ] {
-            let mut tally = Tally::default();
-            results.iter().for_each(|result| tally.count(result.clone()));
-            assert_eq!(tally.failure(true), with_local, "{results:?}");
-            assert_eq!(tally.failure(false), without, "{results:?}");
-            assert_eq!(tally.extent(), extent, "{results:?}");
+            let mut summary = FailureSummary::default();
+            results.iter().for_each(|result| summary.count(result.clone()));
+            assert_eq!(summary.failure(true), with_local, "{results:?}");
+            assert_eq!(summary.failure(false), without, "{results:?}");
+            assert_eq!(summary.extent(), extent, "{results:?}");
         }
     }
 }

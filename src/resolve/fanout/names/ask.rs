@@ -12,26 +12,23 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
-use super::kept::KeptName;
-use super::{better, is_valid};
-use crate::resolve::cache::Extent;
-use crate::resolve::fanout::Core;
-use crate::resolve::verdict::{Failure, Tally};
-use crate::resolve::{AskError, Hops, StoredName, Upstream};
-use crate::types::{IpnsName, IpnsRecord};
+use super::better;
+use crate::resolve::cache::{Extent, KeptName, is_valid};
+use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
+use crate::resolve::fanout::{Core, PANICKED};
+use crate::resolve::{AskError, StoredName, Upstream};
+use crate::types::{Hops, IpnsName, IpnsRecord};
 
 /// Which lookups of names are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NameKey {
-    /// Which upstreams are asked.
-    pub(super) fanout: u64,
     pub(super) name: IpnsName,
     pub(super) hops: Hops,
 }
 
 /// The lookups of names under way.
 #[derive(Default)]
-pub(in crate::resolve) struct NamesInFlight(DashMap<NameKey, watch::Sender<NameProgress>>);
+pub(in crate::resolve::fanout) struct NameLookups(DashMap<NameKey, watch::Sender<NameProgress>>);
 
 /// How far asking for a name has come.
 #[derive(Clone, Default)]
@@ -45,17 +42,17 @@ pub(super) struct NameProgress {
 #[derive(Clone, Copy)]
 pub(super) struct Ended {
     /// Why there is no record, where that is not because there is none.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<LookupFailure>,
 }
 
 /// The side that asks.
 pub(super) struct Asking {
-    in_flight: Arc<NamesInFlight>,
+    lookups: Arc<NameLookups>,
     key: NameKey,
     progress: watch::Sender<NameProgress>,
 }
 
-impl NamesInFlight {
+impl NameLookups {
     /// Follows the lookup that is under way, or begins one: `start` spawns its task. Says whether there
     /// was one.
     pub(super) fn follow(
@@ -69,7 +66,7 @@ impl NamesInFlight {
             Entry::Vacant(entry) => {
                 let (sender, progress) = watch::channel(NameProgress::default());
                 entry.insert(sender.clone());
-                (Asking { in_flight: self.clone(), key, progress: sender }, progress)
+                (Asking { lookups: self.clone(), key, progress: sender }, progress)
             }
         };
         // Not under the lock, which dropping takes, too.
@@ -88,7 +85,7 @@ impl Asking {
     async fn is_abandoned(&self) {
         loop {
             self.progress.closed().await;
-            let abandoned = self.in_flight.0.remove_if(&self.key, |_, it| {
+            let abandoned = self.lookups.0.remove_if(&self.key, |_, it| {
                 it.same_channel(&self.progress) && it.receiver_count() == 0
             });
             if abandoned.is_some() {
@@ -101,14 +98,14 @@ impl Asking {
         self.progress.send_modify(|progress| progress.best = Some(best.clone()));
     }
 
-    fn end(self, failure: Option<Failure>) {
+    fn end(self, failure: Option<LookupFailure>) {
         self.progress.send_modify(|progress| progress.ended = Some(Ended { failure }));
     }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.in_flight.0.remove_if(&self.key, |_, it| it.same_channel(&self.progress));
+        self.lookups.0.remove_if(&self.key, |_, it| it.same_channel(&self.progress));
     }
 }
 
@@ -130,7 +127,7 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
     let known = core.cache.name(core.account, &name);
     let known = known.and_then(|kept| kept.record(core.clock.now_ms()));
     let mut best = known.clone();
-    let mut tally = Tally::default();
+    let mut summary = FailureSummary::default();
     let all = core.upstreams.iter().map(|upstream| ask(&**upstream, &name, hops));
     let mut all: FuturesUnordered<_> = all.collect();
     loop {
@@ -147,13 +144,13 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
             best = better(best, found);
             best.iter().for_each(|best| asking.found(best));
         }
-        tally.count(answer.map(drop));
+        summary.count(answer.map(drop));
     }
-    let failure = if best.is_none() { tally.failure(core.local.is_some()) } else { None };
+    let failure = if best.is_none() { summary.failure(core.local.is_some()) } else { None };
     let kept = KeptName {
         record: best.clone(),
         asked_at_ms: core.clock.now_ms(),
-        is_whole: tally.extent() == Extent::Whole && failure.is_none(),
+        is_whole: summary.extent() == Extent::Whole && failure.is_none(),
     };
     core.cache.keep_name(core.account, &name, kept);
     asking.end(failure);
@@ -167,5 +164,5 @@ async fn ask(
     hops: Hops,
 ) -> Result<Option<IpnsRecord>, AskError> {
     let asked = AssertUnwindSafe(async { upstream.name(name, hops).await }).catch_unwind().await;
-    asked.unwrap_or_else(|_| Err(AskError::Failed("asking it panicked".into())))
+    asked.unwrap_or_else(|_| Err(AskError::Failed(PANICKED.into())))
 }

@@ -12,22 +12,19 @@
 //! routers hand to each other stops where it is known. Without a local store, it is enough that one upstream takes it.
 
 mod ask;
-mod kept;
 mod put;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::fanout::Core;
-use super::patience::Patience;
-use super::verdict::Failure;
-use super::{Hops, ResolveError, StoredName};
-use crate::clock::UnixMs;
-use crate::types::IpnsName;
-pub(super) use ask::NamesInFlight;
+use super::Core;
+use super::failure::LookupFailure;
+use super::grace::GraceTimeout;
+use crate::resolve::{ResolveError, StoredName};
+use crate::types::{Hops, IpnsName};
+pub(super) use ask::NameLookups;
 use ask::{NameKey, NameProgress};
-pub(super) use kept::KeptName;
 pub(super) use put::put;
 
 /// The best valid record of a name.
@@ -52,9 +49,9 @@ pub(super) async fn find(
         core.counts.fresh.inc();
         (known, None)
     } else {
-        let key = NameKey { fanout: core.number, name: name.clone(), hops };
+        let key = NameKey { name: name.clone(), hops };
         let mut is_asked = false;
-        let (progress, was_there) = core.cache.names_in_flight.follow(key, |asking| {
+        let (progress, was_there) = core.name_lookups.follow(key, |asking| {
             is_asked = core.is_asked();
             ask::spawn(core.clone(), asking);
         });
@@ -79,21 +76,21 @@ async fn gather(
     core: &Core,
     mut progress: watch::Receiver<NameProgress>,
     has_known: bool,
-) -> (Option<StoredName>, Option<Failure>) {
-    let mut patience = Patience::new(core.options.gather_timeout);
-    patience.begin_if(has_known);
+) -> (Option<StoredName>, Option<LookupFailure>) {
+    let mut grace = GraceTimeout::new(core.options.gather_timeout);
+    grace.begin_if(has_known);
     loop {
         let NameProgress { best, ended } = progress.borrow_and_update().clone();
         if let Some(ended) = ended {
             return (best, ended.failure);
         }
-        patience.begin_if(best.is_some());
+        grace.begin_if(best.is_some());
         tokio::select! {
             biased;
             changed = progress.changed() => if changed.is_err() {
-                return (best, Some(Failure::Failed));
+                return (best, Some(LookupFailure::Failed));
             },
-            () = patience.is_over() => {
+            () = grace.is_over() => {
                 // As long as somebody follows it, asking goes on.
                 tokio::spawn(async move {
                     let _ = progress.wait_for(|progress| progress.ended.is_some()).await;
@@ -111,10 +108,6 @@ fn better(one: Option<StoredName>, other: Option<StoredName>) -> Option<StoredNa
         (Some(one), _) => Some(one),
         (None, other) => other,
     }
-}
-
-fn is_valid(stored: &StoredName, now_ms: UnixMs) -> bool {
-    !stored.record.end_of_validity().is_over(now_ms)
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ async fn the_record_of_the_greatest_sequence_wins_then_of_the_latest_end() {
         }
         assert_eq!(bench.name(&name(1)).await.unwrap(), best);
         assert_eq!(bench.stored().await, best, "stored");
-        assert_eq!(bench.cache.names_in_flight.len(), 0);
+        assert_eq!(bench.fanout.0.name_lookups.len(), 0);
     }
 }
 
@@ -210,7 +210,7 @@ async fn a_name_is_asked_for_once_and_only_as_long_as_somebody_waits() {
     assert_eq!((upstream.asked(), upstream.listening()), (2, 1));
     drop(alone);
     settle().await;
-    assert_eq!((upstream.listening(), bench.cache.names_in_flight.len()), (0, 0));
+    assert_eq!((upstream.listening(), bench.fanout.0.name_lookups.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

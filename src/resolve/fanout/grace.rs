@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::Sleep;
 
 /// A while that begins when there is something, and until then has no end.
-pub(super) struct Patience {
+pub(super) struct GraceTimeout {
     timeout: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
+impl GraceTimeout {
     /// A while of this length that has not begun.
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, sleep: None }

@@ -1,79 +1,90 @@
-//! Which records say the same of one provider, and one record of all that they say.
+//! The one notion of "the same provider": which records of an answer are merged, and the merged record.
 //!
-//! Routers that know the same provider tell of it in records that differ in what they happen to
-//! know: in addresses and in transfer protocols. Such records are kin, whether they are of schema `peer`
-//! or of its forerunner `bitswap`; where both are, the united record is of schema `peer`. Being kin does not depend on who is asked first, so that an answer is the same in whatever order
-//! its parts come.
+//! Who knows a provider tells of it in records that differ in what they happen to know: in addresses and
+//! in transfer protocols. Such records have one *merge key*, whether they are of schema `peer` or of its
+//! forerunner `bitswap`; where both are, the merged record is of schema `peer`. The key does not depend
+//! on who is asked first, so that an answer is the same in whatever order its parts come. The index
+//! merges by it what is announced here, and resolvers what upstreams say.
 //!
-//! Not kin are records with different fields besides (two graphsync deals are two offers), and records
-//! of unknown schemas, unless they are equal byte by byte.
+//! Records with different fields besides (two graphsync deals are two offers) have different keys, and so
+//! have records of unknown schemas, unless they are equal byte by byte.
 
 use std::sync::Arc;
 
 use super::AnswerSchema;
-use super::{JSON_UNITED_BYTES_MAX, Protocols, ReadyRecord, identity, short_hash, shorten};
-use crate::types::record::{ProviderRecord, Schema, UnparsableAddrs};
-
-/// What comes before the addresses in a record that has a list of them.
-const BEFORE_ADDRS: &str = r#","Addrs":["#;
+use super::{MERGED_BYTES_MAX, Protocols, ReadyRecord, identity, short_hash, shorten};
+use crate::types::peer::PeerId;
+use crate::types::record::{
+    BitswapRecord, ExtraFields, GraphsyncRecord, PeerRecord, ProviderRecord, Schema,
+    UnparsableAddrs,
+};
 
 /// What comes before the protocols in a record of schema `peer` that has a list of them.
 const BEFORE_PROTOCOLS: &str = r#","Protocols":["#;
 
-/// Records that can be united have the same. Nobody can make two records that share one and are not
-/// kin.
+/// Records that can be merged have the same. Nobody can make two records that share one and cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Kin([u8; 16]);
+pub struct MergeKey([u8; 16]);
+
+impl MergeKey {
+    /// The key of a record whose JSON has the hash `digest`.
+    pub(super) fn new(record: &ProviderRecord, digest: [u8; 16]) -> Self {
+        match record {
+            ProviderRecord::Bitswap(BitswapRecord { id, extra, .. })
+            | ProviderRecord::Peer(PeerRecord { id, extra, .. }) => Self::of_peer(id, extra),
+            ProviderRecord::Graphsync(record) => {
+                let record = GraphsyncRecord { addrs: None, ..record.clone() };
+                let (json, _) = ProviderRecord::Graphsync(record).write().into_parts();
+                Self(short_hash(json.as_bytes()))
+            }
+            ProviderRecord::Unknown(_) => Self(digest),
+        }
+    }
+
+    fn of_peer(id: &PeerId, extra: &ExtraFields) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let parts = extra.iter().flat_map(|(name, value)| [name, value]);
+        for part in [id.as_str()].into_iter().chain(parts) {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+        }
+        Self(shorten(&hasher.finalize()))
+    }
+}
 
 impl ReadyRecord {
-    /// With which records this one can be united. Worked out once.
-    pub fn kin(&self) -> Kin {
-        *self.kin.get_or_init(|| self.find_kin())
+    /// With which records this one can be merged.
+    pub fn merge_key(&self) -> MergeKey {
+        self.merge_key
     }
 
-    fn find_kin(&self) -> Kin {
-        if self.schema == Schema::Unknown {
-            return Kin(self.identity);
-        }
-        let as_peer = self.as_peer();
-        as_peer.as_ref().unwrap_or(self).kin_in_schema()
-    }
-
-    fn kin_in_schema(&self) -> Kin {
-        let mut hasher = blake3::Hasher::new();
-        let (head, tail) = self.around_lists();
-        hasher.update(head.as_bytes()).update(tail.as_bytes());
-        Kin(shorten(&hasher.finalize()))
-    }
-
-    /// One record of several kin: with the addresses and the protocols that any of them names, each
-    /// once and in their order, as many as a record may have. `None`: there are none.
-    pub fn united(kin: &[Arc<Self>]) -> Option<Arc<Self>> {
-        let first = kin.first()?;
-        let is_one_form = kin.iter().all(|it| it.schema == first.schema)
+    /// One record of several that have one merge key: with the addresses and the protocols that any of
+    /// them names, each once and in their order, as many as a record may have. `None`: there are none.
+    pub fn merged(records: &[Arc<Self>]) -> Option<Arc<Self>> {
+        let first = records.first()?;
+        debug_assert!(records.iter().all(|record| record.merge_key == first.merge_key));
+        let is_one_form = records.iter().all(|it| it.schema == first.schema)
             && (first.schema != Schema::Bitswap
-                || kin.iter().all(|it| it.protocol_names() == first.protocol_names()));
+                || records.iter().all(|it| it.protocol_names() == first.protocol_names()));
         if !is_one_form {
             let as_peers =
-                kin.iter().map(|record| record.as_peer().map_or(record.clone(), Arc::new));
-            return Self::united(&as_peers.collect::<Vec<_>>());
+                records.iter().map(|record| record.as_peer().map_or(record.clone(), Arc::new));
+            return Self::merged(&as_peers.collect::<Vec<_>>());
         }
         // Records that have a list and records that have none differ in nothing else.
-        let base = kin.iter().find(|record| record.has_addr_list()).unwrap_or(first);
-        if kin.len() == 1 || first.schema == Schema::Unknown {
+        let base = records.iter().find(|record| record.has_addr_list()).unwrap_or(first);
+        if records.len() == 1 || first.schema == Schema::Unknown {
             return Some(base.clone());
         }
-        debug_assert!(kin.iter().all(|record| record.kin() == first.kin()));
-        let with_protocols = base.with_protocols_of(kin);
+        let with_protocols = base.with_protocols_of(records);
         let base = with_protocols.as_ref().unwrap_or(base);
         let mut bytes = 0;
-        let items = kin.iter().flat_map(|record| {
+        let items = records.iter().flat_map(|record| {
             let items = record.addrs.iter().flat_map(|addrs| addrs.items.iter());
             items.map(|item| (record.item(item), item.2))
         });
         let bounded = items.take_while(|(item, _)| {
             bytes += item.len();
-            bytes <= JSON_UNITED_BYTES_MAX
+            bytes <= MERGED_BYTES_MAX
         });
         Some(base.with_more_addrs(bounded).map_or_else(|| base.clone(), Arc::new))
     }
@@ -89,19 +100,20 @@ impl ReadyRecord {
 
     /// The same record with the protocols of all; `None` when that makes no difference, or more
     /// text than a record may have.
-    fn with_protocols_of(&self, kin: &[Arc<Self>]) -> Option<Arc<Self>> {
-        if self.schema != Schema::Peer {
+    fn with_protocols_of(&self, records: &[Arc<Self>]) -> Option<Arc<Self>> {
+        let ours = self.protocol_names().unwrap_or_default();
+        let is_same = |record: &Arc<Self>| record.protocol_names().unwrap_or_default() == ours;
+        if self.schema != Schema::Peer || records.iter().all(is_same) {
             return None;
         }
         let mut names: Vec<&String> = Vec::new();
-        for name in kin.iter().filter_map(|record| record.protocol_names()).flatten() {
+        for name in records.iter().filter_map(|record| record.protocol_names()).flatten() {
             if !names.contains(&name) {
                 names.push(name);
             }
         }
-        let ours = self.protocol_names().unwrap_or_default();
         let list = list_text(&names);
-        if names.iter().copied().eq(ours) || self.json.len() + list.len() > JSON_UNITED_BYTES_MAX {
+        if names.iter().copied().eq(ours) || self.json.len() + list.len() > MERGED_BYTES_MAX {
             return None;
         }
         let rest = self.after_addrs();
@@ -117,41 +129,20 @@ impl ReadyRecord {
             peer: self.peer.clone(),
             // They stand before the protocols.
             addrs: self.addrs.clone(),
-            // Kin may differ in protocols.
-            kin: self.kin.clone(),
+            merge_key: self.merge_key,
         }))
     }
 
-    /// The text without the lists that kin may differ in, as what stands before and after them.
-    fn around_lists(&self) -> (&str, &str) {
-        let rest = self.after_addrs();
-        let (before, _) = self.json.split_at(self.json.len() - rest.len());
-        let head = match &self.addrs {
-            None => before,
-            Some(addrs) => before
-                .split_at(addrs.start as usize)
-                .0
-                .strip_suffix(BEFORE_ADDRS)
-                .expect("a list of addresses is the value of the field of that name"),
-        };
-        match self.schema {
-            Schema::Peer => {
-                (head, after_protocols(rest, self.protocol_names().unwrap_or_default()))
-            }
-            Schema::Bitswap | Schema::Graphsync | Schema::Unknown => (head, rest),
-        }
-    }
-
-    /// What stands after the list of addresses or, where there is none in a record of schema `peer`,
-    /// after the place where it would stand; elsewhere nothing, since there it does not matter.
+    /// What stands in a record of schema `peer` after the list of addresses or, where there is none,
+    /// after the place where it would stand.
     fn after_addrs(&self) -> &str {
-        let start = match (&self.addrs, self.schema, &self.peer) {
-            (Some(addrs), ..) => addrs.end as usize + 1,
-            (None, Schema::Peer, Some(peer)) => {
-                let before = [r#"{"Schema":"peer","ID":""#, peer.as_str(), "\""];
+        let start = match &self.addrs {
+            Some(addrs) => addrs.end as usize + 1,
+            None => {
+                let peer = self.peer.as_ref().map_or("", PeerId::as_str);
+                let before = [r#"{"Schema":"peer","ID":""#, peer, "\""];
                 before.iter().map(|text| text.len()).sum()
             }
-            (None, ..) => self.json.len(),
         };
         self.json.get(start..).expect("a record has an end after its addresses")
     }
@@ -188,16 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_record_is_kin_to_is_worked_out_once_and_only_if_asked_for() {
-        let record = ready(r#"{"Schema":"bitswap","ID":"PEER"}"#);
-        assert!(record.kin.get().is_none());
-        let kin = record.kin();
-        assert_eq!(record.kin.get(), Some(&kin));
-    }
-
-    #[test]
-    fn kin_differ_in_addresses_and_peers_also_in_protocols() {
-        for (one, other, are_kin) in [
+    fn records_of_one_merge_key_differ_in_addresses_and_peers_also_in_protocols() {
+        for (one, other, can_merge) in [
             (r#""Schema":"bitswap""#, r#""Schema":"bitswap","Addrs":[]"#, true),
             (r#""Schema":"bitswap","Addrs":["/ip4/1.2.3.4"]"#, r#""Schema":"bitswap""#, true),
             (
@@ -227,41 +210,45 @@ mod tests {
             (r#""Schema":"x","Addrs":[]"#, r#""Schema":"x","Addrs":["/ip4/1.2.3.4"]"#, false),
         ] {
             let [one, other] = [one, other].map(|fields| format!(r#"{{"ID":"PEER",{fields}}}"#));
-            assert_eq!(ready(&one).kin() == ready(&other).kin(), are_kin, "{one} {other}");
+            assert_eq!(
+                ready(&one).merge_key() == ready(&other).merge_key(),
+                can_merge,
+                "{one} {other}"
+            );
         }
     }
 
     #[test]
-    fn schemas_that_are_served_as_peers_are_kin_unless_they_say_more() {
+    fn schemas_that_are_served_as_peers_merge_unless_they_say_more() {
         let bitswap = r#"{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"PEER"}"#;
         let peer = r#"{"Schema":"peer","ID":"PEER","Protocols":["other"]}"#;
         let graphsync =
             r#"{"Schema":"graphsync-filecoinv1","Protocol":"g","ID":"PEER","PieceCID":"c"}"#;
         let [bitswap, peer, graphsync] =
             [bitswap, peer, graphsync].map(|json| ready_as(json, AnswerSchema::Peer));
-        assert_eq!(bitswap.kin(), peer.kin());
-        assert_ne!(bitswap.kin(), graphsync.kin());
-        let united = ReadyRecord::united(&[bitswap, peer]).unwrap();
+        assert_eq!(bitswap.merge_key(), peer.merge_key());
+        assert_ne!(bitswap.merge_key(), graphsync.merge_key());
+        let merged = ReadyRecord::merged(&[bitswap, peer]).unwrap();
         let expected = r#"{"Schema":"peer","ID":"PEER","Protocols":["transport-bitswap","other"]}"#;
-        assert_eq!(united.json(), expected.replace("PEER", PEER));
+        assert_eq!(merged.json(), expected.replace("PEER", PEER));
     }
 
     #[test]
-    fn the_two_schemas_of_bitswap_unite_as_peer_and_one_stays_what_it_is() {
+    fn the_two_schemas_of_bitswap_merge_as_peer_and_one_stays_what_it_is() {
         let old = r#"{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"PEER","Addrs":["/ip4/192.0.2.1/tcp/1"]}"#;
         let more = r#"{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"PEER","Addrs":["/ip4/192.0.2.2/tcp/2"]}"#;
         let new = r#"{"Schema":"peer","ID":"PEER","Addrs":["/ip4/192.0.2.2/tcp/2"],"Protocols":["other"]}"#;
         let [old, more, new] = [old, more, new].map(ready);
-        let both = ReadyRecord::united(&[old.clone(), more]).unwrap();
+        let both = ReadyRecord::merged(&[old.clone(), more]).unwrap();
         assert_eq!(both.schema(), Schema::Bitswap);
         assert_eq!(both.addr_count(), 2);
         let expected = r#"{"Schema":"peer","ID":"PEER","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.2/tcp/2"],"Protocols":["transport-bitswap","other"]}"#;
-        let united = ReadyRecord::united(&[old, new]).unwrap();
-        assert_eq!(united.json(), expected.replace("PEER", PEER));
+        let merged = ReadyRecord::merged(&[old, new]).unwrap();
+        assert_eq!(merged.json(), expected.replace("PEER", PEER));
     }
 
     #[test]
-    fn what_is_united_is_as_if_it_had_come_in_one_piece() {
+    fn what_is_merged_is_as_if_it_had_come_in_one_piece() {
         let parts = [
             r#"{"Schema":"peer","ID":"PEER","Protocols":["a"],"x":{"y":[1, 2]}}"#,
             r#"{"Schema":"peer","ID":"PEER","Addrs":["/ip4/192.0.2.1/tcp/1"],"x":{"y":[1, 2]}}"#,
@@ -271,19 +258,22 @@ mod tests {
             r#"{"Schema":"peer","ID":"PEER","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.2/tcp/2/ws"],"Protocols":["a","b\""],"x":{"y":[1, 2]}}"#,
         );
         let parts = parts.map(ready);
-        let united = ReadyRecord::united(&parts).unwrap();
-        assert_eq!(united.json(), whole.json());
-        assert_eq!(united.digest(), whole.digest());
-        assert_eq!((united.identity(), united.kin()), (whole.identity(), parts[0].kin()));
+        let merged = ReadyRecord::merged(&parts).unwrap();
+        assert_eq!(merged.json(), whole.json());
+        assert_eq!(merged.digest(), whole.digest());
+        assert_eq!(
+            (merged.identity(), merged.merge_key()),
+            (whole.identity(), parts[0].merge_key())
+        );
         let filter =
             crate::types::Filter::from_query("transport=ws&filter-protocols=b%22").unwrap();
-        assert_eq!(filter.select(&united), filter.select(&whole));
-        assert!(filter.select(&united).is_some());
-        assert!(ReadyRecord::united(&[]).is_none());
+        assert_eq!(filter.select(&merged), filter.select(&whole));
+        assert!(filter.select(&merged).is_some());
+        assert!(ReadyRecord::merged(&[]).is_none());
     }
 
     #[test]
-    fn what_is_united_stays_bounded() {
+    fn what_is_merged_stays_bounded() {
         let json = |number: usize| {
             let addrs: Vec<String> = (0..1_000)
                 .map(|port| format!(r#""/dns4/{number}.example.org/tcp/{port}""#))
@@ -295,9 +285,9 @@ mod tests {
             )
         };
         let parts: Vec<_> = (0..60).map(|number| ready(&json(number))).collect();
-        let united = ReadyRecord::united(&parts).unwrap();
-        assert!(united.addr_count() > 2_000, "{}", united.addr_count());
-        assert!(united.len_bytes() <= 4 * JSON_UNITED_BYTES_MAX, "{}", united.len_bytes());
+        let merged = ReadyRecord::merged(&parts).unwrap();
+        assert!(merged.addr_count() > 2_000, "{}", merged.addr_count());
+        assert!(merged.len_bytes() <= 4 * MERGED_BYTES_MAX, "{}", merged.len_bytes());
     }
 
     proptest! {
@@ -320,17 +310,17 @@ mod tests {
                 let (addrs, protocols) = (addrs.unwrap_or_default(), protocols.unwrap_or_default());
                 ready(&format!(r#"{{"Schema":"peer","ID":"PEER"{addrs}{protocols},"z":0}}"#))
             }).collect();
-            let united = ReadyRecord::united(&records).unwrap();
-            // What was united reads as a record with the same layout.
-            prop_assert_eq!(united.kin(), records[0].kin());
-            let again = ready(united.json());
-            prop_assert_eq!((again.digest(), again.identity()), (united.digest(), united.identity()));
-            prop_assert_eq!(again.addr_count(), united.addr_count());
+            let merged = ReadyRecord::merged(&records).unwrap();
+            // What was merged reads as a record with the same layout.
+            prop_assert_eq!(merged.merge_key(), records[0].merge_key());
+            let again = ready(merged.json());
+            prop_assert_eq!((again.digest(), again.identity()), (merged.digest(), merged.identity()));
+            prop_assert_eq!(again.addr_count(), merged.addr_count());
             for record in &records {
-                let pair = [united.clone(), record.clone()];
-                let more = ReadyRecord::united(&pair).unwrap();
+                let pair = [merged.clone(), record.clone()];
+                let more = ReadyRecord::merged(&pair).unwrap();
                 let added = (more.addr_count(), more.protocol_names());
-                prop_assert_eq!(added, (united.addr_count(), united.protocol_names()));
+                prop_assert_eq!(added, (merged.addr_count(), merged.protocol_names()));
             }
         }
     }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::is_valid;
+use super::CacheOptions;
 use crate::clock::UnixMs;
-use crate::resolve::cache::CacheOptions;
 use crate::store::StoredName;
 
 /// How long a record that does not say so is used before upstreams are asked again.
@@ -21,22 +20,22 @@ const ENTRY_BYTES: usize = 600;
 
 /// The best record that upstreams had, and when they were asked.
 pub(in crate::resolve) struct KeptName {
-    pub(super) record: Option<StoredName>,
-    pub(super) asked_at_ms: UnixMs,
+    pub(in crate::resolve) record: Option<StoredName>,
+    pub(in crate::resolve) asked_at_ms: UnixMs,
     /// Whether no upstream failed, and the question went in no circle.
-    pub(super) is_whole: bool,
+    pub(in crate::resolve) is_whole: bool,
 }
 
 impl KeptName {
     /// The record, if it is valid.
-    pub(super) fn record(&self, now_ms: UnixMs) -> Option<StoredName> {
+    pub(in crate::resolve) fn record(&self, now_ms: UnixMs) -> Option<StoredName> {
         self.record.clone().filter(|stored| is_valid(stored, now_ms))
     }
 
     /// Whether upstreams need not be asked where `best` is the best that is known: they were less than
     /// its time to live ago, which counts from a second to five minutes. Where nothing is known, or
     /// where one of them failed, they are asked again sooner; where both, at once.
-    pub(super) fn is_fresh(
+    pub(in crate::resolve) fn is_fresh(
         &self,
         best: Option<&StoredName>,
         options: &CacheOptions,
@@ -57,6 +56,11 @@ impl KeptName {
         // The record as it came, and its data once more.
         ENTRY_BYTES + self.record.as_ref().map_or(0, |stored| 2 * stored.record.bytes().len())
     }
+}
+
+/// Whether a record counts still.
+pub(in crate::resolve) fn is_valid(stored: &StoredName, now_ms: UnixMs) -> bool {
+    !stored.record.end_of_validity().is_over(now_ms)
 }
 
 #[cfg(test)]
