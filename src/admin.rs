@@ -43,7 +43,7 @@ use crate::store::{NameStore, Store};
 use error::AdminError;
 
 pub use export::write_line as write_export_line;
-pub use health::{Component, Readiness};
+pub use health::{Component, Readiness, StorageCheck};
 pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
 pub use pools::{pool_draft, pool_list};
 pub use users::PeerCredentials;

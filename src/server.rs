@@ -22,7 +22,7 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 
 use crate::admin::{
-    self, AdminParts, AdminPassword, AdminState, Component, PasswordError, Readiness,
+    self, AdminParts, AdminPassword, AdminState, Component, PasswordError, Readiness, StorageCheck,
 };
 use crate::api::{self, ApiParts, ApiState};
 use crate::clock::{Clock, whole_seconds};
@@ -35,7 +35,7 @@ use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
 use crate::state::{DurableState, MemoryState, StateOpenError, StateOptions, StateStore};
 use crate::store::{
-    DurableNames, DurableOptions, DurableStore, IndexLimits, MemoryNames, NameStore,
+    DurableNames, DurableOptions, DurableStore, Health, IndexLimits, MemoryNames, NameStore,
     NamesOpenError, NamesOptions, OpenError, Recovery, Store,
 };
 use crate::types::AccountId;
@@ -239,7 +239,7 @@ impl Server {
         let admin_addr = admin_socket.addr();
         let password = AdminPassword::load_or_make(&settings)?;
         let (router, control, cache) = open_control(&settings, &parts).await?;
-        let Parts { store, names, metrics, clock, .. } = parts;
+        let Parts { store, names, metrics, clock, state: decided, .. } = parts;
         let api_parts = ApiParts {
             resolver: router,
             announcer: Announcer::new(&settings, store.clone(), clock.clone()),
@@ -247,7 +247,8 @@ impl Server {
             clock: clock.clone(),
         };
         let state = Arc::new(ApiState::new(&settings, api_parts));
-        let readiness = Arc::new(Readiness::new());
+        let storage = storage_checks(store.clone(), names.clone(), decided);
+        let readiness = Arc::new(Readiness::new(storage));
         let admin_parts = AdminParts {
             store: store.clone(),
             names: names.clone(),
@@ -455,6 +456,27 @@ fn keep_alive(duration: Duration) -> actix_web::http::KeepAlive {
     } else {
         actix_web::http::KeepAlive::Timeout(duration)
     }
+}
+
+/// What readiness asks: a store whose thread has died, or that cannot be reached, says so.
+fn storage_checks(
+    store: Arc<dyn Store>,
+    names: Arc<dyn NameStore>,
+    decided: Arc<dyn StateStore>,
+) -> Vec<Box<StorageCheck>> {
+    let check = |what: &'static str, health: Box<dyn Fn() -> Health + Send + Sync>| {
+        let check = move || {
+            let Health { is_ready, detail, .. } = health();
+            let detail = detail.unwrap_or_else(|| "it cannot be reached".to_owned());
+            (!is_ready).then(|| format!("{what}: {detail}"))
+        };
+        Box::new(check) as Box<StorageCheck>
+    };
+    vec![
+        check("the store of announcements", Box::new(move || store.health())),
+        check("the store of IPNS records", Box::new(move || names.health())),
+        check("the control plane's state", Box::new(move || decided.health())),
+    ]
 }
 
 /// What metrics are read from.

@@ -36,6 +36,11 @@ pub trait StateStore: Send + Sync + 'static {
     /// Makes changes: all of them, or none. Durable where the store is, when this returns. Lists are
     /// taken in the order in which this is called.
     fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>>;
+
+    /// How the store is, as far as is known without asking it. One without threads is well.
+    fn health(&self) -> Health {
+        Health::good()
+    }
 }
 
 /// How a service of the data directory, or a database elsewhere, is.

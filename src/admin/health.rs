@@ -1,7 +1,7 @@
 //! Whether the server should be sent requests: ready when each of its components is.
 //!
 //! A component is not ready until it says so; a background task that dies makes the server not ready
-//! for good.
+//! for good. What keeps things is asked each time: a thread of it that has died is named.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,18 +17,22 @@ pub enum Component {
     Listener,
 }
 
-/// Ready when every component is and no background task has died.
-#[derive(Debug, Default)]
+/// Ready when every component is, no background task has died, and storage can be worked with.
+#[derive(Default)]
 pub struct Readiness {
+    storage: Vec<Box<StorageCheck>>,
     imports: AtomicBool,
     listener: AtomicBool,
     dead: Mutex<BTreeSet<&'static str>>,
 }
 
+/// Says why something that is kept cannot be worked with, if that is so. Never waits.
+pub type StorageCheck = dyn Fn() -> Option<String> + Send + Sync;
+
 impl Readiness {
-    /// Nothing is ready yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Nothing is ready yet; `storage` is asked whenever readiness is.
+    pub fn new(storage: Vec<Box<StorageCheck>>) -> Self {
+        Self { storage, ..Self::default() }
     }
 
     /// Says that a component works.
@@ -57,7 +61,8 @@ impl Readiness {
         .map(|(_, reason)| reason.to_owned());
         let dead = self.dead.lock();
         let dead = dead.iter().map(|task| format!("the background task `{task}` has died"));
-        missing.chain(dead).collect()
+        let storage = self.storage.iter().filter_map(|check| check());
+        missing.chain(dead).chain(storage).collect()
     }
 
     fn flag(&self, component: Component) -> &AtomicBool {

@@ -33,7 +33,7 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
         control: control.expect("nothing is stored that could not be read"),
         metrics: Arc::new(Metrics::new()),
         clock,
-        readiness: Arc::new(Readiness::new()),
+        readiness: Arc::new(Readiness::new(Vec::new())),
         render_metrics: Box::new(|| std::future::ready(String::new()).boxed()),
         password: AdminPassword::new(password),
         peers,

@@ -194,7 +194,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_dies_is_named_and_the_others_go_on() {
-        let readiness = Arc::new(Readiness::new());
+        let readiness = Arc::new(Readiness::new(Vec::new()));
         let (turns, mut turned) = tokio::sync::mpsc::unbounded_channel();
         let working = move || {
             turns.send(()).unwrap();

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::file::{CACHE_BYTES, StateFile};
 use super::writer::{Command, LIMITS, Writer};
-use super::{StateChange, StateError, StateStore, StateTable};
+use super::{Health, StateChange, StateError, StateStore, StateTable};
 use crate::clock::Clock;
 use crate::state::{CommandError, CommandThread, DiskMedium, FileError, Medium};
 
@@ -83,8 +83,9 @@ impl DurableState {
         let is_failing = Arc::new(AtomicBool::new(file.must_reopen()));
         let mut writer =
             Writer { file: file.clone(), clock, is_failing: is_failing.clone(), failure: None };
-        let writer = CommandThread::start("state", LIMITS, move |batch| writer.work_off(batch))
-            .map_err(StateOpenError::Thread)?;
+        let writer =
+            CommandThread::start("state writer", LIMITS, move |batch| writer.work_off(batch))
+                .map_err(StateOpenError::Thread)?;
         Ok(Self { file, is_failing, writer })
     }
 
@@ -100,6 +101,10 @@ impl DurableState {
 }
 
 impl StateStore for DurableState {
+    fn health(&self) -> Health {
+        self.writer.health(&self.is_failing)
+    }
+
     fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError> {
         Ok(self.file.read(table)?)
     }

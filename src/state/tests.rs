@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::writer::{LIMITS, PAUSE_MS};
-use super::{DurableState, StateChange, StateError, StateStore, StateTable};
+use super::{DurableState, Health, StateChange, StateError, StateStore, StateTable};
 use crate::clock::{Clock, ManualClock};
 use crate::state::Medium;
 use crate::state::test_medium::{Step, TestMedium};
@@ -163,6 +163,24 @@ async fn a_disk_that_is_full_at_the_start_is_read_and_written_when_there_is_room
     assert!(!store.is_failing());
     drop(store);
     assert_eq!(open(&medium).read(StateTable::Single).unwrap()["a"], "3");
+}
+
+#[tokio::test]
+async fn a_writer_that_died_is_named_and_told_to_all_who_write() {
+    let medium = TestMedium::default();
+    let store = open(&medium);
+    store.write(vec![set(StateTable::Single, "a", "1")]).await.unwrap();
+    assert_eq!(store.health(), Health::good());
+    medium.panic_once();
+    for _ in 0..2 {
+        let refused = store.write(vec![set(StateTable::Single, "a", "2")]).await;
+        assert!(matches!(refused, Err(StateError::Unavailable { .. })), "{refused:?}");
+    }
+    while store.health().is_ready {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.health(), Health::without_thread("state writer"));
+    assert_eq!(store.read(StateTable::Single).unwrap()["a"], "1", "reads go on");
 }
 
 /// Bytes of a sector, which a disk writes whole or not at all.

@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
+use crate::state::Health;
 use crate::types::{EndOfValidity, IpnsName, IpnsRecord};
 
 pub use durable::{DurableNames, NamesOpenError, NamesOptions};
@@ -40,6 +41,11 @@ pub trait NameStore: Send + Sync + 'static {
     /// Frees the places of expired records, and says of how many. Called from time to time; bounded
     /// work.
     fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, NamesError>>;
+
+    /// How the store is, as far as is known without asking it. One without threads is well.
+    fn health(&self) -> Health {
+        Health::good()
+    }
 
     /// How much the store holds. Never waits for a disk.
     fn stats(&self) -> NamesStats;

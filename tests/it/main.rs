@@ -44,6 +44,7 @@ mod routes;
 mod signing;
 mod state;
 mod state_crash;
+mod state_fixtures;
 mod statuses;
 mod store;
 mod streaming;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver};
+use fingerpost::store::{Health, NamePut, NameStore, NamesError, NamesStats, StoredName};
+use fingerpost::types::{IpnsName, IpnsRecord};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
@@ -21,6 +23,45 @@ async fn a_server_is_healthy_at_once_and_ready_when_the_public_is_let_in() {
     let ready = server.get_admin("/readyz").await;
     assert_eq!((ready.status().as_u16(), ready.text().await.unwrap().as_str()), (200, "ready\n"));
     assert_eq!(server.get("/x").await.status(), 400);
+    server.shutdown().await;
+}
+
+/// Keeps no names, and has lost its thread.
+struct DeadNames;
+
+impl NameStore for DeadNames {
+    fn get<'a>(
+        &'a self,
+        _: &'a IpnsName,
+        _: u64,
+    ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>> {
+        std::future::ready(Ok(None)).boxed()
+    }
+
+    fn put(&self, _: IpnsRecord, _: u64) -> BoxFuture<'_, Result<NamePut, NamesError>> {
+        std::future::ready(Err(NamesError::Overloaded)).boxed()
+    }
+
+    fn sweep(&self, _: u64) -> BoxFuture<'_, Result<u64, NamesError>> {
+        std::future::ready(Ok(0)).boxed()
+    }
+
+    fn health(&self) -> Health {
+        Health::without_thread("names writer")
+    }
+
+    fn stats(&self) -> NamesStats {
+        NamesStats::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_thread_that_died_turns_readiness_red_and_is_named() {
+    let server = server().names(DeadNames).start().await;
+    let red = server.get_admin("/readyz").await;
+    assert_eq!(red.status(), 503);
+    let expected = "not ready: the store of IPNS records: the thread `names writer` has died\n";
+    assert_eq!(red.text().await.unwrap(), expected);
     server.shutdown().await;
 }
 

@@ -119,3 +119,15 @@ fn a_segment_whose_sync_failed_is_never_appended_to_again() {
     let image = disk.image(disk.operations(), Crash::KeepAll);
     assert_eq!(held(&Journal::open(options_on(&image)).unwrap()), found);
 }
+
+#[test]
+fn a_thread_that_died_is_named() {
+    let disk = MemoryDisk::default();
+    let journal = Journal::open(options_on(&disk)).unwrap().journal;
+    append(&journal, vec![keys_entry(1, 0..50)]).unwrap();
+    assert_eq!(journal.dead_thread(), None);
+    disk.fail_when(|_| panic!("a panic that the test wants"));
+    assert!(append(&journal, vec![keys_entry(2, 0..50)]).is_err());
+    assert_eq!(journal.dead_thread(), Some("journal writer"));
+    disk.work_again();
+}

@@ -6,11 +6,14 @@
 //! answers nobody any more, which everyone who asks is told.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::vec::Drain;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::state::Health;
 
 /// How many commands there may be.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +80,17 @@ impl<C: Send + 'static> CommandThread<C> {
         })
     }
 
+    /// How the service of the thread is, whose last write failed or not.
+    pub(crate) fn health(&self, is_failing: &AtomicBool) -> Health {
+        if self.has_stopped() {
+            return Health::without_thread(self.name);
+        }
+        if is_failing.load(Ordering::Relaxed) {
+            return Health::unwritable("the disk does not take writes".to_owned());
+        }
+        Health::good()
+    }
+
     /// Whether the thread has ended, which it does by a panic only.
     pub(crate) fn has_stopped(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
@@ -114,6 +128,9 @@ mod tests {
         assert_eq!(third.wait().await, Ok(vec![1, 2, 3]));
         assert_eq!((second.wait().await, first.wait().await), (Ok(vec![1, 2]), Ok(vec![1])));
         assert!(!thread.has_stopped());
+        assert_eq!(thread.health(&AtomicBool::new(false)), Health::good());
+        let failing = thread.health(&AtomicBool::new(true));
+        assert!(failing.is_ready && !failing.is_writable, "{failing:?}");
     }
 
     #[tokio::test]
@@ -129,5 +146,6 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(thread.ask(|reply| reply).wait().await, Err(CommandError::Stopped));
+        assert_eq!(thread.health(&AtomicBool::new(false)), Health::without_thread("test"));
     }
 }

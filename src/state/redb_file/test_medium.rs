@@ -23,6 +23,7 @@ struct State {
     is_held: Mutex<bool>,
     released: Condvar,
     is_waiting: AtomicBool,
+    panics: AtomicBool,
     steps: Mutex<Vec<Step>>,
 }
 
@@ -61,6 +62,11 @@ impl TestMedium {
     /// From now on writes fail in this way; `None`: they work.
     pub(crate) fn fail(&self, failure: Option<io::ErrorKind>) {
         *self.0.failure.lock() = failure;
+    }
+
+    /// The next sync panics.
+    pub(crate) fn panic_once(&self) {
+        self.0.panics.store(true, Ordering::SeqCst);
     }
 
     /// From now on syncs wait until [`TestMedium::release`].
@@ -133,6 +139,7 @@ impl StorageBackend for TestMedium {
 
     fn sync_data(&self) -> io::Result<()> {
         self.check()?;
+        assert!(!self.0.panics.swap(false, Ordering::SeqCst), "a panic that the test wants");
         let mut is_held = self.0.is_held.lock();
         while *is_held {
             self.0.is_waiting.store(true, Ordering::SeqCst);

@@ -18,7 +18,7 @@ use super::file::{CACHE_BYTES, Candidate, NamesFile};
 use super::writer::{Command, LIMITS, Writer};
 use super::{NamePut, NameStore, NamesError, NamesStats, StoredName};
 use crate::clock::UnixMs;
-use crate::state::{CommandError, CommandThread, DiskMedium, Medium};
+use crate::state::{CommandError, CommandThread, DiskMedium, Health, Medium};
 use crate::types::{IpnsName, IpnsRecord};
 
 /// The file in the data directory.
@@ -82,8 +82,9 @@ impl DurableNames {
             is_failing: is_failing.clone(),
             failure: None,
         };
-        let writer = CommandThread::start("names", LIMITS, move |batch| writer.work_off(batch))
-            .map_err(NamesOpenError::Thread)?;
+        let writer =
+            CommandThread::start("names writer", LIMITS, move |batch| writer.work_off(batch))
+                .map_err(NamesOpenError::Thread)?;
         Ok(Self { file, is_failing, writer })
     }
 
@@ -132,6 +133,10 @@ impl NameStore for DurableNames {
 
     fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, NamesError>> {
         self.ask(move |reply| Command::Sweep(now_ms, reply))
+    }
+
+    fn health(&self) -> Health {
+        self.writer.health(&self.is_failing)
     }
 
     fn stats(&self) -> NamesStats {

@@ -1,0 +1,115 @@
+//! Fixtures of the redb files: what this version wrote must be readable for as long as there are
+//! versions after it. They are gzipped: redb's smallest file is a megabyte, of zeros mostly.
+//! `WRITE_FIXTURES=1` makes the test of what is written today write them.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use fingerpost::clock::Clock;
+use fingerpost::state::{DurableState, StateChange, StateOptions, StateStore, StateTable};
+use fingerpost::store::{DurableNames, NamePut, NameStore, NamesOptions};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+
+use super::harness::NOW_MS;
+use super::ipns_records::Publisher;
+
+const FILES: [&str; 2] = ["control.redb", "state.redb"];
+const END: &str = "2026-01-02T00:00:00Z";
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/redb-v1/{name}.gz"))
+}
+
+fn open(folder: &Path) -> (DurableState, DurableNames) {
+    let directory = folder.to_owned();
+    let state = StateOptions { directory: directory.clone(), clock: Clock::System };
+    let names = NamesOptions { directory, records_max: 10 };
+    (DurableState::open(state).unwrap(), DurableNames::open(names).unwrap())
+}
+
+/// A document of each table, and one that was replaced.
+fn documents() -> Vec<(StateTable, String)> {
+    let text = |number: usize| format!(r#"{{"number":{number}}}"#);
+    StateTable::ALL.into_iter().enumerate().map(|(number, table)| (table, text(number))).collect()
+}
+
+async fn fill(state: &DurableState, names: &DurableNames) {
+    for is_last in [false, true] {
+        let text = |text: &String| if is_last { text.clone() } else { "before".to_owned() };
+        let change = |(table, last): &(StateTable, String)| StateChange {
+            table: *table,
+            key: "g.ä".to_owned(),
+            text: Some(text(last)),
+        };
+        state.write(documents().iter().map(change).collect()).await.unwrap();
+    }
+    for number in 1..=2 {
+        let record = Publisher::ed25519(number).record(u64::from(number), END);
+        assert_eq!(names.put(record, NOW_MS - 7).await.unwrap(), NamePut::Stored);
+    }
+}
+
+async fn check(state: &DurableState, names: &DurableNames) {
+    for (table, text) in documents() {
+        let held = state.read(table).unwrap();
+        assert_eq!((held.len(), &held["g.ä"]), (1, &text));
+    }
+    for number in 1..=2 {
+        let publisher = Publisher::ed25519(number);
+        let stored = names.get(&publisher.name, NOW_MS).await.unwrap().unwrap();
+        assert_eq!(
+            (stored.record.sequence(), stored.stored_at_ms),
+            (u64::from(number), NOW_MS - 7)
+        );
+    }
+    assert_eq!(names.stats().records, 2);
+}
+
+#[tokio::test]
+async fn the_redb_files_of_version_1_are_read_and_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in FILES {
+        let mut bytes = Vec::new();
+        GzDecoder::new(File::open(fixture(name)).unwrap()).read_to_end(&mut bytes).unwrap();
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    for _ in 0..2 {
+        let (state, names) = open(folder.path());
+        check(&state, &names).await;
+        let (key, text) = ("g.ä".to_owned(), Some("goes on".to_owned()));
+        let change = StateChange { table: StateTable::Rules, key: key.clone(), text };
+        state.write(vec![change]).await.unwrap();
+        let back = documents().into_iter().find(|(table, _)| *table == StateTable::Rules);
+        let back = back.map(|(_, text)| text);
+        let change = StateChange { table: StateTable::Rules, key, text: back };
+        state.write(vec![change]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_today_reads_as_the_redb_fixtures_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, names) = open(folder.path());
+    fill(&state, &names).await;
+    drop((state, names));
+    let (state, names) = open(folder.path());
+    check(&state, &names).await;
+    drop((state, names));
+    if std::env::var_os("WRITE_FIXTURES").is_some() {
+        write_fixtures(folder.path());
+    }
+}
+
+/// A version's fixtures are written once.
+fn write_fixtures(folder: &Path) {
+    std::fs::create_dir_all(fixture("").parent().unwrap()).unwrap();
+    for name in FILES {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        let mut encoder = GzEncoder::new(File::create(fixture(name)).unwrap(), Compression::best());
+        encoder.write_all(&bytes).unwrap();
+        encoder.finish().unwrap();
+    }
+}
