@@ -49,11 +49,12 @@ pub(super) async fn closest_peers(context: &Context, key: &str) -> Result<HttpRe
     let (question, form) = question(context, (subject, ListName::Peers))?;
     let state = context.state();
     let work = state.resolver.closest(&question);
-    let found = with_timeout(state.lookup_timeout, work).await.map_err(|error| match error {
-        ResolveError::NotOffered => ApiError::NotOffered { what: "looking up the closest peers" },
-        error => error.into(),
-    })?;
-    Ok(respond(context, found, form))
+    match with_timeout(state.lookup_timeout, work).await {
+        Err(ResolveError::NotOffered) => {
+            Err(ApiError::NotOffered { what: "looking up the closest peers" })
+        }
+        found => Ok(respond(context, found?, form)),
+    }
 }
 
 /// What is asked, by the path and the query, and how the answer looks.
@@ -165,7 +166,7 @@ mod tests {
         let settings = Settings::default();
         let upstream = FakeUpstream::new([]);
         let parts = ApiParts {
-            resolver: Arc::new(Bench::new(HasLocal::Yes, &[upstream.clone()]).fanout),
+            resolver: Arc::new(Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream)).fanout),
             announcer: None,
             metrics: Arc::new(Metrics::new()),
             clock: Clock::System,

@@ -766,7 +766,7 @@ async fn a_record_changes_for_a_whole_context(subject: Subject) {
     subject.announce(20..60, under("b", 1)).await;
     subject.announce(0..60, under("a", 2)).await;
     subject.clock.advance(7);
-    let fields = format!(r#","Addrs":{},"Protocols":["x"]"#, list(&[QUIC]));
+    let fields = format!(r#","Addrs":{},"Protocols":["x"],"own":1"#, list(&[QUIC]));
     assert_eq!(subject.set_record(1, "a", &fields).await, 1);
     assert_eq!(subject.set_record(1, "a", &fields).await, 0, "nothing is left to change");
     assert_eq!(subject.set_record(1, "z", &fields).await, 0);
@@ -831,22 +831,22 @@ async fn records_that_become_the_same_are_served_as_one(subject: Subject) {
             let announcement = Announcement { keys, record, context, expires_at_ms: None };
             subject.store.apply(vec![announcement], subject.now_ms()).await.unwrap();
         };
-        announce("a", r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"Protocols":["x"]"#).await;
-        announce("b", r#","Addrs":["/ip4/192.0.2.2/tcp/2"],"Protocols":["y"]"#).await;
-        announce("c", r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"Protocols":["x"]"#).await;
+        announce("a", r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"of":"x""#).await;
+        announce("b", r#","Addrs":["/ip4/192.0.2.2/tcp/2"],"of":"y""#).await;
+        announce("c", r#","Addrs":["/ip4/192.0.2.1/tcp/1"],"of":"x""#).await;
         let of_it = async |records_max: usize| -> Vec<String> {
             let found = subject.find(at, "", records_max).await;
             let records = found.records.iter().filter(|(it, _)| it.peer() == Some(&peer(others)));
             records.map(|(record, _)| record.json().to_owned()).collect()
         };
         assert_eq!(of_it(0).await.len(), 2);
-        let record = r#","Addrs":["/ip4/192.0.2.3/tcp/3"],"Protocols":["x"]"#;
+        let record = r#","Addrs":["/ip4/192.0.2.3/tcp/3"],"of":"x""#;
         assert_eq!(subject.set_record(others, "b", record).await, 1);
         let found = of_it(0).await;
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("tcp/1") && found[0].contains("tcp/3"), "{found:?}");
         // And apart again: two of the same lineage differ now.
-        assert_eq!(subject.set_record(others, "c", r#","Protocols":["z"]"#).await, 1);
+        assert_eq!(subject.set_record(others, "c", r#","of":"z""#).await, 1);
         let found = of_it(0).await;
         assert_eq!(found.len(), 2, "{found:?}");
         // With a cap, everyone has a turn, be it by chance: some forty of them here.
@@ -856,8 +856,8 @@ async fn records_that_become_the_same_are_served_as_one(subject: Subject) {
             assert_eq!(found.records.len(), 1);
             seen.extend(found.records.iter().map(|(record, _)| record.json().to_owned()));
         }
-        let protocols = |name: &str| seen.iter().any(|json| json.contains(name));
-        assert!(protocols(r#"["x"]"#) && protocols(r#"["z"]"#), "{seen:?}");
+        let is_seen = |name: &str| seen.iter().any(|json| json.contains(name));
+        assert!(is_seen(r#""of":"x""#) && is_seen(r#""of":"z""#), "{seen:?}");
     }
 }
 

@@ -121,7 +121,7 @@ impl Streaming {
         while let Some(local) = &mut self.local
             && let Some(next) = local.next().now_or_never()
         {
-            found.append(self.from_local(next));
+            found.append(self.read_local(next));
             if found.records.len() >= self.room() {
                 self.core.counts.local.inc();
                 self.upstreams = Upstreams::Ended;
@@ -139,7 +139,7 @@ impl Streaming {
     }
 
     /// What the local index says next; nothing if that is its end.
-    fn from_local(&mut self, next: Option<Item>) -> Found {
+    fn read_local(&mut self, next: Option<Item>) -> Found {
         match next {
             Some(Ok(found)) => return found,
             Some(Err(error)) => self.local_error = Some(error),
@@ -173,7 +173,11 @@ impl Streaming {
                 let nothing = self.core.nothing(&self.question.subject);
                 return Some(self.end(Found::default(), Ok(nothing)));
             }
-            waiting => self.upstreams = waiting,
+            waiting @ (Upstreams::NotAsked
+            | Upstreams::Followed { .. }
+            | Upstreams::Answered(Err(_))
+            | Upstreams::Given
+            | Upstreams::Ended) => self.upstreams = waiting,
         }
         self.wait().await
     }
@@ -184,7 +188,7 @@ impl Streaming {
         tokio::select! {
             biased;
             next = next_of(local) => {
-                let found = self.from_local(next);
+                let found = self.read_local(next);
                 Some(Ok(self.give_local(found)))
             }
             () = change_of(upstreams) => None,
