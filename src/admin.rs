@@ -168,6 +168,14 @@ pub fn app(
             "DELETE",
             web::delete().to(providers::remove_provider),
         ))
+        .service(
+            only(
+                "/admin/providers/{provider}/hidden",
+                "PUT, DELETE",
+                web::put().to(providers::hide_provider),
+            )
+            .route(web::delete().to(providers::show_provider)),
+        )
         .service(only(
             "/admin/providers/{provider}/contexts/{context}",
             "DELETE",

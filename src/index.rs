@@ -37,6 +37,7 @@ mod memo;
 mod merge;
 mod pass;
 mod peer;
+mod provider;
 mod replaced;
 mod restore;
 mod sets;
@@ -53,6 +54,7 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{
     ContentKey, Filter, Found, Origin, PeerId, Question, ReadyRecord, SharedRecords, Subject,
 };
@@ -62,7 +64,7 @@ use group::{Group, Groups};
 use hot_key::{HOT_KEY_GROUP_BYTES, HotKey};
 use memo::{Memo, MemoState, Memos};
 use replaced::Watches;
-use sets::{KeySet, Sets};
+use sets::{KeySet, Sets, answer_of_few};
 use slab::IDS_MAX;
 use sweep::SWEEP_STEPS_MAX;
 use table::SlotTable;
@@ -70,12 +72,17 @@ use table::SlotTable;
 pub use admit::IndexLimits;
 pub use announce::{Announced, Interned, LinkPlan};
 pub use group::{GroupSpec, Statement};
+pub use provider::{COMPANIONS_MAX, CompanionProtocols, CompanionSet, ReadyCompanion, Visibility};
 pub use replaced::ReplacedWatch;
 pub use restore::{Restore, RestoredGroup};
 
 /// The number of round-robin cursors for keys with a few groups. Two keys that share a cursor skip
 /// each other's records; among 65,536 that is rare, and nobody can bring it about.
 const CURSORS: usize = 1 << 16;
+
+/// A number in a table counts as a reference, so what it names is there.
+const GROUP_OF_AN_ENTRY: &str = "the group that an entry names exists";
+const SET_OF_AN_ENTRY: &str = "the set that an entry names exists";
 
 /// The index.
 pub struct Index {
@@ -248,15 +255,26 @@ impl Index {
             Reference::Group(id) => {
                 let group = self.groups.get(id);
                 drop(shard);
-                let answer = group.as_deref().map(|g| answer::of_one(g, wanted, changed_at_ms));
-                answer.unwrap_or_default()
+                match invariant::present(group.as_ref(), GROUP_OF_AN_ENTRY) {
+                    None => Found::default(),
+                    Some(group) if group.has_companions() => {
+                        let (group, cursor) =
+                            (std::slice::from_ref(group), self.cursor(fingerprint));
+                        answer_of_few(group, wanted, changed_at_ms, cursor)
+                    }
+                    Some(group) => answer::of_one(group, wanted, changed_at_ms),
+                }
             }
             Reference::Set(id) => {
                 let set = self.sets.get(id);
                 drop(shard);
-                let Some(set) = set.as_ref() else { return Found::default() };
+                let set = invariant::present(set.as_ref(), SET_OF_AN_ENTRY);
+                let Some(set) = set else { return Found::default() };
                 match &**set {
-                    KeySet::Few(few) => few.answer(wanted, changed_at_ms, self.cursor(fingerprint)),
+                    KeySet::Few(few) => {
+                        let cursor = self.cursor(fingerprint);
+                        answer_of_few(&few.groups, wanted, changed_at_ms, cursor)
+                    }
                     KeySet::Hot(hot_key) => {
                         let entry = (fingerprint, Reference::Set(id), set);
                         self.find_in_hot_key(entry, hot_key, wanted, changed_at_ms)
@@ -405,6 +423,37 @@ impl Index {
     /// Whether [`Index::set_record`] would change anything.
     pub fn would_change(&self, context: &Arc<[u8]>, record: &ReadyRecord, now_ms: UnixMs) -> bool {
         self.groups.would_change(context, record, now_ms)
+    }
+
+    /// Shows or hides everything of a provider, now and later. Returns whether no newer change is known.
+    /// Takes the same time whatever the provider has.
+    pub fn set_visibility(
+        &self,
+        peer: &PeerId,
+        stamp: u64,
+        visibility: Visibility,
+        now_ms: UnixMs,
+    ) -> bool {
+        self.groups.set_visibility(peer, stamp, visibility, now_ms)
+    }
+
+    /// Whether a provider is hidden.
+    pub fn visibility(&self, peer: &PeerId) -> Visibility {
+        self.groups.visibility(peer)
+    }
+
+    /// Replaces the companions of a provider: those for all of its contexts, now and later; or those for
+    /// one, until all that was announced under it before the stamp is gone. Returns whether that counts.
+    /// Takes the same time whatever the provider has.
+    pub fn set_companions(
+        &self,
+        peer: &PeerId,
+        context: Option<&Arc<[u8]>>,
+        stamp: u64,
+        set: CompanionSet,
+        now_ms: UnixMs,
+    ) -> bool {
+        self.groups.set_companions(peer, context, stamp, set, now_ms)
     }
 
     /// How much the index holds.

@@ -78,7 +78,9 @@ use segment::{Segment, walk};
 use writer::{JournalWriter, Wholeness, WriterCommand};
 
 pub use block::{GroupDefinition, KeyBlock};
-pub use change::{AddrsChange, Change, RecordChange};
+pub use change::{
+    AddrsChange, Change, CompanionChange, CompanionsChange, RecordChange, VisibilityChange,
+};
 pub use compaction::{IsHeld, IsNeeded};
 pub use error::JournalError;
 pub use inspect::{SegmentSummary, inspect_segment, segment_of};

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod detached;
 pub mod http_client;
 pub mod index;
+pub mod invariant;
 pub mod journal;
 pub mod media;
 pub mod state;

@@ -10,12 +10,15 @@ mod upstreams;
 
 use std::sync::Arc;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::invariant;
 
 pub use answers::AnswerCounts;
 use peers::Peers;
@@ -106,6 +109,24 @@ pub struct Metrics {
     announced_addrs_dropped: Family<ReasonLabels, Counter>,
 }
 
+/// Counts for the whole process what `invariant` counts.
+#[derive(Debug)]
+struct InvariantViolations;
+
+impl Collector for InvariantViolations {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let violations = ConstCounter::new(invariant::violations());
+        let help = "Invariants that did not hold: faults of this program, each in the log.";
+        let encoder = encoder.encode_descriptor(
+            "invariant_violations",
+            help,
+            None,
+            violations.metric_type(),
+        )?;
+        violations.encode(encoder)
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -153,6 +174,7 @@ impl Metrics {
             announced_keys: Counter::default(),
             announced_addrs_dropped: Family::default(),
         };
+        metrics.registry.register_collector(Box::new(InvariantViolations));
         metrics.register_requests();
         metrics.register_index();
         metrics.register_journal();

@@ -8,6 +8,7 @@ mod context;
 mod durable;
 mod memory;
 mod names;
+mod provider;
 mod update;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use thiserror::Error;
 use crate::clock::UnixMs;
 use crate::types::{Addr, ContentKey, Found, Origin, PeerId, ProviderRecord, Question};
 
-pub use crate::index::IndexLimits;
+pub use crate::index::{COMPANIONS_MAX, CompanionProtocols, IndexLimits, Visibility};
 pub use crate::journal::repair;
 pub use crate::state::Health;
 pub use context::{ContextId, ContextIdError};
@@ -31,6 +32,7 @@ pub use names::{
     DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOpenError, NamesOptions,
     NamesStats, StoredName,
 };
+pub use provider::{Companion, Companions, ProviderChange};
 
 /// Where announcements are kept and lookups are answered.
 ///
@@ -91,6 +93,15 @@ pub trait Store: Send + Sync + 'static {
         record: ProviderRecord,
         now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Changed, StoreError>>;
+
+    /// Changes all that a provider has at once ([`ProviderChange`]), in the same time whatever that is.
+    /// When this returns, lookups see it.
+    fn change_provider<'a>(
+        &'a self,
+        provider: &'a PeerId,
+        change: ProviderChange,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Removes everything that a provider announced, or everything under one of its contexts.
     /// Gone from answers when this returns, everywhere, however many keys it had.

@@ -1,4 +1,5 @@
-//! `DELETE /admin/providers/{id}` and `.../contexts/{context}`: removing what a provider announced.
+//! `DELETE /admin/providers/{id}` and `.../contexts/{context}`: removing what a provider announced;
+//! `PUT` and `DELETE /admin/providers/{id}/hidden`: hiding it and showing it again.
 //!
 //! A peer ID is taken in either form, a context ID as multibase text. Gone from answers when the
 //! call returns. Where there was nothing to remove the answer is 404: most likely a typo. If the disk
@@ -10,7 +11,7 @@ use actix_web::{HttpResponse, web};
 use super::AdminState;
 use super::error::AdminError;
 use super::wire::RemovedGroups;
-use crate::store::{ContextId, StoreError};
+use crate::store::{ContextId, ProviderChange, StoreError, Visibility};
 use crate::types::PeerId;
 
 /// Answers `DELETE /admin/providers/{id}`.
@@ -30,13 +31,48 @@ pub(super) async fn remove_context(
     answer(remove(&state, &provider, Some(&context)).await)
 }
 
+/// Answers `PUT /admin/providers/{id}/hidden`.
+pub(super) async fn hide_provider(
+    state: web::Data<AdminState>,
+    path: web::Path<String>,
+) -> HttpResponse {
+    change_visibility(&state, &path, Visibility::Hidden).await
+}
+
+/// Answers `DELETE /admin/providers/{id}/hidden`.
+pub(super) async fn show_provider(
+    state: web::Data<AdminState>,
+    path: web::Path<String>,
+) -> HttpResponse {
+    change_visibility(&state, &path, Visibility::Shown).await
+}
+
+async fn change_visibility(state: &AdminState, text: &str, to: Visibility) -> HttpResponse {
+    let change = async {
+        let provider = parse_provider(text)?;
+        let change = ProviderChange::Visibility(to);
+        state.store.change_provider(&provider, change, state.clock.now_ms()).await?;
+        tracing::info!(%provider, ?to, "provider hidden or shown");
+        Ok::<_, AdminError>(())
+    };
+    match change.await {
+        Ok(()) => {
+            HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish()
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+fn parse_provider(text: &str) -> Result<PeerId, AdminError> {
+    PeerId::parse(text).map_err(|source| AdminError::Provider { text: text.to_owned(), source })
+}
+
 async fn remove(
     state: &AdminState,
     provider_text: &str,
     context_text: Option<&str>,
 ) -> Result<RemovedGroups, AdminError> {
-    let provider = PeerId::parse(provider_text)
-        .map_err(|source| AdminError::Provider { text: provider_text.to_owned(), source })?;
+    let provider = parse_provider(provider_text)?;
     let context = context_text.map(|text| {
         ContextId::from_text(text)
             .map_err(|source| AdminError::Context { text: text.to_owned(), source })

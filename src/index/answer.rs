@@ -14,9 +14,9 @@ pub(super) struct Wanted<'a> {
     pub(super) now_ms: UnixMs,
 }
 
-/// The answer of a key with one group.
+/// The answer of a key with one group that has no companions.
 pub(super) fn of_one(group: &Group, wanted: Wanted<'_>, shard_changed_at_ms: UnixMs) -> Found {
-    if !group.is_live(wanted.now_ms) {
+    if !group.is_live(wanted.now_ms) || group.is_hidden() {
         return Found::default();
     }
     let record = group.record();

@@ -41,6 +41,7 @@
 //!   of its kind.
 
 mod changes;
+mod providers;
 mod standing;
 mod usage;
 
@@ -56,8 +57,10 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::IndexError;
+use super::provider::Provider;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{MergeKey, Origin, PeerId, ReadyRecord};
 use changes::{CHANGED_AT_ONCE, ChangesInForce};
 
@@ -66,6 +69,8 @@ pub(super) use standing::GroupRank;
 use standing::Standings;
 pub(super) use usage::GROUP_KEYS;
 use usage::{GroupUsage, Usages};
+
+const REGISTERED: &str = "a group that is registered exists";
 
 /// The time of what does not happen.
 const NEVER: UnixMs = UnixMs::MAX;
@@ -101,6 +106,8 @@ pub(super) struct Group {
     /// The record that it has since, if that changed: looking costs nothing as long as it did not.
     changed: OnceLock<ArcSwap<ReadyRecord>>,
     pub(super) context: Arc<[u8]>,
+    /// None for a record that names no peer.
+    provider: Option<Arc<Provider>>,
     pub(super) expires_at_ms: UnixMs,
     pub(super) origin: Origin,
     /// Since when its provider has been announced from there without a gap.
@@ -153,6 +160,8 @@ struct GroupRegistry {
     usages: Usages,
     /// The records of those that live, by digest, and how many groups have each.
     records: HashMap<[u8; 16], (Arc<ReadyRecord>, u64)>,
+    /// Those that have groups, and those of which something is known.
+    by_peer: HashMap<PeerId, Arc<Provider>>,
     /// How many peers `by_provider` has.
     providers: u64,
     /// The serials of those that ended otherwise than by their expiry, until someone takes them.
@@ -202,14 +211,15 @@ impl Group {
         self.last_changed_at_ms.load(Memory::Relaxed) > 0
     }
 
-    /// Whether the group is part of answers.
+    /// Whether the group is part of answers, unless it is hidden.
     pub(super) fn is_live(&self, now_ms: UnixMs) -> bool {
         now_ms < self.expires_at_ms && self.died_at_ms.load(Memory::Acquire) == NEVER
     }
 
     /// When the group last changed the answers for its keys, or later.
     pub(super) fn changed_at_ms(&self, now_ms: UnixMs) -> UnixMs {
-        let last_changed_at_ms = self.last_changed_at_ms.load(Memory::Relaxed);
+        let provider_ms = self.provider.as_ref().map_or(0, |provider| provider.changed_at_ms());
+        let last_changed_at_ms = self.last_changed_at_ms.load(Memory::Relaxed).max(provider_ms);
         if self.is_live(now_ms) {
             return last_changed_at_ms;
         }
@@ -251,7 +261,8 @@ impl Group {
 
     /// Gives references back that were counted in vain, none of them the last.
     pub(super) fn give_back(&self, references: u64) {
-        self.refs.fetch_sub(references, Memory::AcqRel);
+        let before = self.refs.fetch_sub(references, Memory::AcqRel);
+        debug_assert!(before > references, "the last reference is given back by release");
     }
 
     /// Whether the two are the same announcement, but for addresses, expiry and network.
@@ -325,6 +336,7 @@ impl Groups {
             standings: Standings::default(),
             usages: Usages::default(),
             records: HashMap::new(),
+            by_peer: HashMap::new(),
             providers: 0,
             ended: Vec::new(),
             changes: ChangesInForce::default(),
@@ -423,7 +435,9 @@ impl Groups {
 
     /// Gives a reference back. Returns how many groups that freed: 0 or 1.
     pub(super) fn release(&self, group: &Arc<Group>) -> u64 {
-        if group.refs.fetch_sub(1, Memory::AcqRel) > 1 {
+        let references = group.refs.fetch_sub(1, Memory::AcqRel);
+        debug_assert!(references > 0, "a reference is given back once");
+        if references > 1 {
             return 0;
         }
         self.registry_free(&mut self.registry.lock(), group)
@@ -445,8 +459,11 @@ impl Groups {
             // What was announced meanwhile stays; the last position is gone, or is skipped here.
             next = next.map(|(of, under, serial)| (of, under, serial + 1));
             for (_, _, serial) in places {
-                let group = self.with_serial_in(&registry, serial).filter(|_| serial < end);
-                let Some(group) = group else { continue };
+                if serial >= end {
+                    continue;
+                }
+                let group = self.with_serial_in(&registry, serial);
+                let Some(group) = invariant::present(group, REGISTERED) else { continue };
                 if group.is_live(now_ms) {
                     removed.push(group.serial);
                 }
@@ -465,7 +482,8 @@ impl Groups {
             registry.by_expiry.range(..=(now_ms, u32::MAX)).take(max).copied().collect();
         let mut freed = 0;
         for (expires_at_ms, id) in expired {
-            let Some(group) = self.slab.get(id).clone() else { continue };
+            let group = invariant::present(self.slab.get(id).clone(), REGISTERED);
+            let Some(group) = group else { continue };
             self.end(&mut registry, &group, expires_at_ms);
             freed += self.registry_free(&mut registry, &group);
         }
@@ -525,6 +543,7 @@ impl Groups {
             first: registry.share_record(&spec.record),
             changed: OnceLock::new(),
             context: spec.context.clone(),
+            provider: spec.record.peer().map(|peer| registry.provider_of(peer)),
             expires_at_ms,
             origin,
             since_ms,
@@ -630,26 +649,6 @@ impl Groups {
 }
 
 impl GroupRegistry {
-    fn add_provider(&mut self, group: &Group) {
-        let Some(peer) = group.peer() else { return };
-        self.providers += u64::from(self.oldest_of(peer).is_none());
-        self.by_provider.insert((peer.clone(), group.context.clone(), group.serial));
-        self.by_age.insert((peer.clone(), group.serial));
-    }
-
-    fn remove_provider(&mut self, group: &Group) {
-        let Some(peer) = group.peer() else { return };
-        self.by_provider.remove(&(peer.clone(), group.context.clone(), group.serial));
-        self.by_age.remove(&(peer.clone(), group.serial));
-        self.providers -= u64::from(self.oldest_of(peer).is_none());
-    }
-
-    /// The serial of the oldest group of a provider that lives.
-    fn oldest_of(&self, peer: &PeerId) -> Option<u64> {
-        let of_peer = (peer.clone(), 0)..=(peer.clone(), u64::MAX);
-        self.by_age.range(of_peer).next().map(|(_, serial)| *serial)
-    }
-
     /// The record with the same digest that other groups have already, or this one.
     fn share_record(&mut self, record: &Arc<ReadyRecord>) -> Arc<ReadyRecord> {
         let (shared, users) =
@@ -662,7 +661,9 @@ impl GroupRegistry {
     }
 
     fn unshare_record(&mut self, record: &Arc<ReadyRecord>) {
-        let Some((_, users)) = self.records.get_mut(&record.digest()) else { return };
+        let shared = self.records.get_mut(&record.digest());
+        let shared = invariant::present(shared, "a record that a group has is shared");
+        let Some((_, users)) = shared else { return };
         *users -= 1;
         if *users == 0 {
             self.records.remove(&record.digest());

@@ -203,7 +203,9 @@ impl HotKey {
         let is_short = !is_filtered && scan.pass.is_short(wanted);
         if is_short || scan.dead > DEAD_STEPS_MAX {
             pruned = self.prune_all(wanted.now_ms, groups);
-            scan = self.scan(if is_short { usize::MAX } else { steps_max }, wanted);
+            // What is in the way of the others now is hidden, which is a filter.
+            let steps_max = if is_short { FILTERED_STEPS_MAX.max(steps_max) } else { steps_max };
+            scan = self.scan(steps_max, wanted);
         }
         let is_lasting = scan.pass.end() == PassEnd::Whole && !is_filtered;
         let changed_at_ms = scan.changed_at_ms.max(shard_changed_at_ms);

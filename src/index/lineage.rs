@@ -156,6 +156,13 @@ impl Lineages {
             }
             Self::Many(groups) => {
                 let mut rest = groups.range::<LineageKey, _>(..);
+                // They are all of one provider.
+                if let Some((_, first)) = groups.first_key_value()
+                    && first.is_hidden()
+                {
+                    merge.add(first, now_ms, changed_at_ms);
+                    return merge;
+                }
                 while let Some((place, group)) = rest.next() {
                     let is_served = merge.add(group, now_ms, changed_at_ms);
                     if merge.is_full() {

@@ -11,8 +11,9 @@ use super::hot_key::{FEW_MAX, Limits};
 use super::lineage::LinkDecision;
 use super::sets::KeySet;
 use super::table::SlotTable;
-use super::{Index, IndexError, LinkOutcome, Reference, ShardState, shift};
+use super::{GROUP_OF_AN_ENTRY, Index, IndexError, LinkOutcome, Reference, ShardState, shift};
 use crate::clock::UnixMs;
+use crate::invariant;
 
 /// The groups of a key that is not a hot key, and the one that is added.
 type KeyGroups = SmallVec<[Arc<Group>; 4]>;
@@ -96,7 +97,7 @@ impl Index {
     pub(super) fn release(&self, reference: Reference) -> u64 {
         match reference {
             Reference::Group(id) => {
-                let group = self.groups.get(id).clone();
+                let group = invariant::present(self.groups.get(id).clone(), GROUP_OF_AN_ENTRY);
                 group.map_or(0, |group| self.groups.release(&group))
             }
             Reference::Set(id) => self.sets.release(id, &self.groups),
@@ -165,6 +166,7 @@ impl Index {
         });
         let position = known.partition_point(|other| other.order_on_key(group).is_lt());
         known.insert(position, group.clone());
+        debug_assert!(known.is_sorted_by(|one, next| one.order_on_key(next).is_lt()));
         group.mark_changed(now_ms);
         let old = shard.table.get(fingerprint);
         self.point_at(shard, fingerprint, old, &known, now_ms)?;

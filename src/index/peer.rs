@@ -25,7 +25,7 @@ impl Index {
         for group in groups.iter().filter(|group| group.has_been_linked()) {
             let record = group.record();
             changed_at_ms = changed_at_ms.max(group.changed_at_ms(now_ms));
-            let is_known = record.schema() != Schema::Unknown;
+            let is_known = record.schema() != Schema::Unknown && !group.is_hidden();
             if is_known && group.is_live(now_ms) && seen.insert(record.digest()) {
                 records.push(record.clone());
             }

@@ -13,8 +13,10 @@ use parking_lot::{Mutex, RwLockWriteGuard};
 
 use super::fingerprint::{Fingerprint, SHARD_BITS};
 use super::group::{Group, GroupSpec, Statement};
-use super::{Index, IndexError, Reference, shift};
+use super::provider::{CompanionSet, Visibility};
+use super::{GROUP_OF_AN_ENTRY, Index, IndexError, Reference, shift};
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{PeerId, ReadyRecord};
 
 /// As many keys of a shard are collected at least: 1M in all, 16 MB.
@@ -92,6 +94,22 @@ impl Restore<'_> {
     /// Gives the groups of a context another record, once all groups are made.
     pub fn record(&self, context: &Arc<[u8]>, stamp: u64, record: &Arc<ReadyRecord>) {
         self.index.groups.set_record(context, stamp, record, self.now_ms);
+    }
+
+    /// Shows or hides a provider.
+    pub fn visibility(&self, peer: &PeerId, stamp: u64, visibility: Visibility) {
+        self.index.groups.set_visibility(peer, stamp, visibility, self.now_ms);
+    }
+
+    /// Gives a provider companions, once all groups are made.
+    pub fn companions(
+        &self,
+        peer: &PeerId,
+        context: Option<&Arc<[u8]>>,
+        stamp: u64,
+        set: CompanionSet,
+    ) {
+        self.index.groups.set_companions(peer, context, stamp, set, self.now_ms);
     }
 
     /// Lets keys, by the bytes of their multihashes, have a group. Returns how many there were.
@@ -186,7 +204,8 @@ impl Restore<'_> {
     }
 
     fn link_known(&self, fingerprint: Fingerprint, id: u32) -> Result<(), IndexError> {
-        let Some(group) = self.index.groups.get(id).clone() else { return Ok(()) };
+        let group = invariant::present(self.index.groups.get(id).clone(), GROUP_OF_AN_ENTRY);
+        let Some(group) = group else { return Ok(()) };
         // It is counted already, and again when it is linked.
         group.count_key_off();
         let linked = self.index.link(fingerprint, &group, self.now_ms);

@@ -27,7 +27,10 @@ use super::merge::RecordMerge;
 use super::pass::{Pass, Rank};
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{Found, ReadyRecord};
+
+const REGISTERED: &str = "the set of a registered number exists";
 
 /// The groups of a key that has several.
 pub(super) enum KeySet {
@@ -40,7 +43,7 @@ pub(super) enum KeySet {
 /// At most [`FEW_MAX`] groups, in the order of groups on a key.
 pub(super) struct Few {
     pub(super) groups: Box<[Arc<Group>]>,
-    /// The entries that hold the set's number. ChangesInForce under the registry's lock.
+    /// The entries that hold the set's number. Changes under the registry's lock.
     entries: AtomicU64,
 }
 
@@ -57,41 +60,44 @@ struct SetRegistry {
     bytes: usize,
 }
 
-impl Few {
-    /// The answer of a key with a few groups.
-    pub(super) fn answer(
-        &self,
-        wanted: Wanted<'_>,
-        shard_changed_at_ms: UnixMs,
-        cursor: &AtomicU32,
-    ) -> Found {
-        let mut changed_at_ms = shard_changed_at_ms;
-        let mut merge = RecordMerge::<FEW_MAX>::default();
-        for lineage in self.groups.chunk_by(|one, other| one.is_of_lineage_of(other)) {
-            // `any` stops at the first that is served.
-            lineage.iter().any(|group| merge.add(group, wanted.now_ms, &mut changed_at_ms));
-        }
-        let mut candidates = (0u32..).zip(merge.records).map(|(number, record)| {
-            // What matters while all that match fit.
-            let rank = Rank { number, ..Rank::default() };
-            (rank, RecordMerge::of(record))
-        });
-        let all = Wanted { records_max: None, ..wanted };
-        let mut pass = Pass::go(&mut candidates, usize::MAX, all);
-        if let Some(records_max) = wanted.records_max {
-            pass.cut(records_max.get(), cursor, |record| self.rank_of(record, wanted.now_ms));
-        }
-        pass.finish(changed_at_ms, wanted.now_ms)
+/// The answer of a key with a few groups, in their order.
+pub(super) fn answer_of_few(
+    groups: &[Arc<Group>],
+    wanted: Wanted<'_>,
+    shard_changed_at_ms: UnixMs,
+    cursor: &AtomicU32,
+) -> Found {
+    let mut changed_at_ms = shard_changed_at_ms;
+    let mut merge = RecordMerge::<FEW_MAX>::default();
+    for lineage in groups.chunk_by(|one, other| one.is_of_lineage_of(other)) {
+        // `any` stops at the first that is served.
+        lineage.iter().any(|group| merge.add(group, wanted.now_ms, &mut changed_at_ms));
     }
+    let mut candidates = (0u32..).zip(merge.records).map(|(number, record)| {
+        // What matters while all that match fit.
+        let rank = Rank { number, ..Rank::default() };
+        (rank, RecordMerge::of(record))
+    });
+    let all = Wanted { records_max: None, ..wanted };
+    let mut pass = Pass::go(&mut candidates, usize::MAX, all);
+    if let Some(records_max) = wanted.records_max {
+        pass.cut(records_max.get(), cursor, |record| rank_of(groups, record, wanted.now_ms));
+    }
+    pass.finish(changed_at_ms, wanted.now_ms)
+}
 
-    /// The best rank of the groups that a record is of.
-    fn rank_of(&self, record: &ReadyRecord, now_ms: UnixMs) -> GroupRank {
-        let is_of_it = |group: &&Arc<Group>| {
-            group.is_live(now_ms) && group.record().merge_key() == record.merge_key()
-        };
-        let ranks = self.groups.iter().filter(is_of_it).map(|group| group.rank());
-        ranks.min().unwrap_or_default()
-    }
+/// The best rank of the groups that a record is of, or that it is served beside.
+fn rank_of(groups: &[Arc<Group>], record: &ReadyRecord, now_ms: UnixMs) -> GroupRank {
+    let merge_key = record.merge_key();
+    let is_of_it = |group: &&Arc<Group>| {
+        let mut is_it = group.record().merge_key() == merge_key;
+        if !is_it && group.has_companions() {
+            group.companions(|companion| is_it |= companion.merge_key() == merge_key);
+        }
+        is_it && group.is_live(now_ms)
+    };
+    let ranks = groups.iter().filter(is_of_it).map(|group| group.rank());
+    ranks.min().unwrap_or_default()
 }
 
 impl Sets {
@@ -104,14 +110,17 @@ impl Sets {
     /// The number of the set of these groups, which are in the order of groups on a key, with one
     /// entry counted. The caller's references keep the groups alive meanwhile.
     pub(super) fn intern(&self, groups: &[Arc<Group>]) -> Result<u32, IndexError> {
+        debug_assert!((2..=FEW_MAX).contains(&groups.len()));
+        debug_assert!(groups.is_sorted_by(|one, next| one.order_on_key(next).is_lt()));
         let hash = self.hash(groups);
         let mut registry = self.registry.lock();
         let known = registry.few.find(hash, |id| self.is_set_of(*id, groups)).copied();
         if let Some(id) = known {
-            if let Some(KeySet::Few(few)) = self.slab.get(id).as_deref() {
+            let set = self.slab.get(id);
+            if let Some(KeySet::Few(few)) = invariant::present(set.as_deref(), REGISTERED) {
                 few.entries.fetch_add(1, Memory::Relaxed);
+                return Ok(id);
             }
-            return Ok(id);
         }
         let id = registry.ids.take().ok_or(IndexError::Full { what: "sets of groups" })?;
         groups.iter().for_each(|group| group.retain());
@@ -160,9 +169,11 @@ impl Sets {
 
     fn take_unused(&self, id: u32) -> Option<Arc<KeySet>> {
         let mut registry = self.registry.lock();
-        let set = self.slab.get(id).clone()?;
+        let set = invariant::present(self.slab.get(id).clone(), REGISTERED)?;
         if let KeySet::Few(few) = &*set {
-            if few.entries.fetch_sub(1, Memory::Relaxed) > 1 {
+            let entries = few.entries.fetch_sub(1, Memory::Relaxed);
+            debug_assert!(entries > 0, "a set is released once for each entry");
+            if entries > 1 {
                 return None;
             }
             let hash = self.hash(&few.groups);

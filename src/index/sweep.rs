@@ -15,8 +15,9 @@ use super::hot_key::FEW_MAX;
 use super::hot_key::HotKey;
 use super::sets::KeySet;
 use super::table::SlotChange;
-use super::{Freed, Index, Reference, Shard, shift};
+use super::{Freed, Index, Reference, SET_OF_AN_ENTRY, Shard, shift};
 use crate::clock::UnixMs;
+use crate::invariant;
 
 /// How many slots, and groups of hot keys, one call looks at before it stops behind a shard: 5 ms.
 pub(super) const SWEEP_STEPS_MAX: usize = 1 << 17;
@@ -126,7 +127,8 @@ impl Index {
                 SweepVerdict::Drop
             }
             Reference::Set(id) => {
-                let Some(set) = self.sets.get(id).clone() else { return SweepVerdict::Drop };
+                let set = invariant::present(self.sets.get(id).clone(), SET_OF_AN_ENTRY);
+                let Some(set) = set else { return SweepVerdict::Keep };
                 if let KeySet::Few(few) = &*set {
                     return self.judge_few(&few.groups, now_ms, progress);
                 }

@@ -8,7 +8,7 @@
 //!                | prefix: hash code and digest length, as a multihash begins | digests
 //! 3 end          serial u64
 //! 4 seal         offset u64 of the frame that holds it
-//! 5, 6           changes
+//! 5, 6, 8, 9     changes
 //! 7 definition   serial u64 | expiry u64 | origin u64 | standing since u64 (ms since 1970)
 //!                | context length u32 | record length u32 | context | record (JSON)
 //! ```
@@ -19,9 +19,10 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::change::{AddrsChange, Change, RecordChange};
+use super::change::{AddrsChange, Change, CompanionsChange, RecordChange, VisibilityChange};
 use super::format::{BLOCK_HEADER_BYTES, RawBlock, take, take_u16, take_u32, take_u64};
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{DIGEST_BYTES_MAX, Origin};
 
 pub(super) const KIND_DEFINITION: u8 = 1;
@@ -31,6 +32,8 @@ pub(super) const KIND_SEAL: u8 = 4;
 pub(super) const KIND_ADDRS: u8 = 5;
 pub(super) const KIND_RECORD: u8 = 6;
 pub(super) const KIND_ORIGINATED: u8 = 7;
+pub(super) const KIND_VISIBILITY: u8 = 8;
+pub(super) const KIND_COMPANIONS: u8 = 9;
 
 /// What a block with a group's end takes.
 pub(super) const END_BLOCK_BYTES: u64 = 24;
@@ -127,6 +130,10 @@ impl<'a> Block<'a> {
                     .map(|change| Self::Change(Change::Addrs(change))),
                 KIND_RECORD => RecordChange::decode(raw.payload)
                     .map(|change| Self::Change(Change::Record(change))),
+                KIND_VISIBILITY => VisibilityChange::decode(raw.payload)
+                    .map(|change| Self::Change(Change::Visibility(change))),
+                KIND_COMPANIONS => CompanionsChange::decode(raw.payload)
+                    .map(|change| Self::Change(Change::Companions(change))),
                 _ => return Err("the block is of a kind that this version does not know"),
             };
         block.ok_or("the block's checksum matches, but its content makes no sense")
@@ -260,7 +267,8 @@ impl KeysEncoder {
         if !self.latest.as_ref().is_some_and(fits) {
             self.switch(prefix, digest_bytes);
         }
-        let Some((_, open)) = &mut self.latest else { return };
+        let latest = invariant::present(self.latest.as_mut(), "the payload was just made");
+        let Some((_, open)) = latest else { return };
         if open.digest_bytes == 0 && open.payload.count > 0 {
             return;
         }

@@ -1,4 +1,5 @@
-//! Changes: what a provider said of its addresses, and another record for the groups of a context.
+//! Changes: what a provider said of its addresses, another record for the groups of a context, and what
+//! holds for all that a provider has.
 //!
 //! ```text
 //! 5 addresses   stamp u64 | stated at u64 (ms since 1970, by the provider's clock)
@@ -6,13 +7,18 @@
 //!               | addresses: length u32, text
 //! 6 record      stamp u64 | provider length u32 | context length u32 | record length u32
 //!               | provider | context | record (JSON)
+//! 8 visibility  stamp u64 | flags u32 (1: hidden) | provider length u32 | provider
+//! 9 companions  stamp u64 | flags u32 (1: of one context, 2: overrides those of all contexts)
+//!               | provider length u32 | context length u32 | number of companions u32 | provider | context
+//!               | companions: flags u32 (1: has the provider's protocols), length u32, record (JSON)
 //! ```
 //!
 //! A stamp is a number out of the serials. A change counts for the groups of its provider, or of its
 //! provider and context, with a smaller serial; of the changes of one kind for the same, the one with
-//! the greatest stamp counts. So changes are read in any order, as everything is.
+//! the greatest stamp counts. So changes are read in any order, as everything is. Those of kind 8, and of kind 9
+//! for all contexts, count for every group of their provider.
 
-use super::block::{Block, KIND_ADDRS, KIND_RECORD};
+use super::block::{Block, KIND_ADDRS, KIND_COMPANIONS, KIND_RECORD, KIND_VISIBILITY};
 use super::format::{BLOCK_HEADER_BYTES, take_u32, take_u64};
 use crate::clock::UnixMs;
 
@@ -26,12 +32,16 @@ pub enum Change {
     Addrs(AddrsChange),
     /// Another record for all groups of a provider under a context.
     Record(RecordChange),
+    /// Whether a provider is hidden.
+    Visibility(VisibilityChange),
+    /// Other companions for a provider, or for one of its contexts.
+    Companions(CompanionsChange),
 }
 
 /// What a provider said of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddrsChange {
-    /// SampledKeys for groups with a smaller serial.
+    /// Counts for groups with a smaller serial.
     pub stamp: u64,
     /// The provider's peer ID, in base58.
     pub provider: Box<str>,
@@ -44,7 +54,7 @@ pub struct AddrsChange {
 /// Another record for the groups of a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordChange {
-    /// SampledKeys for groups with a smaller serial.
+    /// Counts for groups with a smaller serial.
     pub stamp: u64,
     /// The provider's peer ID, in base58.
     pub provider: Box<str>,
@@ -54,12 +64,54 @@ pub struct RecordChange {
     pub record_json: Box<str>,
 }
 
+/// Whether a provider is hidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VisibilityChange {
+    /// Which change of the provider this is.
+    pub stamp: u64,
+    /// The provider's peer ID, in base58.
+    pub provider: Box<str>,
+    /// Whether its records are kept and not served.
+    pub is_hidden: bool,
+}
+
+/// Other companions for a provider, or for one of its contexts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompanionsChange {
+    /// Those of a context count as long as a group of it with a smaller serial lives.
+    pub stamp: u64,
+    /// The provider's peer ID, in base58.
+    pub provider: Box<str>,
+    /// The context; `None`: all of the provider's.
+    pub context: Option<Box<[u8]>>,
+    /// Whether those for all contexts do not count beside these, which are of one.
+    pub overrides: bool,
+    /// The companions; none: no more.
+    pub companions: Vec<CompanionChange>,
+}
+
+/// One companion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompanionChange {
+    /// Its record, as it goes over the wire.
+    pub record_json: Box<str>,
+    /// Whether it has the protocols of the record that it is served beside.
+    pub has_providers_protocols: bool,
+}
+
+const FLAG_HIDDEN: u32 = 1;
+const FLAG_OF_CONTEXT: u32 = 1;
+const FLAG_OVERRIDES: u32 = 2;
+const FLAG_PROVIDERS_PROTOCOLS: u32 = 1;
+
 impl Change {
-    /// SampledKeys for groups with a smaller serial.
+    /// Counts for groups with a smaller serial.
     pub fn stamp(&self) -> u64 {
         match self {
             Self::Addrs(change) => change.stamp,
             Self::Record(change) => change.stamp,
+            Self::Visibility(change) => change.stamp,
+            Self::Companions(change) => change.stamp,
         }
     }
 
@@ -67,6 +119,8 @@ impl Change {
         match self {
             Self::Addrs(_) => KIND_ADDRS,
             Self::Record(_) => KIND_RECORD,
+            Self::Visibility(_) => KIND_VISIBILITY,
+            Self::Companions(_) => KIND_COMPANIONS,
         }
     }
 
@@ -74,6 +128,12 @@ impl Change {
         match self {
             Self::Addrs(change) => addrs_key(&change.provider),
             Self::Record(change) => record_key(&change.provider, &change.context),
+            Self::Visibility(change) => key_of(KIND_VISIBILITY, &change.provider, &[]),
+            Self::Companions(change) => {
+                let context = change.context.as_deref();
+                let context = context.map(|context| [&[1], context].concat()).unwrap_or_default();
+                key_of(KIND_COMPANIONS, &change.provider, &context)
+            }
         }
     }
 
@@ -86,6 +146,12 @@ impl Change {
             }
             Self::Record(change) => {
                 20 + change.provider.len() + change.context.len() + change.record_json.len()
+            }
+            Self::Visibility(change) => 16 + change.provider.len(),
+            Self::Companions(change) => {
+                let context = change.context.as_ref().map_or(0, |context| context.len());
+                let companions = change.companions.iter().map(|it| 8 + it.record_json.len());
+                24 + change.provider.len() + context + companions.sum::<usize>()
             }
         }
     }
@@ -112,6 +178,12 @@ impl Change {
                 bytes.extend_from_slice(context);
                 bytes.extend_from_slice(record_json.as_bytes());
             }
+            Self::Visibility(VisibilityChange { provider, is_hidden, .. }) => {
+                bytes.extend_from_slice(&flag(*is_hidden, FLAG_HIDDEN).to_le_bytes());
+                push_length(&mut bytes, provider.len());
+                bytes.extend_from_slice(provider.as_bytes());
+            }
+            Self::Companions(change) => change.encode_into(&mut bytes),
         }
         bytes
     }
@@ -153,6 +225,71 @@ impl RecordChange {
         let context = context.into();
         rest.is_empty().then_some(Self { stamp, provider, context, record_json })
     }
+}
+
+impl VisibilityChange {
+    pub(super) fn decode(mut payload: &[u8]) -> Option<Self> {
+        let rest = &mut payload;
+        let (stamp, flags) = (take_u64(rest)?, take_u32(rest)?);
+        let provider_bytes = take_u32(rest)?;
+        let provider = take_text(rest, provider_bytes)?;
+        let is_known = flags & !FLAG_HIDDEN == 0;
+        let is_hidden = flags & FLAG_HIDDEN != 0;
+        (is_known && rest.is_empty()).then_some(Self { stamp, provider, is_hidden })
+    }
+}
+
+impl CompanionsChange {
+    fn encode_into(&self, bytes: &mut Vec<u8>) {
+        let of_context = flag(self.context.is_some(), FLAG_OF_CONTEXT);
+        let flags = of_context | flag(self.overrides, FLAG_OVERRIDES);
+        let context = self.context.as_deref().unwrap_or_default();
+        bytes.extend_from_slice(&flags.to_le_bytes());
+        for length in [self.provider.len(), context.len(), self.companions.len()] {
+            push_length(bytes, length);
+        }
+        bytes.extend_from_slice(self.provider.as_bytes());
+        bytes.extend_from_slice(context);
+        for CompanionChange { record_json, has_providers_protocols } in &self.companions {
+            let flags = flag(*has_providers_protocols, FLAG_PROVIDERS_PROTOCOLS);
+            bytes.extend_from_slice(&flags.to_le_bytes());
+            push_length(bytes, record_json.len());
+            bytes.extend_from_slice(record_json.as_bytes());
+        }
+    }
+
+    pub(super) fn decode(mut payload: &[u8]) -> Option<Self> {
+        let rest = &mut payload;
+        let (stamp, flags) = (take_u64(rest)?, take_u32(rest)?);
+        let (provider_bytes, context_bytes) = (take_u32(rest)?, take_u32(rest)?);
+        let count = take_u32(rest)?;
+        let provider = take_text(rest, provider_bytes)?;
+        let (context, after) = rest.split_at_checked(context_bytes as usize)?;
+        *rest = after;
+        let is_of_context = flags & FLAG_OF_CONTEXT != 0;
+        let is_known = flags & !(FLAG_OF_CONTEXT | FLAG_OVERRIDES) == 0;
+        if !is_known || !is_of_context && !context.is_empty() {
+            return None;
+        }
+        let mut companions = Vec::new();
+        for _ in 0..count {
+            let (flags, length) = (take_u32(rest)?, take_u32(rest)?);
+            if flags & !FLAG_PROVIDERS_PROTOCOLS != 0 {
+                return None;
+            }
+            let record_json = take_text(rest, length)?;
+            let has_providers_protocols = flags & FLAG_PROVIDERS_PROTOCOLS != 0;
+            companions.push(CompanionChange { record_json, has_providers_protocols });
+        }
+        let context = is_of_context.then(|| context.into());
+        let overrides = flags & FLAG_OVERRIDES != 0;
+        let change = Self { stamp, provider, context, overrides, companions };
+        rest.is_empty().then_some(change)
+    }
+}
+
+fn flag(is_set: bool, bit: u32) -> u32 {
+    if is_set { bit } else { 0 }
 }
 
 /// The key of what a provider says of its addresses.
@@ -204,12 +341,39 @@ mod tests {
             let (provider, record_json) = (provider.into(), record_json.into());
             Change::Record(RecordChange { stamp, provider, context: context.into(), record_json })
         });
-        prop_oneof![addrs, record]
+        let visibility = (any::<u64>(), text, any::<bool>());
+        let visibility = visibility.prop_map(|(stamp, provider, is_hidden)| {
+            Change::Visibility(VisibilityChange { stamp, provider: provider.into(), is_hidden })
+        });
+        let companion = (text, any::<bool>()).prop_map(|(json, has_providers_protocols)| {
+            CompanionChange { record_json: json.into(), has_providers_protocols }
+        });
+        let companions = (
+            any::<u64>(),
+            text,
+            prop::option::of(prop::collection::vec(any::<u8>(), 0..70)),
+            any::<bool>(),
+            prop::collection::vec(companion, 0..4),
+        );
+        let companions =
+            companions.prop_map(|(stamp, provider, context, overrides, companions)| {
+                let (provider, context) = (provider.into(), context.map(Into::into));
+                Change::Companions(CompanionsChange {
+                    stamp,
+                    provider,
+                    context,
+                    overrides,
+                    companions,
+                })
+            });
+        prop_oneof![addrs, record, visibility, companions]
     }
 
     fn decode(kind: u8, payload: &[u8]) -> Option<Change> {
         match kind {
             KIND_ADDRS => AddrsChange::decode(payload).map(Change::Addrs),
+            KIND_VISIBILITY => VisibilityChange::decode(payload).map(Change::Visibility),
+            KIND_COMPANIONS => CompanionsChange::decode(payload).map(Change::Companions),
             _ => RecordChange::decode(payload).map(Change::Record),
         }
     }
@@ -237,6 +401,9 @@ mod tests {
             record_key("a", b""),
             record_key("a", b"b"),
             record_key("ab", b""),
+            key_of(KIND_VISIBILITY, "a", b""),
+            key_of(KIND_COMPANIONS, "a", b""),
+            key_of(KIND_COMPANIONS, "a", &[1]),
         ];
         let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());

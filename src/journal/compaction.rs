@@ -29,6 +29,7 @@ use super::output::SegmentOutput;
 use super::pace::Pace;
 use super::segment::{Segment, walk};
 use super::{JournalError, JournalShared};
+use crate::invariant;
 
 /// Tells whether a group still has a key, by serial and multihash. It is asked of groups that live in the
 /// journal, and of one whose end is not durable yet it must say yes: a restart would bring it back.
@@ -162,13 +163,13 @@ pub(super) fn rewrite(
     uses: Uses<'_>,
     pace: &mut Pace<'_>,
 ) -> Result<ControlFlow<()>, JournalError> {
-    let sources = shared.sources(ids);
+    let sources = shared.sources(ids)?;
     let Some(mut plan) = CompactionPlan::compute(shared, ids, &sources, pace)? else {
         return Ok(ControlFlow::Break(()));
     };
     let header = merged_header(shared, &sources);
     let mut output = SegmentOutput::create(&*shared.disk, &shared.directory, header)?;
-    let written = plan.write_all(&sources, uses, &mut output, pace);
+    let written = plan.write_all(shared, &sources, uses, &mut output, pace);
     let samples = std::mem::take(&mut output.samples);
     if !matches!(written, Ok(ControlFlow::Continue(()))) {
         output.discard();
@@ -186,10 +187,20 @@ pub(super) fn rewrite(
 }
 
 impl JournalShared {
-    fn sources(&self, ids: &[SegmentId]) -> Vec<(Arc<Segment>, u64)> {
+    fn sources(&self, ids: &[SegmentId]) -> Result<Vec<(Arc<Segment>, u64)>, JournalError> {
         let ledger = self.ledger.lock();
-        let usages = ids.iter().filter_map(|id| ledger.usage(*id));
-        usages.map(|usage| (Arc::clone(&usage.segment), usage.length)).collect()
+        let source = |id: &SegmentId| {
+            let usage = invariant::present(ledger.usage(*id), "a segment to be rewritten is known");
+            let usage = usage.ok_or_else(|| self.refused())?;
+            Ok((Arc::clone(&usage.segment), usage.length))
+        };
+        ids.iter().map(source).collect()
+    }
+
+    /// The error of a compaction that would lose something: its sources stay.
+    fn refused(&self) -> JournalError {
+        let why = std::io::Error::other("an invariant does not hold; nothing was removed");
+        JournalError::io("compact", &self.directory, why)
     }
 
     /// Leaves a damaged segment alone from now on.
@@ -291,6 +302,7 @@ impl CompactionPlan {
 
     fn write_all(
         &mut self,
+        shared: &JournalShared,
         sources: &[(Arc<Segment>, u64)],
         uses: Uses<'_>,
         output: &mut SegmentOutput<'_>,
@@ -301,7 +313,7 @@ impl CompactionPlan {
         let mut memory = Vec::new();
         for piece in &mut self.changes {
             let is_seen = unseen.get(piece.source) == Some(&false);
-            let Some((segment, _)) = sources.get(piece.source) else { continue };
+            let (segment, _) = source_of(shared, sources, piece.source)?;
             if is_seen && !(uses.is_needed)(piece.moved.stamp) {
                 continue;
             }
@@ -312,12 +324,13 @@ impl CompactionPlan {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        self.write_groups(sources, (&unseen, uses.is_held), output, pace)
+        self.write_groups(shared, sources, (&unseen, uses.is_held), output, pace)
     }
 
     /// Writes the pieces, keys of one group merged.
     fn write_groups(
         &mut self,
+        shared: &JournalShared,
         sources: &[(Arc<Segment>, u64)],
         (unseen, is_held): (&[bool], &IsHeld),
         output: &mut SegmentOutput<'_>,
@@ -326,11 +339,12 @@ impl CompactionPlan {
         let mut memory = Vec::new();
         let mut expanded = Vec::new();
         for group in self.pieces.chunk_by(|one, next| one.serial == next.serial) {
-            let Some(serial) = group.first().map(|piece| piece.serial) else { continue };
+            let first = invariant::present(group.first(), "a chunk has a piece");
+            let serial = first.ok_or_else(|| shared.refused())?.serial;
             let moved = self.moved.entry(serial).or_default();
             let mut encoder = KeysEncoder::new(serial);
             for piece in group {
-                let Some((segment, _)) = sources.get(piece.source) else { continue };
+                let (segment, _) = source_of(shared, sources, piece.source)?;
                 let raw = segment.read_block_at(piece.offset, &mut memory)?;
                 let written = match Block::decode(&raw) {
                     Ok(Block::Keys(keys)) => {
@@ -362,6 +376,16 @@ impl CompactionPlan {
         }
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// The source of a piece. Without it the piece would not be copied and then removed, so that is refused.
+fn source_of<'s>(
+    shared: &JournalShared,
+    sources: &'s [(Arc<Segment>, u64)],
+    index: usize,
+) -> Result<&'s (Arc<Segment>, u64), JournalError> {
+    let source = invariant::present(sources.get(index), "a piece is of one of the sources");
+    source.ok_or_else(|| shared.refused())
 }
 
 /// Writes blocks of keys, and counts them for their group.

@@ -137,8 +137,10 @@ mod tests {
             [&serial[..], &lengths, rest].concat()
         };
         assert!(inspect_segment(&segment_of(&[(6, &change([1, 1, 2], b"pc{}"))])).is_ok());
-        let cases: [(u8, Vec<u8>); 18] = [
-            (7, serial.to_vec()),
+        let cases: [(u8, Vec<u8>); 20] = [
+            (10, serial.to_vec()),
+            (8, change([2, 0, 0], b"")),
+            (9, change([0, 0, 1], b"c")),
             (6, change([1, 1, 3], b"pc{}")),
             (6, change([1, u32::MAX, 2], b"pc{}")),
             (5, change([0, 0, u32::MAX], b"")),
@@ -167,7 +169,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(
             blocks in proptest::collection::vec(
-                (0..8_u8, proptest::collection::vec(any::<u8>(), 0..80)), 0..6),
+                (0..11_u8, proptest::collection::vec(any::<u8>(), 0..80)), 0..6),
             cut in any::<prop::sample::Index>(),
         ) {
             let blocks: Vec<_> = blocks.iter().map(|(kind, it)| (*kind, it.as_slice())).collect();

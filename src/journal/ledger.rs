@@ -23,6 +23,7 @@ use super::block::END_BLOCK_BYTES;
 use super::change::ChangeKey;
 use super::segment::Segment;
 use crate::clock::UnixMs;
+use crate::invariant;
 
 /// How many groups that ended are remembered after their last block went, so that keys of them that
 /// are still on their way are not taken for a new group. 16 MiB, and more ends than can overtake an
@@ -32,6 +33,8 @@ const ENDED_REMEMBERED_MAX: usize = 1 << 20;
 /// Places of blocks of keys that are remembered for each segment, to look at when someone asks how
 /// many of its keys are superseded: with 128 the estimate is off by at most a tenth, nearly always.
 const SAMPLES_MAX: usize = 128;
+
+const HELD_IN: &str = "a segment that holds blocks of a group is known";
 
 /// A number for a segment, given at random times in this process; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -269,7 +272,7 @@ impl Ledger {
         self.groups.get(&serial).is_some_and(|group| group.state == GroupState::Live)
     }
 
-    /// SampledKeys bytes and keys of a group in a segment. Unknown groups are garbage.
+    /// Counts bytes and keys of a group in a segment. Unknown groups are garbage.
     pub(super) fn hold(&mut self, serial: u64, segment: SegmentId, bytes: u64, keys: u64) {
         let bytes = u32::try_from(bytes).expect("a segment's length is bounded by the options");
         let Some(group) = self.groups.get_mut(&serial) else {
@@ -290,7 +293,8 @@ impl Ledger {
 
     /// Takes back what [`Ledger::hold`] counted, for a write that failed.
     pub(super) fn release(&mut self, serial: u64, segment: SegmentId, bytes: u64, keys: u64) {
-        let Some(group) = self.groups.get_mut(&serial) else { return };
+        let group = invariant::present(self.groups.get_mut(&serial), "what is released was held");
+        let Some(group) = group else { return };
         for holding in group.holdings.iter_mut().filter(|holding| holding.segment == segment) {
             holding.bytes -= u32::try_from(bytes).unwrap_or(holding.bytes).min(holding.bytes);
         }
@@ -359,11 +363,13 @@ impl Ledger {
 
     /// Turns what a group holds into garbage.
     fn bury(&mut self, serial: u64) {
-        let Some(group) = self.groups.get(&serial) else { return };
+        let group = invariant::present(self.groups.get(&serial), "a group that ends is known");
+        let Some(group) = group else { return };
         self.live_groups -= 1;
         self.live_keys -= group.keys;
         for holding in &group.holdings {
-            if let Some(usage) = self.usages.get_mut(&holding.segment) {
+            if let Some(usage) = invariant::present(self.usages.get_mut(&holding.segment), HELD_IN)
+            {
                 usage.garbage += u64::from(holding.bytes);
             }
         }
@@ -452,6 +458,7 @@ impl Ledger {
             self.add_garbage(to, it.bytes);
             return;
         };
+        debug_assert!(!from.contains(&to), "a segment is not rewritten into itself");
         let is_dead = group.state != GroupState::Live;
         group.holdings.retain(|holding| !from.contains(&holding.segment));
         if let Ok(bytes @ 1..) = u32::try_from(it.bytes) {

@@ -6,11 +6,12 @@
 
 use std::ops::Range;
 
-use super::block::{Block, KIND_DEFINITION, KIND_ORIGINATED};
+use super::block::{Block, KIND_COMPANIONS, KIND_DEFINITION};
 use super::format::{
     BLOCK_HEADER_BYTES, FRAME_HEADER_BYTES, HEADER_BYTES, RawBlock, SegmentHeader,
     frame_blocks_bytes, read_block, self_described_frame,
 };
+use crate::invariant;
 
 /// Frames and blocks begin at multiples of this.
 const STEP: usize = 8;
@@ -88,7 +89,8 @@ fn next_frame(header: &SegmentHeader, file: &[u8], from: usize) -> Option<usize>
 
 impl<'a> Salvaged<'a> {
     fn take_blocks(&mut self, header: &SegmentHeader, file: &'a [u8], range: Range<usize>) {
-        let Some(bytes) = file.get(..range.end) else { return };
+        let bytes = invariant::present(file.get(..range.end), "a range is part of its file");
+        let Some(bytes) = bytes else { return };
         let mut at = range.start;
         while at < range.end {
             match whole_block(header, bytes, at) {
@@ -125,7 +127,7 @@ fn whole_block<'a>(
 ) -> Result<(RawBlock<'a>, Block<'a>), &'static str> {
     let rest = bytes.get(at..).unwrap_or(&[]);
     // Spares the hash of nearly every place where no block begins.
-    let Some([KIND_DEFINITION..=KIND_ORIGINATED, 0, 0, 0]) = rest.get(8..BLOCK_HEADER_BYTES - 4)
+    let Some([KIND_DEFINITION..=KIND_COMPANIONS, 0, 0, 0]) = rest.get(8..BLOCK_HEADER_BYTES - 4)
     else {
         return Err("the block's checksum does not match");
     };

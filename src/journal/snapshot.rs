@@ -78,7 +78,9 @@ impl Snapshot {
     pub fn addrs_of(&self, provider: &str) -> Result<Option<AddrsChange>, JournalError> {
         match self.change(&addrs_key(provider))? {
             Some(Change::Addrs(change)) => Ok(Some(change)),
-            Some(Change::Record(_)) | None => Ok(None),
+            Some(Change::Record(_) | Change::Visibility(_) | Change::Companions(_)) | None => {
+                Ok(None)
+            }
         }
     }
 
@@ -94,7 +96,9 @@ impl Snapshot {
     ) -> Result<Option<RecordChange>, JournalError> {
         match self.change(&record_key(provider, context))? {
             Some(Change::Record(change)) => Ok(Some(change)),
-            Some(Change::Addrs(_)) | None => Ok(None),
+            Some(Change::Addrs(_) | Change::Visibility(_) | Change::Companions(_)) | None => {
+                Ok(None)
+            }
         }
     }
 

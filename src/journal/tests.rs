@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 
 use super::change::ChangeKey;
 use super::{
-    AddrsChange, Change, GroupDefinition, Journal, JournalEntry, JournalError, JournalOptions,
-    Opened, Receipt, RecordChange,
+    AddrsChange, Change, CompanionChange, CompanionsChange, GroupDefinition, Journal, JournalEntry,
+    JournalError, JournalOptions, Opened, Receipt, RecordChange, VisibilityChange,
 };
 use crate::clock::{Clock, ManualClock};
 use crate::types::{ContentKey, Origin};
@@ -107,6 +107,27 @@ fn recorded(stamp: u64, provider: u64) -> Change {
         provider: format!("provider {provider}").into(),
         context: vec![7; provider as usize].into(),
         record_json: format!(r#"{{"Schema":"peer","ID":"{provider}","Stamp":{stamp}}}"#).into(),
+    })
+}
+
+/// Hides a provider, or shows it, by number.
+fn hidden(stamp: u64, provider: u64) -> Change {
+    let provider = format!("provider {provider}").into();
+    Change::Visibility(VisibilityChange { stamp, provider, is_hidden: stamp.is_multiple_of(2) })
+}
+
+/// Companions of a provider, or of one of its contexts, by number.
+fn accompanied(stamp: u64, provider: u64) -> Change {
+    let companion = |it: u64| CompanionChange {
+        record_json: format!(r#"{{"Schema":"peer","ID":"{it}","Stamp":{stamp}}}"#).into(),
+        has_providers_protocols: it.is_multiple_of(2),
+    };
+    Change::Companions(CompanionsChange {
+        stamp,
+        provider: format!("provider {provider}").into(),
+        context: (provider > 0).then(|| vec![7; provider as usize].into()),
+        overrides: provider > 1,
+        companions: (0..stamp % 3).map(companion).collect(),
     })
 }
 

@@ -26,6 +26,7 @@ use super::format::{
 use super::ledger::{BlockLocation, GroupStanding, Ledger, SegmentId, SegmentState};
 use super::segment::{Receipt, Segment};
 use super::{JournalError, JournalShared};
+use crate::invariant;
 
 /// What the writer is asked.
 pub(super) enum WriterCommand {
@@ -385,7 +386,9 @@ fn encode_end(ledger: &Ledger, frame: &mut FrameBuffer, serial: u64, effects: &m
 impl Effects {
     /// The frame is durable up to `end`.
     fn commit(self, ledger: &mut Ledger, id: SegmentId, end: u64) {
-        if let Some(usage) = ledger.usage_mut(id) {
+        if let Some(usage) = invariant::present(ledger.usage_mut(id), "the active segment is known")
+        {
+            debug_assert!(end >= usage.length, "a segment only grows");
             usage.length = end;
         }
         for (serial, is_written) in self.ended {

@@ -29,8 +29,8 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::{
-    Applied, Changed, ContextId, ExportStream, Health, JournalFigures, NamesOpenError, Removed,
-    Store, StoreError, StoreStats, Swept, Update,
+    Applied, Changed, ContextId, ExportStream, Health, JournalFigures, NamesOpenError,
+    ProviderChange, Removed, Store, StoreError, StoreStats, Swept, Update,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::detached::{Unfinished, detached, run_blocking};
@@ -213,6 +213,16 @@ impl Store for DurableStore {
         now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Changed, StoreError>> {
         let work = self.inner.clone().set_record(context.clone(), record, now_ms);
+        async move { detached(work).await? }.boxed()
+    }
+
+    fn change_provider<'a>(
+        &'a self,
+        provider: &'a PeerId,
+        change: ProviderChange,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let work = self.inner.clone().change_provider(provider.clone(), change, now_ms);
         async move { detached(work).await? }.boxed()
     }
 

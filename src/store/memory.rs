@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 
 use super::update::{Plan, Planning};
 use super::{
-    Applied, Changed, ContextId, ExportStream, Health, Removed, Store, StoreError, StoreStats,
-    Swept, Update,
+    Applied, Changed, ContextId, ExportStream, Health, ProviderChange, Removed, Store, StoreError,
+    StoreStats, Swept, Update,
 };
 use crate::clock::UnixMs;
 use crate::index::{Index, IndexError, IndexLimits, IndexStats};
@@ -78,6 +78,21 @@ impl Store for MemoryStore {
             let stamp = self.index.stamp();
             let groups = self.index.set_record(&context, stamp, &record, now_ms);
             Ok(Changed { groups })
+        }
+        .boxed()
+    }
+
+    fn change_provider<'a>(
+        &'a self,
+        provider: &'a PeerId,
+        change: ProviderChange,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let _one_at_a_time = self.changing.lock();
+            let stamp = self.index.stamp();
+            change.commit(&self.index, (provider, stamp), self.schema, now_ms);
+            Ok(())
         }
         .boxed()
     }

@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 use super::addr::{Addr, ProtocolSet};
 use super::peer::PeerId;
 use super::record::{
-    AddrsLayout, ExtraFields, PeerRecord, ProviderRecord, Schema, UnparsableAddrs,
+    AddrsLayout, ExtraFields, PeerRecord, ProviderRecord, Schema, UnparsableAddrs, addr_list,
+    offset,
 };
 
 pub use merge::MergeKey;
@@ -145,10 +146,44 @@ impl ReadyRecord {
         if self.schema == Schema::Unknown || self.has_just(addrs) {
             return None;
         }
-        // Its JSON is in the schema of answers already.
-        let record = ProviderRecord::parse(&self.json, UnparsableAddrs::Keep).ok()?.record;
-        let changed = Self::new(record.with_addrs(addrs), AnswerSchema::Announced);
+        let changed = match &self.addrs {
+            Some(ours) => self.with_list(ours, addrs),
+            // Where the list is to be is known to the schema alone.
+            None => {
+                let record = ProviderRecord::parse(&self.json, UnparsableAddrs::Keep).ok()?.record;
+                Self::new(record.with_addrs(addrs), AnswerSchema::Announced)
+            }
+        };
         (changed.digest != self.digest).then_some(changed)
+    }
+
+    /// The same record with a list of these addresses in the place of its own, without reading JSON.
+    fn with_list(&self, ours: &AddrsLayout, addrs: &[Addr]) -> Self {
+        let (head, _) = self.json.split_at(ours.start as usize);
+        let (_, tail) = self.json.split_at(ours.end as usize);
+        let (list, items) = addr_list(addrs, head.len());
+        let end = offset(head.len() + list.len());
+        let json = [head, &list, tail].concat();
+        let digest = short_hash(json.as_bytes());
+        let addrs = AddrsLayout { start: ours.start, end, items };
+        Self { json: json.into(), addrs: Some(addrs), digest, ..self.clone() }
+    }
+
+    /// The same record with the ID and the addresses of another one: what that peer would announce if it
+    /// had the same protocols. Reads the JSON of both. `None`: one of them is of an unknown schema.
+    pub fn with_provider_of(&self, other: &Self) -> Option<Self> {
+        // Its JSON is in the schema of answers already.
+        let read = |ready: &Self| ProviderRecord::parse(&ready.json, UnparsableAddrs::Keep).ok();
+        let (mut record, other) = (read(self)?.record, read(other)?.record);
+        let (id, addrs) = match &mut record {
+            ProviderRecord::Bitswap(record) => (&mut record.id, &mut record.addrs),
+            ProviderRecord::Graphsync(record) => (&mut record.id, &mut record.addrs),
+            ProviderRecord::Peer(record) => (&mut record.id, &mut record.addrs),
+            ProviderRecord::Unknown(_) => return None,
+        };
+        *id = other.peer()?.clone();
+        *addrs = other.addrs().map(<[Addr]>::to_vec);
+        Some(Self::new(record, AnswerSchema::Announced))
     }
 
     /// One record of schema `peer` with the addresses and the protocols that several records name,
@@ -286,6 +321,8 @@ fn shorten(hash: &blake3::Hash) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::types::UnparsableAddrs;
 
@@ -349,6 +386,40 @@ mod tests {
         let unknown = format!(r#"{{"Schema":"x","ID":"{PEER}","Addrs":["/ip4/1.2.3.4/tcp/1"]}}"#);
         let unknown = ProviderRecord::parse(&unknown, UnparsableAddrs::Drop).unwrap().record;
         assert_eq!(unknown.clone().with_addrs(&new), unknown);
+    }
+
+    proptest! {
+        #[test]
+        fn other_addresses_without_reading_the_record_are_those_of_a_record_that_was_read(
+            schema in 0..3_usize,
+            before in prop::collection::vec("/(ip4|dns4)/[a-z0-9.]{1,9}(/tcp/[1-9]{1,4}|/\\PC{0,6}|\"){0,2}", 0..5),
+            after in prop::collection::vec("/(ip4|dns4)/[a-z0-9.]{1,9}(/tcp/[1-9]{1,4}|/\\PC{0,6}|\"){0,2}", 0..5),
+            extra in "[a-z\\[\\]\"\\\\,]{0,8}",
+        ) {
+            let read = |texts: &[String]| -> Vec<Addr> {
+                let read = |text: &String| Addr::parse(text).unwrap_or_else(|_| Addr::unparsable(text));
+                texts.iter().map(read).collect()
+            };
+            let (before, after) = (read(&before), read(&after));
+            let schema = ["peer", "bitswap", "graphsync-filecoinv1"][schema];
+            let extra = serde_json::to_string(&extra).unwrap();
+            let json = format!(r#"{{"Schema":"{schema}","ID":"{PEER}","x":{extra}}}"#);
+            let record = ProviderRecord::parse(&json, UnparsableAddrs::Keep).unwrap().record;
+            let record = record.with_addrs(&before);
+            for served in [AnswerSchema::Announced, AnswerSchema::Peer] {
+                let ready = ReadyRecord::new(record.clone(), served);
+                let expected = ReadyRecord::new(record.clone().with_addrs(&after), served);
+                let changed = ready.with_addrs(&after).unwrap_or(ready);
+                prop_assert_eq!(changed.json(), expected.json());
+                prop_assert_eq!(&changed.addrs, &expected.addrs);
+                prop_assert_eq!(
+                    (changed.digest(), changed.identity()),
+                    (expected.digest(), expected.identity())
+                );
+                prop_assert_eq!((changed.schema(), changed.peer()), (expected.schema(), expected.peer()));
+                prop_assert_eq!(changed.protocol_names(), expected.protocol_names());
+            }
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::addr::Addr;
 use super::peer::{PeerId, PeerIdError};
 use fields::{Fields, is_deeper_than};
 use writer::single_line;
-pub(super) use writer::{AddrsLayout, RecordWriter};
+pub(super) use writer::{AddrsLayout, RecordWriter, addr_list, offset};
 
 /// The most addresses that one record may carry.
 pub const ADDRS_MAX: usize = 4096;

@@ -141,6 +141,30 @@ async fn a_provider_or_one_of_its_contexts_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_hidden_and_shown_again() {
+    let server = server().start().await;
+    announce(&server, 1, b"").await;
+    announce(&server, 2, b"").await;
+    let call = async |method: Method, peer: &str| {
+        let path = format!("/admin/providers/{peer}/hidden");
+        server.admin(method, &path).send().await.unwrap().status()
+    };
+    let found = async || super::harness::records(server.providers(CID).await).await.len();
+    for _ in 0..2 {
+        assert_eq!(call(Method::PUT, &peer_id(1)).await, 204);
+        assert_eq!(found().await, 1);
+    }
+    for _ in 0..2 {
+        assert_eq!(call(Method::DELETE, &peer_id(1)).await, 204);
+        assert_eq!(found().await, 2);
+    }
+    assert_eq!(call(Method::DELETE, &peer_id(9)).await, 204);
+    assert_eq!(call(Method::PUT, "x").await, 400);
+    assert_eq!(call(Method::POST, &peer_id(1)).await, 405);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_the_disk_refuses_says_that_it_holds() {
     let full = || StoreError::NoSpace { source: std::io::Error::other("secret path") };
     let server = server().store(OddStore::failing(1, full).shared()).start().await;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, DurableOptions, DurableStore, IndexLimits, OpenError,
-    ProviderStatement, Store, Update,
+    Announcement, Applied, Companion, CompanionProtocols, Companions, ContextId, DurableOptions,
+    DurableStore, IndexLimits, OpenError, ProviderChange, ProviderStatement, Store, Update,
+    Visibility,
 };
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Origin, PeerId, ProviderRecord, Question, UnparsableAddrs,
@@ -512,4 +513,58 @@ async fn standing_and_network_survive_a_restart_and_whoever_sends_it_again() {
         }
         store.update(vec![again.clone()], now_ms).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_holds_for_a_provider_holds_after_restarts_compaction_and_repair() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(NOW_MS);
+    let store = open(folder.path(), &clock);
+    announce(&store, 1, 0..3_000, TCP).await;
+    announce(&store, 2, 0..3_000, TCP).await;
+    let of = |number: u32| PeerId::parse(&peer_id(number)).unwrap();
+    let accompany = |number| ProviderChange::Companions {
+        context: Some(ContextId::default()),
+        companions: Companions {
+            records: vec![Companion {
+                record: record(number, UDP),
+                protocols: CompanionProtocols::Own,
+            }],
+            overrides: true,
+        },
+    };
+    // Enough of each kind that most of the journal is superseded, and hidden and shown in turns.
+    for round in 0..2_000 {
+        let to = if round % 2 == 0 { Visibility::Shown } else { Visibility::Hidden };
+        store.change_provider(&of(1), ProviderChange::Visibility(to), NOW_MS).await.unwrap();
+        store.change_provider(&of(2), accompany(3 + round % 2), NOW_MS).await.unwrap();
+    }
+    let check = async |store: &DurableStore| {
+        let found = answer(store, 7).await;
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().any(|json| json.contains(of(2).as_str())), "{found:?}");
+        assert!(found.iter().any(|json| json.contains(of(4).as_str())), "{found:?}");
+    };
+    check(&store).await;
+    drop(store);
+    for _ in 0..3 {
+        let store = open(folder.path(), &clock);
+        check(&store).await;
+        // Each start begins a segment, so that there is something to compact.
+        announce(&store, 5, 10_000..10_010, TCP).await;
+    }
+    assert!(fingerpost::store::repair(folder.path()).unwrap().is_whole());
+    let store = open(folder.path(), &clock);
+    check(&store).await;
+    store
+        .change_provider(&of(1), ProviderChange::Visibility(Visibility::Shown), NOW_MS)
+        .await
+        .unwrap();
+    assert_eq!(answer(&store, 7).await.len(), 3, "it was kept");
+    // What was of a context is gone with it, also after a restart.
+    store.remove(&of(2), None, NOW_MS).await.unwrap();
+    announce(&store, 2, 0..10, TCP).await;
+    drop(store);
+    let store = open(folder.path(), &clock);
+    assert_eq!(answer(&store, 7).await.len(), 2);
 }

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::journal::{
-    AddrsChange, Change, GroupDefinition, Journal, JournalEntry, JournalOptions, RecordChange,
-    inspect_segment, repair,
+    AddrsChange, Change, CompanionChange, CompanionsChange, GroupDefinition, Journal, JournalEntry,
+    JournalOptions, RecordChange, VisibilityChange, inspect_segment, repair,
 };
 use fingerpost::types::{ContentKey, Origin};
 
@@ -85,6 +85,26 @@ fn changes() -> [Change; 4] {
     ]
 }
 
+/// What is written since version 3: that a provider is hidden, and companions of a context.
+fn provider_changes() -> [Change; 3] {
+    let visibility = |stamp, is_hidden| {
+        let provider = "provider 1".into();
+        Change::Visibility(VisibilityChange { stamp, provider, is_hidden })
+    };
+    let companion = |name: &str, has_providers_protocols| CompanionChange {
+        record_json: format!(r#"{{"Schema":"peer","ID":"{name}"}}"#).into(),
+        has_providers_protocols,
+    };
+    let companions = CompanionsChange {
+        stamp: 16,
+        provider: "provider 1".into(),
+        context: Some(vec![0xff, 1].into()),
+        overrides: true,
+        companions: vec![companion("provider 6", false), companion("provider 7", true)],
+    };
+    [visibility(14, true), visibility(15, false), Change::Companions(companions)]
+}
+
 /// Groups 1 to 5 of which 2 and 5 ended, and changes, over several segments, one of them compacted.
 fn write(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -105,6 +125,7 @@ fn write(directory: &Path) {
         third,
     ]);
     append(vec![record, JournalEntry::End { serial: 5 }]);
+    append(provider_changes().map(JournalEntry::Change).into());
     journal.close().unwrap();
 }
 
@@ -119,8 +140,12 @@ fn check(directory: &Path, version: u32) {
     let mut newest = opened.changes.clone();
     newest.sort_by_key(Change::stamp);
     let [_, second, _, record] = changes();
-    let (expected, next_serial) =
-        if version == 1 { (Vec::new(), 6) } else { (vec![second, record], 14) };
+    let [_, shown, companions] = provider_changes();
+    let (expected, next_serial) = match version {
+        1 => (Vec::new(), 6),
+        2 => (vec![second, record], 14),
+        _ => (vec![second, record, shown, companions], 17),
+    };
     assert_eq!((newest, opened.next_serial()), (expected, next_serial));
     assert!(opened.report.torn_tail.is_none() && opened.report.leftovers.is_empty());
     let held = Mutex::new(BTreeMap::<u64, Vec<Vec<u8>>>::new());

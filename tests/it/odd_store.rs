@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fingerpost::store::{
-    Applied, Changed, ContextId, ExportStream, Exported, Health, MemoryStore, Removed, Store,
-    StoreError, StoreStats, Swept, Update,
+    Applied, Changed, ContextId, ExportStream, Exported, Health, MemoryStore, ProviderChange,
+    Removed, Store, StoreError, StoreStats, Swept, Update,
 };
 use fingerpost::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question};
 use futures_util::future::BoxFuture;
@@ -88,6 +88,15 @@ impl Store for OddStore {
         now_ms: u64,
     ) -> BoxFuture<'a, Result<Changed, StoreError>> {
         self.memory.set_record(context, record, now_ms)
+    }
+
+    fn change_provider<'a>(
+        &'a self,
+        provider: &'a PeerId,
+        change: ProviderChange,
+        now_ms: u64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.memory.change_provider(provider, change, now_ms)
     }
 
     fn remove<'a>(

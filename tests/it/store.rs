@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::store::{
-    Announcement, Applied, ContextId, DurableOptions, DurableStore, IndexLimits, MemoryStore,
-    ProviderStatement, Store, Update,
+    Announcement, Applied, COMPANIONS_MAX, Companion, CompanionProtocols, Companions, ContextId,
+    DurableOptions, DurableStore, IndexLimits, MemoryStore, ProviderChange, ProviderStatement,
+    Store, Update, Visibility,
 };
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Filter, Found, Origin, PeerId, ProviderRecord, Question,
@@ -60,6 +61,11 @@ macro_rules! battery {
                 #[test] fn records_that_become_the_same_are_served_as_one;
                 #[test] fn a_peer_has_what_it_announced_freshest_first;
                 #[test] fn tasks_that_update_at_once_end_with_the_newest_statement;
+                #[test] fn a_hidden_provider_is_kept_and_not_served_until_it_is_shown;
+                #[test] fn among_very_many_hidden_providers_the_others_are_served;
+                #[test] fn companions_are_served_beside_all_that_a_provider_has;
+                #[test] fn companions_of_a_context_end_with_it_and_may_override;
+                #[test] fn companions_count_as_records;
             );
         }
     )*};
@@ -209,6 +215,16 @@ impl Subject {
         Some((String::from_utf8(json).unwrap(), found.modified_at_ms.unwrap()))
     }
 
+    async fn show(&self, number: u32, visibility: Visibility) {
+        let change = ProviderChange::Visibility(visibility);
+        self.store.change_provider(&peer(number), change, self.now_ms()).await.unwrap();
+    }
+
+    async fn accompany(&self, number: u32, name: Option<&str>, companions: Companions) {
+        let change = ProviderChange::Companions { context: name.map(context), companions };
+        self.store.change_provider(&peer(number), change, self.now_ms()).await.unwrap();
+    }
+
     fn now_ms(&self) -> u64 {
         Clock::Manual(self.clock.clone()).now_ms()
     }
@@ -217,6 +233,18 @@ impl Subject {
 /// What an update did: pairs that were not known, and pairs that were.
 fn took_in(added: u64, known: u64) -> Applied {
     Applied { taken_in: added + known, added: Some(added) }
+}
+
+/// Companions with records of their own, by number.
+fn companions(numbers: impl IntoIterator<Item = u32>) -> Companions {
+    let own = |number| companion(number, r#","Addrs":[],"Protocols":["own"]"#);
+    Companions { records: numbers.into_iter().map(own).collect(), overrides: false }
+}
+
+fn companion(number: u32, fields: &str) -> Companion {
+    let json = format!(r#"{{"Schema":"peer","ID":"{}"{fields}}}"#, peer(number));
+    let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
+    Companion { record, protocols: CompanionProtocols::Own }
 }
 
 /// Who is found; nobody may be there twice.
@@ -928,5 +956,142 @@ async fn tasks_that_update_at_once_end_with_the_newest_statement(subject: Subjec
     for number in [0, 5, 99] {
         let addrs = addrs_of(&subject, number, 1).await;
         assert_eq!(addrs, list(&["/ip4/192.0.2.1/tcp/40"]));
+    }
+}
+
+async fn a_hidden_provider_is_kept_and_not_served_until_it_is_shown(subject: Subject) {
+    subject.announce(0..20, offer(1)).await;
+    subject.announce(0..20, under("a", 1)).await;
+    subject.announce(10..20, offer(2)).await;
+    subject.clock.advance(1_000);
+    subject.show(1, Visibility::Hidden).await;
+    let hidden_at_ms = subject.now_ms();
+    for _ in 0..2 {
+        assert!(subject.providers(0).await.is_empty());
+        assert_eq!(subject.providers(15).await, peers([2]));
+        assert!(subject.peer(1, "").await.is_none());
+        subject.store.sweep(subject.now_ms()).await.unwrap();
+    }
+    assert!(subject.find(15, "", 0).await.modified_at_ms >= Some(hidden_at_ms));
+    let stats = subject.store.stats().await.unwrap();
+    assert_eq!((stats.entries, stats.groups), (Some(50), Some(3)));
+    // What it announces meanwhile is hidden, too, and changes are taken in.
+    subject.announce(20..30, under("b", 1)).await;
+    subject.state(1, subject.now_ms(), &[QUIC], &[]).await;
+    subject.remove(1, Some("a")).await;
+    assert!(subject.providers(25).await.is_empty());
+    subject.clock.advance(1_000);
+    subject.show(1, Visibility::Shown).await;
+    assert_eq!(subject.providers(15).await, peers([1, 2]));
+    assert_eq!(subject.providers(25).await, peers([1]));
+    assert_eq!(addrs_of(&subject, 0, 1).await, list(&[QUIC]));
+    assert!(subject.find(0, "", 0).await.modified_at_ms >= Some(subject.now_ms()));
+    assert!(subject.peer(1, "").await.is_some());
+    // It stays what it is when everything is gone, and announced again.
+    subject.show(1, Visibility::Hidden).await;
+    subject.remove(1, None).await;
+    subject.announce(0..1, offer(1)).await;
+    assert!(subject.providers(0).await.is_empty());
+    subject.show(1, Visibility::Shown).await;
+    assert_eq!(subject.providers(0).await, peers([1]));
+}
+
+async fn among_very_many_hidden_providers_the_others_are_served(subject: Subject) {
+    for number in 0..400 {
+        subject.announce(0..1, offer(number)).await;
+    }
+    assert_eq!(subject.providers(0).await.len(), 400);
+    for number in 10..400 {
+        subject.show(number, Visibility::Hidden).await;
+    }
+    assert_eq!(subject.providers(0).await, peers(0..10));
+    for _ in 0..3 {
+        assert_eq!(providers(&subject.find(0, "", 10).await), peers(0..10));
+    }
+    for number in 10..400 {
+        subject.show(number, Visibility::Shown).await;
+    }
+    assert_eq!(subject.providers(0).await.len(), 400);
+}
+
+async fn companions_are_served_beside_all_that_a_provider_has(subject: Subject) {
+    subject.announce(0..10, under("a", 1)).await;
+    subject.announce(0..5, offer(2)).await;
+    let of_provider = Companion {
+        protocols: CompanionProtocols::OfProvider,
+        ..companion(8, &format!(r#","Addrs":["{QUIC}"],"Protocols":["not","these"]"#))
+    };
+    let mut set = companions([7]);
+    set.records.push(of_provider);
+    subject.clock.advance(1_000);
+    subject.accompany(1, None, set).await;
+    assert_eq!(subject.providers(7).await, peers([1, 7, 8]));
+    assert_eq!(subject.providers(0).await, peers([1, 2, 7, 8]));
+    assert!(subject.find(7, "", 0).await.modified_at_ms >= Some(subject.now_ms()));
+    // One has the protocols of the record that it is beside, as they change.
+    subject.set_record(1, "a", &format!(r#","Addrs":["{TCP}"],"Protocols":["x"],"x":[1,2]"#)).await;
+    let found = subject.find(7, "", 0).await;
+    let beside = found.records.iter().find(|(record, _)| record.peer() == Some(&peer(8))).unwrap();
+    let expected = format!(
+        r#"{{"Schema":"peer","ID":"{}","Addrs":["{QUIC}"],"Protocols":["x"],"x":[1,2]}}"#,
+        peer(8)
+    );
+    assert_eq!(beside.0.json(), expected);
+    // They are there for what is announced later, also when all was gone in between.
+    subject.announce(20..21, under("b", 1)).await;
+    assert_eq!(subject.providers(20).await, peers([1, 7, 8]));
+    subject.remove(1, None).await;
+    assert_eq!(subject.providers(0).await, peers([2]));
+    subject.announce(0..1, under("c", 1)).await;
+    assert_eq!(subject.providers(0).await, peers([1, 2, 7, 8]));
+    subject.show(1, Visibility::Hidden).await;
+    assert_eq!(subject.providers(0).await, peers([2]));
+    subject.show(1, Visibility::Shown).await;
+    subject.accompany(1, None, companions([9])).await;
+    assert_eq!(subject.providers(0).await, peers([1, 2, 9]));
+    subject.accompany(1, None, Companions::default()).await;
+    assert_eq!(subject.providers(0).await, peers([1, 2]));
+}
+
+async fn companions_of_a_context_end_with_it_and_may_override(subject: Subject) {
+    subject.announce(0..10, under("a", 1)).await;
+    subject.announce(10..20, under("b", 1)).await;
+    subject.accompany(1, None, companions([7])).await;
+    subject.accompany(1, Some("a"), companions([8])).await;
+    subject.accompany(1, Some("z"), companions([9])).await;
+    assert_eq!(subject.providers(0).await, peers([1, 7, 8]));
+    assert_eq!(subject.providers(10).await, peers([1, 7]));
+    subject.announce(20..21, under("z", 1)).await;
+    assert_eq!(subject.providers(20).await, peers([1, 7]), "nothing was there to accompany");
+    let overriding = Companions { overrides: true, ..companions([6]) };
+    subject.accompany(1, Some("a"), overriding).await;
+    assert_eq!(subject.providers(0).await, peers([1, 6]));
+    let nobody = Companions { overrides: true, ..Companions::default() };
+    subject.accompany(1, Some("a"), nobody).await;
+    assert_eq!(subject.providers(0).await, peers([1]));
+    subject.remove(1, Some("a")).await;
+    subject.announce(0..1, under("a", 1)).await;
+    assert_eq!(subject.providers(0).await, peers([1, 7]), "it ended with its context");
+}
+
+async fn companions_count_as_records(subject: Subject) {
+    subject.announce(0..1, offer(1)).await;
+    let set = companions((100..).take(COMPANIONS_MAX + 10));
+    subject.accompany(1, None, set).await;
+    assert_eq!(subject.providers(0).await.len(), 1 + COMPANIONS_MAX);
+    let capped = subject.find(0, "", 3).await;
+    assert_eq!(providers(&capped).len(), 3);
+    let filtered = providers(&subject.find(0, "filter-protocols=own", 0).await);
+    assert!(filtered.len() == COMPANIONS_MAX && !filtered.contains(&peer(1)));
+    // A companion that announces the same itself is one record, with a few providers and with many.
+    for number in 101..150 {
+        let json = format!(
+            r#"{{"Schema":"peer","ID":"{}","Addrs":["{TCP}"],"Protocols":["own"]}}"#,
+            peer(number)
+        );
+        let record = ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record;
+        let announcement = Announcement { record, ..subject.announcement(0..1, &offer(number)) };
+        subject.store.apply(vec![announcement], subject.now_ms()).await.unwrap();
+        assert_eq!(subject.providers(0).await.len(), 1 + COMPANIONS_MAX, "{number}");
     }
 }

@@ -1,4 +1,4 @@
-//! ChangesInForce: other addresses for all groups of a provider, another record for all of a context.
+//! Changes: other addresses for all groups of a provider, another record for all of a context.
 //!
 //! A change has a *stamp*, taken from the serials, and counts for the groups with a smaller serial. Of
 //! the changes that count for a group, the newest record and the newest list of addresses are what it
@@ -29,8 +29,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::MutexGuard;
 
-use super::{Group, GroupRegistry, Groups};
+use super::providers::{FactInForce, ProviderFact};
+use super::{Group, GroupRegistry, Groups, REGISTERED};
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{Addr, Origin, PeerId, ReadyRecord};
 
 /// How many groups get another record under one hold of the registry's lock: a millisecond.
@@ -82,7 +84,8 @@ struct Stated {
 pub(super) struct ChangesInForce {
     statements: HashMap<PeerId, Stated>,
     records: HashMap<(PeerId, Arc<[u8]>), NewRecord>,
-    stamps: HashSet<u64>,
+    pub(super) facts: HashMap<ProviderFact, FactInForce>,
+    pub(super) stamps: HashSet<u64>,
     /// When a group last ended, of the peers with each hash.
     ended_at_ms: Box<[UnixMs]>,
     /// Whether some peer with each hash said something that is forgotten, and that a journal may have.
@@ -97,6 +100,7 @@ impl Default for ChangesInForce {
         Self {
             statements: HashMap::new(),
             records: HashMap::new(),
+            facts: HashMap::new(),
             stamps: HashSet::new(),
             ended_at_ms: vec![0; END_STRIPES].into(),
             has_forgotten: vec![false; END_STRIPES].into(),
@@ -251,7 +255,8 @@ impl Groups {
     ) -> u64 {
         let mut changed = 0;
         for serial in serials {
-            let Some(group) = self.with_serial_in(registry, *serial) else { continue };
+            let group = invariant::present(self.with_serial_in(registry, *serial), REGISTERED);
+            let Some(group) = group else { continue };
             changed += u64::from(self.refresh(registry, &group, rendered, now_ms));
         }
         changed
@@ -395,6 +400,7 @@ impl GroupRegistry {
             self.changes.stamps.remove(&old.statement.stamp);
             self.changes.record_forgotten(peer);
         }
+        self.forget_companions(peer, group, at_ms);
         let place = (peer.clone(), group.context.clone());
         if let Some(new) = self.changes.records.get(&place)
             && self.oldest_under(peer, &group.context).is_none_or(|serial| serial > new.stamp)
@@ -411,7 +417,7 @@ impl GroupRegistry {
     }
 
     /// The serial of the oldest group of a provider under a context.
-    fn oldest_under(&self, peer: &PeerId, context: &Arc<[u8]>) -> Option<u64> {
+    pub(super) fn oldest_under(&self, peer: &PeerId, context: &Arc<[u8]>) -> Option<u64> {
         let place = |serial| (peer.clone(), context.clone(), serial);
         let mut serials = self.by_provider.range(place(0)..=place(u64::MAX));
         serials.next().map(|(_, _, serial)| *serial)

@@ -34,6 +34,7 @@ use crate::index::LinkOutcome;
 use crate::index::group::{Group, GroupRank};
 use crate::index::lineage::{LineageKey, Lineages, LinkDecision};
 use crate::index::merge::{MERGED_MAX, RecordMerge};
+use crate::invariant;
 use crate::types::{MergeKey, Origin};
 use shelf::{Position, Shelf};
 pub(super) use turns::Turns;
@@ -43,6 +44,9 @@ const NO_SLOT: u32 = u32::MAX;
 
 /// This many vacant numbers are not worth closing.
 const VACANT_KEPT: usize = 32;
+
+const SHELVED: &str = "the network of what is listed has a shelf";
+const NUMBERED: &str = "a number that is listed is that of a slot";
 
 /// The groups of a hot key, by rank.
 pub(super) struct Rotation {
@@ -272,7 +276,8 @@ impl Rotation {
 
     /// Lists a slot where it belongs.
     fn list(&mut self, number: u32) {
-        let Some(slot) = self.slots.get_mut(number as usize) else { return };
+        let slot = invariant::present(self.slots.get_mut(number as usize), NUMBERED);
+        let Some(slot) = slot else { return };
         let belongs = place_of(&slot.groups, number);
         if slot.listed == belongs {
             return;
@@ -291,8 +296,9 @@ impl Rotation {
             self.operator.remove(position);
             return;
         }
-        let Some(at) = self.by_origin.get(&origin).map(|at| *at as usize) else { return };
-        let Some(shelf) = self.networks.get_mut(at) else { return };
+        let at = self.by_origin.get(&origin).map(|at| *at as usize);
+        let shelf = at.and_then(|at| Some((at, self.networks.get_mut(at)?)));
+        let Some((at, shelf)) = invariant::present(shelf, SHELVED) else { return };
         shelf.remove(position);
         if shelf.len() > 0 {
             return;

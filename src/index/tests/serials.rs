@@ -269,7 +269,7 @@ fn addresses_that_change_back_are_the_ones_that_are_served() {
     let plan = index.plan(&interned, keys(3..12), 3).unwrap();
     let expected = LinkPlan { known: 5, to_link: keys(10..12), superseded: keys(3..5) };
     assert_eq!(plan, expected);
-    // LinkDecision an older group changes nothing.
+    // Placing an older group changes nothing.
     index.link_all(&interned, &plan.superseded, 3).unwrap();
     assert_eq!(index.all(&key(4), 3).records[0].0.json(), quic.record.json());
     assert!(!index.holds(key(4).as_bytes(), 1, 3) && index.holds(key(4).as_bytes(), 2, 3));

@@ -14,8 +14,7 @@ enum JournalStep {
     Append { lane: usize, from: u64, count: u64 },
     End { lane: usize },
     Supersede { lane: usize, from: u64, count: u64 },
-    State { provider: u64 },
-    Record { provider: u64 },
+    Change { make: fn(u64, u64) -> Change, provider: u64 },
     Unneed { provider: u64 },
     Compact,
     Open { is_closed: bool },
@@ -29,8 +28,10 @@ fn step() -> impl Strategy<Value = JournalStep> {
         2 => (0..6_usize).prop_map(|lane| JournalStep::End { lane }),
         1 => (0..6_usize, 0..300_u64, 0..200_u64)
             .prop_map(|(lane, from, count)| JournalStep::Supersede { lane, from, count }),
-        2 => (0..4_u64).prop_map(|provider| JournalStep::State { provider }),
-        1 => (0..3_u64).prop_map(|provider| JournalStep::Record { provider }),
+        2 => (0..4_u64).prop_map(|provider| JournalStep::Change { make: stated, provider }),
+        1 => (0..3_u64).prop_map(|provider| JournalStep::Change { make: recorded, provider }),
+        1 => (0..3_u64).prop_map(|provider| JournalStep::Change { make: hidden, provider }),
+        1 => (0..3_u64).prop_map(|provider| JournalStep::Change { make: accompanied, provider }),
         1 => (0..4_u64).prop_map(|provider| JournalStep::Unneed { provider }),
         3 => Just(JournalStep::Compact),
         1 => any::<bool>().prop_map(|is_closed| JournalStep::Open { is_closed }),
@@ -129,6 +130,8 @@ impl JournalModel {
                     let record = snapshot.record_of(&it.provider, &it.context);
                     record.unwrap().map(Change::Record)
                 }
+                // Nothing reads these from a snapshot.
+                Change::Visibility(_) | Change::Companions(_) => Some(newest.clone()),
             };
             assert_eq!(read.as_ref(), Some(newest));
         }
@@ -163,8 +166,7 @@ impl JournalModel {
                 let gone = expected((from..from + count).map(|it| (serial, it)));
                 self.superseded.extend(gone.intersection(&self.held).cloned());
             }
-            JournalStep::State { provider } => self.change(stated, provider),
-            JournalStep::Record { provider } => self.change(recorded, provider),
+            JournalStep::Change { make, provider } => self.change(make, provider),
             JournalStep::Unneed { provider } => self.unneed(provider),
             JournalStep::Compact => {
                 let unneeded = self.unneeded.clone();
@@ -235,7 +237,7 @@ impl JournalModel {
     }
 
     /// Compacts until there is nothing to do.
-    fn build_ledger(&mut self) {
+    fn compact_all(&mut self) {
         while self.journal().compact_once(&|_, _| true).unwrap() {}
         let stats = self.journal().stats();
         assert!(stats.garbage_bytes * 100 <= stats.bytes * 25, "{stats:?}");
@@ -251,7 +253,7 @@ proptest! {
             model.take(step);
         }
         model.take(&JournalStep::Open { is_closed: true });
-        model.build_ledger();
+        model.compact_all();
         model.take(&JournalStep::Open { is_closed: false });
     }
 }

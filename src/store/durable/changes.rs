@@ -15,8 +15,12 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{Inner, OpenError};
 use crate::clock::UnixMs;
 use crate::detached::run_blocking;
-use crate::index::{Restore, Statement};
-use crate::journal::{AddrsChange, Change, GroupDefinition, JournalEntry, Receipt, RecordChange};
+use crate::index::{Restore, Statement, Visibility};
+use crate::journal::{
+    AddrsChange, Change, CompanionsChange, GroupDefinition, JournalEntry, Receipt, RecordChange,
+    VisibilityChange,
+};
+use crate::store::provider::{ProviderChange, read_companions};
 use crate::store::update::{Placement, Plan, Planning};
 use crate::store::{Applied, Changed, ContextId, StoreError, Update};
 use crate::types::{Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError};
@@ -100,6 +104,25 @@ impl Inner {
         }
         let entries = anew.iter().map(|(peer, nothing)| entry_of(peer, nothing)).collect();
         Ok((self.write(entries).await?, anew))
+    }
+
+    pub(super) async fn change_provider(
+        self: Arc<Self>,
+        provider: PeerId,
+        change: ProviderChange,
+        now_ms: UnixMs,
+    ) -> Result<(), StoreError> {
+        let _locks = self.locks.lock([&provider].into_iter()).await;
+        if matches!(change, ProviderChange::Visibility(to) if to == self.index.visibility(&provider))
+        {
+            return Ok(());
+        }
+        let stamp = self.index.stamp();
+        let entry = JournalEntry::Change(change.to_journal(&provider, stamp));
+        // Held until lookups see it: compaction would take it for superseded before.
+        let _receipt = self.journal.append_whole(vec![entry]).await?;
+        change.commit(&self.index, (&provider, stamp), self.schema, self.later_than(now_ms));
+        Ok(())
     }
 
     pub(super) async fn set_record(
@@ -190,6 +213,19 @@ pub(super) fn restore_changes(
                     .map_err(|source| OpenError::Record { serial: *stamp, source })?;
                 let ready = Arc::new(ReadyRecord::new(record, schema));
                 restore.record(&(**context).into(), *stamp, &ready);
+            }
+            Change::Visibility(VisibilityChange { stamp, provider, is_hidden }) => {
+                let Ok(peer) = PeerId::parse(provider) else { continue };
+                let visibility = if *is_hidden { Visibility::Hidden } else { Visibility::Shown };
+                restore.visibility(&peer, *stamp, visibility);
+            }
+            Change::Companions(change) => {
+                let CompanionsChange { stamp, provider, context, .. } = change;
+                let Ok(peer) = PeerId::parse(provider) else { continue };
+                let set = read_companions(change, schema)
+                    .map_err(|source| OpenError::Record { serial: *stamp, source })?;
+                let context = context.as_deref().map(Arc::from);
+                restore.companions(&peer, context.as_ref(), *stamp, set);
             }
         }
     }

@@ -12,9 +12,12 @@ pub(in crate::types) struct AddrsLayout {
     pub(in crate::types) start: u32,
     /// The list's `]`.
     pub(in crate::types) end: u32,
-    /// Each address: its first byte, the byte after its last (quotes included), its protocols.
-    pub(in crate::types) items: Box<[(u32, u32, ProtocolSet)]>,
+    /// Where each address is, quotes included.
+    pub(in crate::types) items: AddrPlaces,
 }
+
+/// Each address of a list: its first byte, the byte after its last, its protocols.
+pub(in crate::types) type AddrPlaces = Box<[(u32, u32, ProtocolSet)]>;
 
 /// A JSON object in the making, on one line.
 pub(in crate::types) struct RecordWriter {
@@ -72,16 +75,9 @@ impl RecordWriter {
         self.name("Addrs");
         self.json.push('[');
         let start = offset(self.json.len());
-        let mut items = Vec::with_capacity(addrs.len());
-        for addr in addrs {
-            if !items.is_empty() {
-                self.json.push(',');
-            }
-            let first = offset(self.json.len());
-            push_string(&mut self.json, addr.as_str());
-            items.push((first, offset(self.json.len()), addr.protocols()));
-        }
-        self.addrs = Some(AddrsLayout { start, end: offset(self.json.len()), items: items.into() });
+        let (list, items) = addr_list(addrs, self.json.len());
+        self.json.push_str(&list);
+        self.addrs = Some(AddrsLayout { start, end: offset(self.json.len()), items });
         self.json.push(']');
         self
     }
@@ -124,8 +120,23 @@ pub(super) fn single_line(json: &str) -> Cow<'_, str> {
     }
 }
 
+/// Addresses with commas between them, and where each is in a record in which they begin at `start`.
+pub(in crate::types) fn addr_list(addrs: &[Addr], start: usize) -> (String, AddrPlaces) {
+    let mut list = String::new();
+    let mut items = Vec::with_capacity(addrs.len());
+    for addr in addrs {
+        if !items.is_empty() {
+            list.push(',');
+        }
+        let first = offset(start + list.len());
+        push_string(&mut list, addr.as_str());
+        items.push((first, offset(start + list.len()), addr.protocols()));
+    }
+    (list, items.into())
+}
+
 /// An offset into a record. Records are bounded far below 4 GiB by whoever reads them in.
-pub(super) fn offset(bytes: usize) -> u32 {
+pub(in crate::types) fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a record is bounded far below 4 GiB")
 }
 
