@@ -22,8 +22,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
-pub use crate::store::{NamePut, StoredName};
-use crate::store::{NamesError, StoreError};
+pub use crate::store::{NamePut, NamesError, StoreError, StoredName};
 use crate::types::{AccountId, IpnsName, IpnsRecord};
 pub use crate::types::{Found, HOPS_HEADER, Hops, Question, Subject};
 pub use cache::{AnswerCache, CacheOptions, CacheStats};

@@ -13,8 +13,7 @@ use super::request_id::RequestId;
 use crate::body::BodyError;
 use crate::clock::whole_seconds;
 use crate::ingest::PutError;
-use crate::resolve::ResolveError;
-use crate::store::{NamesError, StoreError};
+use crate::resolve::{NamesError, ResolveError, StoreError};
 use crate::types::FilterError;
 
 /// The longest error text, in bytes.
