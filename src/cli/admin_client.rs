@@ -51,7 +51,7 @@ pub(super) struct AdminClient {
 /// An answer that says no.
 #[derive(Debug, Error)]
 #[error("the server answered {status}{}", parts(&[.detail, .hint]))]
-pub(super) struct Refused {
+pub(super) struct RefusedRequest {
     /// The status, with its name.
     pub(super) status: StatusCode,
     /// What the server said, printable.
@@ -88,7 +88,7 @@ impl AdminClient {
         self.http.request(method, url).basic_auth(ADMIN_USER, Some(&self.password))
     }
 
-    /// Sends a request; an answer that is no success is a [`Refused`].
+    /// Sends a request; an answer that is no success is a [`RefusedRequest`].
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request.send().await.map_err(|error| self.unheard(error))?;
         if response.status().is_success() {
@@ -112,20 +112,20 @@ impl AdminClient {
         format!("{} wants the address of its admin listener (setting admin_listen)", self.flag)
     }
 
-    async fn refused(&self, mut response: Response) -> Refused {
+    async fn refused(&self, mut response: Response) -> RefusedRequest {
         let status = response.status();
         // What cannot be read on says no more than the status does.
         let body = read(&mut response, ANSWER_BYTES_MAX).await.unwrap_or_default();
         if let Ok(Messages { error_messages }) = serde_json::from_slice(&body) {
             let detail = printable(&error_messages.join("; ")).into_owned();
-            return Refused { status, detail, problem: None, hint: String::new() };
+            return RefusedRequest { status, detail, problem: None, hint: String::new() };
         }
         let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
             let text = String::from_utf8_lossy(&body);
             let first_line = text.lines().next().unwrap_or_default();
             let detail = printable(first_line).chars().take(DETAIL_CHARS_MAX).collect();
             // The admin API tells its errors as problems: something else listens there.
-            return Refused { status, detail, problem: None, hint: self.wanted() };
+            return RefusedRequest { status, detail, problem: None, hint: self.wanted() };
         };
         // The problems that source 000 names say all in their titles.
         let said = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
@@ -135,7 +135,7 @@ impl AdminClient {
         } else {
             String::new()
         };
-        Refused { status, detail, problem: Some(Box::new(problem)), hint }
+        RefusedRequest { status, detail, problem: Some(Box::new(problem)), hint }
     }
 
     /// Sends a request and reads its answer's JSON.

@@ -18,7 +18,7 @@ use crate::http_client::{ClientOptions, HttpClientError, Redirects};
 use crate::text::{printable, with_root_cause};
 use crate::types::{ContentKey, KeyError};
 use crate::upstream::{AnswerLimits, ProvidersAnswer, ProvidersQuery, RoutingClient};
-use output::Format;
+use output::RecordFormat;
 
 /// Where a Fingerpost of default settings listens.
 const DEFAULT_ROUTER: &str = "http://127.0.0.1:8190";
@@ -54,7 +54,7 @@ pub(crate) struct LookupArgs {
 
 /// How a lookup ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum LookupOutcome {
     Found,
     NoneFound,
     Failed,
@@ -77,20 +77,20 @@ enum LookupError {
 pub(crate) fn run(args: LookupArgs) -> anyhow::Result<ExitCode> {
     let stdout = io::stdout().lock();
     let format = match (args.json, stdout.is_terminal()) {
-        (true, _) => Format::Json,
-        (false, true) => Format::for_terminal(),
-        (false, false) => Format::Lines,
+        (true, _) => RecordFormat::Json,
+        (false, true) => RecordFormat::for_terminal(),
+        (false, false) => RecordFormat::Lines,
     };
     let outcome = look_up(&args, format, &mut BufWriter::new(stdout), &mut io::stderr().lock());
     Ok(outcome.into())
 }
 
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
+impl From<LookupOutcome> for ExitCode {
+    fn from(outcome: LookupOutcome) -> Self {
         Self::from(match outcome {
-            Outcome::Found => 0,
-            Outcome::NoneFound => 1,
-            Outcome::Failed => 2,
+            LookupOutcome::Found => 0,
+            LookupOutcome::NoneFound => 1,
+            LookupOutcome::Failed => 2,
         })
     }
 }
@@ -114,29 +114,29 @@ impl LookupError {
 
 fn look_up(
     args: &LookupArgs,
-    format: Format,
+    format: RecordFormat,
     out: &mut impl Write,
     notes: &mut impl Write,
-) -> Outcome {
+) -> LookupOutcome {
     match try_look_up(args, format, out, notes) {
         Ok(outcome) => outcome,
-        Err(error) if error.is_broken_pipe() => Outcome::Found,
+        Err(error) if error.is_broken_pipe() => LookupOutcome::Found,
         Err(error) => {
             note(notes, "error", &with_root_cause(&error));
             if let Some(advice) = error.advice() {
                 note(notes, "hint", advice);
             }
-            Outcome::Failed
+            LookupOutcome::Failed
         }
     }
 }
 
 fn try_look_up(
     args: &LookupArgs,
-    format: Format,
+    format: RecordFormat,
     out: &mut impl Write,
     notes: &mut impl Write,
-) -> Result<Outcome, LookupError> {
+) -> Result<LookupOutcome, LookupError> {
     let cid = args.cid.trim();
     ContentKey::from_cid_text(cid)
         .map_err(|source| LookupError::Cid { cid: cid.to_owned(), source })?;
@@ -157,11 +157,11 @@ fn try_look_up(
     note_defects(&answer, notes);
     if answer.records.is_empty() {
         note_none_found(&answer, query, router, notes);
-        return Ok(Outcome::NoneFound);
+        return Ok(LookupOutcome::NoneFound);
     }
     output::write_records(&answer.records, format, router, out)?;
     out.flush()?;
-    Ok(Outcome::Found)
+    Ok(LookupOutcome::Found)
 }
 
 fn ask(client: &RoutingClient, query: ProvidersQuery<'_>) -> Result<ProvidersAnswer, LookupError> {

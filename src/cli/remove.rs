@@ -10,7 +10,7 @@ use clap::Args;
 use reqwest::{Method, StatusCode, Url};
 use tokio::runtime::Builder;
 
-use super::admin_client::{AdminClient, Refused, parse_url};
+use super::admin_client::{AdminClient, RefusedRequest, parse_url};
 use super::data;
 use crate::admin::RemovedGroups;
 use crate::clock::Clock;
@@ -75,7 +75,7 @@ async fn at_server(args: &RemoveArgs, client: &AdminClient) -> anyhow::Result<u6
     match client.json::<RemovedGroups>(client.request(Method::DELETE, client.url(&segments))).await
     {
         Ok(removed) => Ok(removed.groups),
-        Err(error) => match error.downcast_ref::<Refused>() {
+        Err(error) => match error.downcast_ref::<RefusedRequest>() {
             // Another server's 404 is no problem of the admin API: it knows no such path.
             Some(refused) if refused.status == StatusCode::NOT_FOUND => match &refused.problem {
                 Some(_) => Ok(0),

@@ -19,7 +19,7 @@ use tokio::runtime::Builder;
 
 use super::admin_client::{AdminClient, parse_url};
 use crate::config::Settings;
-use output::Format;
+use output::RouteFormat;
 
 /// The flag that names the server.
 const SERVER_FLAG: &str = "--server";
@@ -45,13 +45,13 @@ pub(super) struct RoutesArgs {
 #[derive(Debug, Subcommand)]
 enum RoutesCommand {
     /// List the routes: which part of the key space is answered by which account
-    List(table::ListArgs),
+    List(table::RouteListArgs),
     /// Tell who would answer a lookup, and why, without asking anybody
     Explain(table::ExplainArgs),
     /// Set a static route: send a part of the key space, or one CID, to an account
     Set(table::SetArgs),
     /// Remove a static route; what else there is for that part of the key space holds again at once
-    Remove(table::RemoveArgs),
+    Remove(table::RouteRemoveArgs),
     /// See and change pools of metered endpoints with budgets
     #[command(subcommand)]
     Pools(pools::PoolsCommand),
@@ -60,7 +60,7 @@ enum RoutesCommand {
 /// What a command works with.
 struct Session<'a> {
     client: AdminClient,
-    format: Format,
+    format: RouteFormat,
     out: &'a mut dyn Write,
     /// Where warnings go.
     err: &'a mut dyn Write,
@@ -78,9 +78,9 @@ pub(super) fn run(
         None => url_of(settings)?,
     };
     let format = match (args.json, stdout.is_terminal()) {
-        (true, _) => Format::Json,
-        (false, true) => Format::Table,
-        (false, false) => Format::Lines,
+        (true, _) => RouteFormat::Json,
+        (false, true) => RouteFormat::Table,
+        (false, false) => RouteFormat::Lines,
     };
     let client = AdminClient::new(SERVER_FLAG, &url, settings)?;
     let mut session = Session { client, format, out: stdout, err: stderr };

@@ -52,7 +52,7 @@ pub enum BreakerState {
     /// It is not, because it failed too often.
     Open,
     /// One request finds out whether it works again.
-    Probing,
+    HalfOpen,
 }
 
 /// Where one upstream is counted. Cheap to clone.
@@ -173,7 +173,7 @@ impl UpstreamCounts {
         self.0.breaker.set(match state {
             BreakerState::Closed => 0,
             BreakerState::Open => 1,
-            BreakerState::Probing => 2,
+            BreakerState::HalfOpen => 2,
         });
     }
 

@@ -1,13 +1,13 @@
-//! Leaving an upstream alone that fails again and again: a circuit breaker.
+//! A circuit breaker: an upstream that fails repeatedly is not asked until a probe succeeds.
 //!
 //! ```text
-//! closed --5 failures in a row--> open --pause over--> probing --success--> closed
+//! closed --5 failures in a row--> open --pause over--> half-open --success--> closed
 //!                                  ^                      |
 //!                                  +--failure, pause x 2--+
 //! ```
 //!
-//! Pure: `now_ms` is a parameter. At most one probe is under way; one that is given up frees its
-//! place. What ends late, begun before the breaker opened, moves nothing. A clock that was set back
+//! Pure: `now_ms` is a parameter. At most one probe is under way; an abandoned one frees its place.
+//! A request that began before the breaker opened and ends later changes nothing. A clock that was set back
 //! to before a pause began ends it.
 
 use crate::clock::UnixMs;
@@ -24,25 +24,25 @@ pub(super) const PAUSE_MS_MAX: u64 = 15_000;
 
 /// Whether an upstream may be asked.
 #[derive(Debug)]
-pub(super) struct Breaker(State);
+pub(super) struct Breaker(Circuit);
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum Circuit {
     Closed { failures: u32 },
     Open { since_ms: UnixMs, pause_ms: u64 },
-    Probing { since_ms: UnixMs, pause_ms: u64 },
+    HalfOpen { since_ms: UnixMs, pause_ms: u64 },
 }
 
-/// Leave to ask once; its end is told to the breaker exactly once.
+/// Permission for one request; its outcome is recorded exactly once.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pass {
+pub(super) enum Permit {
     Usual,
     Probe,
 }
 
-/// What an end changed.
+/// What an outcome did to the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum Transition {
     None,
     /// The upstream is not asked any more, for so long.
     Opened {
@@ -58,78 +58,78 @@ pub(super) enum Change {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self(State::Closed { failures: 0 })
+        Self(Circuit::Closed { failures: 0 })
     }
 }
 
 impl Breaker {
-    /// Whether it would let somebody pass.
+    /// Whether a request would be permitted.
     pub(super) fn is_ready(&self, now_ms: UnixMs) -> bool {
         match self.0 {
-            State::Closed { .. } => true,
-            State::Open { since_ms, pause_ms } => {
+            Circuit::Closed { .. } => true,
+            Circuit::Open { since_ms, pause_ms } => {
                 !(since_ms..since_ms.saturating_add(pause_ms)).contains(&now_ms)
             }
-            State::Probing { .. } => false,
+            Circuit::HalfOpen { .. } => false,
         }
     }
 
-    /// Lets one pass, if it may.
-    pub(super) fn pass(&mut self, now_ms: UnixMs) -> Option<Pass> {
+    /// Permits one request, if the state allows it.
+    pub(super) fn permit(&mut self, now_ms: UnixMs) -> Option<Permit> {
         if !self.is_ready(now_ms) {
             return None;
         }
         match self.0 {
-            State::Open { since_ms, pause_ms } => {
-                self.0 = State::Probing { since_ms, pause_ms };
-                Some(Pass::Probe)
+            Circuit::Open { since_ms, pause_ms } => {
+                self.0 = Circuit::HalfOpen { since_ms, pause_ms };
+                Some(Permit::Probe)
             }
-            State::Closed { .. } | State::Probing { .. } => Some(Pass::Usual),
+            Circuit::Closed { .. } | Circuit::HalfOpen { .. } => Some(Permit::Usual),
         }
     }
 
-    /// The upstream answered.
-    pub(super) fn succeeded(&mut self, pass: Pass) -> Change {
-        match (pass, self.0) {
-            (Pass::Probe, _) => {
-                self.0 = State::Closed { failures: 0 };
-                Change::Closed
+    /// Records a success.
+    pub(super) fn succeeded(&mut self, permit: Permit) -> Transition {
+        match (permit, self.0) {
+            (Permit::Probe, _) => {
+                self.0 = Circuit::Closed { failures: 0 };
+                Transition::Closed
             }
-            (Pass::Usual, State::Closed { .. }) => {
-                self.0 = State::Closed { failures: 0 };
-                Change::None
+            (Permit::Usual, Circuit::Closed { .. }) => {
+                self.0 = Circuit::Closed { failures: 0 };
+                Transition::None
             }
-            (Pass::Usual, State::Open { .. } | State::Probing { .. }) => Change::None,
+            (Permit::Usual, Circuit::Open { .. } | Circuit::HalfOpen { .. }) => Transition::None,
         }
     }
 
-    /// The upstream failed.
-    pub(super) fn failed(&mut self, pass: Pass, now_ms: UnixMs) -> Change {
-        match (pass, self.0) {
-            (Pass::Probe, State::Probing { pause_ms, .. }) => {
+    /// Records a failure.
+    pub(super) fn failed(&mut self, permit: Permit, now_ms: UnixMs) -> Transition {
+        match (permit, self.0) {
+            (Permit::Probe, Circuit::HalfOpen { pause_ms, .. }) => {
                 let pause_ms = pause_ms.saturating_mul(2).min(PAUSE_MS_MAX);
-                self.0 = State::Open { since_ms: now_ms, pause_ms };
-                Change::StayedOpen { pause_ms }
+                self.0 = Circuit::Open { since_ms: now_ms, pause_ms };
+                Transition::StayedOpen { pause_ms }
             }
-            (Pass::Usual, State::Closed { failures }) if failures + 1 < FAILURES_MAX => {
-                self.0 = State::Closed { failures: failures + 1 };
-                Change::None
+            (Permit::Usual, Circuit::Closed { failures }) if failures + 1 < FAILURES_MAX => {
+                self.0 = Circuit::Closed { failures: failures + 1 };
+                Transition::None
             }
-            (Pass::Usual, State::Closed { .. }) => {
+            (Permit::Usual, Circuit::Closed { .. }) => {
                 let pause_ms = PAUSE_MS_FIRST;
-                self.0 = State::Open { since_ms: now_ms, pause_ms };
-                Change::Opened { pause_ms }
+                self.0 = Circuit::Open { since_ms: now_ms, pause_ms };
+                Transition::Opened { pause_ms }
             }
-            (Pass::Usual, State::Open { .. } | State::Probing { .. })
-            | (Pass::Probe, State::Closed { .. } | State::Open { .. }) => Change::None,
+            (Permit::Usual, Circuit::Open { .. } | Circuit::HalfOpen { .. })
+            | (Permit::Probe, Circuit::Closed { .. } | Circuit::Open { .. }) => Transition::None,
         }
     }
 
-    /// Nobody waited for the answer.
-    pub(super) fn abandoned(&mut self, pass: Pass) {
-        if let (Pass::Probe, State::Probing { since_ms, pause_ms }) = (pass, self.0) {
+    /// Records that nobody waited for the answer.
+    pub(super) fn abandoned(&mut self, permit: Permit) {
+        if let (Permit::Probe, Circuit::HalfOpen { since_ms, pause_ms }) = (permit, self.0) {
             // Its pause is over: the next one may try.
-            self.0 = State::Open { since_ms, pause_ms };
+            self.0 = Circuit::Open { since_ms, pause_ms };
         }
     }
 }
@@ -143,8 +143,8 @@ mod tests {
     fn opened_at(now_ms: UnixMs) -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..FAILURES_MAX {
-            let pass = breaker.pass(now_ms).unwrap();
-            breaker.failed(pass, now_ms);
+            let permit = breaker.permit(now_ms).unwrap();
+            breaker.failed(permit, now_ms);
         }
         breaker
     }
@@ -153,14 +153,17 @@ mod tests {
     fn it_opens_after_failures_in_a_row_only() {
         let mut breaker = Breaker::default();
         for _ in 1..FAILURES_MAX {
-            assert_eq!(breaker.failed(Pass::Usual, 0), Change::None);
+            assert_eq!(breaker.failed(Permit::Usual, 0), Transition::None);
         }
-        assert_eq!(breaker.succeeded(Pass::Usual), Change::None);
+        assert_eq!(breaker.succeeded(Permit::Usual), Transition::None);
         for _ in 1..FAILURES_MAX {
-            assert_eq!(breaker.failed(Pass::Usual, 0), Change::None);
+            assert_eq!(breaker.failed(Permit::Usual, 0), Transition::None);
         }
-        assert_eq!(breaker.failed(Pass::Usual, 0), Change::Opened { pause_ms: PAUSE_MS_FIRST });
-        assert_eq!(breaker.pass(0), None);
+        assert_eq!(
+            breaker.failed(Permit::Usual, 0),
+            Transition::Opened { pause_ms: PAUSE_MS_FIRST }
+        );
+        assert_eq!(breaker.permit(0), None);
     }
 
     #[test]
@@ -168,39 +171,39 @@ mod tests {
         let mut breaker = opened_at(0);
         let mut now_ms = 0;
         for pause_ms in [1, 2, 4, 8, 15, 15].map(|seconds| seconds * 1_000) {
-            assert_eq!(breaker.pass(now_ms + pause_ms - 1), None);
+            assert_eq!(breaker.permit(now_ms + pause_ms - 1), None);
             now_ms += pause_ms;
-            assert_eq!(breaker.pass(now_ms), Some(Pass::Probe));
-            assert_eq!(breaker.pass(now_ms), None, "one probe at a time");
+            assert_eq!(breaker.permit(now_ms), Some(Permit::Probe));
+            assert_eq!(breaker.permit(now_ms), None, "one probe at a time");
             let next_ms = (2 * pause_ms).min(PAUSE_MS_MAX);
             assert_eq!(
-                breaker.failed(Pass::Probe, now_ms),
-                Change::StayedOpen { pause_ms: next_ms }
+                breaker.failed(Permit::Probe, now_ms),
+                Transition::StayedOpen { pause_ms: next_ms }
             );
         }
         now_ms += PAUSE_MS_MAX;
-        let probe = breaker.pass(now_ms).unwrap();
-        assert_eq!(breaker.succeeded(probe), Change::Closed);
-        assert_eq!(breaker.pass(now_ms), Some(Pass::Usual));
+        let probe = breaker.permit(now_ms).unwrap();
+        assert_eq!(breaker.succeeded(probe), Transition::Closed);
+        assert_eq!(breaker.permit(now_ms), Some(Permit::Usual));
     }
 
     #[test]
     fn a_probe_that_is_given_up_leaves_its_place_to_the_next() {
         let mut breaker = opened_at(0);
-        let probe = breaker.pass(PAUSE_MS_FIRST).unwrap();
+        let probe = breaker.permit(PAUSE_MS_FIRST).unwrap();
         breaker.abandoned(probe);
-        assert_eq!(breaker.pass(PAUSE_MS_FIRST), Some(Pass::Probe));
+        assert_eq!(breaker.permit(PAUSE_MS_FIRST), Some(Permit::Probe));
     }
 
     #[test]
     fn a_clock_that_is_set_back_does_not_prolong_the_pause() {
         let mut breaker = opened_at(1_000_000);
-        assert_eq!(breaker.pass(1_000_000), None);
-        assert_eq!(breaker.pass(10), Some(Pass::Probe));
+        assert_eq!(breaker.permit(1_000_000), None);
+        assert_eq!(breaker.permit(10), Some(Permit::Probe));
     }
 
     #[derive(Clone, Copy, Debug)]
-    enum Event {
+    enum BreakerEvent {
         Ask,
         Succeed(usize),
         Fail(usize),
@@ -208,13 +211,13 @@ mod tests {
         Wait(u64),
     }
 
-    fn event() -> impl Strategy<Value = Event> {
+    fn event() -> impl Strategy<Value = BreakerEvent> {
         prop_oneof![
-            4 => Just(Event::Ask),
-            1 => any::<usize>().prop_map(Event::Succeed),
-            4 => any::<usize>().prop_map(Event::Fail),
-            1 => any::<usize>().prop_map(Event::Abandon),
-            2 => (0u64..70_000).prop_map(Event::Wait),
+            4 => Just(BreakerEvent::Ask),
+            1 => any::<usize>().prop_map(BreakerEvent::Succeed),
+            4 => any::<usize>().prop_map(BreakerEvent::Fail),
+            1 => any::<usize>().prop_map(BreakerEvent::Abandon),
+            2 => (0u64..70_000).prop_map(BreakerEvent::Wait),
         ]
     }
 
@@ -222,52 +225,52 @@ mod tests {
     #[derive(Default)]
     struct Observer {
         now_ms: UnixMs,
-        passes: Vec<Pass>,
+        permits: Vec<Permit>,
         failures_in_a_row: u32,
         /// When the last pause began and how long it is, while it is open.
         pause: Option<(UnixMs, u64)>,
     }
 
     impl Observer {
-        fn take(&mut self, choice: usize) -> Option<Pass> {
-            let index = choice.checked_rem(self.passes.len())?;
-            Some(self.passes.swap_remove(index))
+        fn take(&mut self, choice: usize) -> Option<Permit> {
+            let index = choice.checked_rem(self.permits.len())?;
+            Some(self.permits.swap_remove(index))
         }
 
         fn probes(&self) -> usize {
-            self.passes.iter().filter(|pass| **pass == Pass::Probe).count()
+            self.permits.iter().filter(|permit| **permit == Permit::Probe).count()
         }
 
         fn ask(&mut self, breaker: &mut Breaker) {
             let is_ready = breaker.is_ready(self.now_ms);
-            let pass = breaker.pass(self.now_ms);
-            assert_eq!(pass.is_some(), is_ready);
+            let permit = breaker.permit(self.now_ms);
+            assert_eq!(permit.is_some(), is_ready);
             let expected = match self.pause {
-                None => Some(Pass::Usual),
+                None => Some(Permit::Usual),
                 Some((since_ms, pause_ms)) => {
                     let is_over = self.now_ms >= since_ms + pause_ms;
-                    (is_over && self.probes() == 0).then_some(Pass::Probe)
+                    (is_over && self.probes() == 0).then_some(Permit::Probe)
                 }
             };
-            assert_eq!(pass, expected);
-            self.passes.extend(pass);
+            assert_eq!(permit, expected);
+            self.permits.extend(permit);
         }
 
-        fn changed(&mut self, change: Change, was_probe: bool) {
-            match change {
-                Change::None => {}
-                Change::Opened { pause_ms } => {
+        fn changed(&mut self, transition: Transition, was_probe: bool) {
+            match transition {
+                Transition::None => {}
+                Transition::Opened { pause_ms } => {
                     assert!(self.pause.is_none() && self.failures_in_a_row >= FAILURES_MAX);
                     assert_eq!(pause_ms, PAUSE_MS_FIRST);
                     self.pause = Some((self.now_ms, pause_ms));
                 }
-                Change::StayedOpen { pause_ms } => {
+                Transition::StayedOpen { pause_ms } => {
                     let (_, before_ms) = self.pause.unwrap();
                     assert!(was_probe);
                     assert_eq!(pause_ms, (2 * before_ms).min(PAUSE_MS_MAX));
                     self.pause = Some((self.now_ms, pause_ms));
                 }
-                Change::Closed => {
+                Transition::Closed => {
                     assert!(was_probe && self.pause.is_some());
                     self.pause = None;
                     self.failures_in_a_row = 0;
@@ -275,28 +278,28 @@ mod tests {
             }
         }
 
-        fn step(&mut self, breaker: &mut Breaker, event: Event) {
+        fn step(&mut self, breaker: &mut Breaker, event: BreakerEvent) {
             match event {
-                Event::Ask => self.ask(breaker),
-                Event::Wait(ms) => self.now_ms += ms,
-                Event::Succeed(choice) => {
-                    let Some(pass) = self.take(choice) else { return };
-                    let is_probe = pass == Pass::Probe;
+                BreakerEvent::Ask => self.ask(breaker),
+                BreakerEvent::Wait(ms) => self.now_ms += ms,
+                BreakerEvent::Succeed(choice) => {
+                    let Some(permit) = self.take(choice) else { return };
+                    let is_probe = permit == Permit::Probe;
                     self.failures_in_a_row = 0;
-                    let change = breaker.succeeded(pass);
-                    assert_eq!(change == Change::Closed, is_probe);
-                    self.changed(change, is_probe);
+                    let transition = breaker.succeeded(permit);
+                    assert_eq!(transition == Transition::Closed, is_probe);
+                    self.changed(transition, is_probe);
                 }
-                Event::Fail(choice) => {
-                    let Some(pass) = self.take(choice) else { return };
-                    let is_probe = pass == Pass::Probe;
+                BreakerEvent::Fail(choice) => {
+                    let Some(permit) = self.take(choice) else { return };
+                    let is_probe = permit == Permit::Probe;
                     self.failures_in_a_row += 1;
-                    let change = breaker.failed(pass, self.now_ms);
-                    self.changed(change, is_probe);
+                    let transition = breaker.failed(permit, self.now_ms);
+                    self.changed(transition, is_probe);
                 }
-                Event::Abandon(choice) => {
-                    if let Some(pass) = self.take(choice) {
-                        breaker.abandoned(pass);
+                BreakerEvent::Abandon(choice) => {
+                    if let Some(permit) = self.take(choice) {
+                        breaker.abandoned(permit);
                     }
                 }
             }

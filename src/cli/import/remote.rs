@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Imported;
 use crate::admin::{ImportEvent, Problem, RejectedEntry};
-use crate::cli::admin_client::{AdminClient, Refused};
+use crate::cli::admin_client::{AdminClient, RefusedRequest};
 use crate::ingest::{
     Acknowledged, CarFlags, Compression, ImportCounts, ImportKind, ImportObserver, ImportOptions,
     ImportProgress, ImportSource, ImportSummary, Rejection,
@@ -219,8 +219,8 @@ impl UploadedFile<'_> {
 
     /// An answer that says no to this file is about the file; any other error is about the server.
     fn refused(&mut self, error: anyhow::Error) -> anyhow::Result<Imported> {
-        match error.downcast::<Refused>() {
-            Ok(Refused { problem: Some(problem), .. }) if problem.imported.is_some() => {
+        match error.downcast::<RefusedRequest>() {
+            Ok(RefusedRequest { problem: Some(problem), .. }) if problem.imported.is_some() => {
                 Ok(self.stopped(*problem))
             }
             Ok(refused) => Err(anyhow!(refused).context(format!("cannot import {}", self.name))),

@@ -25,7 +25,7 @@ const SIDE_COLUMNS_WIDTH_MIN: usize = 72;
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum RecordFormat {
     /// A table that is at most so many columns wide, wider only where a peer ID is.
     Table { width: u16 },
     /// Peer, protocols (comma-separated) and addresses (space-separated), tabs between; `-` where
@@ -35,7 +35,7 @@ pub(super) enum Format {
     Json,
 }
 
-impl Format {
+impl RecordFormat {
     /// A table as wide as the terminal.
     pub(super) fn for_terminal() -> Self {
         Self::Table { width: Table::new().width().unwrap_or(WIDTH_DEFAULT) }
@@ -45,18 +45,18 @@ impl Format {
 /// Prints the records.
 pub(super) fn write_records(
     records: &[ReceivedRecord],
-    format: Format,
+    format: RecordFormat,
     router: &str,
     out: &mut impl Write,
 ) -> io::Result<()> {
     match format {
-        Format::Json => {
+        RecordFormat::Json => {
             records.iter().try_for_each(|record| writeln!(out, "{}", printable_json(&record.json)))
         }
-        Format::Lines => {
+        RecordFormat::Lines => {
             records.iter().try_for_each(|record| write_line(&Row::of(&record.record), out))
         }
-        Format::Table { width } => {
+        RecordFormat::Table { width } => {
             let rows: Vec<Row> = records.iter().map(|record| Row::of(&record.record)).collect();
             for line in table(&rows, width).lines() {
                 writeln!(out, "{}", line.trim_end())?;

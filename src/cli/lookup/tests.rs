@@ -19,8 +19,8 @@ fn args(words: &[&str]) -> LookupArgs {
     Command::try_parse_from(words).unwrap().lookup
 }
 
-/// Outcome, standard output, standard error.
-fn look_up_text(words: &[&str], format: Format) -> (Outcome, String, String) {
+/// LookupOutcome, standard output, standard error.
+fn look_up_text(words: &[&str], format: RecordFormat) -> (LookupOutcome, String, String) {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let outcome = look_up(&args(words), format, &mut out, &mut notes);
     (outcome, String::from_utf8(out).unwrap(), String::from_utf8(notes).unwrap())
@@ -46,13 +46,13 @@ fn a_timeout_must_be_a_duration() {
 fn found_providers_go_to_standard_output() {
     let router = TestServer::answering("200 OK", "application/x-ndjson", RECORD);
     let words = [CID, "--router", &router.url(), "--filter-addrs", "tcp"];
-    let (outcome, out, notes) = look_up_text(&words, Format::Lines);
+    let (outcome, out, notes) = look_up_text(&words, RecordFormat::Lines);
     let line = "QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3\t-\t/ip4/192.0.2.1/tcp/4001\n";
-    assert_eq!((outcome, &*out, &*notes), (Outcome::Found, line, ""));
+    assert_eq!((outcome, &*out, &*notes), (LookupOutcome::Found, line, ""));
     assert!(router.heads()[0].contains("?filter-addrs=tcp "));
 
-    let (outcome, out, notes) = look_up_text(&words, Format::Json);
-    assert_eq!((outcome, out, &*notes), (Outcome::Found, format!("{RECORD}\n"), ""));
+    let (outcome, out, notes) = look_up_text(&words, RecordFormat::Json);
+    assert_eq!((outcome, out, &*notes), (LookupOutcome::Found, format!("{RECORD}\n"), ""));
 }
 
 #[test]
@@ -60,14 +60,14 @@ fn none_found_is_said_on_standard_error() {
     for (status, body) in [("404 Not Found", ""), ("200 OK", r#"{"Providers":[]}"#)] {
         let router = TestServer::answering(status, "application/json", body);
         let url = router.url();
-        let (outcome, out, notes) = look_up_text(&[CID, "--router", &url], Format::Lines);
-        assert_eq!((outcome, &*out), (Outcome::NoneFound, ""));
+        let (outcome, out, notes) = look_up_text(&[CID, "--router", &url], RecordFormat::Lines);
+        assert_eq!((outcome, &*out), (LookupOutcome::NoneFound, ""));
         assert_eq!(notes, format!("no providers found: {url} knows none for {CID}\n"));
     }
     let page = TestServer::answering("404 Not Found", "text/html", "<html>");
     let words = [CID, "--router", &page.url(), "--filter-protocols", "unknown"];
-    let (outcome, _, notes) = look_up_text(&words, Format::Json);
-    assert_eq!(outcome, Outcome::NoneFound);
+    let (outcome, _, notes) = look_up_text(&words, RecordFormat::Json);
+    assert_eq!(outcome, LookupOutcome::NoneFound);
     assert!(notes.contains("none that passes the filters for"), "{notes}");
     assert!(notes.contains("\nhint: the answer was a web page"), "{notes}");
 }
@@ -81,8 +81,9 @@ fn a_wrong_cid_is_refused_before_anyone_is_asked() {
         (&format!("/ipfs/{CID}"), "\nhint: give the CID alone"),
         ("\u{1b}[2J", "error: `\u{fffd}[2J` is not a CID"),
     ] {
-        let (outcome, out, notes) = look_up_text(&[cid, "--router", &router.url()], Format::Lines);
-        assert_eq!((outcome, &*out), (Outcome::Failed, ""), "{cid}");
+        let (outcome, out, notes) =
+            look_up_text(&[cid, "--router", &router.url()], RecordFormat::Lines);
+        assert_eq!((outcome, &*out), (LookupOutcome::Failed, ""), "{cid}");
         assert!(notes.contains(message), "{notes}");
     }
     assert!(router.heads().is_empty());
@@ -109,8 +110,8 @@ fn errors_say_what_failed_why_and_what_to_do() {
         ),
     ] {
         let words = [CID, "--router", &url, "--timeout", "200ms"];
-        let (outcome, out, notes) = look_up_text(&words, Format::Lines);
-        assert_eq!((outcome, &*out), (Outcome::Failed, ""), "{url}");
+        let (outcome, out, notes) = look_up_text(&words, RecordFormat::Lines);
+        assert_eq!((outcome, &*out), (LookupOutcome::Failed, ""), "{url}");
         assert!(notes.starts_with(&format!("error: {expected}")), "{notes}");
     }
 }
@@ -119,8 +120,8 @@ fn errors_say_what_failed_why_and_what_to_do() {
 fn defects_of_an_answer_are_warnings() {
     let body = format!("{RECORD}\nnonsense\n\u{1b}\n");
     let router = TestServer::answering("200 OK", "application/x-ndjson", body);
-    let (outcome, out, notes) = look_up_text(&[CID, "--router", &router.url()], Format::Json);
-    assert_eq!((outcome, out), (Outcome::Found, format!("{RECORD}\n")));
+    let (outcome, out, notes) = look_up_text(&[CID, "--router", &router.url()], RecordFormat::Json);
+    assert_eq!((outcome, out), (LookupOutcome::Found, format!("{RECORD}\n")));
     let start = "warning: 2 unreadable records were left out, the first: not a JSON object: ";
     assert!(notes.starts_with(start), "{notes}");
 
@@ -128,8 +129,8 @@ fn defects_of_an_answer_are_warnings() {
     let cut = TestServer::start(move |stream| {
         write!(stream, "HTTP/1.1 200 OK\r\n{headers}\r\n{RECORD}\n")
     });
-    let (outcome, out, notes) = look_up_text(&[CID, "--router", &cut.url()], Format::Json);
-    assert_eq!((outcome, out), (Outcome::Found, format!("{RECORD}\n")));
+    let (outcome, out, notes) = look_up_text(&[CID, "--router", &cut.url()], RecordFormat::Json);
+    assert_eq!((outcome, out), (LookupOutcome::Found, format!("{RECORD}\n")));
     assert!(notes.starts_with("warning: the answer is not whole: the answer of http"), "{notes}");
 }
 
@@ -150,21 +151,24 @@ impl Write for Closed {
 fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is() {
     let router = TestServer::answering("200 OK", "application/x-ndjson", RECORD);
     let args = args(&[CID, "--router", &router.url()]);
-    for (kind, expected) in
-        [(ErrorKind::BrokenPipe, Outcome::Found), (ErrorKind::StorageFull, Outcome::Failed)]
-    {
+    for (kind, expected) in [
+        (ErrorKind::BrokenPipe, LookupOutcome::Found),
+        (ErrorKind::StorageFull, LookupOutcome::Failed),
+    ] {
         let mut notes = Vec::new();
-        let outcome = look_up(&args, Format::Lines, &mut Closed(kind), &mut notes);
+        let outcome = look_up(&args, RecordFormat::Lines, &mut Closed(kind), &mut notes);
         assert_eq!(outcome, expected);
-        assert_eq!(notes.is_empty(), expected == Outcome::Found);
-        let closed = look_up(&args, Format::Lines, &mut Closed(kind), &mut Closed(kind));
+        assert_eq!(notes.is_empty(), expected == LookupOutcome::Found);
+        let closed = look_up(&args, RecordFormat::Lines, &mut Closed(kind), &mut Closed(kind));
         assert_eq!(closed, expected);
     }
 }
 
 #[test]
 fn exit_codes_are_0_1_and_2() {
-    for (outcome, code) in [(Outcome::Found, 0), (Outcome::NoneFound, 1), (Outcome::Failed, 2)] {
+    for (outcome, code) in
+        [(LookupOutcome::Found, 0), (LookupOutcome::NoneFound, 1), (LookupOutcome::Failed, 2)]
+    {
         // An exit code shows its number only in its debug form.
         assert_eq!(
             format!("{:?}", ExitCode::from(outcome)),

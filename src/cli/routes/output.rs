@@ -25,7 +25,7 @@ const NOTHING: &str = "-";
 
 /// How things are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum RouteFormat {
     /// A table, as wide as the terminal.
     Table,
     /// A line for each thing, with tabs between what it has.
@@ -46,7 +46,7 @@ pub(super) struct Listing<const COLUMNS: usize> {
 /// One thing, by the names of what it has. Names of what belongs to something else begin with that:
 /// `route.endpoints.0.name`.
 #[derive(Default)]
-pub(super) struct Fields(Vec<(String, String)>);
+pub(super) struct FieldTable(Vec<(String, String)>);
 
 /// Prints what the server answered, on one line if it came so.
 pub(super) fn write_json(json: &RawValue, out: &mut dyn Write) -> io::Result<()> {
@@ -54,8 +54,8 @@ pub(super) fn write_json(json: &RawValue, out: &mut dyn Write) -> io::Result<()>
 }
 
 impl<const COLUMNS: usize> Listing<COLUMNS> {
-    pub(super) fn write(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
-        if format == Format::Lines {
+    pub(super) fn write(&self, format: RouteFormat, out: &mut dyn Write) -> io::Result<()> {
+        if format == RouteFormat::Lines {
             return self.rows.iter().try_for_each(|row| {
                 let cells: Vec<_> = row.iter().map(|cell| cell_of(cell)).collect();
                 writeln!(out, "{}", cells.join("\t"))
@@ -73,14 +73,14 @@ impl<const COLUMNS: usize> Listing<COLUMNS> {
     }
 }
 
-impl Fields {
+impl FieldTable {
     /// Adds one.
     pub(super) fn add(&mut self, name: &str, value: impl Into<String>) {
         self.0.push((name.to_owned(), value.into()));
     }
 
-    pub(super) fn write(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
-        if format == Format::Lines {
+    pub(super) fn write(&self, format: RouteFormat, out: &mut dyn Write) -> io::Result<()> {
+        if format == RouteFormat::Lines {
             return self.0.iter().try_for_each(|(name, value)| {
                 writeln!(out, "{}\t{}", printable(name), cell_of(value))
             });

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::output::{Fields, Format, Listing, write_json};
+use super::output::{FieldTable, Listing, RouteFormat, write_json};
 use super::{LIST_BYTES_MAX, Session};
 use crate::admin::{NamedId, PoolAnswer, PoolList, PoolRoute};
 use crate::cli::admin_client::parsed;
@@ -20,7 +20,7 @@ const PATH: [&str; 5] = ["ga", "api", "v3", "eng", "routes"];
 #[derive(Debug, Subcommand)]
 pub(super) enum PoolsCommand {
     /// List pools, by id
-    List(ListArgs),
+    List(PoolListArgs),
     /// Show one pool
     Show(ShowArgs),
     /// Create a pool out of free endpoints; it is asked when a static route names the id of its rule
@@ -32,7 +32,7 @@ pub(super) enum PoolsCommand {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct ListArgs {
+pub(super) struct PoolListArgs {
     /// Only pools with this in their name, whatever its case
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -112,7 +112,7 @@ pub(super) async fn execute(
         PoolsCommand::Delete(args) => {
             let id = id_of(session, &args.pool).await?;
             let answer = ask(session, Method::DELETE, Some(&id), None).await?;
-            if session.format == Format::Json {
+            if session.format == RouteFormat::Json {
                 return Ok(write_json(&answer, session.out)?);
             }
             Ok(writeln!(session.out, "deleted pool {id}")?)
@@ -174,9 +174,9 @@ async fn ask(
     session.client.text(request, LIST_BYTES_MAX).await
 }
 
-async fn list(session: &mut Session<'_>, args: &ListArgs) -> anyhow::Result<()> {
+async fn list(session: &mut Session<'_>, args: &PoolListArgs) -> anyhow::Result<()> {
     let pages = pages(session, args.name.as_deref()).await?;
-    if session.format == Format::Json {
+    if session.format == RouteFormat::Json {
         for (answer, _) in &pages {
             write_json(answer, session.out)?;
         }
@@ -242,7 +242,7 @@ async fn id_of(session: &Session<'_>, pool: &str) -> anyhow::Result<String> {
 }
 
 fn print(session: &mut Session<'_>, answer: &RawValue) -> anyhow::Result<()> {
-    if session.format == Format::Json {
+    if session.format == RouteFormat::Json {
         return Ok(write_json(answer, session.out)?);
     }
     let PoolAnswer { route: pool } = parsed(answer).context("the answer is not about a pool")?;
@@ -250,8 +250,8 @@ fn print(session: &mut Session<'_>, answer: &RawValue) -> anyhow::Result<()> {
 }
 
 /// A pool for people.
-fn shown(pool: &PoolRoute) -> Fields {
-    let mut fields = Fields::default();
+fn shown(pool: &PoolRoute) -> FieldTable {
+    let mut fields = FieldTable::default();
     fields.add("id", pool.id.to_string());
     fields.add("name", &pool.name);
     fields.add("wanted a day", pool.requested_target_daily_volume.to_string());

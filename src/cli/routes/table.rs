@@ -5,20 +5,20 @@ use clap::Args;
 use reqwest::header::IF_MATCH;
 use reqwest::{Method, RequestBuilder, StatusCode};
 
-use super::output::{Fields, Format, Listing, write_json};
+use super::output::{FieldTable, Listing, RouteFormat, write_json};
 use super::{LIST_BYTES_MAX, Session};
 use crate::admin::{
     NotAskedView, PoolEndpointView, PoolView, RouteExplanation, RouteList, StaticRouteList,
     StaticRouteRequest, StaticRouteView,
 };
-use crate::cli::admin_client::{Refused, parsed};
+use crate::cli::admin_client::{RefusedRequest, parsed};
 use crate::dispatch::{Address, AddressError};
 use crate::text::printable;
 use crate::types::{AccountId, AccountIdError, RoutePrefix};
 
 /// What `routes list` takes.
 #[derive(Args, Debug)]
-pub(super) struct ListArgs {
+pub(super) struct RouteListArgs {
     /// Only routes that could carry this lookup, the one that does first: an address such as
     /// g.providers.sha2-256.c, a CID, a peer ID or an IPNS name
     #[arg(long, value_name = "ADDRESS")]
@@ -57,13 +57,13 @@ pub(super) struct SetArgs {
 
 /// What `routes remove` takes.
 #[derive(Args, Debug)]
-pub(super) struct RemoveArgs {
+pub(super) struct RouteRemoveArgs {
     /// The part of the key space, as it was set
     #[arg(value_name = "PREFIX", value_parser = parse_prefix)]
     prefix: RoutePrefix,
 }
 
-pub(super) async fn list(session: &mut Session<'_>, args: &ListArgs) -> anyhow::Result<()> {
+pub(super) async fn list(session: &mut Session<'_>, args: &RouteListArgs) -> anyhow::Result<()> {
     if args.only_static {
         return list_static(session).await;
     }
@@ -73,7 +73,7 @@ pub(super) async fn list(session: &mut Session<'_>, args: &ListArgs) -> anyhow::
     }
     let request = session.client.request(Method::GET, url);
     let answer = session.client.text(request, LIST_BYTES_MAX).await?;
-    if session.format == Format::Json {
+    if session.format == RouteFormat::Json {
         return Ok(write_json(&answer, session.out)?);
     }
     let list: RouteList = parsed(&answer)?;
@@ -91,7 +91,7 @@ async fn list_static(session: &mut Session<'_>) -> anyhow::Result<()> {
     let url = session.client.url(&["routes", "static"]);
     let request = session.client.request(Method::GET, url);
     let answer = session.client.text(request, LIST_BYTES_MAX).await?;
-    if session.format == Format::Json {
+    if session.format == RouteFormat::Json {
         return Ok(write_json(&answer, session.out)?);
     }
     let list: StaticRouteList = parsed(&answer)?;
@@ -106,7 +106,7 @@ async fn list_static(session: &mut Session<'_>) -> anyhow::Result<()> {
 pub(super) async fn explain(session: &mut Session<'_>, args: &ExplainArgs) -> anyhow::Result<()> {
     let request = explanation_request(session, &args.address);
     let answer = session.client.text(request, LIST_BYTES_MAX).await?;
-    if session.format == Format::Json {
+    if session.format == RouteFormat::Json {
         return Ok(write_json(&answer, session.out)?);
     }
     Ok(explained(&parsed(&answer)?).write(session.format, session.out)?)
@@ -119,7 +119,7 @@ fn explanation_request(session: &Session<'_>, address: &str) -> RequestBuilder {
 }
 
 /// An explanation for people.
-fn explained(explanation: &RouteExplanation) -> Fields {
+fn explained(explanation: &RouteExplanation) -> FieldTable {
     let RouteExplanation { route_prefix, next_hop_account_id, origin, .. } = explanation;
     let account = match &explanation.kind {
         _ if !explanation.exists => {
@@ -129,7 +129,7 @@ fn explained(explanation: &RouteExplanation) -> Fields {
         Some(kind) if kind != next_hop_account_id => format!("{next_hop_account_id} ({kind})"),
         Some(_) | None => next_hop_account_id.clone(),
     };
-    let mut fields = Fields::default();
+    let mut fields = FieldTable::default();
     fields.add("address", &explanation.destination_address);
     fields.add("prefix", format!("{route_prefix} ({origin})"));
     fields.add("account", account);
@@ -150,7 +150,7 @@ fn explained(explanation: &RouteExplanation) -> Fields {
 }
 
 /// What a pool would do, and what is left of its budgets.
-fn add_pool(fields: &mut Fields, explained: &PoolView) {
+fn add_pool(fields: &mut FieldTable, explained: &PoolView) {
     fields.add("rule", format!("{} ({})", explained.rule_id, explained.rule_name));
     let would = match (&explained.endpoint, &explained.reason) {
         (Some(endpoint), _) => format!("ask {endpoint}"),
@@ -189,7 +189,7 @@ pub(super) async fn set(session: &mut Session<'_>, args: &SetArgs) -> anyhow::Re
         }
         other => other?,
     };
-    if session.format == Format::Json {
+    if session.format == RouteFormat::Json {
         write_json(&answer, session.out)?;
     } else {
         let route: StaticRouteView = parsed(&answer)?;
@@ -220,7 +220,7 @@ async fn put(
 }
 
 fn has_status<T>(answer: &anyhow::Result<T>, status: StatusCode) -> bool {
-    let refused = answer.as_ref().err().and_then(|error| error.downcast_ref::<Refused>());
+    let refused = answer.as_ref().err().and_then(|error| error.downcast_ref::<RefusedRequest>());
     refused.is_some_and(|refused| refused.status == status)
 }
 
@@ -247,10 +247,13 @@ async fn warn(
     Ok(())
 }
 
-pub(super) async fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> anyhow::Result<()> {
+pub(super) async fn remove(
+    session: &mut Session<'_>,
+    args: &RouteRemoveArgs,
+) -> anyhow::Result<()> {
     let url = session.client.url(&["routes", "static", args.prefix.as_str()]);
     session.client.send(session.client.request(Method::DELETE, url)).await?;
-    if session.format != Format::Json {
+    if session.format != RouteFormat::Json {
         writeln!(session.out, "removed the static route of {}", args.prefix)?;
     }
     Ok(())

@@ -44,7 +44,7 @@ fn args(arguments: &[&str]) -> RoutesArgs {
 }
 
 /// Runs `fingerpost routes` with these arguments against such a server.
-fn run_in(format: Format, arguments: &[&str], answers: &[(&'static str, &str)]) -> Outcome {
+fn run_in(format: RouteFormat, arguments: &[&str], answers: &[(&'static str, &str)]) -> Outcome {
     let server = serving(answers);
     let settings = Settings { admin_password: "pass".parse().unwrap(), ..Settings::default() };
     let url = Url::parse(&server.url()).unwrap();
@@ -69,7 +69,7 @@ fn run_in(format: Format, arguments: &[&str], answers: &[(&'static str, &str)]) 
 }
 
 fn run_lines(arguments: &[&str], answers: &[(&'static str, &str)]) -> Outcome {
-    run_in(Format::Lines, arguments, answers)
+    run_in(RouteFormat::Lines, arguments, answers)
 }
 
 fn page(routes: &str, token: &str) -> String {
@@ -88,9 +88,9 @@ fn routes_are_listed_as_they_came_as_lines_and_as_a_table() {
         list.out,
         "g\tdefault\t-\t-\ng.ipns\twest\twest \u{fffd}[2J\t2026-01-01T00:00:00.000Z\n"
     );
-    let json = run_in(Format::Json, &["list"], &[("200 OK", answer)]);
+    let json = run_in(RouteFormat::Json, &["list"], &[("200 OK", answer)]);
     assert_eq!(json.out, format!("{answer}\n"));
-    let table = run_in(Format::Table, &["list"], &[("200 OK", answer)]);
+    let table = run_in(RouteFormat::Table, &["list"], &[("200 OK", answer)]);
     let lines: Vec<_> = table.out.lines().map(str::trim).collect();
     assert!(lines[1].starts_with("Prefix") && lines[1].ends_with("Expires"), "{}", table.out);
     assert!(lines[3].starts_with("g ") && lines[3].ends_with('-'), "{}", table.out);
@@ -100,7 +100,7 @@ fn routes_are_listed_as_they_came_as_lines_and_as_a_table() {
 #[test]
 fn a_list_may_be_of_an_address_or_of_static_routes() {
     let empty = r#"{"_embedded":{"routes":[]},"page":{"size":"0","totalElements":"0","totalPages":"0","number":"0"}}"#;
-    let of = run_in(Format::Table, &["list", "--address", "/ipfs/a b"], &[("200 OK", empty)]);
+    let of = run_in(RouteFormat::Table, &["list", "--address", "/ipfs/a b"], &[("200 OK", empty)]);
     assert_eq!(of.requests, ["get /routes?destinationaddress=%2fipfs%2fa+b"]);
     assert_eq!((of.out.as_str(), of.error.as_str()), ("no routes\n", ""));
     let statics = r#"{"_embedded":{"staticRoutes":[{"createdAt":"2026-01-01T00:00:00.000Z","modifiedAt":"2026-01-02T00:00:00.000Z","routePrefix":"g.a","nextHopAccountId":"east"}]},"page":{"size":"1","totalElements":"1","totalPages":"1","number":"0"}}"#;
@@ -135,7 +135,7 @@ fn an_explanation_tells_the_way_of_a_lookup() {
     let explained = run_lines(&["explain", "g.ipns.x"], &[("200 OK", &nobody)]);
     let told = "account\tnowhere (there is no such account: lookups fail)\nasks\t-\n";
     assert!(explained.out.ends_with(told), "{}", explained.out);
-    let json = run_in(Format::Json, &["explain", "g.ipns.x"], &[("200 OK", &nobody)]);
+    let json = run_in(RouteFormat::Json, &["explain", "g.ipns.x"], &[("200 OK", &nobody)]);
     assert_eq!(json.out, format!("{nobody}\n"));
 }
 
@@ -154,7 +154,7 @@ fn a_route_is_explained_with_what_is_left_of_its_budgets() {
         "{}",
         explained.out
     );
-    let table = run_in(Format::Table, &["explain", "g.ipns.x"], &[("200 OK", &route)]);
+    let table = run_in(RouteFormat::Table, &["explain", "g.ipns.x"], &[("200 OK", &route)]);
     assert!(table.out.lines().any(|line| line.contains("7 of 10 left today")), "{}", table.out);
 }
 
@@ -188,7 +188,7 @@ fn a_route_is_set_and_one_to_nobody_is_worth_a_warning() {
     assert_eq!(set.out, "created g.a -> east\n");
     assert_eq!(set.err, "warning: no lookup can have an address below g.a\n");
     // What the warning needs is asked for, but not needed.
-    let json = run_in(Format::Json, &["set", "g.a", "east"], &[("201 Created", SET)]);
+    let json = run_in(RouteFormat::Json, &["set", "g.a", "east"], &[("201 Created", SET)]);
     assert_eq!(
         (json.out, json.err, json.error),
         (format!("{SET}\n"), String::new(), String::new())
@@ -273,11 +273,11 @@ fn pools_are_listed_over_all_pages() {
         list.out,
         "1\tmy-route\t50000\t25000\t10000\t2 (rest)\t42\n7\tmy-route\t50000\t25000\t10000\t-\t42\n"
     );
-    let json = run_in(Format::Json, &["pools", "list"], &pages);
+    let json = run_in(RouteFormat::Json, &["pools", "list"], &pages);
     assert_eq!(json.out.lines().collect::<Vec<_>>(), pages.map(|(_, page)| page));
     // A server that never comes to an end does not keep the command for ever.
     let empty = [("200 OK", &*page("", r#""x""#))];
-    let list = run_in(Format::Table, &["pools", "list"], &empty);
+    let list = run_in(RouteFormat::Table, &["pools", "list"], &empty);
     assert_eq!((list.out.as_str(), list.requests.len()), ("no pools\n", 1));
 }
 
@@ -308,7 +308,7 @@ fn a_pool_is_named_by_its_id_or_its_name() {
     let deleted = run_lines(&["pools", "delete", "1"], &[("200 OK", done)]);
     assert_eq!(deleted.requests, ["delete /ga/api/v3/eng/routes/1"]);
     assert_eq!(deleted.out, "deleted pool 1\n");
-    let deleted = run_in(Format::Json, &["pools", "delete", "1"], &[("200 OK", done)]);
+    let deleted = run_in(RouteFormat::Json, &["pools", "delete", "1"], &[("200 OK", done)]);
     assert_eq!(deleted.out, format!("{done}\n"));
 }
 

@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use super::body::{AnswerFormat, AnswerLimits, BodyReader, TextError};
+use super::body::{AnswerBodyReader, AnswerFormat, AnswerLimits, TextError};
 use crate::http_client::{HttpClient, HttpClientError};
 use crate::text::printable;
 use crate::types::{ProviderRecord, UnparsableAddrs};
@@ -37,7 +37,7 @@ pub struct ReceivedRecord {
 
 /// Takes a body in pieces of any size.
 pub(super) struct AnswerReader<'a> {
-    body: BodyReader,
+    body: AnswerBodyReader,
     /// Names the router in errors.
     http: &'a HttpClient,
     answer: ProvidersAnswer,
@@ -46,7 +46,7 @@ pub(super) struct AnswerReader<'a> {
 impl<'a> AnswerReader<'a> {
     pub(super) fn new(format: AnswerFormat, limits: AnswerLimits, http: &'a HttpClient) -> Self {
         Self {
-            body: BodyReader::new(format, "Providers", limits),
+            body: AnswerBodyReader::new(format, "Providers", limits),
             http,
             answer: ProvidersAnswer::default(),
         }

@@ -15,7 +15,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::json_values::{Step, ValueScanner};
+use super::json_values::{ScanStep, ValueScanner};
 use crate::http_client::{HttpClient, HttpClientError};
 use crate::media;
 
@@ -38,7 +38,7 @@ pub(super) enum AnswerFormat {
 }
 
 /// Takes a body in pieces of any size.
-pub(super) struct BodyReader {
+pub(super) struct AnswerBodyReader {
     format: AnswerFormat,
     /// The field of a JSON body that has the records.
     list: &'static str,
@@ -76,7 +76,7 @@ pub(super) enum TextError {
 
 /// Why no more of a body is read.
 #[derive(Debug, Error)]
-pub(super) enum BodyError {
+pub(super) enum AnswerBodyError {
     #[error("more than {limit} {what}")]
     TooLarge { what: &'static str, limit: usize },
     #[error("its body is not `{{\"{list}\":[...]}}`: {source}")]
@@ -101,7 +101,7 @@ impl AnswerFormat {
     }
 }
 
-impl BodyError {
+impl AnswerBodyError {
     /// The error of the answer that a router gave to this client.
     pub(super) fn of_answer(self, http: &HttpClient) -> HttpClientError {
         match self {
@@ -111,7 +111,7 @@ impl BodyError {
     }
 }
 
-impl BodyReader {
+impl AnswerBodyReader {
     /// A reader of a body whose records stand, in JSON, in the field `list`.
     pub(super) fn new(format: AnswerFormat, list: &'static str, limits: AnswerLimits) -> Self {
         Self {
@@ -133,11 +133,11 @@ impl BodyReader {
         &mut self,
         bytes: &[u8],
         take: &mut impl FnMut(Result<&str, TextError>),
-    ) -> Result<(), BodyError> {
+    ) -> Result<(), AnswerBodyError> {
         let limit = self.limits.body_bytes_max;
         self.bytes_read = self.bytes_read.saturating_add(bytes.len());
         if self.bytes_read > limit {
-            return Err(BodyError::TooLarge { what: "bytes", limit });
+            return Err(AnswerBodyError::TooLarge { what: "bytes", limit });
         }
         match self.format {
             AnswerFormat::Json => {
@@ -152,7 +152,7 @@ impl BodyReader {
     pub(super) fn finish(
         &mut self,
         take: &mut impl FnMut(Result<&str, TextError>),
-    ) -> Result<(), BodyError> {
+    ) -> Result<(), AnswerBodyError> {
         match self.format {
             AnswerFormat::Json => self.read_json(take),
             AnswerFormat::Ndjson => match self.begun {
@@ -166,7 +166,7 @@ impl BodyReader {
         &mut self,
         mut bytes: &[u8],
         take: &mut impl FnMut(Result<&str, TextError>),
-    ) -> Result<(), BodyError> {
+    ) -> Result<(), AnswerBodyError> {
         while let Some(first) = bytes.first() {
             bytes = match self.begun {
                 Begun::None => {
@@ -190,7 +190,7 @@ impl BodyReader {
         &mut self,
         bytes: &'a [u8],
         take: &mut impl FnMut(Result<&str, TextError>),
-    ) -> Result<&'a [u8], BodyError> {
+    ) -> Result<&'a [u8], AnswerBodyError> {
         let Some(end) = memchr(b'\n', bytes) else {
             self.hold(bytes);
             return Ok(&[]);
@@ -208,41 +208,41 @@ impl BodyReader {
         mut scanner: ValueScanner,
         bytes: &'a [u8],
         take: &mut impl FnMut(Result<&str, TextError>),
-    ) -> Result<&'a [u8], BodyError> {
+    ) -> Result<&'a [u8], AnswerBodyError> {
         let held = self.pending.len();
         let mut steps = bytes.iter().enumerate().map(|(at, byte)| (at, scanner.step(*byte), *byte));
         let stop = steps.find(|(at, step, byte)| {
-            if *byte == b'\n' && *step == Step::More {
+            if *byte == b'\n' && *step == ScanStep::More {
                 self.line_start = held + at + 1;
             }
-            *step != Step::More
+            *step != ScanStep::More
         });
         let Some((at, step, _)) = stop else {
             self.begun = Begun::Value(scanner);
             self.hold(bytes);
             return Ok(&[]);
         };
-        let (used, rest) = bytes.split_at(at + usize::from(step == Step::End));
+        let (used, rest) = bytes.split_at(at + usize::from(step == ScanStep::End));
         self.hold(used);
         match step {
-            Step::More => {}
-            Step::End => self.end_record(take)?,
-            Step::OuterName if self.is_whole_answer() => {
+            ScanStep::More => {}
+            ScanStep::End => self.end_record(take)?,
+            ScanStep::OuterName if self.is_whole_answer() => {
                 self.format = AnswerFormat::Json;
                 self.pending.extend_from_slice(rest);
                 return Ok(&[]);
             }
-            Step::OuterName => {
+            ScanStep::OuterName => {
                 // The colon has been taken.
                 let (colon, rest) = rest.split_at(1);
                 self.hold(colon);
                 self.begun = Begun::Value(scanner);
                 return Ok(rest);
             }
-            Step::Broken if self.line_start == 0 || self.is_too_long => {
+            ScanStep::Broken if self.line_start == 0 || self.is_too_long => {
                 self.begun = Begun::Nonsense;
             }
-            Step::Broken => {
+            ScanStep::Broken => {
                 let line = self.pending.split_off(self.line_start);
                 self.end_record(take)?;
                 // It has no line end, so this goes no deeper.
@@ -275,7 +275,7 @@ impl BodyReader {
     fn end_record(
         &mut self,
         take: &mut impl FnMut(Result<&str, TextError>),
-    ) -> Result<(), BodyError> {
+    ) -> Result<(), AnswerBodyError> {
         let mut record = std::mem::take(&mut self.pending);
         (self.begun, self.line_start) = (Begun::None, 0);
         if std::mem::take(&mut self.is_too_long) {
@@ -293,11 +293,11 @@ impl BodyReader {
     fn read_json(
         &mut self,
         take: &mut impl FnMut(Result<&str, TextError>),
-    ) -> Result<(), BodyError> {
+    ) -> Result<(), AnswerBodyError> {
         let body = std::mem::take(&mut self.pending);
         let list = self.list;
         let records = parse_body(&body, list, self.limits.records_max.saturating_add(1))
-            .map_err(|source| BodyError::Shape { list, source })?;
+            .map_err(|source| AnswerBodyError::Shape { list, source })?;
         let limit = self.limits.line_bytes_max;
         for record in records {
             let text = record.get();
@@ -311,10 +311,10 @@ impl BodyReader {
         &mut self,
         text: Result<&str, TextError>,
         take: &mut impl FnMut(Result<&str, TextError>),
-    ) -> Result<(), BodyError> {
+    ) -> Result<(), AnswerBodyError> {
         let limit = self.limits.records_max;
         if self.records_read >= limit {
-            return Err(BodyError::TooLarge { what: "records", limit });
+            return Err(AnswerBodyError::TooLarge { what: "records", limit });
         }
         self.records_read += 1;
         take(text);
@@ -329,7 +329,7 @@ fn parse_body<'a>(
     records_max: usize,
 ) -> Result<Vec<&'a RawValue>, serde_json::Error> {
     let mut object = serde_json::Deserializer::from_slice(body);
-    let records = object.deserialize_map(Field { name: list })?;
+    let records = object.deserialize_map(ListField { name: list })?;
     object.end()?;
     // Go servers write an empty list as null.
     if records.get() == "null" {
@@ -340,11 +340,11 @@ fn parse_body<'a>(
 }
 
 /// Finds the value of one field of an object.
-struct Field {
+struct ListField {
     name: &'static str,
 }
 
-impl<'de> Visitor<'de> for Field {
+impl<'de> Visitor<'de> for ListField {
     type Value = &'de RawValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -398,7 +398,7 @@ mod tests {
     fn texts(format: AnswerFormat, limits: AnswerLimits, body: &str) -> Vec<Option<String>> {
         let mut texts = Vec::new();
         let mut take = |text: Result<&str, TextError>| texts.push(text.ok().map(str::to_owned));
-        let mut reader = BodyReader::new(format, "Peers", limits);
+        let mut reader = AnswerBodyReader::new(format, "Peers", limits);
         reader.push(body.as_bytes(), &mut take).unwrap();
         reader.finish(&mut take).unwrap();
         texts
@@ -425,9 +425,9 @@ mod tests {
         let body = r#"{"Providers":[9],"Peers":[1,{"a":2}],"x":{"Peers":[3]}}"#;
         let expected = [Some("1".to_owned()), Some(r#"{"a":2}"#.to_owned())];
         assert_eq!(texts(AnswerFormat::Json, limits, body), expected);
-        let mut reader = BodyReader::new(AnswerFormat::Json, "Peers", limits);
+        let mut reader = AnswerBodyReader::new(AnswerFormat::Json, "Peers", limits);
         assert!(reader.finish(&mut |_| {}).is_err());
-        let mut twice = BodyReader::new(AnswerFormat::Json, "Peers", limits);
+        let mut twice = AnswerBodyReader::new(AnswerFormat::Json, "Peers", limits);
         twice.push(br#"{"Peers":[],"Peers":[]}"#, &mut |_| {}).unwrap();
         let message = twice.finish(&mut |_| {}).unwrap_err().to_string();
         assert!(message.contains("duplicate field"), "{message}");
@@ -505,7 +505,7 @@ mod tests {
                 let mut take = |text: Result<&str, TextError>| {
                     texts.push(text.map(str::to_owned).map_err(|error| error.to_string()));
                 };
-                let mut reader = BodyReader::new(AnswerFormat::Ndjson, "Peers", limits);
+                let mut reader = AnswerBodyReader::new(AnswerFormat::Ndjson, "Peers", limits);
                 let read = pieces.into_iter().try_for_each(|it| reader.push(it, &mut take));
                 let read = read.and_then(|()| reader.finish(&mut take));
                 (texts, read.map_err(|error| error.to_string()))
@@ -521,7 +521,7 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_is_skipped_without_being_held() {
         let limits = AnswerLimits { line_bytes_max: 100, ..AnswerLimits::default() };
-        let mut reader = BodyReader::new(AnswerFormat::Ndjson, "Peers", limits);
+        let mut reader = AnswerBodyReader::new(AnswerFormat::Ndjson, "Peers", limits);
         let mut bad = 0;
         let mut take = |text: Result<&str, TextError>| bad += usize::from(text.is_err());
         for _ in 0..100 {

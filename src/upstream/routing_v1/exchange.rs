@@ -1,4 +1,4 @@
-//! One request to an upstream, from the gate to its end, and what is told of it.
+//! One request to an upstream, from its admission to its end, and what is recorded of it.
 //!
 //! Whatever happens, an exchange is counted once: by [`Exchange::succeed`], [`Exchange::fail`], or, where nobody
 //! waits for the answer any more, when it is dropped.
@@ -6,7 +6,7 @@
 use reqwest::{Method, Request};
 
 use super::Shared;
-use super::failure::Failure;
+use super::failure::ExchangeFailure;
 use crate::clock::Stopwatch;
 use crate::http_client::{HttpAnswer, HttpClientError};
 use crate::metrics::{UpstreamCounts, UpstreamOutcome};
@@ -85,12 +85,12 @@ impl Exchange {
     }
 
     /// There is no whole answer; says what the caller is told.
-    pub(super) fn fail(mut self, failure: &Failure) -> AskError {
+    pub(super) fn fail(mut self, failure: &ExchangeFailure) -> AskError {
         let error = failure.to_ask_error();
         let account = &self.account;
         tracing::debug!(%account, %error, "an upstream gave no whole answer");
-        if let Failure::Resting(rest) = failure {
-            self.admission.rest(*rest);
+        if let ExchangeFailure::Resting(rest) = failure {
+            self.admission.back_off(*rest);
         }
         if failure.is_of_upstream() {
             self.admission.failed(&error);

@@ -30,7 +30,7 @@ use crate::text::{printable, with_root_cause};
 
 /// Why there is no whole answer.
 #[derive(Debug, Error)]
-pub(super) enum Failure {
+pub(super) enum ExchangeFailure {
     #[error("it does not offer this")]
     NotOffered,
     /// The lookup has passed too many routers: it goes round in a circle.
@@ -45,7 +45,7 @@ pub(super) enum Failure {
     Contents(String),
 }
 
-impl Failure {
+impl ExchangeFailure {
     /// Whether it says that the upstream does not work.
     pub(super) fn is_of_upstream(&self) -> bool {
         match self {
@@ -106,19 +106,24 @@ fn is_of_those_behind(status: StatusCode) -> bool {
 mod tests {
     use super::*;
 
-    fn status(code: u16) -> Failure {
+    fn status(code: u16) -> ExchangeFailure {
         let (url, status) = ("http://far.test".to_owned(), StatusCode::from_u16(code).unwrap());
-        Failure::Client(HttpClientError::Status { url, status, text: "because".to_owned() })
+        ExchangeFailure::Client(HttpClientError::Status { url, status, text: "because".to_owned() })
     }
 
     #[test]
     fn only_what_the_upstream_is_at_fault_for_counts_against_it() {
         let url = || "http://far.test".to_owned();
-        let contents = Failure::Contents("no".to_owned());
-        let too_large =
-            Failure::Client(HttpClientError::TooLarge { url: url(), what: "bytes", limit: 1 });
-        let not_routing =
-            Failure::Client(HttpClientError::Unusable { url: url(), reason: "no".to_owned() });
+        let contents = ExchangeFailure::Contents("no".to_owned());
+        let too_large = ExchangeFailure::Client(HttpClientError::TooLarge {
+            url: url(),
+            what: "bytes",
+            limit: 1,
+        });
+        let not_routing = ExchangeFailure::Client(HttpClientError::Unusable {
+            url: url(),
+            reason: "no".to_owned(),
+        });
         for (failure, expected, outcome) in [
             (status(500), true, UpstreamOutcome::Refused),
             (status(503), true, UpstreamOutcome::Refused),
@@ -126,9 +131,9 @@ mod tests {
             (status(504), false, UpstreamOutcome::Refused),
             (status(422), false, UpstreamOutcome::Refused),
             (status(401), false, UpstreamOutcome::Refused),
-            (Failure::NotOffered, false, UpstreamOutcome::NotOffered),
-            (Failure::Circle, false, UpstreamOutcome::Circle),
-            (Failure::Resting(Duration::from_secs(1)), false, UpstreamOutcome::Refused),
+            (ExchangeFailure::NotOffered, false, UpstreamOutcome::NotOffered),
+            (ExchangeFailure::Circle, false, UpstreamOutcome::Circle),
+            (ExchangeFailure::Resting(Duration::from_secs(1)), false, UpstreamOutcome::Refused),
             (contents, false, UpstreamOutcome::Failed),
             (too_large, false, UpstreamOutcome::Failed),
             (not_routing, true, UpstreamOutcome::Failed),
@@ -143,9 +148,9 @@ mod tests {
         let expected = "http://far.test answered 500 Internal Server Error: because";
         assert_eq!(status(500).to_ask_error(), AskError::Failed(expected.into()));
         assert_eq!(status(504).to_ask_error(), AskError::TimedOut);
-        assert_eq!(Failure::Circle.to_ask_error(), AskError::Circle);
+        assert_eq!(ExchangeFailure::Circle.to_ask_error(), AskError::Circle);
         let retry_after = Duration::from_secs(4);
-        let resting = Failure::Resting(retry_after).to_ask_error();
+        let resting = ExchangeFailure::Resting(retry_after).to_ask_error();
         assert_eq!(resting, AskError::Resting { retry_after });
     }
 }

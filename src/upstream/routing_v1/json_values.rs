@@ -8,7 +8,7 @@ const DEPTH_MAX: u32 = 128;
 
 /// What a byte does to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ScanStep {
     /// The value goes on.
     More,
     /// A name of the outermost object has ended before this byte.
@@ -25,13 +25,13 @@ pub(super) struct ValueScanner {
     /// One bit a bracket that is open: whether it is an object's. The innermost is the lowest.
     objects: u128,
     depth: u32,
-    next: Next,
+    next: Expecting,
     lexeme: Lexeme,
 }
 
 /// What may come next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Next {
+enum Expecting {
     #[default]
     Value,
     ValueOrEnd,
@@ -59,54 +59,64 @@ enum Lexeme {
 
 impl ValueScanner {
     /// Takes the next byte.
-    pub(super) fn step(&mut self, byte: u8) -> Step {
+    pub(super) fn step(&mut self, byte: u8) -> ScanStep {
         match (self.lexeme, byte) {
-            (Lexeme::Text { .. } | Lexeme::Escape { .. }, 0..=0x1f) => Step::Broken,
+            (Lexeme::Text { .. } | Lexeme::Escape { .. }, 0..=0x1f) => ScanStep::Broken,
             (Lexeme::Escape { is_name }, _) => self.within(Lexeme::Text { is_name }),
             (Lexeme::Text { is_name }, b'\\') => self.within(Lexeme::Escape { is_name }),
             (Lexeme::Text { is_name }, b'"') => {
                 self.lexeme = Lexeme::None;
-                self.next = if is_name { Next::Colon } else { Next::CommaOrEnd };
-                Step::More
+                self.next = if is_name { Expecting::Colon } else { Expecting::CommaOrEnd };
+                ScanStep::More
             }
-            (Lexeme::Text { .. }, _) => Step::More,
-            (Lexeme::Scalar, byte) if is_scalar(byte) => Step::More,
+            (Lexeme::Text { .. }, _) => ScanStep::More,
+            (Lexeme::Scalar, byte) if is_scalar(byte) => ScanStep::More,
             (Lexeme::Scalar, _) => {
                 self.lexeme = Lexeme::None;
-                self.next = Next::CommaOrEnd;
+                self.next = Expecting::CommaOrEnd;
                 self.between(byte)
             }
             (Lexeme::None, _) => self.between(byte),
         }
     }
 
-    fn within(&mut self, lexeme: Lexeme) -> Step {
+    fn within(&mut self, lexeme: Lexeme) -> ScanStep {
         self.lexeme = lexeme;
-        Step::More
+        ScanStep::More
     }
 
     /// A byte that is in no text, number or word.
-    fn between(&mut self, byte: u8) -> Step {
+    fn between(&mut self, byte: u8) -> ScanStep {
         match (self.next, byte) {
-            (_, b' ' | b'\t' | b'\r' | b'\n') => Step::More,
-            (Next::Value | Next::ValueOrEnd, b'{') => self.open(true),
-            (Next::Value | Next::ValueOrEnd, b'[') => self.open(false),
-            (Next::Value | Next::ValueOrEnd, b'"') => self.within(Lexeme::Text { is_name: false }),
-            (Next::Name | Next::NameOrEnd, b'"') => self.within(Lexeme::Text { is_name: true }),
-            (Next::Value | Next::ValueOrEnd, byte) if is_scalar(byte) && self.depth > 0 => {
+            (_, b' ' | b'\t' | b'\r' | b'\n') => ScanStep::More,
+            (Expecting::Value | Expecting::ValueOrEnd, b'{') => self.open(true),
+            (Expecting::Value | Expecting::ValueOrEnd, b'[') => self.open(false),
+            (Expecting::Value | Expecting::ValueOrEnd, b'"') => {
+                self.within(Lexeme::Text { is_name: false })
+            }
+            (Expecting::Name | Expecting::NameOrEnd, b'"') => {
+                self.within(Lexeme::Text { is_name: true })
+            }
+            (Expecting::Value | Expecting::ValueOrEnd, byte)
+                if is_scalar(byte) && self.depth > 0 =>
+            {
                 self.within(Lexeme::Scalar)
             }
-            (Next::Colon, b':') => {
-                self.next = Next::Value;
-                if self.depth == 1 { Step::OuterName } else { Step::More }
+            (Expecting::Colon, b':') => {
+                self.next = Expecting::Value;
+                if self.depth == 1 { ScanStep::OuterName } else { ScanStep::More }
             }
-            (Next::CommaOrEnd, b',') => {
-                self.next = if self.is_in_object() { Next::Name } else { Next::Value };
-                Step::More
+            (Expecting::CommaOrEnd, b',') => {
+                self.next = if self.is_in_object() { Expecting::Name } else { Expecting::Value };
+                ScanStep::More
             }
-            (Next::NameOrEnd | Next::CommaOrEnd, b'}') if self.is_in_object() => self.close(),
-            (Next::ValueOrEnd | Next::CommaOrEnd, b']') if !self.is_in_object() => self.close(),
-            _ => Step::Broken,
+            (Expecting::NameOrEnd | Expecting::CommaOrEnd, b'}') if self.is_in_object() => {
+                self.close()
+            }
+            (Expecting::ValueOrEnd | Expecting::CommaOrEnd, b']') if !self.is_in_object() => {
+                self.close()
+            }
+            _ => ScanStep::Broken,
         }
     }
 
@@ -114,22 +124,22 @@ impl ValueScanner {
         self.objects & 1 == 1
     }
 
-    fn open(&mut self, is_object: bool) -> Step {
+    fn open(&mut self, is_object: bool) -> ScanStep {
         if self.depth == DEPTH_MAX {
-            return Step::Broken;
+            return ScanStep::Broken;
         }
         self.depth += 1;
         self.objects = self.objects << 1 | u128::from(is_object);
-        self.next = if is_object { Next::NameOrEnd } else { Next::ValueOrEnd };
-        Step::More
+        self.next = if is_object { Expecting::NameOrEnd } else { Expecting::ValueOrEnd };
+        ScanStep::More
     }
 
-    fn close(&mut self) -> Step {
+    fn close(&mut self) -> ScanStep {
         debug_assert!(self.depth > 0, "a bracket that closes has one that opened");
         self.depth -= 1;
         self.objects >>= 1;
-        self.next = Next::CommaOrEnd;
-        if self.depth == 0 { Step::End } else { Step::More }
+        self.next = Expecting::CommaOrEnd;
+        if self.depth == 0 { ScanStep::End } else { ScanStep::More }
     }
 }
 
@@ -145,10 +155,10 @@ mod tests {
     use super::*;
 
     /// Where the value that `text` begins with ends, or breaks.
-    fn end(text: &str) -> Option<(usize, Step)> {
+    fn end(text: &str) -> Option<(usize, ScanStep)> {
         let mut scanner = ValueScanner::default();
         let mut steps = text.bytes().map(|byte| scanner.step(byte)).enumerate();
-        steps.find(|(_, step)| matches!(step, Step::End | Step::Broken))
+        steps.find(|(_, step)| matches!(step, ScanStep::End | ScanStep::Broken))
     }
 
     #[test]
@@ -160,7 +170,7 @@ mod tests {
             "{\n \"a\" :\t[ {\r\n } ]\n}",
         ] {
             let followed = format!("{text}{{");
-            assert_eq!(end(&followed), Some((text.len() - 1, Step::End)), "{text}");
+            assert_eq!(end(&followed), Some((text.len() - 1, ScanStep::End)), "{text}");
             assert_eq!(end(&text[..text.len() - 1]), None, "{text}");
         }
     }
@@ -182,10 +192,10 @@ mod tests {
             ("{\"a\":}", 5),
             ("{,", 1),
         ] {
-            assert_eq!(end(text), Some((at, Step::Broken)), "{text}");
+            assert_eq!(end(text), Some((at, ScanStep::Broken)), "{text}");
         }
         let deep = "[".repeat(129);
-        assert_eq!(end(&deep), Some((128, Step::Broken)));
+        assert_eq!(end(&deep), Some((128, ScanStep::Broken)));
     }
 
     fn value() -> impl Strategy<Value = Value> {
@@ -210,7 +220,7 @@ mod tests {
         fn whatever_is_json_ends_where_it_ends(value in value(), is_pretty in any::<bool>()) {
             let value = Value::Array(vec![value]);
             let text = if is_pretty { format!("{value:#}") } else { value.to_string() };
-            prop_assert_eq!(end(&text), Some((text.len() - 1, Step::End)));
+            prop_assert_eq!(end(&text), Some((text.len() - 1, ScanStep::End)));
         }
     }
 }

@@ -9,7 +9,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use super::Shared;
 use super::exchange::Exchange;
-use super::failure::Failure;
+use super::failure::ExchangeFailure;
 use super::reply::{self, Reply};
 use crate::http_client::HttpAnswer;
 use crate::media;
@@ -38,7 +38,7 @@ pub(super) async fn get(
             Ok(None)
         }
         Err(failure) => {
-            if matches!(failure, Failure::Contents(_)) {
+            if matches!(failure, ExchangeFailure::Contents(_)) {
                 exchange.received(0, 1);
             }
             Err(exchange.fail(&failure))
@@ -63,7 +63,7 @@ async fn find(
     exchange: &Exchange,
     name: &IpnsName,
     hops: Hops,
-) -> Result<Option<IpnsRecord>, Failure> {
+) -> Result<Option<IpnsRecord>, ExchangeFailure> {
     let url = shared.url.endpoint(["ipns", &name.to_string()]);
     let request = shared.request(Method::GET, url, hops).header(ACCEPT, MEDIA_TYPE);
     let request = shared.http.build(request)?;
@@ -82,13 +82,15 @@ fn is_record(answer: &HttpAnswer) -> bool {
     answer.content_type().is_some_and(|it| media::essence(it.as_bytes()) == MEDIA_TYPE)
 }
 
-fn verify(shared: &Shared, bytes: &[u8], name: &IpnsName) -> Result<IpnsRecord, Failure> {
+fn verify(shared: &Shared, bytes: &[u8], name: &IpnsName) -> Result<IpnsRecord, ExchangeFailure> {
     let record = IpnsRecord::verify(bytes, name).map_err(|error| {
-        Failure::Contents(format!("its record of {name} does not count: {error}"))
+        ExchangeFailure::Contents(format!("its record of {name} does not count: {error}"))
     })?;
     let end = record.end_of_validity();
     if end.is_over(shared.clock.now_ms()) {
-        return Err(Failure::Contents(format!("its record of {name} was valid until {end}")));
+        return Err(ExchangeFailure::Contents(format!(
+            "its record of {name} was valid until {end}"
+        )));
     }
     Ok(record)
 }
@@ -98,7 +100,7 @@ async fn store(
     exchange: &Exchange,
     record: &IpnsRecord,
     hops: Hops,
-) -> Result<(), Failure> {
+) -> Result<(), ExchangeFailure> {
     let url = shared.url.endpoint(["ipns", &record.name().to_string()]);
     let body: Bytes = record.bytes().clone();
     let request = shared.request(Method::PUT, url, hops);
@@ -111,6 +113,6 @@ async fn store(
     match reply::read(shared, answer).await? {
         Reply::Body(_) => Ok(()),
         // A server that knows no such path; there is nothing that a router would look for.
-        Reply::None => Err(Failure::NotOffered),
+        Reply::None => Err(ExchangeFailure::NotOffered),
     }
 }

@@ -11,9 +11,9 @@ use reqwest::header::ACCEPT;
 use reqwest::{Method, Request};
 
 use super::Shared;
-use super::body::{AnswerFormat, AnswerLimits, BodyError, BodyReader};
+use super::body::{AnswerBodyError, AnswerBodyReader, AnswerFormat, AnswerLimits};
 use super::exchange::Exchange;
-use super::failure::Failure;
+use super::failure::ExchangeFailure;
 use super::reply::{self, ACCEPT_RECORDS, Reply};
 use super::sanitize::{SanitizeOptions, Sanitizer};
 use crate::http_client::{HttpAnswer, HttpClientError};
@@ -22,7 +22,7 @@ use crate::resolve::{AskError, AskedRecords, Hops, Subject};
 use crate::types::ReadyRecord;
 
 /// How far a lookup is.
-enum Phase {
+enum LookupPhase {
     Begin {
         shared: Arc<Shared>,
         subject: Subject,
@@ -39,24 +39,24 @@ struct Reading {
     shared: Arc<Shared>,
     exchange: Exchange,
     answer: HttpAnswer,
-    body: BodyReader,
+    body: AnswerBodyReader,
     sanitizer: Sanitizer,
 }
 
-type Item = Result<Vec<Arc<ReadyRecord>>, AskError>;
+type Batch = Result<Vec<Arc<ReadyRecord>>, AskError>;
 
 /// The records of a subject, from one request.
 pub(super) fn ask(shared: Arc<Shared>, subject: Subject, hops: Hops) -> AskedRecords {
-    stream::unfold(Phase::Begin { shared, subject, hops }, step).boxed()
+    stream::unfold(LookupPhase::Begin { shared, subject, hops }, step).boxed()
 }
 
-async fn step(mut phase: Phase) -> Option<(Item, Phase)> {
+async fn step(mut phase: LookupPhase) -> Option<(Batch, LookupPhase)> {
     loop {
         let next = match phase {
-            Phase::Begin { shared, subject, hops } => begin(shared, &subject, hops).await,
-            Phase::Reading(reading) => reading.next().await,
-            Phase::Failed(error) => return Some((Err(error), Phase::Ended)),
-            Phase::Ended => return None,
+            LookupPhase::Begin { shared, subject, hops } => begin(shared, &subject, hops).await,
+            LookupPhase::Reading(reading) => reading.next().await,
+            LookupPhase::Failed(error) => return Some((Err(error), LookupPhase::Ended)),
+            LookupPhase::Ended => return None,
         };
         match next {
             (batch, next) if batch.is_empty() => phase = next,
@@ -69,21 +69,21 @@ async fn begin(
     shared: Arc<Shared>,
     subject: &Subject,
     hops: Hops,
-) -> (Vec<Arc<ReadyRecord>>, Phase) {
+) -> (Vec<Arc<ReadyRecord>>, LookupPhase) {
     let exchange = match shared.begin(shared.offers(subject)).await {
         Ok(exchange) => exchange,
-        Err(error) => return (Vec::new(), Phase::Failed(error)),
+        Err(error) => return (Vec::new(), LookupPhase::Failed(error)),
     };
     let next = match open(&shared, &exchange, subject, hops).await {
         Ok(Some((answer, body))) => {
             let sanitizer = Sanitizer::new(shared.sanitize, subject);
-            Phase::Reading(Box::new(Reading { shared, exchange, answer, body, sanitizer }))
+            LookupPhase::Reading(Box::new(Reading { shared, exchange, answer, body, sanitizer }))
         }
         Ok(None) => {
             exchange.succeed(UpstreamOutcome::Empty);
-            Phase::Ended
+            LookupPhase::Ended
         }
-        Err(failure) => Phase::Failed(exchange.fail(&failure)),
+        Err(failure) => LookupPhase::Failed(exchange.fail(&failure)),
     };
     (Vec::new(), next)
 }
@@ -94,14 +94,14 @@ async fn open(
     exchange: &Exchange,
     subject: &Subject,
     hops: Hops,
-) -> Result<Option<(HttpAnswer, BodyReader)>, Failure> {
+) -> Result<Option<(HttpAnswer, AnswerBodyReader)>, ExchangeFailure> {
     let request = request(shared, subject, hops)?;
     let answer = exchange.send(shared, request).await?;
     match reply::read(shared, answer).await? {
         Reply::None => Ok(None),
         Reply::Body(answer) => {
             let format = reply::answer_format(&shared.http, &answer)?;
-            let body = BodyReader::new(format, list_name(subject), shared.limits);
+            let body = AnswerBodyReader::new(format, list_name(subject), shared.limits);
             Ok(Some((answer, body)))
         }
     }
@@ -135,7 +135,7 @@ pub fn received<'a>(
 ) -> Vec<Arc<ReadyRecord>> {
     let Some(format) = AnswerFormat::of_content_type(content_type) else { return Vec::new() };
     let mut sanitizer = Sanitizer::new(SanitizeOptions::default(), subject);
-    let mut body = BodyReader::new(format, list_name(subject), limits);
+    let mut body = AnswerBodyReader::new(format, list_name(subject), limits);
     let read = pieces
         .into_iter()
         .try_for_each(|piece| body.push(piece, &mut |text| sanitizer.take(text)))
@@ -147,18 +147,18 @@ pub fn received<'a>(
 
 impl Reading {
     /// Reads the next piece of the answer.
-    async fn next(mut self: Box<Self>) -> (Vec<Arc<ReadyRecord>>, Phase) {
+    async fn next(mut self: Box<Self>) -> (Vec<Arc<ReadyRecord>>, LookupPhase) {
         match self.read().await {
             ControlFlow::Continue(()) => {
                 let batch = self.sanitizer.batch();
-                (batch, Phase::Reading(self))
+                (batch, LookupPhase::Reading(self))
             }
             ControlFlow::Break(failure) => self.end(failure),
         }
     }
 
     /// Breaks at the end of the answer, with why it is not whole.
-    async fn read(&mut self) -> ControlFlow<Option<Failure>> {
+    async fn read(&mut self) -> ControlFlow<Option<ExchangeFailure>> {
         let bad_before = self.sanitizer.records_bad();
         let chunk = self.shared.http.chunk(&mut self.answer).await;
         let read = match chunk {
@@ -180,18 +180,18 @@ impl Reading {
         read
     }
 
-    fn end(mut self, failure: Option<Failure>) -> (Vec<Arc<ReadyRecord>>, Phase) {
+    fn end(mut self, failure: Option<ExchangeFailure>) -> (Vec<Arc<ReadyRecord>>, LookupPhase) {
         let batch = self.sanitizer.batch();
-        let failure = failure.or_else(|| self.sanitizer.no_answer().map(Failure::Contents));
+        let failure = failure.or_else(|| self.sanitizer.no_answer().map(ExchangeFailure::Contents));
         let next = match failure {
-            Some(failure) => Phase::Failed(self.exchange.fail(&failure)),
+            Some(failure) => LookupPhase::Failed(self.exchange.fail(&failure)),
             None if self.sanitizer.has_records() => {
                 self.exchange.succeed(UpstreamOutcome::Found);
-                Phase::Ended
+                LookupPhase::Ended
             }
             None => {
                 self.exchange.succeed(UpstreamOutcome::Empty);
-                Phase::Ended
+                LookupPhase::Ended
             }
         };
         (batch, next)
@@ -199,7 +199,7 @@ impl Reading {
 }
 
 impl Shared {
-    fn cut(&self, error: BodyError) -> Failure {
+    fn cut(&self, error: AnswerBodyError) -> ExchangeFailure {
         error.of_answer(&self.http).into()
     }
 }

@@ -7,11 +7,11 @@ use reqwest::header::RETRY_AFTER;
 
 use super::Shared;
 use super::body::AnswerFormat;
-use super::failure::Failure;
+use super::failure::ExchangeFailure;
 use crate::clock::UnixMs;
 use crate::http_client::{HttpAnswer, HttpClient, HttpClientError};
 use crate::text::printable;
-use crate::upstream::backoff::{REST_MIN, parse_retry_after};
+use crate::upstream::backoff::{BACKOFF_MIN, parse_retry_after};
 
 /// What is asked for where records are wanted: as a stream, if that is to be had.
 pub(super) const ACCEPT_RECORDS: &str = "application/x-ndjson, application/json;q=0.9";
@@ -25,18 +25,20 @@ pub(super) enum Reply {
 }
 
 /// Reads the status of an answer.
-pub(super) async fn read(shared: &Shared, answer: HttpAnswer) -> Result<Reply, Failure> {
+pub(super) async fn read(shared: &Shared, answer: HttpAnswer) -> Result<Reply, ExchangeFailure> {
     let (http, now_ms) = (&shared.http, shared.clock.now_ms());
     match answer.status() {
         StatusCode::OK => Ok(Reply::Body(answer)),
         StatusCode::NOT_FOUND | StatusCode::NO_CONTENT => Ok(Reply::None),
-        StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => Err(Failure::NotOffered),
-        StatusCode::LOOP_DETECTED => Err(Failure::Circle),
+        StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => {
+            Err(ExchangeFailure::NotOffered)
+        }
+        StatusCode::LOOP_DETECTED => Err(ExchangeFailure::Circle),
         StatusCode::TOO_MANY_REQUESTS => {
-            Err(Failure::Resting(retry_after(&answer, now_ms).unwrap_or(REST_MIN)))
+            Err(ExchangeFailure::Resting(retry_after(&answer, now_ms).unwrap_or(BACKOFF_MIN)))
         }
         StatusCode::SERVICE_UNAVAILABLE => match retry_after(&answer, now_ms) {
-            Some(rest) => Err(Failure::Resting(rest)),
+            Some(rest) => Err(ExchangeFailure::Resting(rest)),
             None => Err(http.refusal(answer).await.into()),
         },
         _ => Err(http.refusal(answer).await.into()),

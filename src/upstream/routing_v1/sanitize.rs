@@ -43,7 +43,7 @@ pub(super) struct Sanitizer {
 
 /// Why a record does not count.
 #[derive(Debug, Error)]
-enum Refused {
+enum RefusedRecord {
     #[error(transparent)]
     Text(#[from] TextError),
     #[error(transparent)]
@@ -118,13 +118,15 @@ impl Sanitizer {
         self.has_records
     }
 
-    fn admit(&mut self, text: Result<&str, TextError>) -> Result<ReadyRecord, Refused> {
+    fn admit(&mut self, text: Result<&str, TextError>) -> Result<ReadyRecord, RefusedRecord> {
         let parsed = ProviderRecord::parse(text?, self.options.unparsable)?;
         self.fields_dropped += parsed.left_out.fields;
         let record = parsed.record;
         let schema = match &self.peer {
-            Some(peer) if record.peer() != Some(peer) => return Err(Refused::OtherPeer),
-            Some(_) if record.schema() == Schema::Unknown => return Err(Refused::NotOfSchemaPeer),
+            Some(peer) if record.peer() != Some(peer) => return Err(RefusedRecord::OtherPeer),
+            Some(_) if record.schema() == Schema::Unknown => {
+                return Err(RefusedRecord::NotOfSchemaPeer);
+            }
             Some(_) => AnswerSchema::Peer,
             None => self.options.schema,
         };
@@ -134,14 +136,14 @@ impl Sanitizer {
     }
 }
 
-fn without_private(record: ProviderRecord) -> Result<ProviderRecord, Refused> {
+fn without_private(record: ProviderRecord) -> Result<ProviderRecord, RefusedRecord> {
     let addrs = record.addrs().unwrap_or_default();
     let public: Vec<Addr> = addrs.iter().filter(|addr| !addr.is_private()).cloned().collect();
     if public.len() == addrs.len() {
         return Ok(record);
     }
     match record.schema() {
-        Schema::Unknown => Err(Refused::PrivateAddr),
+        Schema::Unknown => Err(RefusedRecord::PrivateAddr),
         Schema::Bitswap | Schema::Graphsync | Schema::Peer => Ok(record.with_addrs(&public)),
     }
 }
@@ -160,7 +162,11 @@ mod tests {
         served(options, &subject, json).unwrap()
     }
 
-    fn served(options: SanitizeOptions, subject: &Subject, json: &str) -> Result<String, Refused> {
+    fn served(
+        options: SanitizeOptions,
+        subject: &Subject,
+        json: &str,
+    ) -> Result<String, RefusedRecord> {
         let record = Sanitizer::new(options, subject).admit(Ok(json))?;
         Ok(record.json().to_owned())
     }
@@ -200,7 +206,7 @@ mod tests {
         assert_eq!(admitted(strict, &public), public);
         let private = record("new", r#""/ip4/192.0.2.1/tcp/4001", "/ip4/10.0.0.7/tcp/3""#);
         let refused = served(strict, &subject, &private).unwrap_err();
-        assert!(matches!(refused, Refused::PrivateAddr), "{refused}");
+        assert!(matches!(refused, RefusedRecord::PrivateAddr), "{refused}");
         let allowing = SanitizeOptions { allow_private_addrs: true, ..strict };
         assert_eq!(admitted(allowing, &private), private);
     }
@@ -215,7 +221,7 @@ mod tests {
                 assert_eq!(json, record("peer", ""));
             }
             let refused = served(options, &subject, &record("new", "")).unwrap_err();
-            assert!(matches!(refused, Refused::NotOfSchemaPeer), "{refused}");
+            assert!(matches!(refused, RefusedRecord::NotOfSchemaPeer), "{refused}");
         }
     }
 

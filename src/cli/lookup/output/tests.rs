@@ -27,7 +27,7 @@ fn sample() -> Vec<ReceivedRecord> {
     records(&[&peer, &bitswap, &bare, r#"{"Schema":"new thing","X":1}"#])
 }
 
-fn print(records: &[ReceivedRecord], format: Format) -> String {
+fn print(records: &[ReceivedRecord], format: RecordFormat) -> String {
     let mut out = Vec::new();
     write_records(records, format, "http://router.test", &mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -35,7 +35,7 @@ fn print(records: &[ReceivedRecord], format: Format) -> String {
 
 #[test]
 fn a_wide_table_has_a_column_for_each() {
-    insta::assert_snapshot!(print(&sample(), Format::Table { width: 140 }), @r"
+    insta::assert_snapshot!(print(&sample(), RecordFormat::Table { width: 140 }), @r"
     ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
      Peer                                                   Protocols                     Addresses
     ══════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════════
@@ -54,7 +54,7 @@ fn a_wide_table_has_a_column_for_each() {
 
 #[test]
 fn a_narrow_table_puts_protocols_and_addresses_under_the_peer() {
-    insta::assert_snapshot!(print(&sample(), Format::Table { width: 80 }), @r"
+    insta::assert_snapshot!(print(&sample(), RecordFormat::Table { width: 80 }), @r"
     ──────────────────────────────────────────────────────
      Peer
      Protocols
@@ -85,7 +85,7 @@ fn a_narrow_table_puts_protocols_and_addresses_under_the_peer() {
 #[test]
 fn a_table_is_no_wider_than_the_terminal_unless_a_peer_id_is() {
     for width in [1, 20, 54, 60, 80, 123, 124, 130, 200] {
-        let text = print(&sample(), Format::Table { width });
+        let text = print(&sample(), RecordFormat::Table { width });
         let widest = text.lines().rev().skip(1).map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= usize::from(width.max(54)), "{widest} at {width}");
         assert!(text.contains(ED25519) && text.contains(RSA), "{text}");
@@ -94,7 +94,7 @@ fn a_table_is_no_wider_than_the_terminal_unless_a_peer_id_is() {
 
 #[test]
 fn lines_have_three_fields() {
-    insta::assert_snapshot!(print(&sample(), Format::Lines).replace('\t', "<tab>"), @r"
+    insta::assert_snapshot!(print(&sample(), RecordFormat::Lines).replace('\t', "<tab>"), @r"
     12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z<tab>transport-bitswap,transport-ipfs-gateway-http<tab>/ip4/192.0.2.1/tcp/4001 /dns4/a-rather-long-name.example.org/tcp/443/tls/ws
     QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3<tab>transport-bitswap<tab>/nonsense
     QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3<tab>-<tab>-
@@ -105,7 +105,7 @@ fn lines_have_three_fields() {
 #[test]
 fn json_lines_are_the_records_as_they_came() {
     let json = format!(r#"{{ "ID":"{RSA}", "Schema":"peer","New":[1, 2]}}"#);
-    assert_eq!(print(&records(&[&json]), Format::Json), format!("{json}\n"));
+    assert_eq!(print(&records(&[&json]), RecordFormat::Json), format!("{json}\n"));
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn a_huge_address_is_shortened_in_a_table_only() {
     let huge = "/dns4/".to_owned() + &"x".repeat(500_000);
     let json = format!(r#"{{"Schema":"peer","ID":"{RSA}","Addrs":["{huge}"]}}"#);
     let records = records(&[&json]);
-    assert!(print(&records, Format::Lines).contains(&huge));
-    let table = print(&records, Format::Table { width: 80 });
+    assert!(print(&records, RecordFormat::Lines).contains(&huge));
+    let table = print(&records, RecordFormat::Table { width: 80 });
     assert!(table.contains('\u{2026}') && table.len() < 2000, "{} bytes", table.len());
 }
 
@@ -142,10 +142,10 @@ proptest! {
         });
         let unknown = serde_json::json!({ "Schema": schema + nasty, "ID": RSA, "Addrs": [nasty, addr] });
         let records = records(&[&peer.to_string(), &unknown.to_string()]);
-        for format in [Format::Table { width }, Format::Lines, Format::Json] {
+        for format in [RecordFormat::Table { width }, RecordFormat::Lines, RecordFormat::Json] {
             let text = print(&records, format);
             let is_allowed = |character: char| {
-                character == '\n' || (format == Format::Lines && character == '\t')
+                character == '\n' || (format == RecordFormat::Lines && character == '\t')
             };
             prop_assert!(text.chars().all(|c| is_allowed(c) || !c.is_control()), "{:?}", text);
             prop_assert_eq!(text.find('\u{202e}'), None);
