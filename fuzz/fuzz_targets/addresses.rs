@@ -69,7 +69,7 @@ fn route(line: &str) -> Option<RouteEntry> {
     let auth = RouteAuth::of(b"secret", &prefix);
     let next_hop = AccountId::of_rule(line.len() as u64 % 3);
     let path = vec!["far".to_owned(); usize::from(origin == Origin::Dynamic)];
-    Some(RouteEntry { prefix, next_hop, origin, path, expires_at_ms, auth })
+    Some(RouteEntry { prefix, next_hop, origin, path, expires_at_ms, auth: Some(auth) })
 }
 
 fn check(routes: &[RouteEntry], address: &Address) {

@@ -27,7 +27,8 @@ fuzz_target!(|bytes: &[u8]| {
         ttl_max: Duration::from_hours(48),
         allow_private_addrs: bytes.len() % 2 == 0,
     };
-    let moment = PutMoment { now_ms: NOW_MS, caller: Some([192, 0, 2, 1].into()), origin: Origin::UNKNOWN };
+    let moment =
+        PutMoment { now_ms: NOW_MS, caller: Some([192, 0, 2, 1].into()), origin: Origin::UNKNOWN };
     check(policy.verify(bytes, moment));
     // A whole payload, and lists of any content in one that is sound otherwise.
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -53,7 +54,8 @@ fn check(result: Result<VerifiedPut, PutError>) {
             let longest = Duration::from_hours(48);
             assert!(put.ttls().iter().all(|ttl| !ttl.is_zero() && *ttl <= longest));
             for update in put.into_updates() {
-                assert!(update.addrs.len() <= ADDRS_MAX && update.announcements.len() == 1);
+                let addrs = update.statement.map_or(0, |statement| statement.addrs.len());
+                assert!(addrs <= ADDRS_MAX && update.announcements.len() == 1);
             }
         }
         Err(error) => assert!(!error.to_string().is_empty() && !error.outcome().is_empty()),
