@@ -67,13 +67,11 @@ impl Pass {
         let hits = candidates_max.unwrap_or(usize::MAX).min(records_max).min(HITS_EXPECTED_MAX);
         let hits = Vec::with_capacity(hits);
         let mut pass = Self { hits, ..Self::default() };
-        let mut steps = 0;
-        for (rank, merge) in candidates {
+        for (steps, (rank, merge)) in candidates.enumerate() {
             if steps == steps_max {
                 pass.end = PassEnd::BeforeLast;
                 return pass;
             }
-            steps += 1;
             let before = pass.hits.len();
             if !pass.take(rank, merge, wanted, records_max) {
                 // Where one candidate is more than an answer, the next answer is for the others.

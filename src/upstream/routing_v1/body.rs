@@ -456,7 +456,7 @@ mod tests {
     fn a_whole_json_answer_is_read_where_ndjson_is_named() {
         // One record at a time is bounded, not the list.
         let limits = AnswerLimits { line_bytes_max: 20, ..AnswerLimits::default() };
-        let list = vec![r#"{"a":1}"#; 10];
+        let list = [r#"{"a":1}"#; 10];
         let expected = vec![Some(r#"{"a":1}"#.to_owned()); 10];
         let body = format!("\n{{ \"Peers\" : [{}]}}\n", list.join(",\n"));
         assert_eq!(texts(AnswerFormat::Ndjson, limits, &body), expected);
