@@ -2,8 +2,8 @@
 //!
 //! Whatever a remote router sends is untrusted: every part of its answer has a bound, a record that
 //! cannot be read costs only itself, and its texts are made printable before they reach an error
-//! message. Whether an upstream is asked at all is decided apart from the protocol: [`admission`] lets
-//! requests in, [`breaker`] stops asking one that fails, [`backoff`] one that asks for a pause.
+//! message. Whether an upstream is asked at all is decided apart from the protocol: `admission` lets
+//! requests in, `breaker` stops asking one that fails, `backoff` one that asks for a pause.
 
 mod admission;
 mod backoff;

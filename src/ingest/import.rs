@@ -41,7 +41,7 @@ impl<'a> Import<'a> {
         Self {
             file: Arc::clone(file),
             options,
-            counts: ImportCounts::default(),
+            counts: ImportCounts { entries_added: Some(0), ..ImportCounts::default() },
             size_bytes: None,
             position: Position::default(),
             done: 0,
@@ -91,8 +91,8 @@ impl<'a> Import<'a> {
         self.counts.keys += keys;
         self.counts.records += records as u64;
         self.counts.entries_taken_in += applied.taken_in;
-        let added_before = self.counts.entries_added.unwrap_or(0);
-        self.counts.entries_added = applied.added.map(|added| added_before + added);
+        let added = self.counts.entries_added.zip(applied.added);
+        self.counts.entries_added = added.map(|(before, more)| before + more);
         self.show_progress();
         Ok(())
     }

@@ -162,7 +162,10 @@ fn a_bad_record_costs_only_itself() {
 #[test]
 fn servers_that_answer_null_for_no_providers_are_understood() {
     let imported = import_text(format!(r#"{{"CID":"{CID}","Providers":null}}"#), &options());
-    assert_eq!(imported.result.unwrap().to_string(), "f: 1 line, 0 keys, 0 records, 0 rejected");
+    assert_eq!(
+        imported.result.unwrap().to_string(),
+        "f: 1 line, 0 keys, 0 records (0 new, 0 known), 0 rejected"
+    );
 }
 
 #[test]
@@ -350,7 +353,7 @@ fn many_rejections_are_counted_and_only_the_first_are_shown() {
     assert_eq!(imported.observed.rejections.len() as u64, REJECTIONS_SHOWN_MAX);
     assert_eq!(
         imported.summary().to_string(),
-        "f: 1,000 lines, 0 keys, 0 records, 1,000 rejected (not the expected \
+        "f: 1,000 lines, 0 keys, 0 records (0 new, 0 known), 1,000 rejected (not the expected \
          JSON: 500, bad key: 500)"
     );
 }
