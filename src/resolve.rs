@@ -34,7 +34,7 @@ pub use peer_link::{PeerLink, PeerLinkError};
 pub(crate) use pool::testing as upstream_testing;
 pub use pool::{Endpoints, PoolUpstream, Turn};
 pub use router::{Discard, NoAccount, RouteTable, Router};
-pub use upstream::{AskError, AskedRecords, Upstream};
+pub use upstream::{AskError, AskedRecords, Upstream, UpstreamReasons};
 
 /// Records as they become known, some at a time. What a client does not wait for is dropped, and
 /// the work behind it ends.
@@ -79,7 +79,8 @@ pub trait Resolver: Send + Sync + 'static {
         _record: IpnsRecord,
         _hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        std::future::ready(Err(ResolveError::UpstreamsFailed)).boxed()
+        let reasons = UpstreamReasons::default();
+        std::future::ready(Err(ResolveError::UpstreamsFailed(reasons))).boxed()
     }
 }
 
@@ -117,9 +118,9 @@ pub enum ResolveError {
         retry_after: Duration,
     },
     /// Every upstream that could know failed, and nothing is known locally.
-    #[error("every upstream failed")]
-    UpstreamsFailed,
+    #[error("every upstream failed{0}")]
+    UpstreamsFailed(UpstreamReasons),
     /// Nobody that could know answered in time.
-    #[error("the lookup timed out")]
-    TimedOut,
+    #[error("the lookup timed out{0}")]
+    TimedOut(UpstreamReasons),
 }

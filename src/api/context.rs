@@ -12,7 +12,7 @@ use super::client_address::{Certainty, ClientAddress, client_address};
 use super::request_id::RequestId;
 use super::state::{ApiState, Worker};
 use crate::metrics::{BodyFormat, Route};
-use crate::resolve::{HOPS_HEADER, Hops, ResolveError};
+use crate::resolve::{HOPS_HEADER, Hops, ResolveError, UpstreamReasons};
 use crate::types::Origin;
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -82,7 +82,9 @@ pub(super) async fn with_timeout<T>(
     timeout: Duration,
     work: impl Future<Output = Result<T, ResolveError>>,
 ) -> Result<T, ResolveError> {
-    tokio::time::timeout(timeout, work).await.unwrap_or(Err(ResolveError::TimedOut))
+    tokio::time::timeout(timeout, work)
+        .await
+        .unwrap_or(Err(ResolveError::TimedOut(UpstreamReasons::default())))
 }
 
 fn client(request: &HttpRequest, state: &ApiState) -> ClientAddress {

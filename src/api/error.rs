@@ -121,10 +121,10 @@ impl ApiError {
             Self::Resolve(ResolveError::Names(error)) => names_status(error),
             Self::Resolve(ResolveError::Discarded) => StatusCode::FORBIDDEN,
             Self::Resolve(ResolveError::OverBudget { .. }) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Resolve(ResolveError::UpstreamsFailed | ResolveError::NoAccount(_)) => {
+            Self::Resolve(ResolveError::UpstreamsFailed(_) | ResolveError::NoAccount(_)) => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::Resolve(ResolveError::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Resolve(ResolveError::TimedOut(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::Resolve(ResolveError::Store(error)) => store_status(error),
             Self::Panicked(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -168,7 +168,9 @@ impl ApiError {
         let is_of_upstreams = matches!(
             self,
             Self::Resolve(
-                ResolveError::UpstreamsFailed | ResolveError::TimedOut | ResolveError::NoAccount(_)
+                ResolveError::UpstreamsFailed(_)
+                    | ResolveError::TimedOut(_)
+                    | ResolveError::NoAccount(_)
             )
         );
         Some(if is_of_upstreams { Fault::Upstreams } else { Fault::Ours })
@@ -209,6 +211,7 @@ impl ApiError {
                 | Self::Resolve(ResolveError::NotOffered)
                 | Self::MethodNotSupported { .. }
                 | Self::TooManyHops { .. }
+                | Self::Put(PutError::NoRoom(StoreError::Full { .. }))
                 | Self::Resolve(ResolveError::Resting { .. })
         ) || matches!(names, Some(NamesError::Full { .. } | NamesError::Overloaded))
     }

@@ -14,7 +14,7 @@ use super::endpoint::decode_id;
 use super::error::ApiError;
 use super::form::{Form, Format, ListName};
 use super::stream::{Deadline, RecordsBody};
-use crate::resolve::{FoundStream, ResolveError};
+use crate::resolve::{FoundStream, ResolveError, UpstreamReasons};
 use crate::types::{ContentKey, Filter, Found, PeerId, Question, Subject};
 
 /// The media types of lookups, as a 406 names them.
@@ -135,7 +135,7 @@ async fn first_of(
     tokio::select! {
         biased;
         next = source.next() => next.transpose(),
-        () = deadline => Err(ResolveError::TimedOut),
+        () = deadline => Err(ResolveError::TimedOut(UpstreamReasons::default())),
     }
 }
 

@@ -142,7 +142,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::resolve::Subject;
+    use crate::resolve::{Subject, UpstreamReasons};
     use crate::types::{
         AnswerSchema, ContentKey, Filter, ProviderRecord, ReadyRecord, Selection, UnparsableAddrs,
     };
@@ -170,8 +170,8 @@ mod tests {
             let answer = match self {
                 Self::Finds(count) => Ok(found(*count)),
                 Self::HalfFails => Ok(Found { is_partial: true, ..Found::default() }),
-                Self::Fails => Err(ResolveError::UpstreamsFailed),
-                Self::TimesOut => Err(ResolveError::TimedOut),
+                Self::Fails => Err(ResolveError::UpstreamsFailed(UpstreamReasons::default())),
+                Self::TimesOut => Err(ResolveError::TimedOut(UpstreamReasons::default())),
             };
             std::future::ready(answer).boxed()
         }
@@ -229,10 +229,10 @@ mod tests {
         assert_eq!(ask(Fails, Finds(0)).await, Ok(0));
         assert_eq!(ask(Finds(0), Fails).await, Ok(0));
         assert_eq!(ask(Finds(0), Finds(0)).await, Ok(0));
-        let timed_out = ResolveError::TimedOut.to_string();
+        let timed_out = ResolveError::TimedOut(UpstreamReasons::default()).to_string();
         assert_eq!(ask(TimesOut, Fails).await, Err(timed_out));
         // The index alone does not know what others have.
-        let failed = ResolveError::UpstreamsFailed.to_string();
+        let failed = ResolveError::UpstreamsFailed(UpstreamReasons::default()).to_string();
         assert_eq!(ask_after(true, Finds(0), Fails).await, Err(failed));
         assert_eq!(ask_after(true, Finds(0), Finds(0)).await, Ok(0));
         assert_eq!(ask_after(true, Finds(1), Fails).await, Ok(1));

@@ -3,6 +3,7 @@
 //! Whoever implements [`Upstream`] vouches for what it gives: resolvers merge, cap and cache it, but do
 //! not check it again. A failure is never an empty answer.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,31 @@ pub enum AskError {
     /// It cannot be reached, refuses, or gives answers that are none.
     #[error("{0}")]
     Failed(Arc<str>),
+}
+
+/// Which upstreams failed and how, for the log: each as `account: why`. Empty where that is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamReasons(Vec<Arc<str>>);
+
+impl UpstreamReasons {
+    /// The most upstreams that are named.
+    const NAMED_MAX: usize = 8;
+
+    /// Adds an upstream, unless enough are named.
+    pub fn add(&mut self, account: &AccountId, error: &AskError) {
+        if self.0.len() < Self::NAMED_MAX {
+            self.0.push(format!("{account}: {error}").into());
+        }
+    }
+}
+
+impl fmt::Display for UpstreamReasons {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, reason) in self.0.iter().enumerate() {
+            write!(f, "{}{reason}", if number == 0 { " (" } else { "; " })?;
+        }
+        f.write_str(if self.0.is_empty() { "" } else { ")" })
+    }
 }
 
 /// A while for people, in whole seconds: it is over when it is said to be.

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::ContextId;
 use crate::index::{CompanionProtocols, CompanionSet, Index, ReadyCompanion, Visibility};
 use crate::journal::{Change, CompanionChange, CompanionsChange, VisibilityChange};
-use crate::types::{
-    AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, UnparsableAddrs,
-};
+use crate::types::{AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError};
 
 /// A change of all that a provider has. It takes the same time whatever that is.
 #[derive(Clone, Debug)]
@@ -101,8 +99,8 @@ pub(super) fn read_companions(
     schema: AnswerSchema,
 ) -> Result<CompanionSet, RecordError> {
     let read = |it: &CompanionChange| {
-        let parsed = ProviderRecord::parse(&it.record_json, UnparsableAddrs::Keep)?;
-        let record = Arc::new(ReadyRecord::new(parsed.record, schema));
+        let record = ProviderRecord::restore(&it.record_json)?;
+        let record = Arc::new(ReadyRecord::new(record, schema));
         let protocols = if it.has_providers_protocols {
             CompanionProtocols::OfProvider
         } else {

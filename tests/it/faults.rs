@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver};
+use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver, UpstreamReasons};
 use fingerpost::store::StoreError;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -49,8 +49,16 @@ async fn a_failure_is_told_without_its_details_and_never_cached() {
         (|| StoreError::Overloaded.into(), 503, "service unavailable; request id "),
         (|| StoreError::TimedOut.into(), 504, "gateway timeout; request id "),
         (|| ResolveError::Overloaded, 503, "service unavailable; request id "),
-        (|| ResolveError::UpstreamsFailed, 502, "bad gateway; request id "),
-        (|| ResolveError::TimedOut, 504, "gateway timeout; request id "),
+        (
+            || ResolveError::UpstreamsFailed(UpstreamReasons::default()),
+            502,
+            "bad gateway; request id ",
+        ),
+        (
+            || ResolveError::TimedOut(UpstreamReasons::default()),
+            504,
+            "gateway timeout; request id ",
+        ),
     ];
     for (failure, status, text) in cases {
         let server = server().resolver(Failing(failure)).start().await;

@@ -197,7 +197,9 @@ fn a_lookup_that_fails_is_logged_once_under_the_id_that_its_answer_names() {
         (&"WARN".into(), &"request failed".into())
     );
     let error = lines[0]["error"].as_str().unwrap();
-    assert!(error.contains("every upstream failed"), "{error}");
+    // Who failed, and how.
+    assert!(error.starts_with("every upstream failed (ip-127001-"), "{error}");
+    assert!(error.contains(&format!(": cannot connect to {url}")), "{error}");
 }
 
 #[test]

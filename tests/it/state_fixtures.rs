@@ -1,6 +1,6 @@
 //! Fixtures of the redb files: what this version wrote must be readable for as long as there are
 //! versions after it. They are gzipped: redb's smallest file is a megabyte, of zeros mostly.
-//! `WRITE_FIXTURES=1` makes the test of what is written today write them.
+//! `FINGERPOST_WRITE_FIXTURES=1` makes the test of what is written today write them.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -98,7 +98,7 @@ async fn what_is_written_today_reads_as_the_redb_fixtures_do() {
     let (state, names) = open(folder.path());
     check(&state, &names).await;
     drop((state, names));
-    if std::env::var_os("WRITE_FIXTURES").is_some() {
+    if std::env::var_os("FINGERPOST_WRITE_FIXTURES").is_some() {
         write_fixtures(folder.path());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver};
+use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver, UpstreamReasons};
 use fingerpost::types::{AnswerSchema, ProviderRecord, ReadyRecord, Selection, UnparsableAddrs};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -207,7 +207,7 @@ async fn a_failure_after_the_first_record_leaves_what_was_found() {
     steps.send(Ok(found(0))).unwrap();
     let mut response = lines(&server).await;
     assert!(next_line(&mut response).await.is_some());
-    steps.send(Err(ResolveError::UpstreamsFailed)).unwrap();
+    steps.send(Err(ResolveError::UpstreamsFailed(UpstreamReasons::default()))).unwrap();
     assert_eq!(next_line(&mut response).await, None);
     assert_eq!(server.metric(r#"fingerpost_streams_ended_total{end="failed"}"#).await, 1.0);
     server.shutdown().await;

@@ -55,8 +55,8 @@ pub enum PutError {
         reasons: AddrReasons,
     },
     /// There is no room: try again when the operator has made some.
-    #[error("there is no room for announcements")]
-    NoRoom(#[source] StoreError),
+    #[error("there is no room for this announcement now: {0}")]
+    NoRoom(StoreError),
     /// The store does not work: try again later.
     #[error("announcements cannot be stored")]
     Unavailable(#[source] StoreError),

@@ -29,28 +29,32 @@ type Peers = BTreeMap<Vec<u8>, Vec<Arc<ReadyRecord>>>;
 pub(super) async fn find(core: &Core, question: &Question) -> Result<Found, ResolveError> {
     let Question { subject, filter, records_max, hops } = question;
     let key = identifier(&subject.multihash());
-    let all = core.upstreams.iter().map(|upstream| ask(&**upstream, subject, *hops));
+    let ask = async |upstream: &Arc<dyn Upstream>| {
+        (upstream.account().clone(), ask(&**upstream, subject, *hops).await)
+    };
+    let all = core.upstreams.iter().map(ask);
     let mut all: FuturesUnordered<_> = all.collect();
     let mut grace = GraceTimeout::new(core.options.gather_timeout);
     let (mut peers, mut summary) = (Peers::new(), FailureSummary::default());
+    let mut is_late = false;
     loop {
         let answer = tokio::select! {
             biased;
             answer = all.next() => answer,
             () = grace.is_over() => {
                 // Whoever has not answered may know closer ones.
-                summary.count(Err(AskError::TimedOut));
+                is_late = true;
                 break;
             }
         };
-        let Some(answer) = answer else { break };
+        let Some((account, answer)) = answer else { break };
         for record in answer.iter().flatten() {
             if let Some(peer) = record.peer() {
                 let distance = distance(&key, &identifier(&peer.multihash()));
                 peers.entry(distance).or_default().push(record.clone());
             }
         }
-        summary.count(answer.map(drop));
+        summary.count(&account, answer.map(drop));
         grace.begin_if(!peers.is_empty());
     }
     if !summary.is_offered() {
@@ -68,7 +72,7 @@ pub(super) async fn find(core: &Core, question: &Question) -> Result<Found, Reso
     {
         return Err(failure.into());
     }
-    let is_partial = summary.extent() != Extent::Whole;
+    let is_partial = is_late || summary.extent() != Extent::Whole;
     Ok(Found { is_partial, ..Found::new(records.into(), core.clock.now_ms()) })
 }
 

@@ -20,7 +20,8 @@ use crate::types::{Hops, ReadyRecord, Subject};
 /// What comes of an upstream.
 enum Event {
     Records(Vec<Arc<ReadyRecord>>),
-    Ended(Result<(), AskError>),
+    /// The upstream of this number ended.
+    Ended(usize, Result<(), AskError>),
 }
 
 /// Has a task ask the upstreams.
@@ -30,7 +31,8 @@ pub(super) fn spawn(core: Arc<Core>, leader: Leader) -> AbortHandle {
 
 async fn drive(core: Arc<Core>, leader: Leader) {
     let (subject, hops) = (leader.subject().clone(), leader.hops());
-    let asked = core.upstreams.iter().map(|upstream| ask(upstream.clone(), subject.clone(), hops));
+    let all = core.upstreams.iter().enumerate();
+    let asked = all.map(|(number, it)| ask(number, it.clone(), subject.clone(), hops));
     let mut events: SelectAll<_> = asked.collect();
     let mut summary = FailureSummary::default();
     while let Some(event) = events.next().await {
@@ -38,7 +40,11 @@ async fn drive(core: Arc<Core>, leader: Leader) {
         tokio::task::coop::consume_budget().await;
         match event {
             Event::Records(records) => leader.add(records, core.options.records_max),
-            Event::Ended(result) => summary.count(result),
+            Event::Ended(number, result) => {
+                if let Some(upstream) = core.upstreams.get(number) {
+                    summary.count(upstream.account(), result);
+                }
+            }
         }
     }
     let records = leader.all();
@@ -52,16 +58,21 @@ async fn drive(core: Arc<Core>, leader: Leader) {
 }
 
 /// What an upstream says, and last how it ended.
-fn ask(upstream: Arc<dyn Upstream>, subject: Subject, hops: Hops) -> BoxStream<'static, Event> {
+fn ask(
+    number: usize,
+    upstream: Arc<dyn Upstream>,
+    subject: Subject,
+    hops: Hops,
+) -> BoxStream<'static, Event> {
     let asked = async move { upstream.records(&subject, hops) };
     let answer = AssertUnwindSafe(asked.flatten_stream()).catch_unwind();
     let answer = answer.map(|item| item.unwrap_or_else(|_| Err(AskError::Failed(PANICKED.into()))));
-    let events = stream::unfold(Some(answer.boxed()), |answer| async {
+    let events = stream::unfold(Some(answer.boxed()), move |answer| async move {
         let mut answer = answer?;
         let event = match answer.next().await {
             Some(Ok(records)) => return Some((Event::Records(records), Some(answer))),
-            Some(Err(error)) => Event::Ended(Err(error)),
-            None => Event::Ended(Ok(())),
+            Some(Err(error)) => Event::Ended(number, Err(error)),
+            None => Event::Ended(number, Ok(())),
         };
         Some((event, None))
     });

@@ -18,16 +18,17 @@
 use std::time::Duration;
 
 use crate::resolve::cache::Extent;
-use crate::resolve::{AskError, ResolveError};
+use crate::resolve::{AskError, ResolveError, UpstreamReasons};
+use crate::types::AccountId;
 
 /// Why nothing is known. The clonable part of [`ResolveError`], for those who share an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LookupFailure {
     OverBudget { retry_after: Duration },
     Resting { retry_after: Duration },
-    TimedOut,
+    TimedOut(UpstreamReasons),
     Overloaded,
-    Failed,
+    Failed(UpstreamReasons),
 }
 
 /// How the upstreams of one lookup did.
@@ -41,11 +42,15 @@ pub(super) struct FailureSummary {
     over_budget: usize,
     resting: usize,
     retry_after: Option<Duration>,
+    reasons: UpstreamReasons,
 }
 
 impl FailureSummary {
     /// Counts how one upstream ended.
-    pub(super) fn count(&mut self, result: Result<(), AskError>) {
+    pub(super) fn count(&mut self, account: &AccountId, result: Result<(), AskError>) {
+        if let Err(error) = &result {
+            self.reasons.add(account, error);
+        }
         match result {
             Ok(()) => self.answered += 1,
             Err(AskError::NotOffered) => {}
@@ -87,12 +92,12 @@ impl FailureSummary {
         }
         let retry_after = self.retry_after.unwrap_or_default();
         let failure = match failures {
-            0 => LookupFailure::Failed,
+            0 => LookupFailure::Failed(self.reasons.clone()),
             all if all == self.over_budget => LookupFailure::OverBudget { retry_after },
             all if all == self.over_budget + self.resting => LookupFailure::Resting { retry_after },
-            all if all == self.timed_out => LookupFailure::TimedOut,
+            all if all == self.timed_out => LookupFailure::TimedOut(self.reasons.clone()),
             all if all == self.busy => LookupFailure::Overloaded,
-            _ => LookupFailure::Failed,
+            _ => LookupFailure::Failed(self.reasons.clone()),
         };
         Some(failure)
     }
@@ -111,9 +116,9 @@ impl From<LookupFailure> for ResolveError {
         match failure {
             LookupFailure::OverBudget { retry_after } => Self::OverBudget { retry_after },
             LookupFailure::Resting { retry_after } => Self::Resting { retry_after },
-            LookupFailure::TimedOut => Self::TimedOut,
+            LookupFailure::TimedOut(reasons) => Self::TimedOut(reasons),
             LookupFailure::Overloaded => Self::Overloaded,
-            LookupFailure::Failed => Self::UpstreamsFailed,
+            LookupFailure::Failed(reasons) => Self::UpstreamsFailed(reasons),
         }
     }
 }
@@ -138,18 +143,19 @@ mod tests {
     fn each_combination_of_failures_has_its_meaning() {
         let over_budget = |retry_after| Some(LookupFailure::OverBudget { retry_after });
         let resting = |retry_after| Some(LookupFailure::Resting { retry_after });
-        let timed_out = Some(LookupFailure::TimedOut);
-        let failed = Some(LookupFailure::Failed);
+        let reasons = UpstreamReasons::default;
+        let timed_out = || Some(LookupFailure::TimedOut(reasons()));
+        let failed = || Some(LookupFailure::Failed(reasons()));
         // What upstreams say, what it means with a local index and without one, how much was found.
         for (results, with_local, without, extent) in [
-            (vec![], None, failed, Extent::Whole),
+            (vec![], None, failed(), Extent::Whole),
             (vec![OK], None, None, Extent::Whole),
             (vec![OK, OK], None, None, Extent::Whole),
             (vec![OK, BROKEN], None, None, Extent::Partial),
             (vec![OK, SPENT], None, None, Extent::Partial),
             (vec![OK, NOT_OFFERED], None, None, Extent::Whole),
-            (vec![NOT_OFFERED], None, failed, Extent::Whole),
-            (vec![NOT_OFFERED, BROKEN], failed, failed, Extent::Partial),
+            (vec![NOT_OFFERED], None, failed(), Extent::Whole),
+            (vec![NOT_OFFERED, BROKEN], failed(), failed(), Extent::Partial),
             (vec![NOT_OFFERED, SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
             (vec![SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
             (vec![SPENT, SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
@@ -157,31 +163,44 @@ mod tests {
             (vec![RESTING, RESTING], resting(LATE), resting(LATE), Extent::Partial),
             (vec![RESTING, SPENT], resting(SOON), resting(SOON), Extent::Partial),
             (vec![SPENT, RESTING], resting(SOON), resting(SOON), Extent::Partial),
-            (vec![RESTING, BROKEN], failed, failed, Extent::Partial),
-            (vec![CIRCLE], None, failed, Extent::Circled),
+            (vec![RESTING, BROKEN], failed(), failed(), Extent::Partial),
+            (vec![CIRCLE], None, failed(), Extent::Circled),
             (vec![CIRCLE, OK], None, None, Extent::Circled),
-            (vec![CIRCLE, NOT_OFFERED], None, failed, Extent::Circled),
-            (vec![CIRCLE, BROKEN], failed, failed, Extent::Partial),
+            (vec![CIRCLE, NOT_OFFERED], None, failed(), Extent::Circled),
+            (vec![CIRCLE, BROKEN], failed(), failed(), Extent::Partial),
             (vec![CIRCLE, RESTING], resting(LATE), resting(LATE), Extent::Partial),
-            (vec![SPENT, LATE_ONE], failed, failed, Extent::Partial),
-            (vec![LATE_ONE], timed_out, timed_out, Extent::Partial),
-            (vec![LATE_ONE, LATE_ONE], timed_out, timed_out, Extent::Partial),
-            (vec![LATE_ONE, BROKEN], failed, failed, Extent::Partial),
+            (vec![SPENT, LATE_ONE], failed(), failed(), Extent::Partial),
+            (vec![LATE_ONE], timed_out(), timed_out(), Extent::Partial),
+            (vec![LATE_ONE, LATE_ONE], timed_out(), timed_out(), Extent::Partial),
+            (vec![LATE_ONE, BROKEN], failed(), failed(), Extent::Partial),
             (
                 vec![BUSY, BUSY],
                 Some(LookupFailure::Overloaded),
                 Some(LookupFailure::Overloaded),
                 Extent::Partial,
             ),
-            (vec![BUSY, BROKEN], failed, failed, Extent::Partial),
-            (vec![BROKEN], failed, failed, Extent::Partial),
-            (vec![Err(AskError::Failed("it".into()))], failed, failed, Extent::Partial),
+            (vec![BUSY, BROKEN], failed(), failed(), Extent::Partial),
+            (vec![BROKEN], failed(), failed(), Extent::Partial),
+            (vec![Err(AskError::Failed("it".into()))], failed(), failed(), Extent::Partial),
         ] {
             let mut summary = FailureSummary::default();
-            results.iter().for_each(|result| summary.count(result.clone()));
+            let account = AccountId::parse("far").unwrap();
+            results.iter().for_each(|result| summary.count(&account, result.clone()));
+            summary.reasons = UpstreamReasons::default();
             assert_eq!(summary.failure(true), with_local, "{results:?}");
             assert_eq!(summary.failure(false), without, "{results:?}");
             assert_eq!(summary.extent(), extent, "{results:?}");
         }
+    }
+
+    #[test]
+    fn a_failure_names_the_upstreams_and_how_each_failed() {
+        let mut summary = FailureSummary::default();
+        for (name, result) in [("a", LATE_ONE), ("b", Err(AskError::Failed("it is red".into())))] {
+            summary.count(&AccountId::parse(name).unwrap(), result);
+        }
+        let error = ResolveError::from(summary.failure(true).unwrap());
+        let expected = "every upstream failed (a: it gave no whole answer in time; b: it is red)";
+        assert_eq!(error.to_string(), expected);
     }
 }

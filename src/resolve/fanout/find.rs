@@ -15,8 +15,8 @@ use super::answer::Local;
 use super::grace::GraceTimeout;
 use super::singleflight::Follower;
 use super::{Core, Remote};
-use crate::resolve::ResolveError;
 use crate::resolve::cache::RemoteAnswer;
+use crate::resolve::{ResolveError, UpstreamReasons};
 use crate::types::{Filter, Found, Question, ReadyRecord, Subject};
 
 pub(super) async fn find(core: &Arc<Core>, question: &Question) -> Result<Found, ResolveError> {
@@ -46,7 +46,10 @@ pub(super) async fn find(core: &Arc<Core>, question: &Question) -> Result<Found,
         }
     }
     // A local index that is slow counts like one that fails.
-    let late = || Local { found: Found::default(), error: Some(ResolveError::TimedOut) };
+    let late = || Local {
+        found: Found::default(),
+        error: Some(ResolveError::TimedOut(UpstreamReasons::default())),
+    };
     let local = local.unwrap_or_else(late);
     match gathering.finish() {
         Ok(answer) => core.answer(local, &answer, question),

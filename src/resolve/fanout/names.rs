@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::Core;
 use super::failure::LookupFailure;
 use super::grace::GraceTimeout;
-use crate::resolve::{ResolveError, StoredName};
+use crate::resolve::{ResolveError, StoredName, UpstreamReasons};
 use crate::types::{Hops, IpnsName};
 pub(super) use ask::NameLookups;
 use ask::{NameKey, NameProgress};
@@ -88,7 +88,7 @@ async fn gather(
         tokio::select! {
             biased;
             changed = progress.changed() => if changed.is_err() {
-                return (best, Some(LookupFailure::Failed));
+                return (best, Some(LookupFailure::Failed(UpstreamReasons::default())));
             },
             () = grace.is_over() => {
                 // As long as somebody follows it, asking goes on.

@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 
 use super::failure::LookupFailure;
 use crate::clock::UnixMs;
+use crate::resolve::UpstreamReasons;
 use crate::resolve::cache::{Extent, RemoteAnswer};
 use crate::resolve::merge::{KeyedRecords, MergedRecords};
 use crate::types::{Hops, ReadyRecord, Subject};
@@ -225,7 +226,8 @@ impl Follower {
         }
         is_over.then(|| {
             let answer = self.so_far(now_ms);
-            let failure = answer.is_empty().then_some(LookupFailure::Failed);
+            let failure =
+                answer.is_empty().then_some(LookupFailure::Failed(UpstreamReasons::default()));
             Outcome { answer, failure }
         })
     }

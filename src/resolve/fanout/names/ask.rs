@@ -39,7 +39,7 @@ pub(super) struct NameProgress {
 }
 
 /// How asking for a name ended.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Ended {
     /// Why there is no record, where that is not because there is none.
     pub(super) failure: Option<LookupFailure>,
@@ -128,7 +128,10 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
     let known = known.and_then(|kept| kept.record(core.clock.now_ms()));
     let mut best = known.clone();
     let mut summary = FailureSummary::default();
-    let all = core.upstreams.iter().map(|upstream| ask(&**upstream, &name, hops));
+    let ask = async |upstream: &Arc<dyn Upstream>| {
+        (upstream.account().clone(), ask(&**upstream, &name, hops).await)
+    };
+    let all = core.upstreams.iter().map(ask);
     let mut all: FuturesUnordered<_> = all.collect();
     loop {
         let answer = tokio::select! {
@@ -136,7 +139,7 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
             answer = all.next() => answer,
             () = asking.is_abandoned() => return None,
         };
-        let Some(answer) = answer else { break };
+        let Some((account, answer)) = answer else { break };
         if let Ok(Some(record)) = &answer {
             let stored_at_ms = core.clock.now_ms();
             let found = StoredName { record: record.clone(), stored_at_ms };
@@ -144,7 +147,7 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
             best = better(best, found);
             best.iter().for_each(|best| asking.found(best));
         }
-        summary.count(answer.map(drop));
+        summary.count(&account, answer.map(drop));
     }
     let failure = if best.is_none() { summary.failure(core.local.is_some()) } else { None };
     let kept = KeptName {

@@ -12,7 +12,9 @@ use super::better;
 use crate::resolve::cache::KeptName;
 use crate::resolve::fanout::Core;
 use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
-use crate::resolve::{AskError, Hops, NamePut, ResolveError, StoredName, Upstream};
+use crate::resolve::{
+    AskError, Hops, NamePut, ResolveError, StoredName, Upstream, UpstreamReasons,
+};
 use crate::types::IpnsRecord;
 
 /// Stores a record locally, or has upstreams store it where there is no local store.
@@ -37,7 +39,7 @@ pub(in crate::resolve::fanout) async fn put(
     match receiver.await {
         Ok(Ok(())) => Ok(NamePut::Stored),
         Ok(Err(failure)) => Err(failure.into()),
-        Err(_) => Err(ResolveError::UpstreamsFailed),
+        Err(_) => Err(ResolveError::UpstreamsFailed(UpstreamReasons::default())),
     }
 }
 
@@ -50,9 +52,12 @@ async fn hand_on(
 ) {
     let mut taken = Some(taken);
     let mut summary = FailureSummary::default();
-    let all = core.upstreams.iter().map(|upstream| hand_to(&**upstream, &record, hops));
+    let hand_to = async |upstream: &Arc<dyn Upstream>| {
+        (upstream.account().clone(), hand_to(&**upstream, &record, hops).await)
+    };
+    let all = core.upstreams.iter().map(hand_to);
     let mut all: FuturesUnordered<_> = all.collect();
-    while let Some(result) = all.next().await {
+    while let Some((account, result)) = all.next().await {
         if result.is_ok()
             && let Some(taken) = taken.take()
         {
@@ -62,10 +67,11 @@ async fn hand_on(
             // Whoever has gone need not be told.
             let _ = taken.send(Ok(()));
         }
-        summary.count(result);
+        summary.count(&account, result);
     }
     if let Some(taken) = taken {
-        let _ = taken.send(Err(summary.failure(false).unwrap_or(LookupFailure::Failed)));
+        let failed = || LookupFailure::Failed(UpstreamReasons::default());
+        let _ = taken.send(Err(summary.failure(false).unwrap_or_else(failed)));
     }
 }
 

@@ -32,7 +32,8 @@ fn called(answer: &Result<Vec<String>, ResolveError>) -> String {
         Err(ResolveError::Resting { retry_after }) => {
             format!("resting for {}", humantime::format_duration(*retry_after))
         }
-        Err(error) => error.to_string(),
+        // Without the names of upstreams.
+        Err(error) => error.to_string().split(" (").next().unwrap().to_owned(),
     }
 }
 

@@ -185,6 +185,6 @@ fn who_follows_a_lookup_whose_task_dies_is_told() {
     following.block_on(async { assert!(second.next().now_or_never().is_none()) });
     drop(asking);
     let item = following.block_on(second.next());
-    assert!(matches!(item, Some(Err(ResolveError::UpstreamsFailed))), "{item:?}");
+    assert!(matches!(item, Some(Err(ResolveError::UpstreamsFailed(_)))), "{item:?}");
     assert_eq!(bench.fanout.0.lookups.len(), 0);
 }
