@@ -241,7 +241,9 @@ impl Connection {
 fn check_head(head: &[u8], expected: Expected) -> anyhow::Result<()> {
     const CONTENT_LENGTH: &[u8] = b"\r\ncontent-length: ";
     let status = head.get(9..12).and_then(number);
-    let at = memchr::memmem::find(head, CONTENT_LENGTH).context("an answer without a length")?;
+    // nginx writes names of headers with capitals.
+    let head = head.to_ascii_lowercase();
+    let at = memchr::memmem::find(&head, CONTENT_LENGTH).context("an answer without a length")?;
     let value = head.get(at + CONTENT_LENGTH.len()..).unwrap_or_default();
     let length = value.split(|byte| *byte == b'\r').next().and_then(number);
     let found = (status, length);
