@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fingerpost::clock::Clock;
-use fingerpost::dispatch::{LookupAddress, Origin, RouteEntry, RoutingTable};
+use fingerpost::dispatch::{LookupAddress, RouteEntry, RouteOrigin, RoutingTable};
 use fingerpost::store::{Announcement, ContextId, MemoryStore, Store};
 use fingerpost::types::{
     self, AccountId, AnswerSchema, ContentKey, Filter, ProviderRecord, Question, ReadyRecord,
@@ -100,7 +100,7 @@ fn table(prefixes: impl Iterator<Item = String>) -> RoutingTable<usize> {
             auth: None,
             prefix,
             next_hop: AccountId::parse("local").expect("a name"),
-            origin: Origin::Static,
+            origin: RouteOrigin::Static,
             path: Vec::new(),
             expires_at_ms: None,
         };

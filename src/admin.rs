@@ -49,7 +49,7 @@ pub use pools::{pool_draft, pool_list};
 pub use users::PeerCredentials;
 use users::Users;
 pub use wire::{
-    ChainedPoolView, ImportEvent, IpnsStats, JournalStats, NamedId, NotAskedView, Page, PoolAnswer,
+    ChainedPoolView, ImportEvent, IpnsStats, JournalUsage, NamedId, NotAskedView, Page, PoolAnswer,
     PoolEndpointView, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute, PoolView,
     Problem, RejectedEntry, RemovedGroups, RouteExplanation, RouteList, RouteView, Routes,
     StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes, Stats,

@@ -42,8 +42,8 @@ pub use account_name::AccountName;
 pub use burst::{Burst, BurstError};
 pub use choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 pub use duration::{DURATION_MAX, DurationError, format_duration, parse_duration};
-pub use error::{ConfigError, ConfigProblem, Origin};
-pub use list::{Accounts, Item, List, ListError, PeerIds, Prefixes};
+pub use error::{ConfigError, ConfigProblem, SettingOrigin};
+pub use list::{Accounts, List, ListError, ListItem, PeerIds, Prefixes};
 pub use log_filter::{LogFilter, LogFilterError};
 pub use networks::Networks;
 pub use remote_url::{RemoteUrl, RemoteUrlError};
@@ -54,11 +54,11 @@ pub use remotes::{
 pub use secret::{Secret, SecretError};
 pub use settings::Settings;
 pub use upstream_list::{NamedUrl, UpstreamList};
-pub use workers::{Workers, WorkersError};
+pub use workers::{WorkerCount, WorkersError};
 pub use write::example;
 
 use remotes::Section;
-use schema::{Schema, Setting};
+use schema::{Setting, SettingsSchema};
 
 /// The flag that names the file of settings; not a setting itself.
 const CONFIG_FLAG: &str = "config";
@@ -80,7 +80,7 @@ impl Loaded {
 
     /// The settings that were given somewhere, for the log of a start.
     pub fn given(&self) -> impl Iterator<Item = &Effective> {
-        self.effective.iter().filter(|effective| effective.origin != Origin::Default)
+        self.effective.iter().filter(|effective| effective.origin != SettingOrigin::Default)
     }
 
     /// The sections of the file, by kind.
@@ -89,7 +89,7 @@ impl Loaded {
     }
 
     /// Where the setting called `name` in the file came from; `None` if there is none of that name.
-    pub fn origin(&self, name: &str) -> Option<&Origin> {
+    pub fn origin(&self, name: &str) -> Option<&SettingOrigin> {
         self.effective.iter().find(|effective| effective.name == name).map(|found| &found.origin)
     }
 }
@@ -104,7 +104,7 @@ pub struct Effective {
     /// Whether credentials were left out of the value.
     pub is_cut: bool,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
     /// The title of its group.
     pub heading: String,
 }
@@ -128,7 +128,7 @@ impl Effective {
 struct Given {
     name: String,
     value: String,
-    origin: Origin,
+    origin: SettingOrigin,
 }
 
 /// Adds `--config` and the flag of every setting to a command, so that [`load`] can read them.
@@ -142,7 +142,7 @@ pub fn with_settings(command: Command) -> Command {
             "File of settings (TOML); `fingerpost config --example` writes one\n\n\
              [env: FINGERPOST_CONFIG]",
         );
-    let schema = Schema::new();
+    let schema = SettingsSchema::new();
     command.arg(config).args(schema.settings().map(flag))
 }
 
@@ -176,7 +176,7 @@ pub fn load(
     matches: &ArgMatches,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, ConfigError> {
-    let schema = Schema::new();
+    let schema = SettingsSchema::new();
     let environment = environment::read(variables, &schema);
     let path = matches.get_one::<PathBuf>(CONFIG_FLAG).cloned().or(environment.config);
     let mut file = path.map(|path| file::read(&path, &schema)).unwrap_or_default();
@@ -194,7 +194,7 @@ pub fn load(
 ///
 /// All problems found, as of [`load`].
 pub fn load_text(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
-    let schema = Schema::new();
+    let schema = SettingsSchema::new();
     let file = file::parse(path, text, &schema);
     if !file.problems.is_empty() {
         return Err(ConfigError { problems: file.problems });
@@ -203,14 +203,14 @@ pub fn load_text(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
 }
 
 /// The settings given as flags. Their values were checked when the command line was parsed.
-fn flags(matches: &ArgMatches, schema: &Schema) -> Vec<Given> {
+fn flags(matches: &ArgMatches, schema: &SettingsSchema) -> Vec<Given> {
     let is_given = |setting: &Setting<'_>| {
         matches.value_source(setting.name()) == Some(ValueSource::CommandLine)
     };
     let read = |setting: Setting<'_>| {
         let text = matches.get_raw(setting.name())?.next()?.to_string_lossy();
         let value = setting.read(&text).expect("clap took this value of this setting before");
-        let origin = Origin::Flag(setting.flag());
+        let origin = SettingOrigin::Flag(setting.flag());
         Some(Given { name: setting.name().to_owned(), value, origin })
     };
     schema.settings().filter(is_given).filter_map(read).collect()
@@ -218,7 +218,7 @@ fn flags(matches: &ArgMatches, schema: &Schema) -> Vec<Given> {
 
 /// Lays the values over the defaults, the later ones over the earlier, and checks the rules.
 fn combine(
-    schema: &Schema,
+    schema: &SettingsSchema,
     given: impl IntoIterator<Item = Given>,
     sections: Vec<Section>,
 ) -> Result<Loaded, ConfigError> {
@@ -229,7 +229,7 @@ fn combine(
     for setting in schema.settings() {
         let (value, origin) = match strongest.remove(setting.name()) {
             Some(given) => (given.value, given.origin),
-            None => (setting.default_value(), Origin::Default),
+            None => (setting.default_value(), SettingOrigin::Default),
         };
         effective.push(setting.effective(&value, origin));
         texts.insert(setting.name().to_owned(), value);
@@ -242,7 +242,7 @@ fn combine(
         .expect("the schema is made from this struct");
     let mut loaded = Loaded { settings, effective, sections: Vec::new() };
     let mut problems = broken_rules(&loaded);
-    let upstreams = loaded.origin("upstreams").unwrap_or(&Origin::Default);
+    let upstreams = loaded.origin("upstreams").unwrap_or(&SettingOrigin::Default);
     let combined = remotes::combine(sections, &loaded.settings, &texts, upstreams);
     problems.extend(combined.problems);
     loaded.settings.remotes = combined.remotes;
@@ -254,7 +254,7 @@ fn broken_rules(loaded: &Loaded) -> Vec<ConfigProblem> {
     let problem = |violation: rules::Violation| ConfigProblem::Rule {
         place: error::place(
             violation.name,
-            loaded.origin(violation.name).unwrap_or(&Origin::Default),
+            loaded.origin(violation.name).unwrap_or(&SettingOrigin::Default),
         ),
         message: violation.message,
     };
@@ -291,7 +291,9 @@ mod tests {
     fn nothing_given_is_the_default() {
         let loaded = load_all(&[], &[], None).unwrap();
         assert_eq!(loaded.settings, Settings::default());
-        assert!(loaded.effective().iter().all(|effective| effective.origin == Origin::Default));
+        assert!(
+            loaded.effective().iter().all(|effective| effective.origin == SettingOrigin::Default)
+        );
     }
 
     #[test]
@@ -303,12 +305,15 @@ mod tests {
         assert_eq!(loaded.settings.rate_limit_burst.to_string(), "2");
         assert_eq!(loaded.settings.workers.get(), 1);
 
-        assert_eq!(loaded.origin("rate_limit"), Some(&Origin::Flag("--rate-limit".to_owned())));
+        assert_eq!(
+            loaded.origin("rate_limit"),
+            Some(&SettingOrigin::Flag("--rate-limit".to_owned()))
+        );
         let variable = "FINGERPOST_RATE_LIMIT_BURST".to_owned();
-        assert_eq!(loaded.origin("rate_limit_burst"), Some(&Origin::Environment(variable)));
+        assert_eq!(loaded.origin("rate_limit_burst"), Some(&SettingOrigin::Environment(variable)));
         let origin = loaded.origin("workers").unwrap();
-        assert!(matches!(origin, Origin::File { line: 3, .. }), "{origin}");
-        assert_eq!(loaded.origin("listen"), Some(&Origin::Default));
+        assert!(matches!(origin, SettingOrigin::File { line: 3, .. }), "{origin}");
+        assert_eq!(loaded.origin("listen"), Some(&SettingOrigin::Default));
         assert_eq!(loaded.origin("nothing"), None);
         let given: Vec<_> = loaded.given().map(ToString::to_string).collect();
         assert_eq!(given.len(), 3);

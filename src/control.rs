@@ -4,11 +4,11 @@
 //! Every change is durable before it shows; lookups never wait for one. What is stored and cannot be
 //! read is an error at the start: a router that forgot what is blocked or metered must not run.
 
-mod accounts;
 mod identity;
 mod peers;
 mod pools;
 mod statics;
+mod targets;
 #[cfg(test)]
 mod tests;
 
@@ -23,21 +23,21 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::detached::detached;
 use crate::dispatch::pool::{BookError, PoolDraft, PoolId, PoolSummary};
-use crate::dispatch::{Origin, RouteAuth, RouteEntry, RouteUpdate};
+use crate::dispatch::{RouteAuth, RouteEntry, RouteOrigin, RouteUpdate};
 use crate::resolve::{RouteTable, Router};
 use crate::state::{StateError, StateStore};
 use crate::types::{AccountId, RoutePrefix};
 
-use peers::Received;
+use peers::UpdateOutcome;
 
-pub use accounts::{Account, AccountKind, Accounts, RuleResolver};
 pub use identity::Identity;
-pub use peers::{PeerParts, Peers, PeersParts, UnknownPeer, UpdateRefused};
+pub use peers::{PeerParts, PeerRouters, PeersParts, UnknownPeer, UpdateRefused};
 pub use pools::{
     EndpointParts, ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome, Pools,
     PoolsError, RuleUpstream,
 };
 pub use statics::{StaticRoute, Statics, StaticsError};
+pub use targets::{RuleResolver, Target, TargetKind, Targets};
 
 /// How often routes of peers that fell silent are taken out of the table. Lookups do not wait for it:
 /// each route has its end in the table.
@@ -52,7 +52,7 @@ pub struct ControlParts {
     /// Who this router is.
     pub identity: Identity,
     /// Whom routes can point to.
-    pub accounts: Accounts,
+    pub targets: Targets,
     /// What pools are made of.
     pub endpoints: Vec<EndpointParts>,
     /// Who tells us routes, and what we tell.
@@ -64,11 +64,11 @@ pub struct ControlParts {
 /// The control plane of one server.
 pub struct Control {
     identity: Identity,
-    accounts: Accounts,
+    targets: Targets,
     router: Arc<Router>,
     statics: Statics,
     pools: Pools,
-    peers: Arc<Peers>,
+    peers: Arc<PeerRouters>,
     clock: Clock,
     table: ArcSwap<RouteTable>,
     /// Held while a table is made, so that an older one never takes the place of a newer one.
@@ -102,16 +102,16 @@ pub enum ControlError {
 impl Control {
     /// Reads what was decided before, and publishes it.
     pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
-        let ControlParts { state, clock, identity, accounts, endpoints, peers, router } = parts;
+        let ControlParts { state, clock, identity, targets, endpoints, peers, router } = parts;
         let control = Arc::new(Self {
             pools: Pools::open(state.clone(), clock.clone(), endpoints)?,
             statics: Statics::open(state, clock.clone())?,
-            peers: Arc::new(Peers::new(peers, &identity, clock.clone())),
+            peers: Arc::new(PeerRouters::new(peers, &identity, clock.clone())),
             clock,
             table: ArcSwap::from_pointee(RouteTable::new([])),
             publishing: Mutex::new(()),
             identity,
-            accounts,
+            targets,
             router,
         });
         control.publish();
@@ -129,13 +129,13 @@ impl Control {
     }
 
     /// The routes from and to peer routers.
-    pub fn peers(&self) -> &Arc<Peers> {
+    pub fn peers(&self) -> &Arc<PeerRouters> {
         &self.peers
     }
 
     /// Whom routes can point to.
-    pub fn accounts(&self) -> &Accounts {
-        &self.accounts
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 
     /// Who this router is.
@@ -204,7 +204,7 @@ impl Control {
         peer: &AccountId,
         update: RouteUpdate,
     ) -> Result<(), UpdateRefused> {
-        let Received { taken, is_visible } = self.peers.update(peer, update)?;
+        let UpdateOutcome { taken, is_visible } = self.peers.update(peer, update)?;
         if is_visible {
             self.publish();
         }
@@ -258,7 +258,7 @@ impl Control {
         let has_routes = !entries.is_empty();
         let all = entries.into_iter().chain([Self::default_route()]);
         let table = Arc::new(RouteTable::new(all.map(|entry| {
-            let resolver = self.accounts.resolver(&entry.next_hop, &self.pools);
+            let resolver = self.targets.resolver(&entry.next_hop, &self.pools);
             (entry, resolver)
         })));
         self.table.store(table.clone());
@@ -269,16 +269,16 @@ impl Control {
     fn entries(&self) -> Vec<RouteEntry> {
         let statics = self.statics.all().into_iter();
         let statics =
-            statics.map(|route| Self::own_route(route.prefix, route.next_hop, Origin::Static));
+            statics.map(|route| Self::own_route(route.prefix, route.next_hop, RouteOrigin::Static));
         statics.chain(self.peers.entries(self.clock.now_ms())).collect()
     }
 
     fn default_route() -> RouteEntry {
         let account = AccountId::parse(AccountId::DEFAULT).expect("it is a legal name");
-        Self::own_route(RoutePrefix::everything(), account, Origin::Default)
+        Self::own_route(RoutePrefix::everything(), account, RouteOrigin::Default)
     }
 
-    fn own_route(prefix: RoutePrefix, next_hop: AccountId, origin: Origin) -> RouteEntry {
+    fn own_route(prefix: RoutePrefix, next_hop: AccountId, origin: RouteOrigin) -> RouteEntry {
         RouteEntry { prefix, next_hop, origin, path: Vec::new(), expires_at_ms: None, auth: None }
     }
 }

@@ -12,10 +12,10 @@ mod table;
 
 pub use address::{Address, AddressError, LookupAddress, can_match};
 pub use advertise::{
-    AdvertisedRoute, Applied, Dropped, HOLD_DOWN_MS, HeardRoute, HeardRoutes, LastKnown,
-    LastKnownFields, Listening, MESSAGE_BYTES_MAX, MessageError, NewRoute, OwnRoute,
-    PATH_ROUTERS_MAX, RouteControl, RouteLog, RouteUpdate, RoutingTableId, SyncMode,
+    AdvertisedRoute, AppliedUpdate, Dropped, HOLD_DOWN_MS, ImportPolicy, LastKnown,
+    LastKnownFields, MESSAGE_BYTES_MAX, MessageError, NewRoute, OwnRoute, PATH_ROUTERS_MAX,
+    ReceivedRoute, ReceivedRoutes, RouteControl, RouteLog, RouteUpdate, RoutingTableId, SyncMode,
     UPDATE_ROUTES_MAX, advertised,
 };
 pub use auth::{RouteAuth, RouteAuthError};
-pub use table::{Origin, RouteEntry, RoutingTable};
+pub use table::{RouteEntry, RouteOrigin, RoutingTable};

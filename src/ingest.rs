@@ -35,7 +35,7 @@ pub use options::{
 pub use progress::{Acknowledged, BarObserver, ImportObserver, ImportProgress, LineObserver};
 pub use put::{
     ADDR_BYTES_MAX, ADDRS_MAX, ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, AddrReasons, Announcer,
-    DroppedAddrs, KEY_TEXT_BYTES_MAX, PutError, PutMoment, PutPolicy, RECORDS_MAX, Refusal,
+    DroppedAddrs, KEY_TEXT_BYTES_MAX, PutError, PutMoment, PutPolicy, PutRefusal, RECORDS_MAX,
     TTL_MIN, VerifiedPut,
 };
 pub use summary::{

@@ -21,11 +21,11 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::invariant;
 
 pub use answers::AnswerCounts;
-use peers::Peers;
+use peers::PeerMetrics;
 pub use peers::{PeerCounts, PeerOutcome};
 use requests::Workers;
 pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, StreamEnd, WorkerCounts};
-use upstreams::Upstreams;
+use upstreams::UpstreamMetrics;
 pub use upstreams::{BreakerState, UpstreamCounts, UpstreamOutcome};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,9 +82,9 @@ pub struct Gauges {
 pub struct Metrics {
     registry: Registry,
     workers: Arc<Workers>,
-    upstreams: Upstreams,
+    upstreams: UpstreamMetrics,
     answers: AnswerCounts,
-    peers: Peers,
+    peers: PeerMetrics,
     rate_limited: Counter,
     rate_limit_clients: Gauge,
     index_entries: Gauge,
@@ -142,9 +142,9 @@ impl Metrics {
             "The version that is running",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        let upstreams = Upstreams::register(&mut registry);
+        let upstreams = UpstreamMetrics::register(&mut registry);
         let answers = AnswerCounts::register(&mut registry);
-        let peers = Peers::register(&mut registry);
+        let peers = PeerMetrics::register(&mut registry);
         let mut metrics = Self {
             registry,
             workers: Arc::default(),

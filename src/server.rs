@@ -4,11 +4,11 @@
 //! [`Server::start`] starts the admin listener, [`Server::open`] lets the public in. [`Server::shutdown`] is the one
 //! way down: stop accepting, finish what is in flight within a bound.
 
-mod accounts;
 mod listener;
 mod maintenance;
 mod memory;
 mod peers;
+mod targets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,9 +39,9 @@ use crate::store::{
     NamesOpenError, NamesOptions, OpenError, Recovery, Store,
 };
 use crate::types::AccountId;
-use accounts::Configured;
 use listener::BoundSocket;
 use maintenance::{Maintenance, Upkeep};
+use targets::Configured;
 
 /// Open connections on the admin listener: it is for an operator and a few scrapers.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
@@ -358,14 +358,14 @@ async fn open_control(
     let name = settings.router_name.get().cloned();
     let secret = settings.routing_secret.reveal();
     let identity = Identity::load_or_make(&*parts.state, name, secret).await?;
-    let Configured { accounts, default, mut endpoints, cache } =
-        accounts::configured(settings, parts)?;
+    let Configured { targets, default, mut endpoints, cache } =
+        targets::configured(settings, parts)?;
     endpoints.extend(parts.endpoints.iter().cloned());
     let router = Arc::new(Router::new(default, parts.clock.clone()));
     let control = Control::open(ControlParts {
         state: parts.state.clone(),
         clock: parts.clock.clone(),
-        accounts,
+        targets,
         endpoints,
         peers: peers::configured(settings, parts, &identity)?,
         identity,

@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use fingerpost::dispatch::{Address, LookupAddress, Origin, RouteAuth, RouteEntry, RoutingTable};
+use fingerpost::dispatch::{Address, LookupAddress, RouteOrigin, RouteAuth, RouteEntry, RoutingTable};
 use fingerpost::types::{ADDRESS_CHARS_MAX, AccountId, ContentKey, RoutePrefix};
 use libfuzzer_sys::fuzz_target;
 
@@ -60,15 +60,15 @@ fn check_lookup(text: &str, lines: &[&str]) {
 fn route(line: &str) -> Option<RouteEntry> {
     let (kind, text) = line.split_at_checked(1)?;
     let (origin, expires_at_ms, text) = match kind {
-        "D" => (Origin::Dynamic, Some(NOW_MS + 1), text),
-        "O" => (Origin::Dynamic, Some(NOW_MS), text),
-        "F" => (Origin::Default, None, text),
-        _ => (Origin::Static, None, line),
+        "D" => (RouteOrigin::Dynamic, Some(NOW_MS + 1), text),
+        "O" => (RouteOrigin::Dynamic, Some(NOW_MS), text),
+        "F" => (RouteOrigin::Default, None, text),
+        _ => (RouteOrigin::Static, None, line),
     };
     let prefix = RoutePrefix::parse(text).ok()?;
     let auth = RouteAuth::of(b"secret", &prefix);
     let next_hop = AccountId::of_rule(line.len() as u64 % 3);
-    let path = vec!["far".to_owned(); usize::from(origin == Origin::Dynamic)];
+    let path = vec!["far".to_owned(); usize::from(origin == RouteOrigin::Dynamic)];
     Some(RouteEntry { prefix, next_hop, origin, path, expires_at_ms, auth: Some(auth) })
 }
 

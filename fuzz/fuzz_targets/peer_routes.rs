@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use fingerpost::dispatch::{
-    HeardRoutes, Listening, NewRoute, PATH_ROUTERS_MAX, RouteAuth, RouteControl, RouteUpdate,
+    ReceivedRoutes, ImportPolicy, NewRoute, PATH_ROUTERS_MAX, RouteAuth, RouteControl, RouteUpdate,
     RoutingTableId, UPDATE_ROUTES_MAX,
 };
 use fingerpost::types::{AccountId, RoutePrefix};
@@ -20,7 +20,7 @@ const HOLD_DOWN_MS_MAX: u64 = 5 * 60 * 1_000;
 const PREFIXES: [&str; 10] =
     ["g.a", "g.a.b", "g.a.c", "g.a.d.e", "g.b", "g.ab", "g.b.0", "g", "private.a", "g.a.ab"];
 
-static RULES: LazyLock<Listening> = LazyLock::new(|| Listening {
+static RULES: LazyLock<ImportPolicy> = LazyLock::new(|| ImportPolicy {
     us: account("us"),
     accept: vec![prefix("g.a"), prefix("g.b")],
     routes_max: ROUTES_MAX,
@@ -52,7 +52,7 @@ fn read(json: &[u8]) {
     assert!(update.from_epoch <= update.to_epoch && update.to_epoch <= update.current_epoch);
     let again = RouteUpdate::from_json(update.to_json().as_bytes()).expect("what we wrote");
     assert_eq!(again, update);
-    let mut heard = HeardRoutes::new(RULES.clone());
+    let mut heard = ReceivedRoutes::new(RULES.clone());
     if heard.apply(update, START_MS).is_ok() {
         check(&heard, START_MS);
     }
@@ -60,7 +60,7 @@ fn read(json: &[u8]) {
 
 /// Each update is made of a few bytes.
 fn hear(bytes: &[u8]) {
-    let mut heard = HeardRoutes::new(RULES.clone());
+    let mut heard = ReceivedRoutes::new(RULES.clone());
     let mut now_ms = START_MS;
     let mut bytes = bytes.iter().copied();
     while let Some(head) = bytes.next() {
@@ -93,7 +93,7 @@ fn hear(bytes: &[u8]) {
     }
 }
 
-fn check(heard: &HeardRoutes, now_ms: u64) {
+fn check(heard: &ReceivedRoutes, now_ms: u64) {
     let (routes, until_ms) = heard.routes(now_ms);
     let mut count = 0;
     for (prefix, route) in routes {
@@ -108,7 +108,7 @@ fn check(heard: &HeardRoutes, now_ms: u64) {
 }
 
 /// The routes that count, as text.
-fn kept(heard: &HeardRoutes, now_ms: u64) -> Vec<String> {
+fn kept(heard: &ReceivedRoutes, now_ms: u64) -> Vec<String> {
     heard.routes(now_ms).0.map(|(prefix, route)| format!("{prefix} {route:?}")).collect()
 }
 

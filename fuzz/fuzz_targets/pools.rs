@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use fingerpost::admin::{PoolList, pool_draft, pool_list};
-use fingerpost::dispatch::pool::{Book, Endpoint, Field, Inventory, Limits, PoolDraft, PoolId};
+use fingerpost::dispatch::pool::{Book, PoolEndpoint, Field, Inventory, BudgetLimits, PoolDraft, PoolId};
 use fingerpost::dispatch::pool::{POOL_NAME_CHARS_MAX, VOLUME_MAX};
 use libfuzzer_sys::fuzz_target;
 
@@ -82,8 +82,8 @@ fn check_book(book: &Book) {
 }
 
 fn book(pools: usize, endpoints: usize) -> Book {
-    let limits = Limits { daily_volume: 10, hourly_rate: 1 };
-    let endpoint = |at| Endpoint { name: format!("e{at}").into(), limits, tied_to: None };
+    let limits = BudgetLimits { daily_volume: 10, hourly_rate: 1 };
+    let endpoint = |at| PoolEndpoint { name: format!("e{at}").into(), limits, tied_to: None };
     let mut book = Book::new(Arc::new(Inventory::new((0..endpoints).map(endpoint).collect())));
     for at in 0..pools {
         let draft = PoolDraft {

@@ -36,7 +36,7 @@ pub(super) async fn export(state: web::Data<AdminState>) -> HttpResponse {
         None => Vec::new(),
     };
     let stopping = state.stopping.clone();
-    let body = Body { entries, ready: first.into_iter(), stopping, _permit: permit };
+    let body = ExportBody { entries, ready: first.into_iter(), stopping, _permit: permit };
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "application/x-ndjson"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -44,14 +44,14 @@ pub(super) async fn export(state: web::Data<AdminState>) -> HttpResponse {
 }
 
 /// What is still to be sent.
-struct Body {
+struct ExportBody {
     entries: ExportStream,
     ready: std::vec::IntoIter<Exported>,
     stopping: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Body {
+impl ExportBody {
     fn into_pieces(self) -> impl Stream<Item = Result<Bytes, StoreError>> {
         stream::try_unfold(self, |mut body| async {
             let piece = body.next_piece().await.inspect_err(|error| {

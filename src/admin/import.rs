@@ -48,7 +48,7 @@ const EVENTS_MAX: usize = 64;
 const EVENTS_RESERVED: usize = REJECTIONS_SHOWN_MAX as usize;
 
 /// How an import ended.
-type Outcome = Result<ImportCounts, Box<ImportFailure>>;
+type ImportOutcome = Result<ImportCounts, Box<ImportFailure>>;
 
 /// Answers `POST /admin/import`.
 pub(super) async fn import(
@@ -66,7 +66,7 @@ fn start(
     state: &AdminState,
     request: &HttpRequest,
     payload: web::Payload,
-) -> Result<(mpsc::Receiver<ImportEvent>, JoinHandle<Outcome>), AdminError> {
+) -> Result<(mpsc::Receiver<ImportEvent>, JoinHandle<ImportOutcome>), AdminError> {
     let options = ImportOptions { now_ms: state.clock.now_ms(), ..state.import_options.clone() };
     let request = ImportRequest::read(request, options)?;
     let permit = state.imports.clone().try_acquire_owned();
@@ -74,7 +74,7 @@ fn start(
     let (pump, reader) = body::split(payload, state.import_idle_timeout, state.stopping.clone());
     actix_web::rt::spawn(pump.run());
     let (sender, events) = mpsc::channel(EVENTS_MAX);
-    let running = Running {
+    let running = RunningImport {
         request,
         store: state.store.clone(),
         clock: state.clock.clone(),
@@ -87,7 +87,7 @@ fn start(
 }
 
 /// An import on its thread.
-struct Running {
+struct RunningImport {
     request: ImportRequest,
     store: Arc<dyn Store>,
     clock: Clock,
@@ -96,8 +96,8 @@ struct Running {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Running {
-    fn run(mut self, reader: BodyReader, runtime: &Handle) -> Outcome {
+impl RunningImport {
+    fn run(mut self, reader: BodyReader, runtime: &Handle) -> ImportOutcome {
         let ImportRequest { kind, compression, options } = self.request;
         let name = "the body".into();
         let reader = Box::new(reader);
@@ -161,7 +161,7 @@ impl Reporter {
 /// Waits for what decides the status: the first acknowledgement, or the end.
 async fn answer(
     mut events: mpsc::Receiver<ImportEvent>,
-    outcome: JoinHandle<Outcome>,
+    outcome: JoinHandle<ImportOutcome>,
 ) -> HttpResponse {
     let mut first = Vec::new();
     while let Some(event) = events.recv().await {
@@ -188,7 +188,7 @@ async fn answer(
 fn stream_events(
     first: Vec<ImportEvent>,
     events: mpsc::Receiver<ImportEvent>,
-    outcome: JoinHandle<Outcome>,
+    outcome: JoinHandle<ImportOutcome>,
 ) -> HttpResponse {
     let rest = stream::unfold(events, |mut events| async {
         let event = events.recv().await?;

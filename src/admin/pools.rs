@@ -28,7 +28,7 @@ const ROUTES: &str = "/ga/api/v3/eng/routes";
 const BODY_BYTES_MAX: u64 = 64 << 10;
 
 /// A body with what is said of it.
-type Body = (HttpRequest, web::Payload);
+type PoolBody = (HttpRequest, web::Payload);
 
 /// Puts the paths in their place.
 pub(super) fn services(config: &mut web::ServiceConfig) {
@@ -55,16 +55,20 @@ async fn get(state: web::Data<AdminState>, path: web::Path<String>) -> HttpRespo
     respond(pool(state.control.pools(), &path))
 }
 
-async fn create(state: web::Data<AdminState>, body: Body) -> HttpResponse {
+async fn create(state: web::Data<AdminState>, body: PoolBody) -> HttpResponse {
     respond(created(&state, body).await)
 }
 
-async fn change(state: web::Data<AdminState>, path: web::Path<String>, body: Body) -> HttpResponse {
+async fn change(
+    state: web::Data<AdminState>,
+    path: web::Path<String>,
+    body: PoolBody,
+) -> HttpResponse {
     respond(changed(&state, &path, body).await)
 }
 
 /// What a request asks for.
-async fn draft(state: &AdminState, (request, payload): Body) -> Result<PoolDraft, PoolError> {
+async fn draft(state: &AdminState, (request, payload): PoolBody) -> Result<PoolDraft, PoolError> {
     if let Some(value) = compression(request.headers()) {
         return Err(PoolError::Compressed { value });
     }
@@ -86,14 +90,14 @@ fn pool(pools: &Pools, id: &str) -> Result<PoolAnswer, PoolError> {
     Ok(PoolAnswer::from(summary))
 }
 
-async fn created(state: &AdminState, body: Body) -> Result<PoolAnswer, PoolError> {
+async fn created(state: &AdminState, body: PoolBody) -> Result<PoolAnswer, PoolError> {
     let draft = draft(state, body).await?;
     let summary = state.control.create_pool(draft).await?;
     tracing::info!(id = summary.id.0, name = summary.name, "created a pool");
     Ok(PoolAnswer::from(summary))
 }
 
-async fn changed(state: &AdminState, id: &str, body: Body) -> Result<PoolAnswer, PoolError> {
+async fn changed(state: &AdminState, id: &str, body: PoolBody) -> Result<PoolAnswer, PoolError> {
     let id = pool_id(id)?;
     let draft = draft(state, body).await?;
     let summary = state.control.change_pool(id, draft).await?;

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use super::{AdminParts, AdminPassword, AdminState, PeerCredentials, Readiness};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::control::{Accounts, Control, ControlParts, Identity, PeersParts};
+use crate::control::{Control, ControlParts, Identity, PeersParts, Targets};
 use crate::metrics::Metrics;
 use crate::resolve::{Discard, Router};
 use crate::state::MemoryState;
@@ -22,7 +22,7 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
         state: Arc::new(MemoryState::new()),
         clock: clock.clone(),
         identity: Identity { name, secret: b"shh".to_vec() },
-        accounts: Accounts::new([], Box::new(|_, _| Arc::new(Discard))),
+        targets: Targets::new([], Box::new(|_, _| Arc::new(Discard))),
         endpoints: Vec::new(),
         peers: PeersParts::default(),
         router: Arc::new(Router::new(Arc::new(Discard), clock.clone())),

@@ -31,10 +31,10 @@ pub(super) enum AdminUser {
 /// All users.
 pub(super) struct Users {
     admin: AdminPassword,
-    peers: Vec<Peer>,
+    peers: Vec<PeerUser>,
 }
 
-struct Peer {
+struct PeerUser {
     account: AccountId,
     credentials_hash: blake3::Hash,
 }
@@ -43,7 +43,7 @@ impl Users {
     pub(super) fn new(admin: AdminPassword, peers: Vec<PeerCredentials>) -> Self {
         let peers = peers.into_iter().filter_map(|PeerCredentials { account, password }| {
             let credentials_hash = hash(account.as_str(), password.reveal()?);
-            Some(Peer { account, credentials_hash })
+            Some(PeerUser { account, credentials_hash })
         });
         Self { admin, peers: peers.collect() }
     }

@@ -103,7 +103,7 @@ pub struct Stats {
     /// Memory for each entry, in bytes to one decimal; 0 without entries.
     pub bytes_per_entry: Option<f64>,
     /// The journal on disk; `null` where there is none.
-    pub journal: Option<JournalStats>,
+    pub journal: Option<JournalUsage>,
     /// The IPNS records.
     pub ipns: IpnsStats,
     /// The version that is running.
@@ -114,7 +114,7 @@ pub struct Stats {
 
 /// How much room the journal takes up on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JournalStats {
+pub struct JournalUsage {
     /// Bytes of all segments.
     pub bytes: u64,
     /// Those of them that compaction would drop.
@@ -161,7 +161,7 @@ impl Stats {
             providers,
             index_bytes: bytes,
             bytes_per_entry: bytes.zip(entries).map(|(bytes, entries)| ratio(bytes, entries, 10.0)),
-            journal: journal.map(|journal| JournalStats {
+            journal: journal.map(|journal| JournalUsage {
                 bytes: journal.bytes,
                 garbage_bytes: journal.garbage_bytes,
                 garbage_share: ratio(journal.garbage_bytes, journal.bytes, 1_000.0),

@@ -28,7 +28,7 @@ const LARGE_BODY_BYTES: usize = 16 << 10;
 /// The body of a 200.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct AnnounceAnswer {
     provide_results: Vec<ProvideResult>,
 }
 
@@ -84,7 +84,8 @@ pub(super) async fn put(
     context.state().metrics.announced(announced.as_ref().map_or_else(outcome, |_| "accepted"));
     let ttls = announced?;
     context.format.set(BodyFormat::Json);
-    let answer = Answer { provide_results: ttls.into_iter().map(ProvideResult::new).collect() };
+    let answer =
+        AnnounceAnswer { provide_results: ttls.into_iter().map(ProvideResult::new).collect() };
     let no_store = (header::CACHE_CONTROL, "no-store");
     Ok(HttpResponse::Ok().insert_header(no_store).json(answer))
 }

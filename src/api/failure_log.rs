@@ -23,11 +23,11 @@ const LINES_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).unwrap();
 pub(super) struct FailureLog {
     quota: Quota,
     clock: Clock,
-    written: Mutex<Written>,
+    written: Mutex<LogQuotaState>,
 }
 
 #[derive(Default)]
-struct Written {
+struct LogQuotaState {
     full_at: u64,
     left_out: u64,
 }

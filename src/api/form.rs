@@ -31,12 +31,12 @@ pub(super) struct Form {
 /// Writes a body record by record.
 pub(super) struct BodyWriter {
     form: Form,
-    progress: Progress,
+    progress: BodyProgress,
 }
 
 /// How far a body is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
+enum BodyProgress {
     Empty,
     Open,
     Closed,
@@ -88,15 +88,15 @@ impl Form {
 
 impl BodyWriter {
     pub(super) fn new(form: Form) -> Self {
-        Self { form, progress: Progress::Empty }
+        Self { form, progress: BodyProgress::Empty }
     }
 
     /// Writes a record and what comes before it.
     pub(super) fn write(&mut self, record: &ReadyRecord, selection: &Selection, out: &mut Vec<u8>) {
         let is_list = self.form.format == Format::Json;
-        if self.progress == Progress::Empty {
+        if self.progress == BodyProgress::Empty {
             out.extend_from_slice(self.form.opening());
-            self.progress = Progress::Open;
+            self.progress = BodyProgress::Open;
         } else if is_list {
             out.push(b',');
         }
@@ -108,12 +108,12 @@ impl BodyWriter {
 
     /// Writes what ends a body, the first time that it is called.
     pub(super) fn close(&mut self, out: &mut Vec<u8>) {
-        if self.progress == Progress::Empty {
+        if self.progress == BodyProgress::Empty {
             out.extend_from_slice(self.form.opening());
         }
-        if self.progress != Progress::Closed {
+        if self.progress != BodyProgress::Closed {
             out.extend_from_slice(self.form.closing());
-            self.progress = Progress::Closed;
+            self.progress = BodyProgress::Closed;
         }
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::{ConfigError, Loaded, Origin, example};
+use crate::config::{ConfigError, Loaded, SettingOrigin, example};
 
 /// What `fingerpost config` takes beside the settings.
 #[derive(Args, Debug)]
@@ -44,10 +44,10 @@ fn summary(loaded: &Loaded) -> String {
     let (mut defaults, mut file, mut environment, mut flags) = (0, 0, 0, 0);
     for effective in loaded.effective() {
         *match effective.origin {
-            Origin::Default | Origin::Setting(_) => &mut defaults,
-            Origin::File { .. } => &mut file,
-            Origin::Environment(_) => &mut environment,
-            Origin::Flag(_) => &mut flags,
+            SettingOrigin::Default | SettingOrigin::Setting(_) => &mut defaults,
+            SettingOrigin::File { .. } => &mut file,
+            SettingOrigin::Environment(_) => &mut environment,
+            SettingOrigin::Flag(_) => &mut flags,
         } += 1;
     }
     let sections = match loaded.sections().len() {

@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::Given;
-use super::error::{ConfigProblem, Origin, place};
-use super::schema::{Schema, Setting, VARIABLE_PREFIX, nearest};
+use super::error::{ConfigProblem, SettingOrigin, place};
+use super::schema::{Setting, SettingsSchema, VARIABLE_PREFIX, nearest};
 
 /// The variable that names the file of settings.
 pub(super) const CONFIG_VARIABLE: &str = "FINGERPOST_CONFIG";
@@ -25,7 +25,7 @@ pub(super) struct Environment {
 /// The settings among `variables`, and what is wrong with them.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-    schema: &Schema,
+    schema: &SettingsSchema,
 ) -> Environment {
     let mut environment = Environment { config: None, given: Vec::new(), problems: Vec::new() };
     for (variable, value) in variables {
@@ -48,7 +48,7 @@ pub(super) fn read(
 }
 
 fn read_value(setting: Setting<'_>, value: OsString) -> Result<Given, ConfigProblem> {
-    let origin = Origin::Environment(setting.variable());
+    let origin = SettingOrigin::Environment(setting.variable());
     let read = match value.to_str() {
         Some(text) => setting.read(text),
         None => Err("not valid UTF-8".to_owned()),
@@ -64,7 +64,7 @@ fn read_value(setting: Setting<'_>, value: OsString) -> Result<Given, ConfigProb
     }
 }
 
-fn unknown(variable: &str, schema: &Schema) -> ConfigProblem {
+fn unknown(variable: &str, schema: &SettingsSchema) -> ConfigProblem {
     let known: Vec<_> = schema.settings().map(Setting::variable).collect();
     let known = known.iter().map(String::as_str).chain([CONFIG_VARIABLE]);
     // Our prefix, which all names share, would make every name similar to every other.
@@ -93,7 +93,7 @@ mod tests {
 
     fn environment(variables: &[(&str, &str)]) -> (Vec<(String, String)>, Vec<String>) {
         let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
-        let environment = read(variables, &Schema::new());
+        let environment = read(variables, &SettingsSchema::new());
         (
             environment.given.into_iter().map(|given| (given.name, given.value)).collect(),
             environment.problems.iter().map(ToString::to_string).collect(),
@@ -146,7 +146,7 @@ mod tests {
     fn a_value_that_is_no_text_is_a_problem_not_a_panic() {
         use std::os::unix::ffi::OsStringExt;
         let variables = [("FINGERPOST_DATA_DIR".into(), OsString::from_vec(vec![0xff]))];
-        let problems = read(variables, &Schema::new()).problems;
+        let problems = read(variables, &SettingsSchema::new()).problems;
         assert!(problems[0].to_string().ends_with("(not valid UTF-8)"), "{problems:?}");
     }
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn no_setting_looks_like_what_kubernetes_sets() {
-        for setting in Schema::new().settings() {
+        for setting in SettingsSchema::new().settings() {
             assert!(!is_service_link(&setting.variable(), "tcp://"), "{}", setting.name());
         }
     }

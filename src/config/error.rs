@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Where the value of a setting comes from, weakest first.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// Given nowhere.
     Default,
     /// Not given in a section: the setting of this name holds.
@@ -27,7 +27,7 @@ pub enum Origin {
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
@@ -113,12 +113,12 @@ pub struct ConfigError {
 }
 
 /// The setting `name` at its origin, as the start of a message.
-pub(super) fn place(name: &str, origin: &Origin) -> String {
+pub(super) fn place(name: &str, origin: &SettingOrigin) -> String {
     match origin {
-        Origin::Default | Origin::Setting(_) => name.to_owned(),
-        Origin::File { path, line } => format!("{}:{line}: {name}", path.display()),
-        Origin::Environment(variable) => format!("environment variable {variable}"),
-        Origin::Flag(flag) => flag.clone(),
+        SettingOrigin::Default | SettingOrigin::Setting(_) => name.to_owned(),
+        SettingOrigin::File { path, line } => format!("{}:{line}: {name}", path.display()),
+        SettingOrigin::Environment(variable) => format!("environment variable {variable}"),
+        SettingOrigin::Flag(flag) => flag.clone(),
     }
 }
 

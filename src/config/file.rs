@@ -12,9 +12,9 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
 use super::Given;
-use super::error::{ConfigProblem, Origin, place};
+use super::error::{ConfigProblem, SettingOrigin, place};
 use super::remotes::{Section, SectionKind};
-use super::schema::{Schema, Setting, Shape, nearest};
+use super::schema::{Setting, SettingsSchema, Shape, nearest};
 
 /// Far more than all settings with long lists need; it keeps a wrong path (a log, a disk) from
 /// filling memory.
@@ -33,7 +33,7 @@ pub(super) struct Content {
 }
 
 /// What the file at `path` says, and what is wrong with it.
-pub(super) fn read(path: &Path, schema: &Schema) -> Content {
+pub(super) fn read(path: &Path, schema: &SettingsSchema) -> Content {
     match read_text(path) {
         Ok(text) => parse(path, &text, schema),
         Err(source) => {
@@ -54,9 +54,9 @@ fn read_text(path: &Path) -> io::Result<String> {
 }
 
 /// What a file with this text says, and what is wrong with it.
-pub(super) fn parse(path: &Path, text: &str, schema: &Schema) -> Content {
+pub(super) fn parse(path: &Path, text: &str, schema: &SettingsSchema) -> Content {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let file = Document { path, text };
+    let file = ConfigDocument { path, text };
     let mut content = Content::default();
     if !errors.is_empty() {
         content.problems = errors.iter().map(|error| file.malformed(error)).collect();
@@ -91,12 +91,12 @@ fn in_order<'a, 'b>(table: &'b DeTable<'a>) -> Vec<(&'b Key<'a>, &'b Value<'a>)>
 }
 
 /// The file, for messages.
-struct Document<'a> {
+struct ConfigDocument<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl Document<'_> {
+impl ConfigDocument<'_> {
     /// `name` is the setting's name in messages.
     fn value(
         &self,
@@ -180,11 +180,11 @@ impl Document<'_> {
         (given, problems)
     }
 
-    fn origin(&self, line: usize) -> Origin {
-        Origin::File { path: self.path.to_owned(), line }
+    fn origin(&self, line: usize) -> SettingOrigin {
+        SettingOrigin::File { path: self.path.to_owned(), line }
     }
 
-    fn unknown(&self, key: &str, line: usize, schema: &Schema) -> ConfigProblem {
+    fn unknown(&self, key: &str, line: usize, schema: &SettingsSchema) -> ConfigProblem {
         let names =
             schema.settings().map(Setting::name).chain(SectionKind::ALL.map(SectionKind::name));
         ConfigProblem::Unknown {
@@ -247,7 +247,8 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> (Vec<(String, String)>, Vec<String>) {
-        let Content { given, problems, .. } = parse(Path::new("f.toml"), text, &Schema::new());
+        let Content { given, problems, .. } =
+            parse(Path::new("f.toml"), text, &SettingsSchema::new());
         (
             given.into_iter().map(|given| (given.name, given.value)).collect(),
             problems.iter().map(ToString::to_string).collect(),
@@ -333,7 +334,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_read_is_a_problem_not_a_panic() {
         let folder = tempfile::tempdir().unwrap();
-        let schema = Schema::new();
+        let schema = SettingsSchema::new();
         let big = folder.path().join("big");
         std::fs::write(&big, vec![b'#'; 2 << 20]).unwrap();
         let binary = folder.path().join("binary");

@@ -32,7 +32,7 @@ pub struct ListError {
 }
 
 /// What stands in a list.
-pub trait Item: Sized + fmt::Display {
+pub trait ListItem: Sized + fmt::Display {
     /// Reads one, or says why it is none.
     fn read(text: &str) -> Result<Self, String>;
 
@@ -66,7 +66,7 @@ impl<T> FromIterator<T> for List<T> {
     }
 }
 
-impl<T: Item> FromStr for List<T> {
+impl<T: ListItem> FromStr for List<T> {
     type Err = ListError;
 
     fn from_str(text: &str) -> Result<Self, ListError> {
@@ -81,7 +81,7 @@ impl<T: Item> FromStr for List<T> {
     }
 }
 
-impl<T: Item> fmt::Display for List<T> {
+impl<T: ListItem> fmt::Display for List<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, item) in self.0.iter().enumerate() {
             let separator = if position == 0 { "" } else { "," };
@@ -91,19 +91,19 @@ impl<T: Item> fmt::Display for List<T> {
     }
 }
 
-impl Item for RoutePrefix {
+impl ListItem for RoutePrefix {
     fn read(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
     }
 }
 
-impl Item for PeerId {
+impl ListItem for PeerId {
     fn read(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
     }
 }
 
-impl Item for AccountId {
+impl ListItem for AccountId {
     fn read(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::list::{Item, List};
+use super::list::{List, ListItem};
 
 /// A list of IP networks; an empty one contains nobody.
 pub type Networks = List<IpNet>;
@@ -21,7 +21,7 @@ impl List<IpNet> {
     }
 }
 
-impl Item for IpNet {
+impl ListItem for IpNet {
     fn read(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(unmapped(Self::from(address)));

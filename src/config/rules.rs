@@ -161,14 +161,14 @@ fn announcing(settings: &Settings) -> Vec<Violation> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema::Schema;
+    use super::super::schema::SettingsSchema;
     use super::*;
 
     fn violations(change: impl FnOnce(&mut Settings)) -> Vec<&'static str> {
         let mut settings = Settings::default();
         change(&mut settings);
         let violations = validate(&settings);
-        let schema = Schema::new();
+        let schema = SettingsSchema::new();
         for violation in &violations {
             assert!(schema.find(violation.name).is_some(), "{violation:?}");
         }

@@ -18,7 +18,7 @@ use super::account_name::AccountName;
 use super::burst::Burst;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::format_duration;
-use super::error::Origin;
+use super::error::SettingOrigin;
 use super::list::{Accounts, PeerIds, Prefixes};
 use super::log_filter::LogFilter;
 use super::networks::Networks;
@@ -26,7 +26,7 @@ use super::remote_url::{RemoteUrl, without_credentials};
 use super::secret::Secret;
 use super::settings::Settings;
 use super::upstream_list::UpstreamList;
-use super::workers::Workers;
+use super::workers::WorkerCount;
 use super::write::toml_value;
 use crate::types::AccountId;
 
@@ -49,9 +49,9 @@ pub(super) enum Shape {
 }
 
 /// All settings, in the order of the struct.
-pub(super) struct Schema(Command);
+pub(super) struct SettingsSchema(Command);
 
-impl Schema {
+impl SettingsSchema {
     /// The settings of [`Settings`].
     pub(super) fn new() -> Self {
         Self::of::<Settings>()
@@ -132,7 +132,7 @@ impl<'a> Setting<'a> {
     }
 
     /// What holds, with this canonical text from there.
-    pub(super) fn effective(self, value: &str, origin: Origin) -> Effective {
+    pub(super) fn effective(self, value: &str, origin: SettingOrigin) -> Effective {
         let shown = self.value_type().without_secrets.map(|without_secrets| without_secrets(value));
         let is_cut = shown.as_ref().is_some_and(|shown| shown != value);
         let shown = shown.unwrap_or_else(|| value.to_owned());
@@ -264,7 +264,7 @@ fn value_types() -> [ValueType; 24] {
             without_secrets: Some(shown_of::<RemoteUrl>),
         },
         shown::<Burst>(Shape::IntegerOrText, "a number of requests or `auto`"),
-        shown::<Workers>(Shape::IntegerOrText, "a number of threads or `auto`"),
+        shown::<WorkerCount>(Shape::IntegerOrText, "a number of threads or `auto`"),
         shown::<EmptyStatus>(Shape::IntegerOrText, CHOICE),
         shown::<RecordSchema>(Shape::Text, CHOICE),
         shown::<AnnounceMode>(Shape::Text, CHOICE),
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn every_setting_has_one_name_everywhere_a_listed_type_and_documentation() {
-        let schema = Schema::new();
+        let schema = SettingsSchema::new();
         for setting in schema.settings() {
             let name = setting.name();
             assert_eq!(setting.arg().get_long(), Some(name.replace('_', "-").as_str()));
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_canonical_text_of_every_value_reads_back() {
-        let schema = Schema::new();
+        let schema = SettingsSchema::new();
         for setting in schema.settings() {
             let candidates = [
                 "1", "7", "0", "90s", "48h", "true", "off", "auto", "peer", "json", "200",

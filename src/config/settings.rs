@@ -20,10 +20,10 @@ use super::list::{PeerIds, Prefixes};
 use super::log_filter::LogFilter;
 use super::networks::Networks;
 use super::remotes::Remotes;
-use super::schema::Schema;
+use super::schema::SettingsSchema;
 use super::secret::Secret;
 use super::upstream_list::UpstreamList;
-use super::workers::Workers;
+use super::workers::WorkerCount;
 
 const PLACES: &str = "Listeners, threads and data";
 const ADMIN: &str = "Admin API";
@@ -81,7 +81,7 @@ pub struct Settings {
     ///
     /// A number from 1 to 1024, or `auto`: one for each core.
     #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = PLACES)]
-    pub workers: Workers,
+    pub workers: WorkerCount,
 
     /// Password of the user `admin` on the admin listener
     ///
@@ -462,7 +462,7 @@ impl Settings {
 impl Default for Settings {
     /// The settings when nothing is given anywhere.
     fn default() -> Self {
-        let matches = Schema::new().parse(std::iter::empty::<String>());
+        let matches = SettingsSchema::new().parse(std::iter::empty::<String>());
         Self::from_arg_matches(&matches).expect("the schema is made from this struct")
     }
 }
@@ -500,7 +500,7 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "127.0.0.1:8190");
         assert_eq!(settings.admin_listen.to_string(), "127.0.0.1:8191");
         assert_eq!(settings.data_dir, PathBuf::from("./fingerpost-data"));
-        assert_eq!(settings.workers, Workers::Auto);
+        assert_eq!(settings.workers, WorkerCount::Auto);
         assert_eq!(settings.empty_status, EmptyStatus::NotFound);
         assert_eq!(settings.record_schema, RecordSchema::Announced);
         assert_eq!((settings.json_records_max, settings.ndjson_records_max), (100, 1_000));

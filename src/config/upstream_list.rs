@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::list::{Item, List};
+use super::list::{List, ListItem};
 use super::remote_url::RemoteUrl;
 use crate::types::{ACCOUNT_CHARS_MAX, AccountId};
 
@@ -32,7 +32,7 @@ impl List<NamedUrl> {
     }
 }
 
-impl Item for NamedUrl {
+impl ListItem for NamedUrl {
     fn read(text: &str) -> Result<Self, String> {
         let named = text.split_once('=').filter(|(name, _)| !name.contains("://"));
         let url = named.map_or(text, |(_, url)| url).parse::<RemoteUrl>();

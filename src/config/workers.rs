@@ -13,7 +13,7 @@ const WORKERS_MAX: usize = 1_024;
 
 /// How many threads serve the public API.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Workers {
+pub enum WorkerCount {
     /// As many as the machine has cores, as far as this process may use them.
     #[default]
     Auto,
@@ -21,7 +21,7 @@ pub enum Workers {
     Fixed(NonZeroUsize),
 }
 
-impl Workers {
+impl WorkerCount {
     /// The number of threads; asks the system for its cores when it is left to `auto`.
     pub fn get(self) -> usize {
         match self {
@@ -31,7 +31,7 @@ impl Workers {
     }
 }
 
-impl FromStr for Workers {
+impl FromStr for WorkerCount {
     type Err = WorkersError;
 
     fn from_str(text: &str) -> Result<Self, WorkersError> {
@@ -46,7 +46,7 @@ impl FromStr for Workers {
     }
 }
 
-impl fmt::Display for Workers {
+impl fmt::Display for WorkerCount {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => formatter.write_str("auto"),
@@ -70,16 +70,16 @@ mod tests {
     #[test]
     fn auto_and_numbers_are_read_and_written_alike() {
         for text in ["auto", "1", "16", "1024"] {
-            assert_eq!(text.parse::<Workers>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<WorkerCount>().unwrap().to_string(), text);
         }
-        assert_eq!("16".parse::<Workers>().unwrap().get(), 16);
-        assert!(Workers::Auto.get() >= 1);
+        assert_eq!("16".parse::<WorkerCount>().unwrap().get(), 16);
+        assert!(WorkerCount::Auto.get() >= 1);
     }
 
     #[test]
     fn nothing_else_is_a_number_of_threads() {
         for text in ["", "0", "-1", "1025", "Auto", "many"] {
-            assert!(text.parse::<Workers>().is_err(), "{text:?}");
+            assert!(text.parse::<WorkerCount>().is_err(), "{text:?}");
         }
     }
 }

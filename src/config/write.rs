@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::schema::{Schema, Setting, Shape};
+use super::schema::{Setting, SettingsSchema, Shape};
 use super::{Effective, Loaded, remotes};
 
 /// The width of a line of text in the example file.
@@ -82,7 +82,7 @@ fn quoted(text: &str) -> String {
 pub fn example() -> String {
     let mut text = String::from(EXAMPLE_HEAD);
     let mut heading = "";
-    let schema = Schema::new();
+    let schema = SettingsSchema::new();
     for setting in schema.settings() {
         if setting.heading() != heading {
             heading = setting.heading();
@@ -146,7 +146,7 @@ pub(super) fn comment(lead: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::Origin;
+    use super::super::error::SettingOrigin;
     use super::super::settings::Settings;
     use super::super::tests::load_file;
     use super::*;
@@ -177,7 +177,7 @@ mod tests {
         let loaded = load_file(&uncommented()).unwrap();
         assert_eq!(loaded.settings, Settings::default());
         for effective in loaded.effective() {
-            assert!(matches!(effective.origin, Origin::File { .. }), "{}", effective.name);
+            assert!(matches!(effective.origin, SettingOrigin::File { .. }), "{}", effective.name);
         }
         assert_eq!(load_file(&example()).unwrap().settings, Settings::default());
         assert!(example().lines().all(|line| line.chars().count() <= 100));
@@ -214,7 +214,7 @@ mod tests {
             name: "token".to_owned(),
             value: None,
             is_cut: false,
-            origin: Origin::File { path, line: 3 },
+            origin: SettingOrigin::File { path, line: 3 },
             heading: String::new(),
         };
         let written = line(&effective);

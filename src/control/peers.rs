@@ -1,16 +1,16 @@
 //! Routes from and to peer routers: what each has told us, what we tell each, and when.
 //!
-//! Two tasks a peer: one asks it to tell us its routes, and again when it falls silent (`ask`); one
-//! tells it ours, for as long as it wants to be told (`tell`). Everything is in memory: after a restart it is learned again within seconds.
+//! Two tasks a peer: one asks it to tell us its routes, and again when it falls silent (`request`); one
+//! tells it ours, for as long as it wants to be told (`send`). Everything is in memory: after a restart it is learned again within seconds.
 //!
 //! Invariants: a route of a peer leads to that peer, whatever it says; it is published at once, and gone
 //! when the peer's hold-down has passed without a word of it. What we advertise follows in the same step.
 //! Nothing waits for a peer but the peer's own tasks. A peer that cannot be reached is tried for ever,
 //! ever more rarely, and costs two lines of the log.
 
-mod ask;
 mod backoff;
-mod tell;
+mod request;
+mod send;
 #[cfg(test)]
 mod tests;
 
@@ -27,13 +27,14 @@ use tokio_util::sync::CancellationToken;
 use super::Identity;
 use crate::clock::{Clock, UnixMs};
 use crate::dispatch::{
-    Dropped, HOLD_DOWN_MS, HeardRoutes, LastKnown, Listening, Origin, OwnRoute, RouteAuth,
-    RouteControl, RouteEntry, RouteLog, RouteUpdate, RoutingTableId, SyncMode, advertised,
+    Dropped, HOLD_DOWN_MS, ImportPolicy, LastKnown, OwnRoute, ReceivedRoutes, RouteAuth,
+    RouteControl, RouteEntry, RouteLog, RouteOrigin, RouteUpdate, RoutingTableId, SyncMode,
+    advertised,
 };
 use crate::metrics::{PeerCounts, PeerOutcome};
 use crate::resolve::{PeerLink, PeerLinkError};
 use crate::types::{AccountId, RoutePrefix};
-use tell::{Telling, Turn};
+use send::{PendingUpdate, Subscription};
 
 /// What the routes of peers are about.
 pub struct PeersParts {
@@ -68,28 +69,28 @@ pub struct PeerParts {
 }
 
 /// The routes from and to all peers.
-pub struct Peers {
+pub struct PeerRouters {
     us: AccountId,
     own: Vec<OwnRoute>,
     hold_down: Duration,
     clock: Clock,
-    peers: BTreeMap<AccountId, Arc<Peer>>,
+    peers: BTreeMap<AccountId, Arc<PeerRouter>>,
     state: Mutex<State>,
 }
 
 /// What does not change of a peer.
-struct Peer {
+struct PeerRouter {
     account: AccountId,
     link: Arc<dyn PeerLink>,
     counts: PeerCounts,
     /// It has told us something.
-    heard: Notify,
-    /// It knows nothing of us: most likely it has just started, and has forgotten that we asked it.
-    started: Notify,
+    received: Notify,
+    /// It knows nothing of us: most likely it has just restarted, and has forgotten that we asked it.
+    restarted: Notify,
     /// It has said whether it wants to be told.
-    asked: Notify,
+    subscribed: Notify,
     /// There is something to tell it.
-    changed: Notify,
+    has_unsent: Notify,
 }
 
 struct State {
@@ -98,13 +99,13 @@ struct State {
 }
 
 struct PeerState {
-    heard: HeardRoutes,
-    telling: Telling,
+    received: ReceivedRoutes,
+    subscription: Subscription,
     has_dropped: bool,
 }
 
 /// What became of an update.
-pub(super) struct Received {
+pub(super) struct UpdateOutcome {
     /// Whether it was taken.
     pub(super) taken: Result<(), UpdateRefused>,
     /// Whether the table is to be published: routes came, went or last longer now.
@@ -127,7 +128,7 @@ pub enum UpdateRefused {
     Gap(LastKnown),
 }
 
-impl Peers {
+impl PeerRouters {
     /// The peers, of which nothing is known yet. [`Control::run`](super::Control::run) has to be called for that to change.
     pub(super) fn new(parts: PeersParts, identity: &Identity, clock: Clock) -> Self {
         let PeersParts { advertise, hold_down, peers } = parts;
@@ -144,10 +145,11 @@ impl Peers {
         let mut of_peers = BTreeMap::new();
         let mut all = BTreeMap::new();
         for PeerParts { account, accept, routes_max, link, counts } in peers {
-            let heard = HeardRoutes::new(Listening { us: us.clone(), accept, routes_max });
-            let telling = Telling::default();
-            of_peers.insert(account.clone(), PeerState { heard, telling, has_dropped: false });
-            all.insert(account.clone(), Arc::new(Peer::new(account, link, counts)));
+            let received = ReceivedRoutes::new(ImportPolicy { us: us.clone(), accept, routes_max });
+            let subscription = Subscription::default();
+            of_peers
+                .insert(account.clone(), PeerState { received, subscription, has_dropped: false });
+            all.insert(account.clone(), Arc::new(PeerRouter::new(account, link, counts)));
         }
         let state = Mutex::new(State { log, of_peers });
         Self { us, own, hold_down, clock, peers: all, state }
@@ -161,8 +163,8 @@ impl Peers {
     pub(super) async fn run(self: Arc<Self>, cancelled: CancellationToken) {
         let mut tasks = JoinSet::new();
         for peer in self.peers.values() {
-            tasks.spawn(ask::ask(self.clone(), peer.clone()));
-            tasks.spawn(tell::tell(self.clone(), peer.clone()));
+            tasks.spawn(request::request_routes(self.clone(), peer.clone()));
+            tasks.spawn(send::send_routes(self.clone(), peer.clone()));
         }
         tokio::select! {
             () = cancelled.cancelled() => {}
@@ -178,13 +180,13 @@ impl Peers {
     pub fn control(&self, peer: &AccountId, control: RouteControl) -> Result<(), UnknownPeer> {
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
         if let Some(of_peer) = self.state.lock().of_peers.get_mut(&peer.account) {
-            of_peer.telling.asked(control);
+            of_peer.subscription.update(control);
         }
         let RouteControl { mode, last_known } = control;
         tracing::debug!(peer = %peer.account, ?mode, ?last_known, "a peer has asked");
-        peer.asked.notify_one();
+        peer.subscribed.notify_one();
         if mode == SyncMode::Sync && last_known.table_id == RoutingTableId::NONE {
-            peer.started.notify_one();
+            peer.restarted.notify_one();
         }
         Ok(())
     }
@@ -194,40 +196,40 @@ impl Peers {
         &self,
         peer: &AccountId,
         update: RouteUpdate,
-    ) -> Result<Received, UnknownPeer> {
+    ) -> Result<UpdateOutcome, UnknownPeer> {
         let now_ms = self.clock.now_ms();
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
         let mut state = self.state.lock();
         let of_peer = state.of_peers.get_mut(&peer.account).ok_or(UnknownPeer)?;
         let has_expired = of_peer.expire(&peer.account, now_ms);
-        let applied = of_peer.heard.apply(update, now_ms);
+        let applied = of_peer.received.apply(update, now_ms);
         let is_change = has_expired || applied.is_ok_and(|applied| applied.is_change);
         if let Ok(applied) = applied {
-            of_peer.note_dropped(&peer.account, applied.dropped);
+            of_peer.log_dropped(&peer.account, applied.dropped);
             peer.counts.dropped(applied.dropped.count());
         }
         peer.counts.received(if applied.is_ok() { PeerOutcome::Taken } else { PeerOutcome::Gap });
-        let routes = of_peer.heard.routes(now_ms).0.count();
+        let routes = of_peer.received.routes(now_ms).0.count();
         peer.counts.has_routes(routes);
         // A route lasts longer now, even if it is the same.
         let is_visible = is_change || routes > 0;
         let is_news = is_change && self.advertise(&mut state, now_ms);
         drop(state);
-        peer.heard.notify_one();
+        peer.received.notify_one();
         self.propagate(is_news);
         let taken = applied.map(drop).map_err(UpdateRefused::Gap);
-        Ok(Received { taken, is_visible })
+        Ok(UpdateOutcome { taken, is_visible })
     }
 
     /// The routes of all peers that are believed to be there.
     pub(super) fn entries(&self, now_ms: UnixMs) -> Vec<RouteEntry> {
         let state = self.state.lock();
         let of_peers = state.of_peers.iter().flat_map(|(account, of_peer)| {
-            let (routes, expires_at_ms) = of_peer.heard.routes(now_ms);
+            let (routes, expires_at_ms) = of_peer.received.routes(now_ms);
             routes.map(move |(prefix, route)| RouteEntry {
                 prefix: prefix.clone(),
                 next_hop: account.clone(),
-                origin: Origin::Dynamic,
+                origin: RouteOrigin::Dynamic,
                 path: route.path.iter().map(ToString::to_string).collect(),
                 expires_at_ms: Some(expires_at_ms),
                 auth: Some(route.auth),
@@ -257,7 +259,7 @@ impl Peers {
     fn advertise(&self, state: &mut State, now_ms: UnixMs) -> bool {
         let State { log, of_peers } = state;
         let heard = of_peers.iter().flat_map(|(account, of_peer)| {
-            let (routes, _) = of_peer.heard.routes(now_ms);
+            let (routes, _) = of_peer.received.routes(now_ms);
             routes.map(move |(prefix, route)| (account, prefix, route))
         });
         log.advertise(&advertised(&self.us, &self.own, heard))
@@ -265,12 +267,12 @@ impl Peers {
 }
 
 // What the tasks of the peers ask for.
-impl Peers {
+impl PeerRouters {
     /// Has all peers told, if there is news.
     fn propagate(&self, is_news: bool) {
         if is_news {
             for peer in self.peers.values() {
-                peer.changed.notify_one();
+                peer.has_unsent.notify_one();
             }
         }
     }
@@ -281,39 +283,41 @@ impl Peers {
     }
 
     /// What to say to a peer so that it tells us what we do not know.
-    fn request(&self, peer: &Peer) -> RouteControl {
+    fn request(&self, peer: &PeerRouter) -> RouteControl {
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
         let of_peer = state.of_peers.get(&peer.account);
-        let last_known = of_peer.map_or(LastKnown::NOTHING, |it| it.heard.last_known(now_ms));
+        let last_known = of_peer.map_or(LastKnown::NOTHING, |it| it.received.last_known(now_ms));
         RouteControl { mode: SyncMode::Sync, last_known }
     }
 
     /// How long a peer may be silent.
-    fn silence_max(&self, peer: &Peer) -> Duration {
+    fn silence_max(&self, peer: &PeerRouter) -> Duration {
         let state = self.state.lock();
         let of_peer = state.of_peers.get(&peer.account);
-        of_peer.map_or(self.hold_down, |it| Duration::from_millis(it.heard.hold_down_ms()))
+        of_peer.map_or(self.hold_down, |it| Duration::from_millis(it.received.hold_down_ms()))
     }
 
     /// What to tell a peer next; `None`: it does not want to be told.
-    fn turn(&self, peer: &Peer) -> Option<Turn> {
+    fn pending_update(&self, peer: &PeerRouter) -> Option<PendingUpdate> {
         let state = self.state.lock();
-        state.of_peers.get(&peer.account)?.telling.turn(&state.log, &peer.account)
+        state.of_peers.get(&peer.account)?.subscription.pending_update(&state.log, &peer.account)
     }
 
     /// A turn has brought a peer to know this much. Whether there is more to tell it.
-    fn told(&self, peer: &Peer, turn: &Turn, known: LastKnown) -> bool {
+    fn record_sent(&self, peer: &PeerRouter, sent: &PendingUpdate, known: LastKnown) -> bool {
         let mut state = self.state.lock();
         let State { log, of_peers } = &mut *state;
-        of_peers.get_mut(&peer.account).is_some_and(|it| it.telling.told(turn, known, log))
+        of_peers
+            .get_mut(&peer.account)
+            .is_some_and(|it| it.subscription.record_sent(sent, known, log))
     }
 }
 
-impl Peer {
+impl PeerRouter {
     fn new(account: AccountId, link: Arc<dyn PeerLink>, counts: PeerCounts) -> Self {
-        let [heard, started, asked, changed] = std::array::from_fn(|_| Notify::new());
-        Self { account, link, counts, heard, started, asked, changed }
+        let [received, restarted, subscribed, has_unsent] = std::array::from_fn(|_| Notify::new());
+        Self { account, link, counts, received, restarted, subscribed, has_unsent }
     }
 
     async fn send_control(&self, control: &RouteControl) -> Result<(), PeerLinkError> {
@@ -337,7 +341,7 @@ impl Peer {
 impl PeerState {
     /// Whether there were routes, which are gone.
     fn expire(&mut self, account: &AccountId, now_ms: UnixMs) -> bool {
-        let is_over = self.heard.expire(now_ms);
+        let is_over = self.received.expire(now_ms);
         if is_over {
             self.has_dropped = false;
             tracing::warn!(peer = %account, "a peer has fallen silent: its routes are gone");
@@ -346,7 +350,7 @@ impl PeerState {
     }
 
     /// Says that routes are dropped, once for as long as the peer lets itself be heard.
-    fn note_dropped(&mut self, account: &AccountId, dropped: Dropped) {
+    fn log_dropped(&mut self, account: &AccountId, dropped: Dropped) {
         if dropped.count() == 0 || std::mem::replace(&mut self.has_dropped, true) {
             return;
         }

@@ -16,8 +16,8 @@ use thiserror::Error;
 use super::ControlError;
 use crate::clock::Clock;
 use crate::dispatch::pool::{
-    Book, ChangeError, Endpoint, Inventory, Ledger, Limits, PoolDraft, PoolId, PoolProblem,
-    PoolSummary, RuleId, RuleTarget,
+    Book, BudgetLedger, BudgetLimits, ChangeError, Inventory, PoolDraft, PoolEndpoint, PoolId,
+    PoolProblem, PoolSummary, RuleId, RuleTarget,
 };
 use crate::resolve::{PoolUpstream, Upstream};
 use crate::state::{StateError, StateStore};
@@ -84,13 +84,13 @@ impl Pools {
             if !names.insert(name.clone()) {
                 return Err(ControlError::Endpoint(name));
             }
-            let limits = Limits { daily_volume, hourly_rate };
-            endpoints.push(Endpoint { name: name.into(), limits, tied_to: pool });
+            let limits = BudgetLimits { daily_volume, hourly_rate };
+            endpoints.push(PoolEndpoint { name: name.into(), limits, tied_to: pool });
             upstreams.push(upstream);
         }
         let mut spent = documents::read_budgets(&*state)?;
         let names = endpoints.iter().map(|endpoint| &*endpoint.name);
-        let ledger = Ledger::new(names.map(|name| spent.remove(name).unwrap_or_default()));
+        let ledger = BudgetLedger::new(names.map(|name| spent.remove(name).unwrap_or_default()));
         let book = documents::read_book(&*state, Arc::new(Inventory::new(endpoints)))?;
         let spending = Spending::new(state.clone(), clock, book, upstreams, ledger);
         let changing = tokio::sync::Mutex::new(());

@@ -54,7 +54,7 @@ pub struct Statics {
 /// A route as it is stored, under its prefix.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Document {
+struct StaticRouteDocument {
     next_hop_account_id: String,
     created_at_ms: UnixMs,
     modified_at_ms: UnixMs,
@@ -131,7 +131,7 @@ impl Statics {
     }
 
     async fn put(&self, route: StaticRoute) -> Result<StaticRoute, StaticsError> {
-        let document = Document {
+        let document = StaticRouteDocument {
             next_hop_account_id: route.next_hop.to_string(),
             created_at_ms: route.created_at_ms,
             modified_at_ms: route.modified_at_ms,
@@ -154,7 +154,7 @@ fn read(key: &str, text: &str) -> Result<StaticRoute, ControlError> {
         key: key.to_owned(),
         reason,
     };
-    let document: Document =
+    let document: StaticRouteDocument =
         serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
     Ok(StaticRoute {
         prefix: RoutePrefix::parse(key).map_err(|error| broken(error.to_string()))?,

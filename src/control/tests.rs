@@ -23,7 +23,7 @@ pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Co
         state: Arc::new(MemoryState::new()),
         clock: clock.clone(),
         identity: Identity { name: account(name), secret: name.as_bytes().to_vec() },
-        accounts: Accounts::new([], Box::new(|_, _| Arc::new(Discard))),
+        targets: Targets::new([], Box::new(|_, _| Arc::new(Discard))),
         endpoints: vec![endpoint("e0"), endpoint("e1")],
         peers,
         router: Arc::new(Router::new(Arc::new(Discard), clock)),
@@ -100,7 +100,7 @@ async fn a_rule_answers_from_the_moment_its_pool_is_there() {
     let fails = |control: &Control| {
         let (account, table) = (account("42"), control.table());
         let (_, resolver) = table.find(["g", "peers"].into_iter(), 1).unwrap();
-        let kept = control.accounts.resolver(&account, &control.pools);
+        let kept = control.targets.resolver(&account, &control.pools);
         !Arc::ptr_eq(resolver, &kept)
     };
     // An account that does not exist is made anew each time.

@@ -2,7 +2,7 @@
 //!
 //! A router that advertises keeps a [`RouteLog`]: each change of what it advertises has an epoch, and
 //! whoever knows the epochs up to some point is told those from there on. A router that listens keeps
-//! one [`HeardRoutes`] for each peer: what that peer advertises, for as long as it lets itself be heard.
+//! one [`ReceivedRoutes`] for each peer: what that peer advertises, for as long as it lets itself be heard.
 //! [`advertised`] joins the two: the best of what is our own and what was heard.
 //!
 //! Invariants: what is kept of a peer is what the peer advertised at one of its epochs, less what it
@@ -12,18 +12,18 @@
 //! Source: the Connector-to-Connector Protocol of Interledger (route control and route update), as JSON.
 
 mod choice;
-mod heard;
 mod log;
 mod message;
+mod received;
 mod table_id;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use choice::{AdvertisedRoute, OwnRoute, advertised};
-pub use heard::{Applied, Dropped, HeardRoute, HeardRoutes, Listening};
 pub use log::RouteLog;
 pub use message::{LastKnown, NewRoute, RouteControl, RouteUpdate, SyncMode};
+pub use received::{AppliedUpdate, Dropped, ImportPolicy, ReceivedRoute, ReceivedRoutes};
 pub use table_id::RoutingTableId;
 pub use wire::{LastKnownFields, MessageError};
 

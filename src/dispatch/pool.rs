@@ -7,7 +7,7 @@
 //! those of deleted pools included, whose rules stay and point to nothing. A change that cannot be
 //! made leaves the book as it was and says everything that is wrong.
 //!
-//! A [`Ledger`] is what the endpoints have been asked. [`Ledger::take`] is the only way to an
+//! A [`BudgetLedger`] is what the endpoints have been asked. [`BudgetLedger::take`] is the only way to an
 //! endpoint, and spends what it gives.
 
 mod book;
@@ -19,8 +19,8 @@ mod problem;
 mod provision;
 
 pub use book::{Book, BookError, Pool, PoolId, PoolSummary, Rule, RuleId, RuleTarget};
-pub use budget::{Limits, Spent};
-pub use inventory::{Endpoint, Inventory};
-pub use ledger::{Account, Choice, Ledger, NoneLeft, Standing, Taken, after};
+pub use budget::{BudgetLimits, Spent};
+pub use inventory::{Inventory, PoolEndpoint};
+pub use ledger::{Availability, BudgetLedger, Choice, EndpointState, NoneLeft, Taken, after};
 pub use name::{POOL_NAME_CHARS_MAX, PoolName, PoolNameError};
 pub use problem::{ChangeError, Field, PoolDraft, PoolProblem, PoolReference, VOLUME_MAX};

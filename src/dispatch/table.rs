@@ -26,7 +26,7 @@ use crate::types::{AccountId, RoutePrefix};
 
 /// Where a route comes from; the earlier ones here beat the later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Origin {
+pub enum RouteOrigin {
     /// An operator has set it.
     Static,
     /// It is there where nobody has decided otherwise.
@@ -35,7 +35,7 @@ pub enum Origin {
     Dynamic,
 }
 
-impl Origin {
+impl RouteOrigin {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ pub struct RouteEntry {
     /// Who answers.
     pub next_hop: AccountId,
     /// Where the route comes from.
-    pub origin: Origin,
+    pub origin: RouteOrigin,
     /// The names of the routers that it came through, the nearest first; empty unless it is dynamic.
     pub path: Vec<String>,
     /// The time from which on it does not count; `None`: it always does.

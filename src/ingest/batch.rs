@@ -17,7 +17,7 @@ const BATCH_RECORD_BYTES_MAX: usize = 4 << 20;
 
 /// What an import gathers before it hands it on.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct AnnouncementBatch {
     announcements: Vec<Announcement>,
     by_record_text: HashMap<Box<str>, Known>,
     entries: usize,
@@ -26,7 +26,7 @@ pub(super) struct Batch {
 
 /// What a line says beside its key and its records.
 #[derive(Clone, Copy)]
-pub(super) struct Terms<'a> {
+pub(super) struct BatchTerms<'a> {
     pub(super) context: &'a ContextId,
     pub(super) expires_at_ms: Option<UnixMs>,
 }
@@ -36,14 +36,14 @@ struct Known {
     left_out: LeftOut,
 }
 
-impl Batch {
+impl AnnouncementBatch {
     /// Adds a key to a record that the batch has seen; says how much was left out of that
     /// record. `None`: the batch has not seen it.
     pub(super) fn add_known(
         &mut self,
         record_text: &str,
         key: &ContentKey,
-        terms: Terms<'_>,
+        terms: BatchTerms<'_>,
     ) -> Option<LeftOut> {
         let known = self.by_record_text.get_mut(record_text)?;
         let next = self.announcements.len();
@@ -68,7 +68,7 @@ impl Batch {
         &mut self,
         record_text: &str,
         key: &ContentKey,
-        terms: Terms<'_>,
+        terms: BatchTerms<'_>,
         parsed: ParsedRecord,
     ) {
         let position = self.announcements.len();
@@ -89,7 +89,7 @@ impl Batch {
     }
 }
 
-fn announcement(key: &ContentKey, record: ProviderRecord, terms: Terms<'_>) -> Announcement {
-    let Terms { context, expires_at_ms } = terms;
+fn announcement(key: &ContentKey, record: ProviderRecord, terms: BatchTerms<'_>) -> Announcement {
+    let BatchTerms { context, expires_at_ms } = terms;
     Announcement { keys: vec![key.clone()], record, context: context.clone(), expires_at_ms }
 }

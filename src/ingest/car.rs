@@ -18,7 +18,7 @@ use super::summary::{Place, RejectReason};
 use crate::store::{Announcement, ContextId};
 use crate::text::with_causes;
 use crate::types::{ContentKey, ProviderRecord};
-use read::{Block, CarError, CarReader};
+use read::{CarBlock, CarError, CarReader};
 use verify::{BlockCheck, check_block};
 
 pub use record::{CAR_RECORD_BYTES_MAX, CarFlags, CarRecordError, car_record};
@@ -28,27 +28,27 @@ pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(
     let Some(record) = &import.options.car_record else {
         return Err(ImportError::NoCarRecord { file: Arc::clone(&import.file) });
     };
-    let mut gathered = Gathered::default();
-    let read = import_blocks(content, record, import, &mut gathered);
+    let mut pending = PendingBlocks::default();
+    let read = import_blocks(content, record, import, &mut pending);
     if let Err(ImportError::Store { .. }) = read {
         return read;
     }
     // Whatever else stopped the reading: the whole blocks before it count. A store that refuses
     // them is the graver reason.
-    gathered.hand_on(record, import)?;
-    import.note_done(gathered.blocks);
+    pending.hand_on(record, import)?;
+    import.note_done(pending.blocks);
     read
 }
 
 /// What was read and is not yet with the store.
 #[derive(Default)]
-struct Gathered {
+struct PendingBlocks {
     keys: Vec<ContentKey>,
     /// Blocks of the file that are in it, with the store, or rejected.
     blocks: u64,
 }
 
-impl Gathered {
+impl PendingBlocks {
     fn hand_on(
         &mut self,
         record: &ProviderRecord,
@@ -73,7 +73,7 @@ fn import_blocks(
     content: impl BufRead,
     record: &ProviderRecord,
     import: &mut Import<'_>,
-    gathered: &mut Gathered,
+    pending: &mut PendingBlocks,
 ) -> Result<(), ImportError> {
     let file = Arc::clone(&import.file);
     let mut reader = CarReader::open(content).map_err(|error| error.in_file(&file))?;
@@ -84,12 +84,12 @@ fn import_blocks(
     {
         import.counts.blocks += 1;
         if let Some(key) = accept(block, data.as_deref(), import)? {
-            gathered.keys.push(key);
+            pending.keys.push(key);
         }
-        gathered.blocks = import.counts.blocks;
-        if gathered.keys.len() >= BATCH_ENTRIES_MAX {
-            gathered.hand_on(record, import)?;
-            import.acknowledge(gathered.blocks);
+        pending.blocks = import.counts.blocks;
+        if pending.keys.len() >= BATCH_ENTRIES_MAX {
+            pending.hand_on(record, import)?;
+            import.acknowledge(pending.blocks);
         }
         import.advance();
     }
@@ -97,7 +97,7 @@ fn import_blocks(
 }
 
 fn accept(
-    block: Block,
+    block: CarBlock,
     data: Option<&[u8]>,
     import: &mut Import<'_>,
 ) -> Result<Option<ContentKey>, ImportError> {

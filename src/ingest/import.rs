@@ -16,7 +16,7 @@ use crate::store::Announcement;
 const ENTRIES_BETWEEN_PROGRESS: u64 = 256;
 
 /// How many (compressed) bytes have been read.
-pub(super) type Position = Rc<Cell<u64>>;
+pub(super) type BytesRead = Rc<Cell<u64>>;
 
 /// The state of an import that does not depend on the kind of file.
 pub(super) struct Import<'a> {
@@ -24,7 +24,7 @@ pub(super) struct Import<'a> {
     pub(super) options: &'a ImportOptions,
     pub(super) counts: ImportCounts,
     pub(super) size_bytes: Option<u64>,
-    pub(super) position: Position,
+    pub(super) position: BytesRead,
     /// Lines or blocks, from the first one on, that are done with: rejected, or whole with the store.
     done: u64,
     sink: &'a mut Sink<'a>,
@@ -43,7 +43,7 @@ impl<'a> Import<'a> {
             options,
             counts: ImportCounts { entries_added: Some(0), ..ImportCounts::default() },
             size_bytes: None,
-            position: Position::default(),
+            position: BytesRead::default(),
             done: 0,
             sink,
             observer,

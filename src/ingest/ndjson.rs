@@ -16,7 +16,7 @@ use std::io::BufRead;
 
 use serde_json::value::RawValue;
 
-use super::batch::Batch;
+use super::batch::AnnouncementBatch;
 use super::error::ImportError;
 use super::import::Import;
 use super::summary::{Place, RejectReason};
@@ -27,29 +27,29 @@ use lines::{Line, Lines};
 
 /// Imports all lines of `content`.
 pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(), ImportError> {
-    let mut gathered = Gathered::default();
-    let read = import_lines(content, import, &mut gathered);
+    let mut pending = PendingLines::default();
+    let read = import_lines(content, import, &mut pending);
     if let Err(ImportError::Store { .. }) = read {
         return read;
     }
     // Whatever else stopped the reading: what was read before it counts. A store that refuses that
     // is the graver reason.
-    gathered.hand_on(import)?;
-    import.note_done(gathered.lines);
+    pending.hand_on(import)?;
+    import.note_done(pending.lines);
     read
 }
 
 /// What was read and is not yet with the store.
 #[derive(Default)]
-struct Gathered {
-    batch: Batch,
+struct PendingLines {
+    batch: AnnouncementBatch,
     /// How many lines it came from.
     keys: u64,
     /// Lines of the file that are in it, with the store, or rejected.
     lines: u64,
 }
 
-impl Gathered {
+impl PendingLines {
     fn hand_on(&mut self, import: &mut Import<'_>) -> Result<(), ImportError> {
         import.hand_on(self.batch.take(), std::mem::take(&mut self.keys))
     }
@@ -58,7 +58,7 @@ impl Gathered {
 fn import_lines(
     content: impl BufRead,
     import: &mut Import<'_>,
-    gathered: &mut Gathered,
+    pending: &mut PendingLines,
 ) -> Result<(), ImportError> {
     let mut lines = Lines::new(content, import.options.line_bytes_max);
     loop {
@@ -81,10 +81,10 @@ fn import_lines(
             Line::Whole(bytes) if bytes.trim_ascii().is_empty() => {}
             Line::Whole(bytes) => {
                 import.counts.lines += 1;
-                import_line(bytes, number, import, gathered)?;
+                import_line(bytes, number, import, pending)?;
             }
         }
-        gathered.lines = import.counts.lines;
+        pending.lines = import.counts.lines;
         import.advance();
     }
 }
@@ -93,7 +93,7 @@ fn import_line(
     bytes: &[u8],
     number: u64,
     import: &mut Import<'_>,
-    gathered: &mut Gathered,
+    pending: &mut PendingLines,
 ) -> Result<(), ImportError> {
     let line = match LineRecords::parse(bytes) {
         Ok(line) => line,
@@ -107,10 +107,10 @@ fn import_line(
     }
     let mut is_counted = false;
     for (position, record) in (1..).zip(&line.records) {
-        match add_record(&line, record, import, &mut gathered.batch) {
+        match add_record(&line, record, import, &mut pending.batch) {
             Ok(()) if is_counted => {}
             Ok(()) => {
-                gathered.keys += 1;
+                pending.keys += 1;
                 is_counted = true;
             }
             Err((reason, why)) => {
@@ -118,10 +118,10 @@ fn import_line(
                 import.reject(Place::Line(number), reason, &why)?;
             }
         }
-        if gathered.batch.is_full() {
-            gathered.hand_on(import)?;
+        if pending.batch.is_full() {
+            pending.hand_on(import)?;
             let is_last = position == line.records.len();
-            import.acknowledge(if is_last { import.counts.lines } else { gathered.lines });
+            import.acknowledge(if is_last { import.counts.lines } else { pending.lines });
         }
     }
     Ok(())
@@ -131,7 +131,7 @@ fn add_record(
     line: &LineRecords<'_>,
     record: &RawValue,
     import: &mut Import<'_>,
-    batch: &mut Batch,
+    batch: &mut AnnouncementBatch,
 ) -> Result<(), (RejectReason, String)> {
     let text = record.get();
     let most = import.options.record_bytes_max;

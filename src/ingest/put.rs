@@ -35,7 +35,7 @@ use crate::store::{Announcement, Applied, ContextId, ProviderStatement, Store, U
 use crate::types::{BitswapRecord, ContentKey, ExtraFields, Origin, PeerId, ProviderRecord};
 use addrs::AddrPolicy;
 pub use addrs::{ADDR_BYTES_MAX, ADDRS_MAX, DroppedAddrs};
-pub use error::{AddrReasons, PutError, Refusal};
+pub use error::{AddrReasons, PutError, PutRefusal};
 pub use terms::TTL_MIN;
 use terms::{TermLimits, Terms};
 use wire::{Payload, SignedRecord};
@@ -240,10 +240,10 @@ impl PutPolicy {
         Ok(VerifiedRecord { statement, origin: moment.origin, announcement, ttl })
     }
 
-    fn admit(&self, record: &SignedRecord<'_>, now_ms: UnixMs) -> Result<Terms, Refusal> {
+    fn admit(&self, record: &SignedRecord<'_>, now_ms: UnixMs) -> Result<Terms, PutRefusal> {
         let payload = &record.payload;
         if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&payload.id)) {
-            return Err(Refusal::NotListed { peer: payload.id.clone() });
+            return Err(PutRefusal::NotListed { peer: payload.id.clone() });
         }
         signature::verify(&payload.id, record.payload_json, record.signature.as_deref())?;
         self.term_limits().terms(payload.timestamp_ms, payload.advisory_ttl_ns, now_ms)

@@ -221,14 +221,14 @@ struct SegmentContent {
     ends: Vec<u64>,
     /// Changes, with their offsets and bytes.
     changes: Vec<(Change, u32, u64)>,
-    held: HashMap<u64, GroupUsage>,
+    held: HashMap<u64, HeldGroup>,
     /// Places of blocks of keys.
     keys_at: Vec<u64>,
 }
 
 /// What one segment holds of one group.
 #[derive(Default)]
-struct GroupUsage {
+struct HeldGroup {
     bytes: u64,
     keys: u64,
     first_at: u64,
@@ -285,7 +285,7 @@ impl SegmentContent {
             let held = self
                 .held
                 .entry(serial)
-                .or_insert(GroupUsage { first_at: offset, ..GroupUsage::default() });
+                .or_insert(HeldGroup { first_at: offset, ..HeldGroup::default() });
             held.bytes += bytes;
             held.keys += keys;
         };

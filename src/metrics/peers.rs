@@ -24,10 +24,10 @@ pub enum PeerOutcome {
 
 /// Where one peer is counted. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct PeerCounts(Arc<Counts>);
+pub struct PeerCounts(Arc<PeerCounters>);
 
 #[derive(Debug)]
-struct Counts {
+struct PeerCounters {
     routes: Gauge,
     dropped: Counter,
     /// In the order of [`PeerOutcome::ALL`].
@@ -48,7 +48,7 @@ struct MessageLabels {
 
 /// All peers.
 #[derive(Debug, Default)]
-pub(super) struct Peers {
+pub(super) struct PeerMetrics {
     routes: Family<PeerLabels, Gauge>,
     dropped: Family<PeerLabels, Counter>,
     received: Family<MessageLabels, Counter>,
@@ -73,17 +73,17 @@ impl PeerCounts {
         self.0.routes.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Counts routes of it that may not be kept.
+    /// PeerCounters routes of it that may not be kept.
     pub fn dropped(&self, count: usize) {
         self.0.dropped.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
-    /// Counts an update of it.
+    /// PeerCounters an update of it.
     pub fn received(&self, outcome: PeerOutcome) {
         count(&self.0.received, outcome);
     }
 
-    /// Counts a message to it.
+    /// PeerCounters a message to it.
     pub fn sent(&self, outcome: PeerOutcome) {
         count(&self.0.sent, outcome);
     }
@@ -96,7 +96,7 @@ fn count(counters: &[Counter; PeerOutcome::ALL.len()], outcome: PeerOutcome) {
     });
 }
 
-impl Peers {
+impl PeerMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let peers = Self::default();
         registry.register(
@@ -133,7 +133,7 @@ impl Peers {
                 family.get_or_create_owned(&labels)
             })
         };
-        PeerCounts(Arc::new(Counts {
+        PeerCounts(Arc::new(PeerCounters {
             routes: self.routes.get_or_create_owned(&labels),
             dropped: self.dropped.get_or_create_owned(&labels),
             received: messages(&self.received),

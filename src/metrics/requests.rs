@@ -2,7 +2,7 @@
 //!
 //! A request is counted under one lock that only its own worker takes, but for the moment in which
 //! the metrics are rendered; counters shared by all workers would be cache lines that they fight
-//! for. Counts of a worker stay when it ends.
+//! for. RequestCounters of a worker stay when it ends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,7 +84,7 @@ pub enum StreamEnd {
 pub struct WorkerCounts {
     in_flight: AtomicI64,
     streams_open: AtomicI64,
-    counts: Mutex<Counts>,
+    counts: Mutex<RequestCounters>,
 }
 
 /// A request that is being worked on.
@@ -102,7 +102,7 @@ struct Now {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Counts {
+struct RequestCounters {
     requests: HashMap<RequestLabels, u64>,
     durations: HashMap<RouteLabels, Histogram<DURATION_BUCKETS>>,
     answer_bytes: HashMap<RouteLabels, Histogram<BYTES_BUCKETS>>,
@@ -195,19 +195,19 @@ impl Drop for InFlight<'_> {
 }
 
 impl WorkerCounts {
-    /// Counts a request as in flight until what this returns is dropped, also when its client goes
+    /// RequestCounters a request as in flight until what this returns is dropped, also when its client goes
     /// away first.
     pub fn request_started(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(&self.in_flight)
     }
 
-    /// Counts an answer that is sent while it grows as open.
+    /// RequestCounters an answer that is sent while it grows as open.
     pub fn stream_opened(&self) {
         self.streams_open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts such an answer as no longer open, and how it ended.
+    /// RequestCounters such an answer as no longer open, and how it ended.
     pub fn stream_ended(&self, end: StreamEnd, records: u64) {
         self.streams_open.fetch_sub(1, Ordering::Relaxed);
         let mut counts = self.counts.lock();
@@ -215,7 +215,7 @@ impl WorkerCounts {
         counts.records += records;
     }
 
-    /// Counts a request that has its answer.
+    /// RequestCounters a request that has its answer.
     pub fn request_finished(&self, request: FinishedRequest) {
         let FinishedRequest { route, status, format, duration, body_bytes, records } = request;
         let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -237,9 +237,9 @@ impl Workers {
         counts
     }
 
-    fn sum(&self) -> (Counts, Now) {
+    fn sum(&self) -> (RequestCounters, Now) {
         let workers = self.0.lock();
-        let mut sum = Counts::default();
+        let mut sum = RequestCounters::default();
         let mut now = Now::default();
         for worker in workers.iter() {
             sum.add(&worker.counts.lock());
@@ -250,7 +250,7 @@ impl Workers {
     }
 }
 
-impl Counts {
+impl RequestCounters {
     fn add(&mut self, other: &Self) {
         for (labels, count) in &other.requests {
             *self.requests.entry(*labels).or_default() += count;
@@ -275,7 +275,7 @@ impl<const BUCKETS: usize> Default for Histogram<BUCKETS> {
 }
 
 impl<const BUCKETS: usize> Histogram<BUCKETS> {
-    /// Counts a value. The bounds are `first`, and each 2 to the power of `step` times the one
+    /// RequestCounters a value. The bounds are `first`, and each 2 to the power of `step` times the one
     /// before.
     fn observe(&mut self, value: u64, first: u64, step: u32) {
         let times_first = value.div_ceil(first).max(1);

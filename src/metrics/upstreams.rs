@@ -57,10 +57,10 @@ pub enum BreakerState {
 
 /// Where one upstream is counted. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct UpstreamCounts(Arc<Counts>);
+pub struct UpstreamCounts(Arc<UpstreamCounters>);
 
 #[derive(Debug)]
-struct Counts {
+struct UpstreamCounters {
     /// In the order of [`UpstreamOutcome::ALL`].
     requests: [Counter; UpstreamOutcome::ALL.len()],
     first_records: Histogram,
@@ -78,15 +78,15 @@ struct UpstreamLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
+struct UpstreamRequestLabels {
     upstream: Arc<str>,
     outcome: &'static str,
 }
 
 /// All upstreams.
 #[derive(Debug)]
-pub(super) struct Upstreams {
-    requests: Family<RequestLabels, Counter>,
+pub(super) struct UpstreamMetrics {
+    requests: Family<UpstreamRequestLabels, Counter>,
     first_records: Histograms,
     durations: Histograms,
     records: Family<UpstreamLabels, Counter>,
@@ -135,12 +135,12 @@ impl UpstreamOutcome {
 }
 
 impl UpstreamCounts {
-    /// Counts a request that was not sent.
+    /// UpstreamCounters a request that was not sent.
     pub fn not_asked(&self, outcome: UpstreamOutcome) {
         self.count(outcome);
     }
 
-    /// Counts a request as in flight.
+    /// UpstreamCounters a request as in flight.
     pub fn started(&self) {
         self.0.in_flight.inc();
     }
@@ -150,18 +150,18 @@ impl UpstreamCounts {
         self.0.first_records.observe(after.as_secs_f64());
     }
 
-    /// Counts records that came, and those that could not be used.
+    /// UpstreamCounters records that came, and those that could not be used.
     pub fn received(&self, records: u64, records_bad: u64) {
         self.0.records.inc_by(records);
         self.0.records_bad.inc_by(records_bad);
     }
 
-    /// Counts fields that were left out of its records.
+    /// UpstreamCounters fields that were left out of its records.
     pub fn fields_dropped(&self, fields: u64) {
         self.0.fields_dropped.inc_by(fields);
     }
 
-    /// Counts a request as no longer in flight, what became of it, and how long it took.
+    /// UpstreamCounters a request as no longer in flight, what became of it, and how long it took.
     pub fn ended(&self, outcome: UpstreamOutcome, after: Duration) {
         self.0.in_flight.dec();
         self.0.durations.observe(after.as_secs_f64());
@@ -184,7 +184,7 @@ impl UpstreamCounts {
     }
 }
 
-impl Upstreams {
+impl UpstreamMetrics {
     /// Fresh metrics, of no upstream yet.
     pub(super) fn register(registry: &mut Registry) -> Self {
         // 1 ms to 16 s, by doubling.
@@ -208,12 +208,13 @@ impl Upstreams {
     pub(super) fn counts(&self, name: &str) -> UpstreamCounts {
         let upstream: Arc<str> = name.into();
         let request = |outcome: UpstreamOutcome| {
-            let labels = RequestLabels { upstream: upstream.clone(), outcome: outcome.label() };
+            let labels =
+                UpstreamRequestLabels { upstream: upstream.clone(), outcome: outcome.label() };
             self.requests.get_or_create_owned(&labels)
         };
         let requests = UpstreamOutcome::ALL.map(request);
         let labels = UpstreamLabels { upstream };
-        UpstreamCounts(Arc::new(Counts {
+        UpstreamCounts(Arc::new(UpstreamCounters {
             requests,
             first_records: self.first_records.get_or_create_owned(&labels),
             durations: self.durations.get_or_create_owned(&labels),
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn every_outcome_is_counted_under_its_own_name() {
         let mut registry = Registry::default();
-        let counts = Upstreams::register(&mut registry).counts("far");
+        let counts = UpstreamMetrics::register(&mut registry).counts("far");
         for (position, outcome) in UpstreamOutcome::ALL.into_iter().enumerate() {
             for _ in 0..=position {
                 counts.not_asked(outcome);
@@ -310,7 +311,7 @@ mod tests {
     #[test]
     fn an_upstream_that_is_set_up_again_counts_on() {
         let mut registry = Registry::default();
-        let upstreams = Upstreams::register(&mut registry);
+        let upstreams = UpstreamMetrics::register(&mut registry);
         for _ in 0..2 {
             let counts = upstreams.counts("far");
             counts.started();

@@ -40,12 +40,12 @@ pub(super) struct ListQuery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     Page(u64),
-    After(Position),
+    After(PagePosition),
 }
 
 /// What a token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Position {
+struct PagePosition {
     /// The last pool of the page before.
     id: PoolId,
     /// The page that begins after it.
@@ -92,13 +92,13 @@ impl ListQuery {
                 let before = usize::try_from(page.saturating_mul(PER_PAGE)).unwrap_or(usize::MAX);
                 (page, Box::new(matching().skip(before)))
             }
-            Start::After(Position { id, page }) => {
+            Start::After(PagePosition { id, page }) => {
                 (page, Box::new(matching().filter(move |pool| pool.id > id)))
             }
         };
         let pools: Vec<&Pool> = rest.by_ref().take(PER_PAGE as usize).collect();
         let last = pools.last().map(|pool| pool.id);
-        let next = rest.next().and(last).map(|id| Position { id, page: page + 1 });
+        let next = rest.next().and(last).map(|id| PagePosition { id, page: page + 1 });
         PoolList {
             routes: pools.into_iter().map(|pool| book.summary(pool).into()).collect(),
             pagination: PoolPagination {
@@ -120,14 +120,14 @@ fn page_start(text: &str) -> Result<Start, String> {
 }
 
 fn token_start(text: &str, name: &str) -> Result<Start, String> {
-    Position::from_token(text, name).map(Start::After).ok_or_else(|| {
+    PagePosition::from_token(text, name).map(Start::After).ok_or_else(|| {
         "page_token is not one that a list with this name filter gave: send next_page_token as it \
          was, with the same `name`, or begin anew without it"
             .to_owned()
     })
 }
 
-impl Position {
+impl PagePosition {
     fn to_token(self, name: &str) -> String {
         let mut bytes = self.bytes().to_vec();
         bytes.extend(self.check(name));

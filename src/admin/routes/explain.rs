@@ -10,7 +10,7 @@ use crate::admin::AdminState;
 use crate::admin::accept::JsonType;
 use crate::admin::error::{AdminError, RouteError};
 use crate::admin::wire::{NotAskedView, PoolView, RouteExplanation, iso_8601};
-use crate::control::AccountKind;
+use crate::control::TargetKind;
 use crate::dispatch::pool::RuleId;
 use crate::dispatch::{Address, RouteEntry, can_match};
 use crate::resolve::Upstream;
@@ -33,13 +33,13 @@ fn explain(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, Ad
 
 fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> RouteExplanation {
     let control = &state.control;
-    let account = control.accounts().get(&entry.next_hop);
+    let account = control.targets().get(&entry.next_hop);
     // An address of many keys stands for itself.
     let key = address.multihash().map_or(address.as_str().as_bytes(), ContentKey::as_bytes);
     let rule = entry.next_hop.rule().map(RuleId).filter(|_| account.is_none());
     let pool = rule.and_then(|rule| control.pools().explain(rule, key));
     let asks = account.map(|account| account.asks.as_slice()).unwrap_or_default();
-    let kind_of_rule = pool.as_ref().map(|_| AccountKind::Pool);
+    let kind_of_rule = pool.as_ref().map(|_| TargetKind::Pool);
     let chain = pool.iter().flat_map(|pool| &pool.chain);
     let endpoints: Vec<_> = chain
         .flat_map(|pool| pool.endpoints.iter().map(|endpoint| endpoint.name.to_string()))
@@ -69,6 +69,6 @@ fn not_asked(upstreams: &[Arc<dyn Upstream>]) -> Vec<NotAskedView> {
     upstreams.iter().filter_map(view).collect()
 }
 
-fn kind(kind: AccountKind) -> String {
+fn kind(kind: TargetKind) -> String {
     kind.as_str().to_owned()
 }

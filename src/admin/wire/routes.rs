@@ -14,14 +14,14 @@ use crate::dispatch::{RouteAuth, RouteEntry};
 const LAST_MS: UnixMs = 253_402_300_799_999;
 
 /// What `GET /routes` answers.
-pub type RouteList = Listed<Routes>;
+pub type RouteList = ListPage<Routes>;
 
 /// What `GET /routes/static` answers.
-pub type StaticRouteList = Listed<StaticRoutes>;
+pub type StaticRouteList = ListPage<StaticRoutes>;
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed<T> {
+pub struct ListPage<T> {
     /// What it lists.
     #[serde(rename = "_embedded")]
     pub embedded: T,
@@ -173,7 +173,7 @@ pub(in crate::admin) fn iso_8601(unix_ms: UnixMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::Origin;
+    use crate::dispatch::RouteOrigin;
     use crate::types::{AccountId, RoutePrefix};
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
         let entry = RouteEntry {
             prefix,
             next_hop: AccountId::parse("east").unwrap(),
-            origin: Origin::Dynamic,
+            origin: RouteOrigin::Dynamic,
             path: vec!["east".to_owned(), "north".to_owned()],
             expires_at_ms: Some(1_573_770_668_963),
             auth: None,

@@ -72,11 +72,11 @@ struct Bucket {
 /// On a cache line of its own: locks of neighbours would slow each other.
 #[derive(Default)]
 #[repr(align(64))]
-struct Shard(Mutex<HashTable<Bucket>>);
+struct BucketShard(Mutex<HashTable<Bucket>>);
 
 /// All buckets of a limiter.
 pub(super) struct Buckets {
-    shards: Box<[Shard]>,
+    shards: Box<[BucketShard]>,
     overflow: Box<[Mutex<Option<UnixNs>>]>,
     hasher: RandomState,
     clients_max: usize,
@@ -87,7 +87,7 @@ impl Buckets {
     /// An empty table for at most `clients_max` clients.
     pub(super) fn new(clients_max: usize) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            shards: (0..SHARDS).map(|_| BucketShard::default()).collect(),
             overflow: (0..OVERFLOW_BUCKETS).map(|_| Mutex::new(None)).collect(),
             hasher: RandomState::new(),
             clients_max,
@@ -112,7 +112,7 @@ impl Buckets {
     }
 
     /// The shard of a hash. The table within uses the lowest and the highest bits.
-    fn shard(&self, hash: u64) -> &Shard {
+    fn shard(&self, hash: u64) -> &BucketShard {
         place(&self.shards, hash >> 32)
     }
 

@@ -18,7 +18,7 @@ const RESERVED: [&str; 5] =
 
 /// A broken rule.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Violation {
+pub(super) struct SectionViolation {
     /// The kind of section.
     pub(super) kind: SectionKind,
     /// Which of that kind.
@@ -36,17 +36,17 @@ pub(super) struct Violation {
 struct At(SectionKind, usize);
 
 impl At {
-    fn broken(self, key: &'static str, message: impl Into<String>) -> Violation {
-        Violation { kind: self.0, index: self.1, key, message: message.into(), other: None }
+    fn broken(self, key: &'static str, message: impl Into<String>) -> SectionViolation {
+        SectionViolation { kind: self.0, index: self.1, key, message: message.into(), other: None }
     }
 
-    fn at_least_1(self, key: &'static str, value: u64) -> Option<Violation> {
+    fn at_least_1(self, key: &'static str, value: u64) -> Option<SectionViolation> {
         (value == 0).then(|| self.broken(key, "0 is below 1"))
     }
 }
 
 /// Every rule that they break; `router` is what this router is called, where the settings say.
-pub(super) fn validate(remotes: &Remotes, router: Option<&AccountId>) -> Vec<Violation> {
+pub(super) fn validate(remotes: &Remotes, router: Option<&AccountId>) -> Vec<SectionViolation> {
     let mut violations = names(remotes);
     for (index, upstream) in remotes.upstreams.iter().enumerate() {
         violations.extend(client(At(SectionKind::Upstream, index), &upstream.client));
@@ -79,7 +79,7 @@ pub(super) fn validate(remotes: &Remotes, router: Option<&AccountId>) -> Vec<Vio
 }
 
 /// Names are not reserved, and each stands for one thing.
-fn names(remotes: &Remotes) -> Vec<Violation> {
+fn names(remotes: &Remotes) -> Vec<SectionViolation> {
     let upstreams = remotes.upstreams.iter().map(|it| &it.name).enumerate();
     let fanouts = remotes.fanouts.iter().map(|it| &it.name).enumerate();
     let peers = remotes.peers.iter().map(|it| &it.name).enumerate();
@@ -95,7 +95,7 @@ fn names(remotes: &Remotes) -> Vec<Violation> {
     reserved.chain(twice(accounts.iter().copied())).chain(twice(endpoints)).collect()
 }
 
-fn reserved(at: At, name: &AccountId) -> Option<Violation> {
+fn reserved(at: At, name: &AccountId) -> Option<SectionViolation> {
     if name.is_integer() {
         return Some(
             at.broken("name", format!("`{name}` is an integer, which names a routing rule")),
@@ -107,7 +107,9 @@ fn reserved(at: At, name: &AccountId) -> Option<Violation> {
     is_reserved.then(|| at.broken("name", format!("`{name}` means something else, choose another")))
 }
 
-fn twice<'a>(named: impl Iterator<Item = (SectionKind, usize, &'a AccountId)>) -> Vec<Violation> {
+fn twice<'a>(
+    named: impl Iterator<Item = (SectionKind, usize, &'a AccountId)>,
+) -> Vec<SectionViolation> {
     let mut first: HashMap<&AccountId, (SectionKind, usize)> = HashMap::new();
     let mut violations = Vec::new();
     for (kind, index, name) in named {
@@ -117,14 +119,14 @@ fn twice<'a>(named: impl Iterator<Item = (SectionKind, usize, &'a AccountId)>) -
                 let message =
                     format!("`{name}` is taken already; capitals and dots in names do not count");
                 let violation = At(kind, index).broken("name", message);
-                violations.push(Violation { other: Some(*other), ..violation });
+                violations.push(SectionViolation { other: Some(*other), ..violation });
             }
         }
     }
     violations
 }
 
-fn fanouts(remotes: &Remotes) -> Vec<Violation> {
+fn fanouts(remotes: &Remotes) -> Vec<SectionViolation> {
     let is_upstream = |name: &AccountId| remotes.upstreams.iter().any(|it| it.name == *name);
     let is_fanout = |name: &AccountId| remotes.fanouts.iter().any(|it| it.name == *name);
     let mut violations = Vec::new();
@@ -151,7 +153,7 @@ fn fanouts(remotes: &Remotes) -> Vec<Violation> {
     violations
 }
 
-fn client(at: At, client: &ClientSettings) -> Vec<Violation> {
+fn client(at: At, client: &ClientSettings) -> Vec<SectionViolation> {
     let durations = [("timeout", client.timeout), ("connect_timeout", client.connect_timeout)];
     let counts = [
         ("concurrency", client.concurrency),

@@ -8,11 +8,11 @@ use std::fmt;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use super::super::error::{ConfigProblem, Origin, place};
-use super::super::schema::{Schema, Setting};
+use super::super::error::{ConfigProblem, SettingOrigin, place};
+use super::super::schema::{Setting, SettingsSchema};
 use super::super::settings::Settings;
 use super::super::{Effective, Given};
-use super::rules::{self, Violation};
+use super::rules::{self, SectionViolation};
 use super::{EndpointSettings, FanoutSettings, PeerSettings, Remotes, UpstreamSettings};
 
 /// The sections that there are.
@@ -28,7 +28,7 @@ pub(in crate::config) enum SectionKind {
 pub(in crate::config) struct Section {
     pub(in crate::config) kind: SectionKind,
     /// Where it begins.
-    pub(in crate::config) origin: Origin,
+    pub(in crate::config) origin: SettingOrigin,
     pub(in crate::config) given: Vec<Given>,
 }
 
@@ -38,7 +38,7 @@ pub struct EffectiveSection {
     /// What it is called in the file: `upstream`.
     pub name: &'static str,
     /// Where it begins.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
     /// Each key with its value and origin.
     pub keys: Vec<Effective>,
 }
@@ -63,12 +63,12 @@ impl SectionKind {
     }
 
     /// Its keys.
-    pub(in crate::config) fn schema(self) -> Schema {
+    pub(in crate::config) fn schema(self) -> SettingsSchema {
         match self {
-            Self::Upstream => Schema::of::<UpstreamSettings>(),
-            Self::Fanout => Schema::of::<FanoutSettings>(),
-            Self::Endpoint => Schema::of::<EndpointSettings>(),
-            Self::Peer => Schema::of::<PeerSettings>(),
+            Self::Upstream => SettingsSchema::of::<UpstreamSettings>(),
+            Self::Fanout => SettingsSchema::of::<FanoutSettings>(),
+            Self::Endpoint => SettingsSchema::of::<EndpointSettings>(),
+            Self::Peer => SettingsSchema::of::<PeerSettings>(),
         }
     }
 
@@ -111,7 +111,7 @@ pub(in crate::config) fn combine(
     sections: Vec<Section>,
     settings: &Settings,
     texts: &HashMap<String, String>,
-    upstreams_origin: &Origin,
+    upstreams_origin: &SettingOrigin,
 ) -> Combined {
     let mut remotes = Remotes::default();
     let mut effective = Vec::new();
@@ -164,13 +164,13 @@ fn value_of(
     key: Setting<'_>,
     given: &HashMap<String, String>,
     texts: &HashMap<String, String>,
-) -> (String, Origin) {
+) -> (String, SettingOrigin) {
     if let Some(value) = given.get(key.name()) {
-        return (value.clone(), Origin::Default);
+        return (value.clone(), SettingOrigin::Default);
     }
     match SectionKind::inherited(key.name()).and_then(|name| Some((name, texts.get(name)?))) {
-        Some((name, value)) => (value.clone(), Origin::Setting(name)),
-        None => (key.default_value(), Origin::Default),
+        Some((name, value)) => (value.clone(), SettingOrigin::Setting(name)),
+        None => (key.default_value(), SettingOrigin::Default),
     }
 }
 
@@ -189,12 +189,12 @@ fn resolved(section: &Section, texts: &HashMap<String, String>) -> (ArgMatches, 
 /// Where everything stands.
 struct Places<'a> {
     sections: &'a [(SectionKind, EffectiveSection)],
-    upstreams_origin: &'a Origin,
+    upstreams_origin: &'a SettingOrigin,
 }
 
 impl Places<'_> {
-    fn problem(&self, violation: &Violation) -> ConfigProblem {
-        let Violation { kind, index, key, message, other } = violation;
+    fn problem(&self, violation: &SectionViolation) -> ConfigProblem {
+        let SectionViolation { kind, index, key, message, other } = violation;
         let other = other.map(|(kind, index)| format!(" ({})", self.place(kind, index, "name")));
         ConfigProblem::Rule {
             place: self.place(*kind, *index, key),
@@ -210,7 +210,7 @@ impl Places<'_> {
         };
         let written = section.keys.iter().find(|effective| effective.name == key);
         let origin = written.map(|effective| &effective.origin);
-        let origin = origin.filter(|origin| matches!(origin, Origin::File { .. }));
+        let origin = origin.filter(|origin| matches!(origin, SettingOrigin::File { .. }));
         place(&format!("[[{}]] {key}", section.name), origin.unwrap_or(&section.origin))
     }
 }

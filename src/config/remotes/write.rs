@@ -2,7 +2,7 @@
 //!
 //! Invariant: with the `#` before its lines taken away, each section loads.
 
-use super::super::schema::{Schema, Setting};
+use super::super::schema::{Setting, SettingsSchema};
 use super::super::write::{comment, example_of};
 use super::ClientSettings;
 use super::section::SectionKind;
@@ -16,7 +16,7 @@ fn example_of_section(kind: SectionKind) -> String {
     let mut text = format!("\n\n# === [[{}]] ===\n#\n", kind.name());
     text.push_str(&comment("# ", documentation(kind)));
     text.push_str(&format!("\n#[[{}]]\n", kind.name()));
-    let shared = Schema::of::<ClientSettings>();
+    let shared = SettingsSchema::of::<ClientSettings>();
     let is_shared = |key: Setting<'_>| shared.find(key.name()).is_some();
     for key in kind.schema().settings() {
         if kind == SectionKind::Upstream || !is_shared(key) {
@@ -119,7 +119,7 @@ mod tests {
             let table = readme.split(&format!("\n| {heading} |")).nth(1);
             let table = table.unwrap_or_else(|| panic!("README.md lacks a table {heading}"));
             let table: String = table.lines().take_while(|line| !line.is_empty()).collect();
-            let shared = Schema::of::<ClientSettings>();
+            let shared = SettingsSchema::of::<ClientSettings>();
             for key in kind.schema().settings() {
                 let default = match SectionKind::inherited(key.name()) {
                     Some(setting) => format!("`{setting}`"),

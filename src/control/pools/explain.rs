@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::spending::{refusal, standing};
+use super::spending::{availability, refusal};
 use crate::clock::UnixMs;
 use crate::dispatch::pool::{
-    Book, Choice, Ledger, NoneLeft, Pool, PoolId, RuleId, RuleTarget, Standing,
+    Availability, Book, BudgetLedger, Choice, NoneLeft, Pool, PoolId, RuleId, RuleTarget,
 };
 use crate::resolve::{AskError, Upstream};
 
@@ -69,7 +69,7 @@ pub enum PoolOutcome {
 
 pub(super) fn explain(
     book: &Book,
-    ledger: &Ledger,
+    ledger: &BudgetLedger,
     rule: RuleId,
     key: &[u8],
     upstreams: &[Arc<dyn Upstream>],
@@ -82,8 +82,8 @@ pub(super) fn explain(
     let RuleTarget::Pool(pool) = rule.target else {
         return of_rule(Vec::new(), PoolOutcome::Discard);
     };
-    let standing = |place| standing(upstreams, place, now_ms);
-    let choice = Choice { book, pool, key, tried: &[], standing: &standing, now_ms };
+    let availability = |place| availability(upstreams, place, now_ms);
+    let choice = Choice { book, pool, key, tried: &[], availability: &availability, now_ms };
     let explained = |pool: &Pool| {
         let places = book.inventory().ranked(book.places(pool), key).into_iter();
         let endpoints = places.filter_map(|place| endpoint(ledger, &choice, place, upstreams));
@@ -117,7 +117,7 @@ fn soonest(chain: &[ExplainedPool]) -> Option<AskError> {
 }
 
 fn endpoint(
-    ledger: &Ledger,
+    ledger: &BudgetLedger,
     choice: &Choice<'_>,
     place: usize,
     upstreams: &[Arc<dyn Upstream>],
@@ -125,9 +125,9 @@ fn endpoint(
     let endpoint = choice.book.inventory().get(place)?;
     let (limits, now_ms) = (endpoint.limits, choice.now_ms);
     let spent = ledger.account(place).spent;
-    let held_back = match ledger.standing(choice, place) {
-        Standing::Ready => None,
-        Standing::Until(until_ms) => {
+    let held_back = match ledger.availability(choice, place) {
+        Availability::Ready => None,
+        Availability::Until(until_ms) => {
             let retry_after = Duration::from_millis(until_ms - now_ms);
             let is_spent = spent.ready_at_ms(limits, now_ms) == until_ms;
             Some(if is_spent {
@@ -136,7 +136,7 @@ fn endpoint(
                 AskError::Resting { retry_after }
             })
         }
-        Standing::Away => {
+        Availability::Unavailable => {
             let said = upstreams.get(place).map(|upstream| upstream.is_ready());
             said.and_then(Result::err).or(Some(AskError::Busy))
         }

@@ -18,7 +18,7 @@ use super::documents;
 use super::explain::{self, PoolExplanation};
 use crate::clock::{Clock, UnixMs};
 use crate::dispatch::pool::{
-    Book, Choice, Ledger, NoneLeft, PoolId, RuleId, RuleTarget, Standing, after,
+    Availability, Book, BudgetLedger, Choice, NoneLeft, PoolId, RuleId, RuleTarget, after,
 };
 use crate::resolve::{AskError, Endpoints, Turn, Upstream};
 use crate::state::{StateError, StateStore};
@@ -30,7 +30,7 @@ pub(super) struct Spending {
     book: ArcSwap<Book>,
     /// Each at its place in the inventory.
     upstreams: Vec<Arc<dyn Upstream>>,
-    ledger: Mutex<Ledger>,
+    ledger: Mutex<BudgetLedger>,
     /// Whether the last write failed: a disk that is full is logged once, not for each lookup.
     is_failing: AtomicBool,
 }
@@ -41,7 +41,7 @@ impl Spending {
         clock: Clock,
         book: Book,
         upstreams: Vec<Arc<dyn Upstream>>,
-        ledger: Ledger,
+        ledger: BudgetLedger,
     ) -> Self {
         Self {
             state,
@@ -79,8 +79,8 @@ impl Spending {
         let mut ledger = self.ledger.lock();
         // Under the lock: times that are out of order would let time pass twice.
         let now_ms = self.clock.now_ms();
-        let standing = |place| standing(&self.upstreams, place, now_ms);
-        let choice = Choice { book, pool, key, tried, standing: &standing, now_ms };
+        let availability = |place| availability(&self.upstreams, place, now_ms);
+        let choice = Choice { book, pool, key, tried, availability: &availability, now_ms };
         let taken = ledger.take(&choice).map_err(|none| self.refusal(none, now_ms))?;
         let endpoint = book.inventory().get(taken.place).map_or("", |endpoint| &*endpoint.name);
         let written = self.state.write(vec![documents::budget(endpoint, taken.spent)]);
@@ -91,7 +91,7 @@ impl Spending {
         refusal(none, &self.upstreams, now_ms)
     }
 
-    fn note_written(&self, written: &Result<(), StateError>) {
+    fn record_write(&self, written: &Result<(), StateError>) {
         let was_failing = self.is_failing.swap(written.is_err(), Ordering::Relaxed);
         match written {
             Err(error) if !was_failing => {
@@ -120,7 +120,7 @@ impl Endpoints for Spending {
             };
             let (place, written) = self.spend(&book, pool, key, tried)?;
             let written = written.await;
-            self.note_written(&written);
+            self.record_write(&written);
             let failed = || AskError::Failed("its budget cannot be written".into());
             written.map_err(|_| failed())?;
             let upstream = self.upstreams.get(place).cloned().ok_or_else(failed)?;
@@ -136,13 +136,17 @@ impl Endpoints for Spending {
 }
 
 /// What the upstream at a place says of itself.
-pub(super) fn standing(upstreams: &[Arc<dyn Upstream>], place: usize, now_ms: UnixMs) -> Standing {
+pub(super) fn availability(
+    upstreams: &[Arc<dyn Upstream>],
+    place: usize,
+    now_ms: UnixMs,
+) -> Availability {
     match upstreams.get(place).map(|upstream| upstream.is_ready()) {
-        Some(Ok(())) => Standing::Ready,
+        Some(Ok(())) => Availability::Ready,
         Some(Err(AskError::Resting { retry_after } | AskError::OverBudget { retry_after })) => {
-            Standing::Until(after(now_ms, retry_after))
+            Availability::Until(after(now_ms, retry_after))
         }
-        Some(Err(_)) | None => Standing::Away,
+        Some(Err(_)) | None => Availability::Unavailable,
     }
 }
 
@@ -153,7 +157,7 @@ pub(super) fn refusal(none: NoneLeft, upstreams: &[Arc<dyn Upstream>], now_ms: U
             let retry_after = Duration::from_millis(until_ms.saturating_sub(now_ms));
             AskError::OverBudget { retry_after }
         }
-        NoneLeft::Away(place) => {
+        NoneLeft::Unavailable(place) => {
             let said = upstreams.get(place).map(|upstream| upstream.is_ready());
             // It may have become ready in between; the next lookup finds out.
             said.and_then(Result::err).unwrap_or(AskError::Busy)

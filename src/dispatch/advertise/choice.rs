@@ -1,4 +1,4 @@
-//! What we advertise: for each prefix the best of what is our own and what was heard.
+//! What we advertise: for each prefix the best of what is our own and what was received.
 //!
 //! The preference is the routing table's: the shorter path, then the lower account. Our own prefixes
 //! have the shortest path that there is. Each route is passed on with us at the head of its path, and
@@ -10,7 +10,7 @@ use std::collections::btree_map::Entry;
 use crate::dispatch::RouteAuth;
 use crate::types::{AccountId, RoutePrefix};
 
-use super::{HeardRoute, PATH_ROUTERS_MAX};
+use super::{PATH_ROUTERS_MAX, ReceivedRoute};
 
 /// A prefix that lookups are answered for here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +36,11 @@ pub struct AdvertisedRoute {
 pub fn advertised<'a>(
     us: &AccountId,
     own: &[OwnRoute],
-    heard: impl IntoIterator<Item = (&'a AccountId, &'a RoutePrefix, &'a HeardRoute)>,
+    received: impl IntoIterator<Item = (&'a AccountId, &'a RoutePrefix, &'a ReceivedRoute)>,
 ) -> BTreeMap<RoutePrefix, AdvertisedRoute> {
-    let mut best: BTreeMap<&RoutePrefix, (&AccountId, &HeardRoute)> = BTreeMap::new();
-    for (peer, prefix, route) in heard {
-        let rank = |peer, route: &HeardRoute| (route.path.len(), peer);
+    let mut best: BTreeMap<&RoutePrefix, (&AccountId, &ReceivedRoute)> = BTreeMap::new();
+    for (peer, prefix, route) in received {
+        let rank = |peer, route: &ReceivedRoute| (route.path.len(), peer);
         match best.entry(prefix) {
             Entry::Vacant(entry) => drop(entry.insert((peer, route))),
             Entry::Occupied(mut entry) => {

@@ -21,13 +21,13 @@ pub struct RouteLog {
     speaker: AccountId,
     hold_down_ms: u64,
     next_epoch: u64,
-    changes: BTreeMap<u64, Change>,
+    changes: BTreeMap<u64, LogEntry>,
     epochs: HashMap<RoutePrefix, u64>,
     gone: usize,
 }
 
 #[derive(Clone, Debug)]
-struct Change {
+struct LogEntry {
     prefix: RoutePrefix,
     /// `None`: it is not advertised any more.
     route: Option<AdvertisedRoute>,
@@ -67,12 +67,12 @@ impl RouteLog {
             .cloned()
             .collect();
         let changed = routes.iter().filter(|(prefix, route)| self.live_at(prefix) != Some(*route));
-        let changed: Vec<Change> = changed
-            .map(|(prefix, route)| Change { prefix: prefix.clone(), route: Some(route.clone()) })
+        let changed: Vec<LogEntry> = changed
+            .map(|(prefix, route)| LogEntry { prefix: prefix.clone(), route: Some(route.clone()) })
             .collect();
         let is_change = !(withdrawn.is_empty() && changed.is_empty());
         self.gone += withdrawn.len();
-        let withdrawn = withdrawn.into_iter().map(|prefix| Change { prefix, route: None });
+        let withdrawn = withdrawn.into_iter().map(|prefix| LogEntry { prefix, route: None });
         for change in withdrawn.chain(changed) {
             self.append(change);
         }
@@ -83,13 +83,13 @@ impl RouteLog {
     }
 
     /// The first epoch that somebody with this knowledge is to be told.
-    pub fn position_of(&self, known: LastKnown) -> u64 {
+    pub fn first_unknown_to(&self, known: LastKnown) -> u64 {
         let is_ours = known.table_id == self.table_id && known.epoch <= self.next_epoch;
         if is_ours { known.epoch } else { 0 }
     }
 
     /// What to tell `peer`, who knows everything before `epoch`: at most as many changes as an update
-    /// may have. Without any it only lets us be heard.
+    /// may have. Without any it only lets us be received.
     pub fn update_from(&self, epoch: u64, peer: &AccountId) -> RouteUpdate {
         let mut rest = self.changes.range(epoch..);
         let mut update = RouteUpdate {
@@ -102,7 +102,7 @@ impl RouteLog {
             new_routes: Vec::new(),
             withdrawn_routes: Vec::new(),
         };
-        for (_, Change { prefix, route }) in rest.by_ref().take(UPDATE_ROUTES_MAX) {
+        for (_, LogEntry { prefix, route }) in rest.by_ref().take(UPDATE_ROUTES_MAX) {
             let prefix = prefix.clone();
             match route {
                 // The peer may have been told another one before.
@@ -128,7 +128,7 @@ impl RouteLog {
         self.changes.get(self.epochs.get(prefix)?)?.route.as_ref()
     }
 
-    fn append(&mut self, change: Change) {
+    fn append(&mut self, change: LogEntry) {
         let before = self.epochs.insert(change.prefix.clone(), self.next_epoch);
         let before = before.and_then(|epoch| self.changes.remove(&epoch));
         if change.route.is_some() && before.is_some_and(|before| before.route.is_none()) {

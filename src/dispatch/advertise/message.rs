@@ -38,7 +38,7 @@ pub struct RouteControl {
 }
 
 /// A router tells what it advertises: what has changed in some of its epochs, or nothing, to let itself
-/// be heard.
+/// be received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteUpdate {
     /// The table that the epochs belong to.

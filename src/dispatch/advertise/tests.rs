@@ -62,117 +62,120 @@ fn update(from_epoch: u64, to_epoch: u64, new_routes: &[NewRoute], gone: &[&str]
 }
 
 /// A listener called `us`, for which a peer may advertise everything below `g`.
-fn listener(routes_max: usize) -> HeardRoutes {
-    HeardRoutes::new(Listening { us: account("us"), accept: vec![prefix("g")], routes_max })
+fn listener(routes_max: usize) -> ReceivedRoutes {
+    ReceivedRoutes::new(ImportPolicy { us: account("us"), accept: vec![prefix("g")], routes_max })
 }
 
-fn prefixes(heard: &HeardRoutes, now_ms: u64) -> Vec<String> {
-    heard.routes(now_ms).0.map(|(prefix, _)| prefix.to_string()).collect()
+fn prefixes(received: &ReceivedRoutes, now_ms: u64) -> Vec<String> {
+    received.routes(now_ms).0.map(|(prefix, _)| prefix.to_string()).collect()
 }
 
 #[test]
 fn an_update_that_follows_is_taken_whole() {
-    let mut heard = listener(10);
+    let mut received = listener(10);
     let first = update(0, 2, &[new_route("g.a", &["alpha"]), new_route("g.b", &["alpha"])], &[]);
-    assert!(heard.apply(first, NOW_MS).unwrap().is_change);
+    assert!(received.apply(first, NOW_MS).unwrap().is_change);
     let second = update(2, 4, &[new_route("g.c", &["alpha", "beta"])], &["g.a"]);
-    assert!(heard.apply(second, NOW_MS).unwrap().is_change);
-    assert_eq!(prefixes(&heard, NOW_MS), ["g.b", "g.c"]);
-    assert_eq!(heard.last_known(NOW_MS), LastKnown { table_id: id(1), epoch: 4 });
-    let (mut routes, _) = heard.routes(NOW_MS);
-    let kept = HeardRoute { path: path(&["alpha", "beta"]), auth: auth("g.c") };
+    assert!(received.apply(second, NOW_MS).unwrap().is_change);
+    assert_eq!(prefixes(&received, NOW_MS), ["g.b", "g.c"]);
+    assert_eq!(received.last_known(NOW_MS), LastKnown { table_id: id(1), epoch: 4 });
+    let (mut routes, _) = received.routes(NOW_MS);
+    let kept = ReceivedRoute { path: path(&["alpha", "beta"]), auth: auth("g.c") };
     assert_eq!(routes.nth(1), Some((&prefix("g.c"), &kept)));
 }
 
 #[test]
 fn a_gap_is_refused_with_what_is_known_and_changes_no_route() {
-    let mut heard = listener(10);
+    let mut received = listener(10);
     let gap = update(1, 2, &[new_route("g.a", &["alpha"])], &[]);
     let nothing = LastKnown { table_id: id(1), epoch: 0 };
-    assert_eq!(heard.apply(gap, NOW_MS), Err(nothing));
-    assert_eq!(heard.last_known(NOW_MS), LastKnown::NOTHING);
-    heard.apply(update(0, 3, &[new_route("g.b", &["alpha"])], &[]), NOW_MS).unwrap();
+    assert_eq!(received.apply(gap, NOW_MS), Err(nothing));
+    assert_eq!(received.last_known(NOW_MS), LastKnown::NOTHING);
+    received.apply(update(0, 3, &[new_route("g.b", &["alpha"])], &[]), NOW_MS).unwrap();
     let known = LastKnown { table_id: id(1), epoch: 3 };
-    assert_eq!(heard.apply(update(4, 5, &[], &["g.b"]), NOW_MS), Err(known));
-    assert_eq!((prefixes(&heard, NOW_MS), heard.last_known(NOW_MS)), (vec!["g.b".into()], known));
+    assert_eq!(received.apply(update(4, 5, &[], &["g.b"]), NOW_MS), Err(known));
+    assert_eq!(
+        (prefixes(&received, NOW_MS), received.last_known(NOW_MS)),
+        (vec!["g.b".into()], known)
+    );
 }
 
 #[test]
 fn a_gap_of_another_table_is_to_be_told_from_its_beginning_and_the_old_routes_stay_until_then() {
-    let mut heard = listener(10);
-    heard.apply(update(0, 4, &[new_route("g.old", &["alpha"])], &[]), NOW_MS).unwrap();
+    let mut received = listener(10);
+    received.apply(update(0, 4, &[new_route("g.old", &["alpha"])], &[]), NOW_MS).unwrap();
     let of_another = |update| RouteUpdate { table_id: id(2), ..update };
     let gap = of_another(update(2, 3, &[new_route("g.new", &["alpha"])], &[]));
     let its_beginning = LastKnown { table_id: id(2), epoch: 0 };
-    assert_eq!(heard.apply(gap.clone(), NOW_MS), Err(its_beginning));
-    assert_eq!(heard.apply(gap, NOW_MS), Err(its_beginning), "however often");
-    assert_eq!(prefixes(&heard, NOW_MS), ["g.old"]);
-    assert_eq!(heard.last_known(NOW_MS), LastKnown { table_id: id(1), epoch: 4 });
+    assert_eq!(received.apply(gap.clone(), NOW_MS), Err(its_beginning));
+    assert_eq!(received.apply(gap, NOW_MS), Err(its_beginning), "however often");
+    assert_eq!(prefixes(&received, NOW_MS), ["g.old"]);
+    assert_eq!(received.last_known(NOW_MS), LastKnown { table_id: id(1), epoch: 4 });
     let whole = of_another(update(0, 3, &[new_route("g.new", &["alpha"])], &[]));
-    heard.apply(whole, NOW_MS).unwrap();
-    assert_eq!(prefixes(&heard, NOW_MS), ["g.new"]);
-    assert_eq!(heard.last_known(NOW_MS), LastKnown { table_id: id(2), epoch: 3 });
+    received.apply(whole, NOW_MS).unwrap();
+    assert_eq!(prefixes(&received, NOW_MS), ["g.new"]);
+    assert_eq!(received.last_known(NOW_MS), LastKnown { table_id: id(2), epoch: 3 });
 }
 
 #[test]
 fn what_is_old_changes_nothing_but_lets_the_peer_be_heard() {
-    let mut heard = listener(10);
-    heard.apply(update(0, 3, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    let mut received = listener(10);
+    received.apply(update(0, 3, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
     for old in [update(0, 3, &[], &["g.a"]), update(1, 2, &[], &["g.a"]), heartbeat(3, 3)] {
-        assert_eq!(heard.apply(old, NOW_MS + 40_000), Ok(Applied::default()));
+        assert_eq!(received.apply(old, NOW_MS + 40_000), Ok(AppliedUpdate::default()));
     }
-    assert_eq!(prefixes(&heard, NOW_MS + 84_999), ["g.a"]);
-    assert_eq!(prefixes(&heard, NOW_MS + 85_000), [""; 0]);
+    assert_eq!(prefixes(&received, NOW_MS + 84_999), ["g.a"]);
+    assert_eq!(prefixes(&received, NOW_MS + 85_000), [""; 0]);
 }
 
 #[test]
 fn even_a_refused_update_lets_the_peer_be_heard() {
-    let mut heard = listener(10);
-    heard.apply(update(0, 1, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
-    heard.apply(heartbeat(9, 9), NOW_MS + 40_000).unwrap_err();
-    assert_eq!(prefixes(&heard, NOW_MS + 84_999), ["g.a"]);
+    let mut received = listener(10);
+    received.apply(update(0, 1, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    received.apply(heartbeat(9, 9), NOW_MS + 40_000).unwrap_err();
+    assert_eq!(prefixes(&received, NOW_MS + 84_999), ["g.a"]);
 }
 
 #[test]
 fn a_new_table_takes_the_place_of_the_old_one_at_once() {
-    let mut heard = listener(10);
-    heard.apply(update(0, 9, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    let mut received = listener(10);
+    received.apply(update(0, 9, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
     let other = update(0, 1, &[new_route("g.b", &["alpha"])], &[]);
-    heard.apply(RouteUpdate { table_id: id(2), ..other }, NOW_MS).unwrap();
-    assert_eq!(prefixes(&heard, NOW_MS), ["g.b"]);
+    received.apply(RouteUpdate { table_id: id(2), ..other }, NOW_MS).unwrap();
+    assert_eq!(prefixes(&received, NOW_MS), ["g.b"]);
     let empty = RouteUpdate { table_id: id(3), ..heartbeat(0, 0) };
-    assert!(heard.apply(empty, NOW_MS).unwrap().is_change);
-    assert_eq!(prefixes(&heard, NOW_MS), [""; 0]);
+    assert!(received.apply(empty, NOW_MS).unwrap().is_change);
+    assert_eq!(prefixes(&received, NOW_MS), [""; 0]);
 }
 
 #[test]
 fn a_peer_that_is_silent_is_forgotten_and_begins_afresh() {
-    let mut heard = listener(10);
-    heard.apply(update(0, 2, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
-    assert!(!heard.expire(NOW_MS + 44_999));
-    assert!(heard.expire(NOW_MS + 45_000));
-    assert!(!heard.expire(NOW_MS + 45_000), "only once");
-    assert_eq!(heard.last_known(NOW_MS + 45_000), LastKnown::NOTHING);
+    let mut received = listener(10);
+    received.apply(update(0, 2, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    assert!(!received.expire(NOW_MS + 44_999));
+    assert!(received.expire(NOW_MS + 45_000));
+    assert!(!received.expire(NOW_MS + 45_000), "only once");
+    assert_eq!(received.last_known(NOW_MS + 45_000), LastKnown::NOTHING);
     let from_the_beginning = LastKnown { table_id: id(1), epoch: 0 };
-    assert_eq!(heard.apply(heartbeat(2, 2), NOW_MS + 45_000), Err(from_the_beginning));
+    assert_eq!(received.apply(heartbeat(2, 2), NOW_MS + 45_000), Err(from_the_beginning));
 }
 
 #[test]
 fn the_hold_down_is_granted_within_bounds() {
     for (asked, granted) in [(0, 1_000), (1_500, 1_500), (u64::MAX, 300_000)] {
-        let mut heard = listener(10);
+        let mut received = listener(10);
         let update = update(0, 1, &[new_route("g.a", &["alpha"])], &[]);
-        heard.apply(RouteUpdate { hold_down_ms: asked, ..update }, NOW_MS).unwrap();
-        assert_eq!(heard.routes(NOW_MS).1, NOW_MS + granted);
-        assert_eq!(heard.hold_down_ms(), granted);
+        received.apply(RouteUpdate { hold_down_ms: asked, ..update }, NOW_MS).unwrap();
+        assert_eq!(received.routes(NOW_MS).1, NOW_MS + granted);
+        assert_eq!(received.hold_down_ms(), granted);
     }
 }
 
 #[test]
 fn what_may_not_be_advertised_is_dropped_and_counted() {
     let accept = vec![prefix("g.providers.sha2-256.c"), prefix("g.ipns")];
-    let mut heard =
-        HeardRoutes::new(Listening { us: account("us"), accept, routes_max: usize::MAX });
+    let mut received =
+        ReceivedRoutes::new(ImportPolicy { us: account("us"), accept, routes_max: usize::MAX });
     let seventeen = vec!["alpha"; 17];
     let routes = [
         new_route("g.ipns", &["alpha"]),
@@ -183,45 +186,45 @@ fn what_may_not_be_advertised_is_dropped_and_counted() {
         new_route("g.ipns.b", &seventeen),
         new_route("g.ipns.c", &seventeen[..16]),
     ];
-    let applied = heard.apply(update(0, 7, &routes, &[]), NOW_MS).unwrap();
+    let applied = received.apply(update(0, 7, &routes, &[]), NOW_MS).unwrap();
     let dropped = Dropped { not_accepted: 2, loops: 1, too_long: 1, excess: 0 };
     assert_eq!((applied.dropped, dropped.count()), (dropped, 4));
-    assert_eq!(prefixes(&heard, NOW_MS), ["g.ipns", "g.ipns.c", "g.providers.sha2-256.c.1"]);
+    assert_eq!(prefixes(&received, NOW_MS), ["g.ipns", "g.ipns.c", "g.providers.sha2-256.c.1"]);
 }
 
 #[test]
 fn a_route_that_comes_to_lead_through_us_is_gone() {
-    let mut heard = listener(10);
-    heard.apply(update(0, 1, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
+    let mut received = listener(10);
+    received.apply(update(0, 1, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
     let looping = update(1, 2, &[new_route("g.a", &["alpha", "us"])], &[]);
-    assert!(heard.apply(looping, NOW_MS).unwrap().is_change);
-    assert_eq!(prefixes(&heard, NOW_MS), [""; 0]);
+    assert!(received.apply(looping, NOW_MS).unwrap().is_change);
+    assert_eq!(prefixes(&received, NOW_MS), [""; 0]);
 }
 
 #[test]
 fn what_is_too_much_is_dropped_and_told_again_when_there_is_room() {
-    let mut heard = listener(2);
+    let mut received = listener(2);
     let three = ["g.a", "g.b", "g.c"].map(|text| new_route(text, &["alpha"]));
-    assert_eq!(heard.apply(update(0, 3, &three, &[]), NOW_MS).unwrap().dropped.excess, 1);
+    assert_eq!(received.apply(update(0, 3, &three, &[]), NOW_MS).unwrap().dropped.excess, 1);
     // Taking another way is no excess.
     let other_way = new_route("g.a", &["alpha", "beta"]);
-    let applied = heard.apply(update(3, 4, &[other_way], &[]), NOW_MS).unwrap();
+    let applied = received.apply(update(3, 4, &[other_way], &[]), NOW_MS).unwrap();
     assert_eq!(applied.dropped, Dropped::default());
-    heard.apply(update(4, 5, &[], &["g.b"]), NOW_MS).unwrap();
+    received.apply(update(4, 5, &[], &["g.b"]), NOW_MS).unwrap();
     let from_the_beginning = LastKnown { table_id: id(1), epoch: 0 };
-    assert_eq!(heard.apply(heartbeat(5, 5), NOW_MS), Err(from_the_beginning));
-    heard.apply(update(0, 5, &[new_route("g.c", &["alpha"])], &["g.b"]), NOW_MS).unwrap();
-    assert_eq!(prefixes(&heard, NOW_MS), ["g.a", "g.c"]);
-    assert_eq!(heard.apply(heartbeat(5, 5), NOW_MS), Ok(Applied::default()));
+    assert_eq!(received.apply(heartbeat(5, 5), NOW_MS), Err(from_the_beginning));
+    received.apply(update(0, 5, &[new_route("g.c", &["alpha"])], &["g.b"]), NOW_MS).unwrap();
+    assert_eq!(prefixes(&received, NOW_MS), ["g.a", "g.c"]);
+    assert_eq!(received.apply(heartbeat(5, 5), NOW_MS), Ok(AppliedUpdate::default()));
 }
 
 #[test]
-fn the_best_of_what_is_heard_is_passed_on_with_us_at_its_head() {
+fn the_best_received_route_is_passed_on_with_us_at_its_head() {
     let us = account("us");
-    let heard_route = |names: &[&str]| HeardRoute { path: path(names), auth: auth("g.x") };
+    let received_route = |names: &[&str]| ReceivedRoute { path: path(names), auth: auth("g.x") };
     let [long, short, also_short] =
-        [&["beta", "delta"][..], &["gamma"], &["alpha"]].map(heard_route);
-    let too_long = HeardRoute { path: vec![account("a"); 16], auth: auth("g.x") };
+        [&["beta", "delta"][..], &["gamma"], &["alpha"]].map(received_route);
+    let too_long = ReceivedRoute { path: vec![account("a"); 16], auth: auth("g.x") };
     let (alpha, beta, gamma) = (account("alpha"), account("beta"), account("gamma"));
     let (a, b, own) = (prefix("g.a"), prefix("g.b"), prefix("g.own"));
     let routes = advertised(
@@ -286,7 +289,7 @@ proptest! {
         tables in prop::collection::vec(model::table(), 1..20),
     ) {
         let mut log = RouteLog::new(id(1), account("alpha"), 45_000);
-        let mut heard = listener(usize::MAX);
+        let mut received = listener(usize::MAX);
         for table in &tables {
             let before = log.next_epoch();
             let is_change = log.advertise(table);
@@ -294,14 +297,14 @@ proptest! {
         }
         let last = tables.last().unwrap();
         prop_assert_eq!(&log.live().collect::<BTreeMap<_, _>>(), &last.iter().collect());
-        while heard.last_known(NOW_MS).epoch < log.next_epoch() {
-            let told = log.update_from(heard.last_known(NOW_MS).epoch, &account("us"));
+        while received.last_known(NOW_MS).epoch < log.next_epoch() {
+            let told = log.update_from(received.last_known(NOW_MS).epoch, &account("us"));
             prop_assert!(told.new_routes.len() + told.withdrawn_routes.len() <= UPDATE_ROUTES_MAX);
             prop_assert!(told.to_epoch > told.from_epoch);
             let read = RouteUpdate::from_json(told.to_json().as_bytes()).unwrap();
-            heard.apply(read, NOW_MS).unwrap();
+            received.apply(read, NOW_MS).unwrap();
         }
-        prop_assert_eq!(model::kept(&heard, NOW_MS), model::to_be_kept(last));
+        prop_assert_eq!(model::kept(&received, NOW_MS), model::to_be_kept(last));
     }
 
     #[test]

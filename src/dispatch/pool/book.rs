@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::inventory::{Endpoint, Inventory};
+use super::inventory::{Inventory, PoolEndpoint};
 use super::name::PoolName;
 
 pub use restore::BookError;
@@ -164,7 +164,7 @@ impl Book {
         self.sum(pool, |endpoint| endpoint.limits.hourly_rate)
     }
 
-    fn sum(&self, pool: &Pool, of: impl Fn(&Endpoint) -> u64) -> u64 {
+    fn sum(&self, pool: &Pool, of: impl Fn(&PoolEndpoint) -> u64) -> u64 {
         let places = self.places(pool);
         let endpoints = places.iter().filter_map(|place| self.inventory.get(*place));
         endpoints.fold(0, |sum, endpoint| sum.saturating_add(of(endpoint)))

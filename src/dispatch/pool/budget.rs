@@ -21,7 +21,7 @@ const HOURLY_RATE_MAX: u64 = u64::MAX / TOKEN_PARTS;
 
 /// What an endpoint may be asked at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct BudgetLimits {
     /// Lookups in a UTC day.
     pub daily_volume: u64,
     /// Lookups in an hour: what the bucket holds, and what it gains in an hour.
@@ -41,7 +41,7 @@ pub struct Spent {
     pub at_ms: UnixMs,
 }
 
-impl Limits {
+impl BudgetLimits {
     /// The bucket's size in parts of a token.
     fn capacity_parts(self) -> u64 {
         self.parts_per_ms() * TOKEN_PARTS
@@ -54,7 +54,7 @@ impl Limits {
 
 impl Spent {
     /// Spends one lookup, if the limits leave one; else the time from which they do.
-    pub fn debit(&mut self, limits: Limits, now_ms: UnixMs) -> Result<(), UnixMs> {
+    pub fn debit(&mut self, limits: BudgetLimits, now_ms: UnixMs) -> Result<(), UnixMs> {
         let mut as_of_now = self.as_of(limits, now_ms);
         let ready_at_ms = as_of_now.ready_at_ms(limits, now_ms);
         if ready_at_ms > now_ms {
@@ -67,7 +67,7 @@ impl Spent {
     }
 
     /// The time from which a lookup is left: `now_ms` if one is.
-    pub fn ready_at_ms(&self, limits: Limits, now_ms: UnixMs) -> UnixMs {
+    pub fn ready_at_ms(&self, limits: BudgetLimits, now_ms: UnixMs) -> UnixMs {
         let now = self.as_of(limits, now_ms);
         let of_day = if now.of_day < limits.daily_volume {
             now_ms
@@ -80,12 +80,12 @@ impl Spent {
     }
 
     /// Lookups that the day leaves.
-    pub fn left_of_day(&self, limits: Limits, now_ms: UnixMs) -> u64 {
+    pub fn left_of_day(&self, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
         limits.daily_volume.saturating_sub(self.as_of(limits, now_ms).of_day)
     }
 
     /// Whole tokens in the bucket.
-    pub fn left_of_hour(&self, limits: Limits, now_ms: UnixMs) -> u64 {
+    pub fn left_of_hour(&self, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
         let missing = self.as_of(limits, now_ms).missing_parts;
         (limits.capacity_parts() - missing) / TOKEN_PARTS
     }
@@ -95,7 +95,7 @@ impl Spent {
     /// The count of a day outlives a clock that is set back, so that the day is not counted twice. One
     /// from further ahead than tomorrow was made by a clock that was wrong by days: it would hold the
     /// endpoint back until then, and is dropped. A bucket gains nothing where the clock is set back.
-    fn as_of(&self, limits: Limits, now_ms: UnixMs) -> Self {
+    fn as_of(&self, limits: BudgetLimits, now_ms: UnixMs) -> Self {
         let today = now_ms / DAY_MS;
         let is_counted = self.day == today || self.day == today + 1;
         let gained = now_ms.saturating_sub(self.at_ms).saturating_mul(limits.parts_per_ms());
@@ -108,7 +108,7 @@ impl Spent {
     }
 
     /// When the bucket holds a whole token; `self` is as of now.
-    fn token_at_ms(&self, limits: Limits, now_ms: UnixMs) -> UnixMs {
+    fn token_at_ms(&self, limits: BudgetLimits, now_ms: UnixMs) -> UnixMs {
         let Some(missing_at_most) = limits.capacity_parts().checked_sub(TOKEN_PARTS) else {
             return UnixMs::MAX;
         };
@@ -126,12 +126,12 @@ mod tests {
     const NOON: UnixMs = 20_000 * DAY_MS + DAY_MS / 2;
     const HOUR_MS: u64 = TOKEN_PARTS;
 
-    fn limits(daily_volume: u64, hourly_rate: u64) -> Limits {
-        Limits { daily_volume, hourly_rate }
+    fn limits(daily_volume: u64, hourly_rate: u64) -> BudgetLimits {
+        BudgetLimits { daily_volume, hourly_rate }
     }
 
     /// Spends as much as there is; how much that was.
-    fn drain(spent: &mut Spent, limits: Limits, now_ms: UnixMs) -> u64 {
+    fn drain(spent: &mut Spent, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
         let mut count = 0;
         while spent.debit(limits, now_ms).is_ok() {
             count += 1;

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::budget::Limits;
+use super::budget::BudgetLimits;
 
 /// An endpoint: one upstream of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct PoolEndpoint {
     /// Its name.
     pub name: Arc<str>,
     /// What it may be asked.
-    pub limits: Limits,
+    pub limits: BudgetLimits,
     /// The name of the pools that may have it, whatever the case; `None`: any may.
     pub tied_to: Option<String>,
 }
@@ -24,13 +24,13 @@ pub struct Endpoint {
 /// All endpoints, in the order of the configuration.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<PoolEndpoint>,
     by_name: HashMap<Arc<str>, usize>,
 }
 
 impl Inventory {
     /// The inventory of these endpoints.
-    pub fn new(endpoints: Vec<Endpoint>) -> Self {
+    pub fn new(endpoints: Vec<PoolEndpoint>) -> Self {
         let mut by_name = HashMap::with_capacity(endpoints.len());
         for (index, endpoint) in endpoints.iter().enumerate() {
             by_name.entry(endpoint.name.clone()).or_insert(index);
@@ -39,12 +39,12 @@ impl Inventory {
     }
 
     /// The endpoints, each at its place.
-    pub fn endpoints(&self) -> &[Endpoint] {
+    pub fn endpoints(&self) -> &[PoolEndpoint] {
         &self.endpoints
     }
 
     /// The endpoint at a place.
-    pub fn get(&self, index: usize) -> Option<&Endpoint> {
+    pub fn get(&self, index: usize) -> Option<&PoolEndpoint> {
         self.endpoints.get(index)
     }
 
@@ -72,9 +72,12 @@ mod tests {
     use super::*;
 
     fn inventory(count: usize) -> Inventory {
-        let limits = Limits { daily_volume: 1, hourly_rate: 1 };
-        let endpoint =
-            |index| Endpoint { name: format!("endpoint-{index}").into(), limits, tied_to: None };
+        let limits = BudgetLimits { daily_volume: 1, hourly_rate: 1 };
+        let endpoint = |index| PoolEndpoint {
+            name: format!("endpoint-{index}").into(),
+            limits,
+            tied_to: None,
+        };
         Inventory::new((0..count).map(endpoint).collect())
     }
 

@@ -11,7 +11,7 @@ use crate::clock::UnixMs;
 
 /// What is known of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
+pub struct EndpointState {
     /// What it has been asked.
     pub spent: Spent,
     /// Until when it has asked to be left alone; in the past: it has not.
@@ -20,13 +20,13 @@ pub struct Account {
 
 /// What an endpoint's upstream says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Availability {
     /// It can be asked.
     Ready,
     /// It can be asked from then on.
     Until(UnixMs),
     /// It cannot be asked, and nobody knows for how long.
-    Away,
+    Unavailable,
 }
 
 /// An endpoint to ask, once.
@@ -46,14 +46,14 @@ pub enum NoneLeft {
     /// Budgets are used up, or upstreams want to be left alone, until then at least everywhere.
     Until(UnixMs),
     /// This one has budget left, but cannot be asked.
-    Away(usize),
+    Unavailable(usize),
     /// No pool of the chain has an endpoint.
     NoEndpoints,
 }
 
 /// What all endpoints have been asked, each at its place in the inventory.
 #[derive(Debug)]
-pub struct Ledger(Vec<Account>);
+pub struct BudgetLedger(Vec<EndpointState>);
 
 /// How to choose.
 pub struct Choice<'a> {
@@ -66,20 +66,20 @@ pub struct Choice<'a> {
     /// Places that were asked in vain for this lookup.
     pub tried: &'a [usize],
     /// What the upstream at a place says of itself.
-    pub standing: &'a dyn Fn(usize) -> Standing,
+    pub availability: &'a dyn Fn(usize) -> Availability,
     /// The time.
     pub now_ms: UnixMs,
 }
 
-impl Ledger {
+impl BudgetLedger {
     /// The ledger of an inventory.
     pub fn new(spent: impl IntoIterator<Item = Spent>) -> Self {
-        let account = |spent| Account { spent, resting_until_ms: 0 };
+        let account = |spent| EndpointState { spent, resting_until_ms: 0 };
         Self(spent.into_iter().map(account).collect())
     }
 
     /// What is known of the endpoint at a place; of none, that it was never asked.
-    pub fn account(&self, place: usize) -> Account {
+    pub fn account(&self, place: usize) -> EndpointState {
         self.0.get(place).copied().unwrap_or_default()
     }
 
@@ -94,44 +94,48 @@ impl Ledger {
         Ok(Taken { pool, place, spent: account.spent })
     }
 
-    /// What [`Ledger::take`] would take.
+    /// What [`BudgetLedger::take`] would take.
     pub fn choose(&self, choice: &Choice<'_>) -> Result<(PoolId, usize), NoneLeft> {
         let Choice { book, key, now_ms, .. } = *choice;
         let mut soonest_ms = None;
-        let mut away = None;
+        let mut unavailable = None;
         for pool in book.chain(choice.pool) {
             for place in book.inventory().ranked(book.places(pool), key) {
-                match self.standing(choice, place) {
-                    Standing::Ready if choice.tried.contains(&place) => soonest_ms = Some(now_ms),
-                    Standing::Ready => return Ok((pool.id, place)),
-                    Standing::Until(until_ms) => {
+                match self.availability(choice, place) {
+                    Availability::Ready if choice.tried.contains(&place) => {
+                        soonest_ms = Some(now_ms)
+                    }
+                    Availability::Ready => return Ok((pool.id, place)),
+                    Availability::Until(until_ms) => {
                         let soonest = soonest_ms.unwrap_or(UnixMs::MAX);
                         soonest_ms = Some(until_ms.min(soonest));
                     }
-                    Standing::Away => away = away.or(Some(place)),
+                    Availability::Unavailable => unavailable = unavailable.or(Some(place)),
                 }
             }
         }
-        Err(match (away, soonest_ms) {
-            (Some(place), _) => NoneLeft::Away(place),
+        Err(match (unavailable, soonest_ms) {
+            (Some(place), _) => NoneLeft::Unavailable(place),
             (None, Some(until_ms)) => NoneLeft::Until(until_ms),
             (None, None) => NoneLeft::NoEndpoints,
         })
     }
 
     /// Whether the endpoint at a place can be asked: with all that holds it back.
-    pub fn standing(&self, choice: &Choice<'_>, place: usize) -> Standing {
-        let Some(endpoint) = choice.book.inventory().get(place) else { return Standing::Away };
+    pub fn availability(&self, choice: &Choice<'_>, place: usize) -> Availability {
+        let Some(endpoint) = choice.book.inventory().get(place) else {
+            return Availability::Unavailable;
+        };
         let account = self.account(place);
         let ready_at_ms = account.spent.ready_at_ms(endpoint.limits, choice.now_ms);
         let until_ms = ready_at_ms.max(account.resting_until_ms);
-        match (choice.standing)(place) {
-            Standing::Until(other_ms) if until_ms.max(other_ms) > choice.now_ms => {
-                Standing::Until(until_ms.max(other_ms))
+        match (choice.availability)(place) {
+            Availability::Until(other_ms) if until_ms.max(other_ms) > choice.now_ms => {
+                Availability::Until(until_ms.max(other_ms))
             }
-            _ if until_ms > choice.now_ms => Standing::Until(until_ms),
-            Standing::Away => Standing::Away,
-            Standing::Ready | Standing::Until(_) => Standing::Ready,
+            _ if until_ms > choice.now_ms => Availability::Until(until_ms),
+            Availability::Unavailable => Availability::Unavailable,
+            Availability::Ready | Availability::Until(_) => Availability::Ready,
         }
     }
 

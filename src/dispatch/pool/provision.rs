@@ -13,7 +13,7 @@ const STEPS_MAX: usize = 50_000;
 
 /// An endpoint that could be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Candidate {
+pub(super) struct FreeEndpoint {
     /// Its place in the inventory.
     pub(super) index: usize,
     /// Its daily volume.
@@ -24,8 +24,8 @@ pub(super) struct Candidate {
 
 /// The places of the candidates to take for `wanted` lookups a day, in order: all of them if that is
 /// too few, and at least one if there are any.
-pub(super) fn provision(candidates: &[Candidate], wanted: u64) -> Vec<usize> {
-    let (tied, others): (Vec<Candidate>, Vec<Candidate>) =
+pub(super) fn provision(candidates: &[FreeEndpoint], wanted: u64) -> Vec<usize> {
+    let (tied, others): (Vec<FreeEndpoint>, Vec<FreeEndpoint>) =
         candidates.iter().partition(|candidate| candidate.is_tied);
     let wanted = wanted.max(1);
     let of_tied = volume(&tied);
@@ -37,11 +37,11 @@ pub(super) fn provision(candidates: &[Candidate], wanted: u64) -> Vec<usize> {
     taken
 }
 
-fn volume(candidates: &[Candidate]) -> u64 {
+fn volume(candidates: &[FreeEndpoint]) -> u64 {
     candidates.iter().fold(0, |sum, candidate| sum.saturating_add(candidate.volume))
 }
 
-fn smallest_set(mut candidates: Vec<Candidate>, wanted: u64) -> Vec<usize> {
+fn smallest_set(mut candidates: Vec<FreeEndpoint>, wanted: u64) -> Vec<usize> {
     candidates.sort_by_key(|candidate| (Reverse(candidate.volume), candidate.index));
     let mut reached = 0_u64;
     let enough = candidates.iter().position(|candidate| {
@@ -65,7 +65,7 @@ fn smallest_set(mut candidates: Vec<Candidate>, wanted: u64) -> Vec<usize> {
 
 /// A search through sets of one size, over candidates from the largest to the smallest.
 struct Search<'a> {
-    candidates: &'a [Candidate],
+    candidates: &'a [FreeEndpoint],
     wanted: u64,
     /// The positions chosen so far, ascending.
     chosen: Vec<usize>,
@@ -123,9 +123,12 @@ mod tests {
 
     use super::*;
 
-    fn untied(volumes: &[u64]) -> Vec<Candidate> {
-        let candidate =
-            |(index, volume): (usize, &u64)| Candidate { index, volume: *volume, is_tied: false };
+    fn untied(volumes: &[u64]) -> Vec<FreeEndpoint> {
+        let candidate = |(index, volume): (usize, &u64)| FreeEndpoint {
+            index,
+            volume: *volume,
+            is_tied: false,
+        };
         volumes.iter().enumerate().map(candidate).collect()
     }
 

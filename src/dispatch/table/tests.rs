@@ -8,7 +8,7 @@ use crate::types::ContentKey;
 
 const NOW_MS: UnixMs = 100;
 
-fn entry(prefix: &str, next_hop: &str, origin: Origin) -> RouteEntry {
+fn entry(prefix: &str, next_hop: &str, origin: RouteOrigin) -> RouteEntry {
     let prefix = RoutePrefix::parse(prefix).unwrap();
     RouteEntry {
         auth: None,
@@ -24,7 +24,7 @@ fn dynamic(prefix: &str, next_hop: &str, routers: usize, expires_at_ms: UnixMs) 
     RouteEntry {
         path: vec!["router".to_owned(); routers],
         expires_at_ms: Some(expires_at_ms),
-        ..entry(prefix, next_hop, Origin::Dynamic)
+        ..entry(prefix, next_hop, RouteOrigin::Dynamic)
     }
 }
 
@@ -40,12 +40,12 @@ fn answerer<'a>(table: &'a RoutingTable<usize>, address: &str, now_ms: UnixMs) -
 #[test]
 fn the_longest_prefix_of_whole_segments_wins() {
     let table = table(&[
-        entry("g", "all", Origin::Default),
-        entry("g.foo", "foo", Origin::Static),
-        entry("g.foo.a.b.c.d", "deep", Origin::Static),
-        entry("g.foo.a.b.x", "other", Origin::Static),
-        entry("g.foo-bar", "dash", Origin::Static),
-        entry("private", "private", Origin::Static),
+        entry("g", "all", RouteOrigin::Default),
+        entry("g.foo", "foo", RouteOrigin::Static),
+        entry("g.foo.a.b.c.d", "deep", RouteOrigin::Static),
+        entry("g.foo.a.b.x", "other", RouteOrigin::Static),
+        entry("g.foo-bar", "dash", RouteOrigin::Static),
+        entry("private", "private", RouteOrigin::Static),
     ]);
     for (address, expected) in [
         ("g", "all"),
@@ -84,13 +84,13 @@ fn a_static_route_wins_at_its_prefix_and_without_it_the_best_live_dynamic_does()
         dynamic("g.a", "beta", 2, 200),
         dynamic("g.a", "alpha", 2, 200),
         dynamic("g.a", "near", 1, 150),
-        entry("g.a", "set", Origin::Static),
-        entry("g", "default", Origin::Default),
+        entry("g.a", "set", RouteOrigin::Static),
+        entry("g", "default", RouteOrigin::Default),
         dynamic("g", "everything", 1, 200),
     ];
     let before = table(&entries);
     assert_eq!(answerer(&before, "g.a.b", 100), "set");
-    entries.retain(|entry| entry.origin != Origin::Static);
+    entries.retain(|entry| entry.origin != RouteOrigin::Static);
     let after = table(&entries);
     // At its very end a route is over, and the next one steps in.
     for (now_ms, expected) in
@@ -102,7 +102,7 @@ fn a_static_route_wins_at_its_prefix_and_without_it_the_best_live_dynamic_does()
 
 #[test]
 fn what_an_entry_is_handed_out_with_is_its_own() {
-    let entries = [entry("g.b", "b", Origin::Static), entry("g.a", "a", Origin::Static)];
+    let entries = [entry("g.b", "b", RouteOrigin::Static), entry("g.a", "a", RouteOrigin::Static)];
     let table = RoutingTable::new(entries.into_iter().zip(["of b", "of a"]));
     let target = |address: &str| table.find(address.split('.'), 0).map(|(_, target)| *target);
     assert_eq!((target("g.a.x"), target("g.b")), (Some("of a"), Some("of b")));
@@ -111,12 +111,12 @@ fn what_an_entry_is_handed_out_with_is_its_own() {
 #[test]
 fn winners_come_by_prefix_and_matching_ones_longest_first() {
     let table = table(&[
-        entry("g.a.b", "1", Origin::Static),
-        entry("g.a-b", "2", Origin::Static),
-        entry("g.a", "3", Origin::Static),
+        entry("g.a.b", "1", RouteOrigin::Static),
+        entry("g.a-b", "2", RouteOrigin::Static),
+        entry("g.a", "3", RouteOrigin::Static),
         dynamic("g.a", "4", 1, 200),
         dynamic("g.c", "5", 1, 100),
-        entry("g", "6", Origin::Default),
+        entry("g", "6", RouteOrigin::Default),
     ]);
     let names = |entries: Vec<&RouteEntry>| {
         entries.iter().map(|it| it.next_hop.as_str().to_owned()).collect::<Vec<_>>()
@@ -130,10 +130,10 @@ fn winners_come_by_prefix_and_matching_ones_longest_first() {
 #[test]
 fn a_lookup_takes_the_route_of_its_part_of_the_key_space() {
     let table = table(&[
-        entry("g", "default", Origin::Default),
-        entry("g.ipns", "names", Origin::Static),
-        entry("g.providers.sha2-256.c", "sixteenth", Origin::Static),
-        entry("g.providers.sha2-256.c.3.c.4.7.3.3.e", "few", Origin::Static),
+        entry("g", "default", RouteOrigin::Default),
+        entry("g.ipns", "names", RouteOrigin::Static),
+        entry("g.providers.sha2-256.c", "sixteenth", RouteOrigin::Static),
+        entry("g.providers.sha2-256.c.3.c.4.7.3.3.e", "few", RouteOrigin::Static),
     ]);
     let cid = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
     let key = ContentKey::from_cid_text(cid).unwrap();
@@ -149,8 +149,8 @@ fn every_digit_is_told_from_every_other() {
     let text = |digit: char| format!("g.peers.{digit}");
     let entries = digits.chars().filter(|digit| !"07c".contains(*digit));
     let entries: Vec<_> = entries
-        .map(|digit| entry(&text(digit), &format!("x{digit}"), Origin::Static))
-        .chain([entry("g.peers.A", "upper", Origin::Static)])
+        .map(|digit| entry(&text(digit), &format!("x{digit}"), RouteOrigin::Static))
+        .chain([entry("g.peers.A", "upper", RouteOrigin::Static)])
         .collect();
     let table = table(&entries);
     for digit in digits.chars() {
@@ -166,7 +166,8 @@ fn every_digit_is_told_from_every_other() {
 #[test]
 fn a_route_costs_two_nodes_however_long_it_is() {
     let digest = |first: &str| format!("g.providers.sha2-256.{first}{}", ".0".repeat(63));
-    let entries = ["a", "b", "c"].map(|first| entry(&digest(first), "discard", Origin::Static));
+    let entries =
+        ["a", "b", "c"].map(|first| entry(&digest(first), "discard", RouteOrigin::Static));
     // The root, what they have in common, and one for each.
     assert_eq!(table(&entries).nodes.len(), 5);
 }
@@ -181,10 +182,10 @@ fn any_prefix() -> impl Strategy<Value = String> {
 
 fn any_entry() -> impl Strategy<Value = RouteEntry> {
     let origin = prop_oneof![
-        Just(Origin::Static),
-        Just(Origin::Default),
-        Just(Origin::Dynamic),
-        Just(Origin::Dynamic)
+        Just(RouteOrigin::Static),
+        Just(RouteOrigin::Default),
+        Just(RouteOrigin::Dynamic),
+        Just(RouteOrigin::Dynamic)
     ];
     let expiry = proptest::option::of(0..200_u64);
     (any_prefix(), "[a-d]", origin, 0..4_usize, expiry).prop_map(

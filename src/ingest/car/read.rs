@@ -47,7 +47,7 @@ pub(super) struct CarReader<R> {
 
 /// A whole block that has been read.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(super) struct CarBlock {
     /// Where its section begins.
     pub(super) offset: u64,
     /// The key in its CID.
@@ -96,7 +96,7 @@ impl<R: BufRead> CarReader<R> {
     pub(super) fn next_block(
         &mut self,
         data: Option<&mut Vec<u8>>,
-    ) -> Result<Option<Block>, CarError> {
+    ) -> Result<Option<CarBlock>, CarError> {
         match self.next_section(data) {
             // Its writer stopped in the middle of it.
             Err(CarError::Truncated { .. }) if self.is_unfinalized => Ok(None),
@@ -104,7 +104,10 @@ impl<R: BufRead> CarReader<R> {
         }
     }
 
-    fn next_section(&mut self, mut data: Option<&mut Vec<u8>>) -> Result<Option<Block>, CarError> {
+    fn next_section(
+        &mut self,
+        mut data: Option<&mut Vec<u8>>,
+    ) -> Result<Option<CarBlock>, CarError> {
         let offset = self.offset;
         let inside = || format!("the section that begins at byte {offset}");
         let Some(length) = self.varint(&inside)? else { return Ok(None) };
@@ -129,7 +132,7 @@ impl<R: BufRead> CarReader<R> {
             (Ok(_), None) | (Err(_), _) => self.skip(rest, &inside)?,
         }
         self.cid = cid;
-        Ok(Some(Block { offset, key: parsed.map(|(key, _)| key) }))
+        Ok(Some(CarBlock { offset, key: parsed.map(|(key, _)| key) }))
     }
 
     /// Reads a header as it begins version 1, and says which version it has.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{ImportSource, ToldBy};
 use crate::ingest::error::ImportError;
-use crate::ingest::import::Position;
+use crate::ingest::import::BytesRead;
 use crate::ingest::options::{Compression, ImportKind};
 
 /// Bytes that are read at a time.
@@ -78,8 +78,8 @@ pub(super) fn content(
     name: &Arc<str>,
     declared: Declared,
     reader: Box<dyn Read + Send>,
-) -> Result<(Box<dyn BufRead>, Position), ImportError> {
-    let position = Position::default();
+) -> Result<(Box<dyn BufRead>, BytesRead), ImportError> {
+    let position = BytesRead::default();
     let counting = Counting { reader, position: Rc::clone(&position) };
     let format = |reason| ImportError::Format { file: Arc::clone(name), reason };
     let read = |source| ImportError::read(name, 0, "its first bytes", source);
@@ -206,7 +206,7 @@ fn looks_like_json(head: &[u8]) -> bool {
 
 struct Counting<R> {
     reader: R,
-    position: Position,
+    position: BytesRead,
 }
 
 impl<R: Read> Read for Counting<R> {

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::ingest::batch::Terms;
+use crate::ingest::batch::BatchTerms;
 use crate::ingest::summary::RejectReason;
 use crate::ingest::whole::Whole;
 use crate::store::{ContextId, ContextIdError};
@@ -43,7 +43,7 @@ pub(super) enum LineError {
 }
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct LineFields<'a> {
     #[serde(rename = "CID")]
     cid: Option<String>,
     #[serde(rename = "Multihash")]
@@ -60,14 +60,14 @@ struct Fields<'a> {
 enum Providers<'a> {
     #[default]
     Missing,
-    Listed(Vec<&'a RawValue>),
+    BoundedList(Vec<&'a RawValue>),
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Providers<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Servers written in Go answer `null` for an empty list.
         let list = Option::<Vec<&'a RawValue>>::deserialize(deserializer)?;
-        Ok(Self::Listed(list.unwrap_or_default()))
+        Ok(Self::BoundedList(list.unwrap_or_default()))
     }
 }
 
@@ -79,7 +79,7 @@ impl<'a> LineRecords<'a> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err(LineError::NotAnObject);
         }
-        let fields: Fields<'a> = serde_json::from_str(text).map_err(LineError::json)?;
+        let fields: LineFields<'a> = serde_json::from_str(text).map_err(LineError::json)?;
         let key = match (&fields.cid, &fields.multihash) {
             (Some(cid), None) => ContentKey::from_cid_text(cid)
                 .map_err(|source| LineError::Key { field: "CID", source })?,
@@ -92,15 +92,15 @@ impl<'a> LineRecords<'a> {
             fields.context.as_deref().map(ContextId::from_text).transpose()?.unwrap_or_default();
         match fields.providers {
             Providers::Missing => Err(LineError::NoProviders),
-            Providers::Listed(records) => {
+            Providers::BoundedList(records) => {
                 let expires_at_ms = fields.expires_at_ms.map(|Whole(time)| time);
                 Ok(Self { key, context, expires_at_ms, records })
             }
         }
     }
 
-    pub(super) fn terms(&self) -> Terms<'_> {
-        Terms { context: &self.context, expires_at_ms: self.expires_at_ms }
+    pub(super) fn terms(&self) -> BatchTerms<'_> {
+        BatchTerms { context: &self.context, expires_at_ms: self.expires_at_ms }
     }
 }
 

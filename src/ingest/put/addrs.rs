@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use multiaddr::{Multiaddr, Protocol};
 
 use super::error::AddrReasons;
-use super::wire::Listed;
+use super::wire::BoundedList;
 use crate::types::{Addr, PeerId, is_public_component};
 
 /// The most addresses of one record: some more than a node with relays has.
@@ -111,7 +111,7 @@ impl AddrPolicy {
     /// Why each is dropped, where that leaves none.
     pub(super) fn admit_all(
         &self,
-        texts: &Listed<Option<String>>,
+        texts: &BoundedList<Option<String>>,
         peer: &PeerId,
         dropped: &mut DroppedAddrs,
     ) -> Result<Vec<Addr>, AddrReasons> {
@@ -415,7 +415,7 @@ mod tests {
         kept.insert(1, Some(format!("{}/p2p/{PEER}", text(1))));
         kept.insert(0, Some("/ip4/10.0.0.1/tcp/1".to_owned()));
         let mut dropped = DroppedAddrs::default();
-        let listed = Listed { kept, total: 1_000 };
+        let listed = BoundedList { kept, total: 1_000 };
         let admitted = STRICT.admit_all(&listed, &peer, &mut dropped).unwrap();
         let texts: Vec<&str> = admitted.iter().map(Addr::as_str).collect();
         assert_eq!(texts, (1..=ADDRS_MAX).map(text).collect::<Vec<_>>());

@@ -34,7 +34,7 @@ pub enum PutError {
         /// The record's number in the request, from 1.
         record: usize,
         /// Why.
-        refusal: Refusal,
+        refusal: PutRefusal,
     },
     /// A key that is no CID.
     #[error("record {record}: key {key} is no CID: {reason}")]
@@ -107,7 +107,7 @@ impl fmt::Display for AddrReasons {
 
 /// Why a record is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum PutRefusal {
     /// Not one of the peers that may announce.
     #[error("{peer} is not among the peers that may announce here")]
     NotListed {
@@ -163,13 +163,13 @@ impl PutError {
             Self::NoRoom(_) => "no_room",
             Self::Unavailable(_) => "unavailable",
             Self::Refused { refusal, .. } => match refusal {
-                Refusal::NotListed { .. } => "not_listed",
-                Refusal::Unsigned => "unsigned",
-                Refusal::NoKey { .. } => "no_key",
-                Refusal::Signature { .. } => "bad_signature",
-                Refusal::TooOld { .. } => "too_old",
-                Refusal::TooFarAhead { .. } => "too_far_ahead",
-                Refusal::Lapsed => "lapsed",
+                PutRefusal::NotListed { .. } => "not_listed",
+                PutRefusal::Unsigned => "unsigned",
+                PutRefusal::NoKey { .. } => "no_key",
+                PutRefusal::Signature { .. } => "bad_signature",
+                PutRefusal::TooOld { .. } => "too_old",
+                PutRefusal::TooFarAhead { .. } => "too_far_ahead",
+                PutRefusal::Lapsed => "lapsed",
             },
         }
     }

@@ -8,7 +8,7 @@
 use libp2p_identity::{KeyType, PublicKey};
 use multihash_codetable::{Code, MultihashDigest};
 
-use super::error::Refusal;
+use super::error::PutRefusal;
 use crate::types::PeerId;
 
 /// The longest text of a signature: the longest one, 72 bytes of DER, takes 577 characters in
@@ -22,13 +22,13 @@ pub(super) fn verify(
     peer: &PeerId,
     payload_json: &str,
     signature: Option<&str>,
-) -> Result<(), Refusal> {
-    let signature = signature.filter(|text| !text.is_empty()).ok_or(Refusal::Unsigned)?;
-    let key = public_key(peer).ok_or_else(|| Refusal::NoKey { peer: peer.clone() })?;
+) -> Result<(), PutRefusal> {
+    let signature = signature.filter(|text| !text.is_empty()).ok_or(PutRefusal::Unsigned)?;
+    let key = public_key(peer).ok_or_else(|| PutRefusal::NoKey { peer: peer.clone() })?;
     let digest = Code::Sha2_256.digest(payload_json.as_bytes());
     let is_signed =
         signature_bytes(signature).is_some_and(|signature| key.verify(digest.digest(), &signature));
-    if is_signed { Ok(()) } else { Err(Refusal::Signature { peer: peer.clone() }) }
+    if is_signed { Ok(()) } else { Err(PutRefusal::Signature { peer: peer.clone() }) }
 }
 
 fn signature_bytes(text: &str) -> Option<Vec<u8>> {

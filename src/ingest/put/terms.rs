@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use super::error::Refusal;
+use super::error::PutRefusal;
 use crate::clock::UnixMs;
 
 /// The shortest time that an announcement holds. Shorter ones would cost more than they say.
@@ -47,22 +47,22 @@ impl TermLimits {
         timestamp_ms: i64,
         advisory_ttl_ns: i64,
         now_ms: UnixMs,
-    ) -> Result<Terms, Refusal> {
+    ) -> Result<Terms, PutRefusal> {
         // Before 1970 is long ago.
         let stated_at_ms = UnixMs::try_from(timestamp_ms).unwrap_or(0);
         let age = Duration::from_millis(now_ms.saturating_sub(stated_at_ms));
         if age > self.age_max {
-            return Err(Refusal::TooOld { age, most: self.age_max });
+            return Err(PutRefusal::TooOld { age, most: self.age_max });
         }
         let ahead = Duration::from_millis(stated_at_ms.saturating_sub(now_ms));
         if ahead > self.ahead_max {
-            return Err(Refusal::TooFarAhead { ahead, most: self.ahead_max });
+            return Err(PutRefusal::TooFarAhead { ahead, most: self.ahead_max });
         }
         let ttl_ms = self.ttl_ms(advisory_ttl_ns);
         let exact_ms = stated_at_ms.min(now_ms).saturating_add(ttl_ms);
         let expires_at_ms = exact_ms - exact_ms % grain_ms(ttl_ms);
         if expires_at_ms <= now_ms {
-            return Err(Refusal::Lapsed);
+            return Err(PutRefusal::Lapsed);
         }
         Ok(Terms { stated_at_ms, expires_at_ms })
     }
@@ -103,7 +103,7 @@ mod tests {
         i64::try_from(ms).unwrap() * NS_IN_MS
     }
 
-    fn terms(timestamp_ms: u64, ttl_ms: u64, now_ms: u64) -> Result<Terms, Refusal> {
+    fn terms(timestamp_ms: u64, ttl_ms: u64, now_ms: u64) -> Result<Terms, PutRefusal> {
         LIMITS.terms(i64::try_from(timestamp_ms).unwrap(), ns(ttl_ms), now_ms)
     }
 
@@ -112,7 +112,7 @@ mod tests {
         let day = 24 * HOUR_MS;
         assert!(terms(NOW_MS - day, 48 * HOUR_MS, NOW_MS).is_ok());
         let old = terms(NOW_MS - day - 1, 48 * HOUR_MS, NOW_MS).unwrap_err();
-        assert!(matches!(old, Refusal::TooOld { .. }), "{old}");
+        assert!(matches!(old, PutRefusal::TooOld { .. }), "{old}");
         assert!(terms(NOW_MS + 5 * MINUTE_MS, HOUR_MS, NOW_MS).is_ok());
         let ahead = terms(NOW_MS + 5 * MINUTE_MS + 1_000, HOUR_MS, NOW_MS).unwrap_err();
         let text = "its `Timestamp` is 5m 1s ahead, at most 5m are accepted";
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn what_was_announced_until_before_now_has_lapsed() {
-        assert_eq!(terms(NOW_MS - 2 * HOUR_MS, HOUR_MS, NOW_MS), Err(Refusal::Lapsed));
-        assert_eq!(terms(NOW_MS - HOUR_MS, HOUR_MS, NOW_MS), Err(Refusal::Lapsed));
+        assert_eq!(terms(NOW_MS - 2 * HOUR_MS, HOUR_MS, NOW_MS), Err(PutRefusal::Lapsed));
+        assert_eq!(terms(NOW_MS - HOUR_MS, HOUR_MS, NOW_MS), Err(PutRefusal::Lapsed));
         assert!(terms(NOW_MS - HOUR_MS / 2, HOUR_MS, NOW_MS).is_ok());
     }
 

@@ -86,7 +86,7 @@ fn updates(body: &str) -> Vec<Update> {
     verify(body).unwrap().into_updates()
 }
 
-fn refusal(body: &str) -> Refusal {
+fn refusal(body: &str) -> PutRefusal {
     match verify(body) {
         Err(PutError::Refused { record: 1, refusal }) => refusal,
         other => panic!("{other:?}"),
@@ -134,7 +134,7 @@ fn what_is_signed_are_the_bytes_as_they_arrived() {
     let value: Value = serde_json::from_str(VECTOR_PAYLOAD).unwrap();
     let pretty = serde_json::to_string_pretty(&value).unwrap();
     let refused = refusal(&request(&pretty, VECTOR_SIGNATURE));
-    assert!(matches!(refused, Refusal::Signature { .. }), "{refused}");
+    assert!(matches!(refused, PutRefusal::Signature { .. }), "{refused}");
     // What stands around the payload is not signed.
     let body: Value = serde_json::from_str(&vector()).unwrap();
     let record = &body["Providers"][0];
@@ -161,7 +161,7 @@ fn a_signature_may_be_in_any_base() {
     }
     for broken in ["mlGW", "?abc", "m*", "z0", &format!("m{}", "A".repeat(100_000))] {
         let refused = refusal(&request(VECTOR_PAYLOAD, broken));
-        assert!(matches!(refused, Refusal::Signature { .. }), "{broken}: {refused}");
+        assert!(matches!(refused, PutRefusal::Signature { .. }), "{broken}: {refused}");
     }
 }
 
@@ -172,7 +172,7 @@ fn ed25519_and_secp256k1_keys_are_taken_from_the_peer_id() {
         let others = [ed25519_key(8), secp256k1_key(8)];
         for other in others {
             let refused = refusal(&signed(&other, &payload(&key)));
-            assert!(matches!(refused, Refusal::Signature { .. }), "{refused}");
+            assert!(matches!(refused, PutRefusal::Signature { .. }), "{refused}");
         }
     }
 }
@@ -194,7 +194,7 @@ fn a_peer_id_without_a_key_is_refused() {
         identity(b"no key"),
     ] {
         let refused = refusal(&signed_with(&key, json!({ "ID": id })));
-        assert!(matches!(refused, Refusal::NoKey { .. }), "{id}: {refused}");
+        assert!(matches!(refused, PutRefusal::NoKey { .. }), "{id}: {refused}");
     }
 }
 
@@ -203,9 +203,9 @@ fn what_is_not_signed_is_refused() {
     for signature in [json!(null), json!("")] {
         let mut body: Value = serde_json::from_str(&vector()).unwrap();
         body["Providers"][0]["Signature"] = signature;
-        assert_eq!(refusal(&body.to_string()), Refusal::Unsigned);
+        assert_eq!(refusal(&body.to_string()), PutRefusal::Unsigned);
         body["Providers"][0].as_object_mut().unwrap().remove("Signature");
-        assert_eq!(refusal(&body.to_string()), Refusal::Unsigned);
+        assert_eq!(refusal(&body.to_string()), PutRefusal::Unsigned);
     }
 }
 
@@ -266,7 +266,7 @@ fn a_key_that_is_no_cid_is_named_once_the_signature_holds() {
     let error = verify(&signed_with(&key, long)).unwrap_err();
     assert!(matches!(error, PutError::Key { record: 1, key: 1, .. }), "{error:?}");
     let unsigned = signed_with(&key, changes).replace("\"Signature\":\"m", "\"Signature\":\"mAA");
-    assert!(matches!(refusal(&unsigned), Refusal::Signature { .. }));
+    assert!(matches!(refusal(&unsigned), PutRefusal::Signature { .. }));
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn addresses_of_which_none_can_be_used_are_refused_one_by_one_once_the_signature
     assert_eq!(error.to_string(), expected);
     assert_eq!(error.outcome(), "bad_addrs");
     let unsigned = signed_with(&key, none).replace("\"Signature\":\"m", "\"Signature\":\"mAA");
-    assert!(matches!(refusal(&unsigned), Refusal::Signature { .. }));
+    assert!(matches!(refusal(&unsigned), PutRefusal::Signature { .. }));
     let many = json!({"Addrs": vec!["x".repeat(ADDR_BYTES_MAX); 300]});
     let text = verify(&signed_with(&key, many)).unwrap_err().to_string();
     assert!(text.len() < 8 << 10 && text.ends_with("; and 268 more"), "{text}");
@@ -461,7 +461,7 @@ fn check_mutated(body: &[u8]) -> Result<(), TestCaseError> {
             prop_assert!(is_json);
             let is_expected = matches!(
                 refusal,
-                Refusal::Signature { .. } | Refusal::Unsigned | Refusal::NoKey { .. }
+                PutRefusal::Signature { .. } | PutRefusal::Unsigned | PutRefusal::NoKey { .. }
             );
             prop_assert!(is_expected, "{}", refusal);
         }

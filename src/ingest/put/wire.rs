@@ -34,18 +34,18 @@ pub(super) struct Payload {
     /// At least one.
     pub(super) keys: Vec<String>,
     /// `null` among them costs itself.
-    pub(super) addrs: Listed<Option<String>>,
+    pub(super) addrs: BoundedList<Option<String>>,
 }
 
 /// A list of which no more is kept than is accepted.
 #[derive(Debug)]
-pub(super) struct Listed<T> {
+pub(super) struct BoundedList<T> {
     pub(super) kept: Vec<T>,
     /// How many there were.
     pub(super) total: usize,
 }
 
-impl<T> Default for Listed<T> {
+impl<T> Default for BoundedList<T> {
     fn default() -> Self {
         Self { kept: Vec::new(), total: 0 }
     }
@@ -89,7 +89,7 @@ pub(super) fn read(body: &[u8], keys_max: usize) -> Result<Vec<SignedRecord<'_>>
         .map_err(|error| malformed(format!("not UTF-8 at byte {}", error.valid_up_to() + 1)))?;
     let fields: RequestFields<'_> = object(text, "the body")?;
     let providers = fields.providers.ok_or_else(|| missing("Providers", "the body"))?;
-    let records: Listed<&RawValue> = list(providers, RECORDS_MAX, "`Providers`")?;
+    let records: BoundedList<&RawValue> = list(providers, RECORDS_MAX, "`Providers`")?;
     if records.total == 0 {
         return Err(malformed("`Providers` is empty".to_owned()));
     }
@@ -136,7 +136,7 @@ fn read_payload(json: &str, place: &str, keys_max: usize) -> Result<(Payload, us
     let id = PeerId::parse(&id)
         .map_err(|error| malformed(format!("{place}: `ID` is not a peer ID: {error}")))?;
     let keys = fields.keys.ok_or_else(|| missing("Keys", place))?;
-    let keys: Listed<String> = list(keys, keys_max, &format!("{place}: `Keys`"))?;
+    let keys: BoundedList<String> = list(keys, keys_max, &format!("{place}: `Keys`"))?;
     if keys.total == 0 {
         return Err(malformed(format!("{place}: `Keys` is empty")));
     }
@@ -165,7 +165,7 @@ fn list<'a, T: Deserialize<'a>>(
     json: &'a RawValue,
     kept_max: usize,
     place: &str,
-) -> Result<Listed<T>, PutError> {
+) -> Result<BoundedList<T>, PutError> {
     let visitor = ListVisitor { kept_max, item: PhantomData };
     serde_json::Deserializer::from_str(json.get())
         .deserialize_seq(visitor)
@@ -178,14 +178,14 @@ struct ListVisitor<T> {
 }
 
 impl<'a, T: Deserialize<'a>> Visitor<'a> for ListVisitor<T> {
-    type Value = Listed<T>;
+    type Value = BoundedList<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut listed = Listed::default();
+        let mut listed = BoundedList::default();
         while listed.total < self.kept_max {
             let Some(item) = items.next_element()? else { return Ok(listed) };
             listed.kept.push(item);

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::dispatch::pool::{Endpoint, Field, Inventory, Limits, PoolDraft};
+use crate::dispatch::pool::{BudgetLimits, Field, Inventory, PoolDraft, PoolEndpoint};
 
 /// A book with room for many pools.
 fn book() -> Book {
-    let limits = Limits { daily_volume: 1, hourly_rate: 1 };
-    let endpoint = |at| Endpoint { name: format!("e{at}").into(), limits, tied_to: None };
+    let limits = BudgetLimits { daily_volume: 1, hourly_rate: 1 };
+    let endpoint = |at| PoolEndpoint { name: format!("e{at}").into(), limits, tied_to: None };
     Book::new(Arc::new(Inventory::new((0..600).map(endpoint).collect())))
 }
 
@@ -93,9 +93,9 @@ fn a_name_filters_whatever_the_case() {
 
 #[test]
 fn a_token_is_for_its_list_only() {
-    let position = Position { id: PoolId(7), page: 3 };
+    let position = PagePosition { id: PoolId(7), page: 3 };
     let token = position.to_token("Some Name");
-    assert_eq!(Position::from_token(&token, "sOME nAME"), Some(position));
+    assert_eq!(PagePosition::from_token(&token, "sOME nAME"), Some(position));
     for (token, name) in [
         (token.as_str(), "some"),
         (token.as_str(), ""),
@@ -104,13 +104,13 @@ fn a_token_is_for_its_list_only() {
         ("", "Some Name"),
         ("AQ", "Some Name"),
     ] {
-        assert_eq!(Position::from_token(token, name), None, "{token} {name}");
+        assert_eq!(PagePosition::from_token(token, name), None, "{token} {name}");
     }
 }
 
 #[test]
 fn all_that_is_wrong_with_a_query_is_told() {
-    let token = Position { id: PoolId(7), page: 3 }.to_token("");
+    let token = PagePosition { id: PoolId(7), page: 3 }.to_token("");
     assert_eq!(problems(&format!("page=0&page_token={token}")).len(), 1);
     assert_eq!(problems("page=-1&page_token=x").len(), 3);
     assert_eq!(problems("page=0&page=1&name=a&name=b").len(), 2);
@@ -166,6 +166,6 @@ proptest! {
 
     #[test]
     fn no_token_panics(token in "\\PC{0,60}") {
-        let _ = Position::from_token(&token, "");
+        let _ = PagePosition::from_token(&token, "");
     }
 }

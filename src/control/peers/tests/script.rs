@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{HOLD_DOWN, account, prefix};
 use crate::clock::{Clock, ManualClock};
 use crate::control::{Control, PeerParts, PeersParts, tests};
-use crate::dispatch::{Origin, RouteControl, RouteUpdate};
+use crate::dispatch::{RouteControl, RouteOrigin, RouteUpdate};
 use crate::metrics::Metrics;
 use crate::resolve::{PeerLink, PeerLinkError};
 
@@ -153,7 +153,7 @@ impl Script {
     pub(super) fn routes(&self) -> Vec<String> {
         let table = self.control.table();
         // Of a time before any could have expired: what is published is meant.
-        let winners = table.winners(0).into_iter().filter(|it| it.origin == Origin::Dynamic);
+        let winners = table.winners(0).into_iter().filter(|it| it.origin == RouteOrigin::Dynamic);
         winners.map(|entry| format!("{} -> {}", entry.prefix, entry.next_hop)).collect()
     }
 

@@ -7,7 +7,7 @@ use proptest::test_runner::TestCaseError;
 
 use super::{account, auth, id, path, prefix};
 use crate::dispatch::advertise::{
-    AdvertisedRoute, HeardRoute, HeardRoutes, LastKnown, Listening, RouteLog, RouteUpdate,
+    AdvertisedRoute, ImportPolicy, LastKnown, ReceivedRoute, ReceivedRoutes, RouteLog, RouteUpdate,
 };
 use crate::types::RoutePrefix;
 
@@ -36,17 +36,17 @@ pub(super) fn table() -> impl Strategy<Value = Table> {
 }
 
 /// What `us` shall keep of a table.
-pub(super) fn to_be_kept(table: &Table) -> BTreeMap<RoutePrefix, HeardRoute> {
+pub(super) fn to_be_kept(table: &Table) -> BTreeMap<RoutePrefix, ReceivedRoute> {
     let kept = table.iter().filter(|(_, route)| !route.path.contains(&account("us")));
     kept.map(|(prefix, AdvertisedRoute { path, auth, .. })| {
-        (prefix.clone(), HeardRoute { path: path.clone(), auth: *auth })
+        (prefix.clone(), ReceivedRoute { path: path.clone(), auth: *auth })
     })
     .collect()
 }
 
 /// What `us` keeps.
-pub(super) fn kept(heard: &HeardRoutes, now_ms: u64) -> BTreeMap<RoutePrefix, HeardRoute> {
-    heard.routes(now_ms).0.map(|(prefix, route)| (prefix.clone(), route.clone())).collect()
+pub(super) fn kept(received: &ReceivedRoutes, now_ms: u64) -> BTreeMap<RoutePrefix, ReceivedRoute> {
+    received.routes(now_ms).0.map(|(prefix, route)| (prefix.clone(), route.clone())).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -88,17 +88,17 @@ pub(super) struct Model {
     /// How far the advertiser believes that the listener knows its log.
     position: u64,
     on_the_way: Vec<RouteUpdate>,
-    heard: HeardRoutes,
-    last_heard_ms: u64,
+    received: ReceivedRoutes,
+    last_received_ms: u64,
 }
 
 fn new_log(process: u8) -> RouteLog {
     RouteLog::new(id(process), account("alpha"), HOLD_DOWN_MS)
 }
 
-fn new_listener() -> HeardRoutes {
+fn new_listener() -> ReceivedRoutes {
     let accept = vec![RoutePrefix::everything()];
-    HeardRoutes::new(Listening { us: account("us"), accept, routes_max: 1_000 })
+    ReceivedRoutes::new(ImportPolicy { us: account("us"), accept, routes_max: 1_000 })
 }
 
 impl Model {
@@ -110,8 +110,8 @@ impl Model {
             log: new_log(1),
             position: 0,
             on_the_way: Vec::new(),
-            heard: new_listener(),
-            last_heard_ms: 0,
+            received: new_listener(),
+            last_received_ms: 0,
         }
     }
 
@@ -128,8 +128,8 @@ impl Model {
                 self.position = 0;
             }
             Event::ListenerRestarts => {
-                self.heard = new_listener();
-                self.position = self.log.position_of(self.heard.last_known(self.now_ms));
+                self.received = new_listener();
+                self.position = self.log.first_unknown_to(self.received.last_known(self.now_ms));
             }
             Event::Send => self.send(),
             Event::Arrive { which, is_answered } => {
@@ -150,8 +150,8 @@ impl Model {
 
     fn arrive(&mut self, update: RouteUpdate, is_answered: bool) -> Result<(), TestCaseError> {
         let to = LastKnown { table_id: update.table_id, epoch: update.to_epoch };
-        let answer = self.heard.apply(update, self.now_ms);
-        self.last_heard_ms = self.now_ms;
+        let answer = self.received.apply(update, self.now_ms);
+        self.last_received_ms = self.now_ms;
         if let Err(known) = &answer {
             // The sender can go on from there: the table is its own, and it has told more of it.
             prop_assert_eq!(known.table_id, to.table_id);
@@ -159,16 +159,16 @@ impl Model {
         }
         if is_answered {
             let known = answer.map_or_else(|known| known, |_| to);
-            self.position = self.log.position_of(known);
+            self.position = self.log.first_unknown_to(known);
         }
         Ok(())
     }
 
     /// Whatever happens, nothing leads through the listener, and nothing outlasts the hold-down.
     fn check(&self) -> Result<(), TestCaseError> {
-        let kept = kept(&self.heard, self.now_ms);
+        let kept = kept(&self.received, self.now_ms);
         prop_assert!(kept.values().all(|route| !route.path.contains(&account("us"))));
-        let is_silent = self.now_ms >= self.last_heard_ms + HOLD_DOWN_MS;
+        let is_silent = self.now_ms >= self.last_received_ms + HOLD_DOWN_MS;
         prop_assert!(!is_silent || kept.is_empty());
         Ok(())
     }
@@ -182,9 +182,9 @@ impl Model {
             self.arrive(update, true)?;
         }
         self.check()?;
-        prop_assert_eq!(kept(&self.heard, self.now_ms), to_be_kept(&self.table));
+        prop_assert_eq!(kept(&self.received, self.now_ms), to_be_kept(&self.table));
         let known = LastKnown { table_id: self.log.table_id(), epoch: self.log.next_epoch() };
-        prop_assert_eq!(self.heard.last_known(self.now_ms), known);
+        prop_assert_eq!(self.received.last_known(self.now_ms), known);
         Ok(())
     }
 }

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::inventory::Endpoint;
+use super::super::inventory::PoolEndpoint;
 use super::super::name::PoolName;
 use super::super::problem::{
     ChangeError, Field, PoolDraft, PoolProblem, PoolReference, VOLUME_MAX,
 };
-use super::super::provision::{Candidate, provision};
+use super::super::provision::{FreeEndpoint, provision};
 use super::{Book, Pool, PoolId, Rule, RuleId, RuleTarget, rule_name};
 
 /// A field as it was found to be: not given, wrong, or a value.
@@ -170,7 +170,7 @@ impl Book {
     }
 
     /// The endpoints that belong to no pool and that one of this name may have.
-    fn free_for(&self, name: &PoolName) -> Vec<Candidate> {
+    fn free_for(&self, name: &PoolName) -> Vec<FreeEndpoint> {
         let taken = self.taken();
         self.candidates(name, |endpoint| {
             let may_have = endpoint.tied_to.as_ref().is_none_or(|tied_to| name.is(tied_to));
@@ -178,11 +178,15 @@ impl Book {
         })
     }
 
-    fn candidates(&self, name: &PoolName, which: impl Fn(&Endpoint) -> bool) -> Vec<Candidate> {
+    fn candidates(
+        &self,
+        name: &PoolName,
+        which: impl Fn(&PoolEndpoint) -> bool,
+    ) -> Vec<FreeEndpoint> {
         let endpoints = self.inventory.endpoints().iter().enumerate();
         let candidates = endpoints.filter(|(_, endpoint)| which(endpoint));
         candidates
-            .map(|(index, endpoint)| Candidate {
+            .map(|(index, endpoint)| FreeEndpoint {
                 index,
                 volume: endpoint.limits.daily_volume,
                 is_tied: endpoint.tied_to.as_ref().is_some_and(|tied_to| name.is(tied_to)),

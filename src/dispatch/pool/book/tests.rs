@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::super::budget::Limits;
+use super::super::budget::BudgetLimits;
 use super::super::problem::{ChangeError, Field, PoolDraft, PoolProblem, PoolReference};
 use super::*;
 
-fn endpoint(name: &str, daily_volume: u64, tied_to: Option<&str>) -> Endpoint {
-    let limits = Limits { daily_volume, hourly_rate: 10_000 };
-    Endpoint { name: name.into(), limits, tied_to: tied_to.map(str::to_owned) }
+fn endpoint(name: &str, daily_volume: u64, tied_to: Option<&str>) -> PoolEndpoint {
+    let limits = BudgetLimits { daily_volume, hourly_rate: 10_000 };
+    PoolEndpoint { name: name.into(), limits, tied_to: tied_to.map(str::to_owned) }
 }
 
-fn book(endpoints: Vec<Endpoint>) -> Book {
+fn book(endpoints: Vec<PoolEndpoint>) -> Book {
     Book::new(Arc::new(Inventory::new(endpoints)))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::{Endpoint, Field, Inventory, Limits, PoolDraft, PoolReference};
+use super::super::{BudgetLimits, Field, Inventory, PoolDraft, PoolEndpoint, PoolReference};
 use super::*;
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;
@@ -12,12 +12,13 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const NOON: UnixMs = 20_000 * DAY_MS + DAY_MS / 2;
 
 /// Pools of one endpoint each, with these limits, each overflowing into the one before it.
-fn chain(limits: &[(u64, u64)]) -> (Book, Ledger) {
-    let endpoints = limits.iter().enumerate().map(|(at, (daily_volume, hourly_rate))| Endpoint {
-        name: format!("e{at}").into(),
-        limits: Limits { daily_volume: *daily_volume, hourly_rate: *hourly_rate },
-        tied_to: Some(format!("r{at}")),
-    });
+fn chain(limits: &[(u64, u64)]) -> (Book, BudgetLedger) {
+    let endpoints =
+        limits.iter().enumerate().map(|(at, (daily_volume, hourly_rate))| PoolEndpoint {
+            name: format!("e{at}").into(),
+            limits: BudgetLimits { daily_volume: *daily_volume, hourly_rate: *hourly_rate },
+            tied_to: Some(format!("r{at}")),
+        });
     let mut book = Book::new(Arc::new(Inventory::new(endpoints.collect())));
     for at in 0..limits.len() {
         let overflow = at.checked_sub(1).map(|at| PoolReference::Name(format!("r{at}")));
@@ -28,16 +29,17 @@ fn chain(limits: &[(u64, u64)]) -> (Book, Ledger) {
         })
         .unwrap();
     }
-    (book, Ledger::new(limits.iter().map(|_| Spent::default())))
+    (book, BudgetLedger::new(limits.iter().map(|_| Spent::default())))
 }
 
 /// One pool of endpoints with these limits.
-fn pool(limits: &[(u64, u64)]) -> (Book, Ledger) {
-    let endpoints = limits.iter().enumerate().map(|(at, (daily_volume, hourly_rate))| Endpoint {
-        name: format!("e{at}").into(),
-        limits: Limits { daily_volume: *daily_volume, hourly_rate: *hourly_rate },
-        tied_to: None,
-    });
+fn pool(limits: &[(u64, u64)]) -> (Book, BudgetLedger) {
+    let endpoints =
+        limits.iter().enumerate().map(|(at, (daily_volume, hourly_rate))| PoolEndpoint {
+            name: format!("e{at}").into(),
+            limits: BudgetLimits { daily_volume: *daily_volume, hourly_rate: *hourly_rate },
+            tied_to: None,
+        });
     let mut book = Book::new(Arc::new(Inventory::new(endpoints.collect())));
     book.create(PoolDraft {
         name: Field::Given("r".to_owned()),
@@ -45,16 +47,16 @@ fn pool(limits: &[(u64, u64)]) -> (Book, Ledger) {
         overflow: Field::Absent,
     })
     .unwrap();
-    (book, Ledger::new(limits.iter().map(|_| Spent::default())))
+    (book, BudgetLedger::new(limits.iter().map(|_| Spent::default())))
 }
 
-fn ready(_: usize) -> Standing {
-    Standing::Ready
+fn ready(_: usize) -> Availability {
+    Availability::Ready
 }
 
 fn choice(book: &Book, pool: u64, now_ms: UnixMs) -> Choice<'_> {
     let pool = PoolId(pool);
-    Choice { book, pool, key: b"key", tried: &[], standing: &ready, now_ms }
+    Choice { book, pool, key: b"key", tried: &[], availability: &ready, now_ms }
 }
 
 #[test]
@@ -89,10 +91,12 @@ fn what_is_resting_tried_or_away_is_passed_over_unspent() {
     let (_, second) = ledger.choose(&first).unwrap();
     let (_, third) = ledger.choose(&Choice { tried: &[second], ..first }).unwrap();
     assert_eq!(preferred + second + third, 3);
-    let away = |place: usize| if place == third { Standing::Away } else { Standing::Ready };
-    let none = Choice { tried: &[second], standing: &away, ..choice(&book, 1, NOON) };
-    assert_eq!(ledger.take(&none), Err(NoneLeft::Away(third)));
-    let later = Choice { tried: &[second], standing: &away, ..choice(&book, 1, NOON + 10) };
+    let unavailable =
+        |place: usize| if place == third { Availability::Unavailable } else { Availability::Ready };
+    let none = Choice { tried: &[second], availability: &unavailable, ..choice(&book, 1, NOON) };
+    assert_eq!(ledger.take(&none), Err(NoneLeft::Unavailable(third)));
+    let later =
+        Choice { tried: &[second], availability: &unavailable, ..choice(&book, 1, NOON + 10) };
     assert_eq!(ledger.take(&later).unwrap().place, preferred);
     assert_eq!(ledger.account(second).spent, Spent::default());
 }
@@ -112,12 +116,12 @@ fn the_time_told_is_the_soonest_of_the_chain_by_all_that_holds_back() {
     ledger.rest(1, NOON, Duration::from_hours(3));
     assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + 2 * HOUR_MS)));
     // What the upstream itself says counts too.
-    let standing = |place: usize| match place {
-        2 => Standing::Until(NOON + 5 * HOUR_MS),
-        0 => Standing::Away,
-        _ => Standing::Ready,
+    let availability = |place: usize| match place {
+        2 => Availability::Until(NOON + 5 * HOUR_MS),
+        0 => Availability::Unavailable,
+        _ => Availability::Ready,
     };
-    let choice = Choice { standing: &standing, ..choice };
+    let choice = Choice { availability: &availability, ..choice };
     assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + 3 * HOUR_MS)));
 }
 
@@ -127,7 +131,7 @@ fn a_route_whose_endpoints_have_vanished_has_none() {
     let pools = book.pools().values().cloned().collect();
     let rules = book.rules().values().cloned().collect();
     let empty = Book::restore(Arc::new(Inventory::default()), pools, rules, None).unwrap();
-    let mut ledger = Ledger::new([]);
+    let mut ledger = BudgetLedger::new([]);
     assert_eq!(ledger.take(&choice(&empty, 1, NOON)), Err(NoneLeft::NoEndpoints));
 }
 

@@ -1,6 +1,6 @@
 //! Whom routes can point to, by account.
 //!
-//! Accounts are configured, but for routing rules, which are made and emptied while the server runs.
+//! Targets are configured, but for routing rules, which are made and emptied while the server runs.
 //! Each account has one resolver for as long as what it stands for is the same, so that a new table
 //! does not cut what is in flight.
 
@@ -16,7 +16,7 @@ use crate::types::AccountId;
 
 /// What an account is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccountKind {
+pub enum TargetKind {
     /// This server's own index.
     Local,
     /// Nobody: nothing is found.
@@ -37,9 +37,9 @@ pub enum AccountKind {
 
 /// A configured account.
 #[derive(Clone)]
-pub struct Account {
+pub struct Target {
     /// What it is.
-    pub kind: AccountKind,
+    pub kind: TargetKind,
     /// What answers for it.
     pub resolver: Arc<dyn Resolver>,
     /// The names of all that are asked, `local` among them.
@@ -52,15 +52,15 @@ pub struct Account {
 pub type RuleResolver =
     Box<dyn Fn(&AccountId, Arc<dyn Upstream>) -> Arc<dyn Resolver> + Send + Sync>;
 
-/// All accounts.
-pub struct Accounts {
-    configured: HashMap<AccountId, Account>,
+/// All targets.
+pub struct Targets {
+    configured: HashMap<AccountId, Target>,
     make_rule: RuleResolver,
     /// Those of routing rules that lead to a pool.
     rules: Mutex<HashMap<AccountId, Arc<dyn Resolver>>>,
 }
 
-impl AccountKind {
+impl TargetKind {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -76,25 +76,25 @@ impl AccountKind {
     }
 }
 
-impl Accounts {
+impl Targets {
     /// These, `discard`, and the routing rules.
     pub fn new(
-        accounts: impl IntoIterator<Item = (AccountId, Account)>,
+        targets: impl IntoIterator<Item = (AccountId, Target)>,
         make_rule: RuleResolver,
     ) -> Self {
         let discard = AccountId::parse(AccountId::DISCARD).expect("it is a legal name");
-        let nobody = Account {
-            kind: AccountKind::Discard,
+        let nobody = Target {
+            kind: TargetKind::Discard,
             resolver: Arc::new(Discard),
             asks: Vec::new(),
             upstreams: Vec::new(),
         };
-        let configured = accounts.into_iter().chain([(discard, nobody)]).collect();
+        let configured = targets.into_iter().chain([(discard, nobody)]).collect();
         Self { configured, make_rule, rules: Mutex::default() }
     }
 
     /// A configured account; `None`: there is none of that name.
-    pub fn get(&self, account: &AccountId) -> Option<&Account> {
+    pub fn get(&self, account: &AccountId) -> Option<&Target> {
         self.configured.get(account)
     }
 

@@ -1,13 +1,13 @@
 //! Asking one peer to tell us its routes, and again when it may have forgotten.
 //!
 //! It may have when it was silent for a whole hold-down, or when it shows that it knows nothing of us,
-//! which is what a router does that has just started. Asking that brings nothing is repeated ever more
+//! which is what a router does that has just restarted. Asking that brings nothing is repeated ever more
 //! rarely; it never ends.
 
 use std::sync::Arc;
 
 use super::backoff::Backoff;
-use super::{Peer, Peers};
+use super::{PeerRouter, PeerRouters};
 use crate::resolve::PeerLinkError;
 
 /// How a request went.
@@ -17,7 +17,7 @@ enum Asked {
     Failed,
 }
 
-pub(super) async fn ask(peers: Arc<Peers>, peer: Arc<Peer>) {
+pub(super) async fn request_routes(peers: Arc<PeerRouters>, peer: Arc<PeerRouter>) {
     // Only a word of the peer ends it: two that take each other's requests, but not each other's
     // updates, would otherwise ask each other without a pause.
     let mut backoff = Backoff::default();
@@ -31,7 +31,7 @@ pub(super) async fn ask(peers: Arc<Peers>, peer: Arc<Peer>) {
 }
 
 /// Until the peer may not know any more, or not know yet, that it was asked.
-async fn until_due(peers: &Peers, peer: &Peer, backoff: &mut Backoff, asked: Asked) {
+async fn until_due(peers: &PeerRouters, peer: &PeerRouter, backoff: &mut Backoff, asked: Asked) {
     let mut wait = match asked {
         Asked::Taken => peers.silence_max(peer),
         Asked::Failed => backoff.next(rand::random()),
@@ -39,11 +39,11 @@ async fn until_due(peers: &Peers, peer: &Peer, backoff: &mut Backoff, asked: Ask
     loop {
         tokio::select! {
             () = tokio::time::sleep(wait) => return,
-            () = peer.heard.notified() => {
+            () = peer.received.notified() => {
                 backoff.reset();
                 wait = peers.silence_max(peer);
             }
-            () = peer.started.notified() => {
+            () = peer.restarted.notified() => {
                 // What it was not told when it was away, it is told soon, however long it was.
                 let mut fresh = Backoff::default();
                 let backoff = if asked == Asked::Failed { &mut fresh } else { backoff };
@@ -54,7 +54,7 @@ async fn until_due(peers: &Peers, peer: &Peer, backoff: &mut Backoff, asked: Ask
 }
 
 /// A line when it begins to fail, and one when that is over.
-fn say(peer: &Peer, answer: &Result<(), PeerLinkError>, before: Asked) {
+fn say(peer: &PeerRouter, answer: &Result<(), PeerLinkError>, before: Asked) {
     let peer = &peer.account;
     match (answer, before) {
         (Ok(()), Asked::Taken) => tracing::debug!(%peer, "asked a peer for its routes"),

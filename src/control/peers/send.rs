@@ -1,4 +1,4 @@
-//! Telling one peer our routes: at once what has changed, and now and then that we are there.
+//! Sends our routes to one peer: changes at once, and a heartbeat now and then.
 //!
 //! The peer decides whether it wants to be told and where we begin; an answer that belongs to what was
 //! asked before does not count. Failures are repeated ever more rarely, until the peer asks again.
@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::{Peer, Peers};
+use super::{PeerRouter, PeerRouters};
 use crate::dispatch::{LastKnown, RouteControl, RouteLog, RouteUpdate, SyncMode};
 use crate::resolve::PeerLinkError;
 use crate::types::AccountId;
 
 /// How long a change waits for others that come with it.
-const SETTLE: Duration = Duration::from_millis(20);
+const BATCH_DELAY: Duration = Duration::from_millis(20);
 
 /// What is known of a peer's wish to be told.
-pub(super) struct Telling {
+pub(super) struct Subscription {
     mode: SyncMode,
     known: LastKnown,
     /// How often it has asked.
@@ -24,65 +24,70 @@ pub(super) struct Telling {
 }
 
 /// One update, and what it answers to.
-pub(super) struct Turn {
+pub(super) struct PendingUpdate {
     update: RouteUpdate,
     request: u64,
 }
 
-impl Default for Telling {
+impl Default for Subscription {
     fn default() -> Self {
         Self { mode: SyncMode::Idle, known: LastKnown::NOTHING, requests: 0 }
     }
 }
 
-impl Telling {
+impl Subscription {
     /// The peer says what it wants.
-    pub(super) fn asked(&mut self, control: RouteControl) {
+    pub(super) fn update(&mut self, control: RouteControl) {
         self.mode = control.mode;
         self.known = control.last_known;
         self.requests += 1;
     }
 
     /// What to tell it next; `None`: nothing, it does not want to know.
-    pub(super) fn turn(&self, log: &RouteLog, peer: &AccountId) -> Option<Turn> {
-        let update = || log.update_from(log.position_of(self.known), peer);
+    pub(super) fn pending_update(&self, log: &RouteLog, peer: &AccountId) -> Option<PendingUpdate> {
+        let update = || log.update_from(log.first_unknown_to(self.known), peer);
         match self.mode {
             SyncMode::Idle => None,
-            SyncMode::Sync => Some(Turn { update: update(), request: self.requests }),
+            SyncMode::Sync => Some(PendingUpdate { update: update(), request: self.requests }),
         }
     }
 
     /// A turn has brought it to know this much. Whether there is more to tell.
-    pub(super) fn told(&mut self, turn: &Turn, known: LastKnown, log: &RouteLog) -> bool {
-        if turn.request == self.requests {
+    pub(super) fn record_sent(
+        &mut self,
+        sent: &PendingUpdate,
+        known: LastKnown,
+        log: &RouteLog,
+    ) -> bool {
+        if sent.request == self.requests {
             self.known = known;
         }
         self.known != LastKnown { table_id: log.table_id(), epoch: log.next_epoch() }
     }
 }
 
-impl Turn {
+impl PendingUpdate {
     /// What the peer knows once it has taken it.
     fn end(&self) -> LastKnown {
         LastKnown { table_id: self.update.table_id, epoch: self.update.to_epoch }
     }
 }
 
-pub(super) async fn tell(peers: Arc<Peers>, peer: Arc<Peer>) {
+pub(super) async fn send_routes(peers: Arc<PeerRouters>, peer: Arc<PeerRouter>) {
     let mut backoff = Backoff::default();
     let mut has_gap = false;
     loop {
-        let Some(turn) = peers.turn(&peer) else {
-            peer.asked.notified().await;
+        let Some(pending) = peers.pending_update(&peer) else {
+            peer.subscribed.notified().await;
             continue;
         };
-        let answer = peer.send_update(&turn.update).await;
+        let answer = peer.send_update(&pending.update).await;
         let known = match &answer {
-            Ok(()) => Some(turn.end()),
+            Ok(()) => Some(pending.end()),
             Err(PeerLinkError::Gap(known)) => Some(*known),
             Err(PeerLinkError::Failed(_)) => None,
         };
-        let has_more = known.is_some_and(|known| peers.told(&peer, &turn, known));
+        let has_more = known.is_some_and(|known| peers.record_sent(&peer, &pending, known));
         let is_first_gap = !std::mem::replace(&mut has_gap, answer.is_err() && known.is_some());
         match answer {
             Ok(()) => {
@@ -101,15 +106,15 @@ pub(super) async fn tell(peers: Arc<Peers>, peer: Arc<Peer>) {
 }
 
 /// Until there is something to tell, or we were silent for long enough.
-async fn until_due(peers: &Peers, peer: &Peer) {
+async fn until_due(peers: &PeerRouters, peer: &PeerRouter) {
     tokio::select! {
         () = tokio::time::sleep(peers.heartbeat()) => {}
-        () = peer.asked.notified() => {}
-        () = peer.changed.notified() => tokio::time::sleep(SETTLE).await,
+        () = peer.subscribed.notified() => {}
+        () = peer.has_unsent.notified() => tokio::time::sleep(BATCH_DELAY).await,
     }
 }
 
-async fn after_failure(peer: &Peer, error: &PeerLinkError, backoff: &mut Backoff) {
+async fn after_failure(peer: &PeerRouter, error: &PeerLinkError, backoff: &mut Backoff) {
     let peer_name = &peer.account;
     if backoff.is_fresh() {
         tracing::warn!(peer = %peer_name, %error, "a peer does not take our routes; it is tried again");
@@ -118,6 +123,6 @@ async fn after_failure(peer: &Peer, error: &PeerLinkError, backoff: &mut Backoff
     }
     tokio::select! {
         () = tokio::time::sleep(backoff.next(rand::random())) => {}
-        () = peer.asked.notified() => {}
+        () = peer.subscribed.notified() => {}
     }
 }

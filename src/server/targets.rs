@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::{ClientSettings, RemoteUrl, Settings};
-use crate::control::{Account, AccountKind, Accounts, EndpointParts, RuleResolver};
+use crate::control::{EndpointParts, RuleResolver, Target, TargetKind, Targets};
 use crate::http_client::ClientOptions;
 use crate::metrics::Metrics;
 use crate::resolve::{
@@ -25,7 +25,7 @@ use super::{Parts, ServerError};
 
 /// What the settings let lookups be sent to.
 pub(super) struct Configured {
-    pub(super) accounts: Accounts,
+    pub(super) targets: Targets,
     /// What answers for the account `default`.
     pub(super) default: Arc<dyn Resolver>,
     pub(super) endpoints: Vec<EndpointParts>,
@@ -36,20 +36,20 @@ pub(super) struct Configured {
 /// Makes all of it.
 pub(super) fn configured(settings: &Settings, parts: &Parts) -> Result<Configured, ServerError> {
     let maker = Maker::new(settings, parts);
-    let mut accounts = maker.upstreams()?;
-    accounts.extend(maker.fanouts(&accounts));
+    let mut targets = maker.upstreams()?;
+    targets.extend(maker.fanouts(&targets));
     let peers = maker.peers()?;
-    let default = maker.default_account(&accounts);
-    let local = maker.local_account();
+    let default = maker.default_target(&targets);
+    let local = maker.local_target();
     let resolver = default.resolver.clone();
-    let all = accounts
+    let all = targets
         .into_iter()
         .chain(peers)
         .chain([(own(AccountId::LOCAL), local), (own(AccountId::DEFAULT), default)]);
     let endpoints = maker.endpoints()?;
     let rules = maker.rules();
     Ok(Configured {
-        accounts: Accounts::new(all, rules),
+        targets: Targets::new(all, rules),
         default: resolver,
         endpoints,
         cache: maker.cache,
@@ -85,19 +85,19 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn upstreams(&self) -> Result<Vec<(AccountId, Account)>, ServerError> {
+    fn upstreams(&self) -> Result<Vec<(AccountId, Target)>, ServerError> {
         let upstreams = self.settings.remotes.upstreams.iter();
         upstreams
             .map(|upstream| {
                 let name = upstream.name.clone();
                 let upstream = self.upstream(&name, &upstream.url, &upstream.client, false)?;
-                let made = self.made(AccountKind::Upstream, &name, None, vec![upstream]);
+                let made = self.made(TargetKind::Upstream, &name, None, vec![upstream]);
                 Ok((name, made))
             })
             .collect()
     }
 
-    fn fanouts(&self, upstreams: &[(AccountId, Account)]) -> Vec<(AccountId, Account)> {
+    fn fanouts(&self, upstreams: &[(AccountId, Target)]) -> Vec<(AccountId, Target)> {
         let fanouts = self.settings.remotes.fanouts.iter();
         fanouts
             .map(|fanout| {
@@ -105,25 +105,25 @@ impl<'a> Maker<'a> {
                 let named = upstreams
                     .iter()
                     .filter(|(name, _)| fanout.accounts.iter().any(|it| it == name));
-                let asked = named.flat_map(|(_, account)| account.upstreams.clone()).collect();
+                let asked = named.flat_map(|(_, target)| target.upstreams.clone()).collect();
                 let local = has_local.then(|| self.local.clone());
-                (fanout.name.clone(), self.made(AccountKind::Fanout, &fanout.name, local, asked))
+                (fanout.name.clone(), self.made(TargetKind::Fanout, &fanout.name, local, asked))
             })
             .collect()
     }
 
     /// The index and all upstreams that are part of it; behind them, those that are asked last.
-    fn default_account(&self, upstreams: &[(AccountId, Account)]) -> Account {
+    fn default_target(&self, upstreams: &[(AccountId, Target)]) -> Target {
         let settings = self.settings.remotes.upstreams.iter().filter(|upstream| upstream.default);
         let (last, first): (Vec<_>, Vec<_>) = settings.partition(|upstream| upstream.fallback);
         let asked = |part: Vec<&crate::config::UpstreamSettings>| -> Vec<Arc<dyn Upstream>> {
             let is_part = |name: &AccountId| part.iter().any(|upstream| upstream.name == *name);
             let named = upstreams.iter().filter(|(name, _)| is_part(name));
-            named.flat_map(|(_, account)| account.upstreams.clone()).collect()
+            named.flat_map(|(_, target)| target.upstreams.clone()).collect()
         };
         let (first, last) = (asked(first), asked(last));
         if first.is_empty() && last.is_empty() {
-            return self.account(AccountKind::Default, self.local.clone(), true, Vec::new());
+            return self.target(TargetKind::Default, self.local.clone(), true, Vec::new());
         }
         let asks: Vec<_> = first.iter().chain(&last).cloned().collect();
         let with_local =
@@ -137,20 +137,20 @@ impl<'a> Maker<'a> {
             let names = with_local(asks.clone());
             Arc::new(Fallback::new(FallbackParts { first, is_first_local, then, names }))
         };
-        self.account(AccountKind::Default, resolver, true, asks)
+        self.target(TargetKind::Default, resolver, true, asks)
     }
 
-    fn local_account(&self) -> Account {
-        self.account(AccountKind::Local, self.local.clone(), true, Vec::new())
+    fn local_target(&self) -> Target {
+        self.target(TargetKind::Local, self.local.clone(), true, Vec::new())
     }
 
     /// The peers, to which dynamic routes lead.
-    fn peers(&self) -> Result<Vec<(AccountId, Account)>, ServerError> {
+    fn peers(&self) -> Result<Vec<(AccountId, Target)>, ServerError> {
         let peers = self.settings.remotes.peers.iter();
         peers
             .map(|peer| {
                 let upstream = self.upstream(&peer.name, &peer.url, &peer.client, false)?;
-                let made = self.made(AccountKind::Peer, &peer.name, None, vec![upstream]);
+                let made = self.made(TargetKind::Peer, &peer.name, None, vec![upstream]);
                 Ok((peer.name.clone(), made))
             })
             .collect()
@@ -196,26 +196,26 @@ impl<'a> Maker<'a> {
 
     fn made(
         &self,
-        kind: AccountKind,
+        kind: TargetKind,
         name: &AccountId,
         local: Option<Arc<dyn Resolver>>,
         upstreams: Vec<Arc<dyn Upstream>>,
-    ) -> Account {
+    ) -> Target {
         let has_local = local.is_some();
         let resolver = self.fanout(name, local, upstreams.clone());
-        self.account(kind, resolver, has_local, upstreams)
+        self.target(kind, resolver, has_local, upstreams)
     }
 
-    fn account(
+    fn target(
         &self,
-        kind: AccountKind,
+        kind: TargetKind,
         resolver: Arc<dyn Resolver>,
         has_local: bool,
         upstreams: Vec<Arc<dyn Upstream>>,
-    ) -> Account {
+    ) -> Target {
         let local = has_local.then(|| own(AccountId::LOCAL));
         let asks = local.into_iter().chain(upstreams.iter().map(|it| it.account().clone()));
-        Account { kind, resolver, asks: asks.collect(), upstreams }
+        Target { kind, resolver, asks: asks.collect(), upstreams }
     }
 
     fn fanout(

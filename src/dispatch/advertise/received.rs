@@ -1,4 +1,4 @@
-//! What one peer advertises to us, for as long as it lets itself be heard.
+//! What one peer advertises to us, for as long as it lets itself be received.
 //!
 //! Invariants: no route is kept outside what the peer may advertise, none whose path leads through us
 //! or over too many routers, and no more than there may be. An update is taken whole or not at all;
@@ -21,7 +21,7 @@ const HOLD_DOWN_MS_MAX: u64 = 5 * 60 * 1_000;
 
 /// What a peer may advertise.
 #[derive(Clone, Debug)]
-pub struct Listening {
+pub struct ImportPolicy {
     /// What we call ourselves.
     pub us: AccountId,
     /// The parts of the key space that it may advertise, and what is below them; none: nothing.
@@ -32,10 +32,10 @@ pub struct Listening {
 
 /// What was heard of a peer.
 #[derive(Clone, Debug)]
-pub struct HeardRoutes {
-    rules: Listening,
+pub struct ReceivedRoutes {
+    rules: ImportPolicy,
     known: LastKnown,
-    routes: BTreeMap<RoutePrefix, HeardRoute>,
+    routes: BTreeMap<RoutePrefix, ReceivedRoute>,
     expires_at_ms: UnixMs,
     hold_down_ms: u64,
     /// Whether routes of this table were dropped because there were too many.
@@ -44,7 +44,7 @@ pub struct HeardRoutes {
 
 /// A route that a peer advertises.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeardRoute {
+pub struct ReceivedRoute {
     /// The routers on the way, the nearest first.
     pub path: Vec<AccountId>,
     /// What proves it, as we were told it.
@@ -53,7 +53,7 @@ pub struct HeardRoute {
 
 /// What an update did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct AppliedUpdate {
     /// Whether routes came, went or are others now.
     pub is_change: bool,
     /// What of it is not kept.
@@ -80,9 +80,9 @@ impl Dropped {
     }
 }
 
-impl HeardRoutes {
+impl ReceivedRoutes {
     /// Nothing yet.
-    pub fn new(rules: Listening) -> Self {
+    pub fn new(rules: ImportPolicy) -> Self {
         Self {
             rules,
             known: LastKnown::NOTHING,
@@ -107,9 +107,9 @@ impl HeardRoutes {
     pub fn routes(
         &self,
         now_ms: UnixMs,
-    ) -> (impl Iterator<Item = (&RoutePrefix, &HeardRoute)>, UnixMs) {
-        let is_heard = now_ms < self.expires_at_ms;
-        (self.routes.iter().filter(move |_| is_heard), self.expires_at_ms)
+    ) -> (impl Iterator<Item = (&RoutePrefix, &ReceivedRoute)>, UnixMs) {
+        let is_alive = now_ms < self.expires_at_ms;
+        (self.routes.iter().filter(move |_| is_alive), self.expires_at_ms)
     }
 
     /// Forgets everything if the peer was not heard for its hold-down. Whether there were routes.
@@ -129,7 +129,11 @@ impl HeardRoutes {
     /// It does not follow on what is known of its table, and changes no route. What is known of that
     /// table comes back: an update from there on would be taken. Of a table that was not heard of before
     /// this is its epoch 0; the routes of the one before stay until one from there on comes.
-    pub fn apply(&mut self, update: RouteUpdate, now_ms: UnixMs) -> Result<Applied, LastKnown> {
+    pub fn apply(
+        &mut self,
+        update: RouteUpdate,
+        now_ms: UnixMs,
+    ) -> Result<AppliedUpdate, LastKnown> {
         let has_expired = self.expire(now_ms);
         self.hold_down_ms = update.hold_down_ms.clamp(HOLD_DOWN_MS_MIN, HOLD_DOWN_MS_MAX);
         self.expires_at_ms = now_ms.saturating_add(self.hold_down_ms);
@@ -138,7 +142,7 @@ impl HeardRoutes {
         if update.from_epoch > epoch {
             return Err(LastKnown { table_id: update.table_id, epoch });
         }
-        let mut applied = Applied { is_change: has_expired, dropped: Dropped::default() };
+        let mut applied = AppliedUpdate { is_change: has_expired, dropped: Dropped::default() };
         if is_new_table {
             self.known = LastKnown { table_id: update.table_id, epoch: 0 };
             self.has_excess = false;
@@ -151,7 +155,7 @@ impl HeardRoutes {
         Ok(applied)
     }
 
-    fn change(&mut self, update: RouteUpdate, applied: &mut Applied) {
+    fn change(&mut self, update: RouteUpdate, applied: &mut AppliedUpdate) {
         let mut has_removed = false;
         for prefix in &update.withdrawn_routes {
             has_removed |= self.routes.remove(prefix).is_some();
@@ -164,9 +168,9 @@ impl HeardRoutes {
                     has_removed |= self.routes.remove(&route.prefix).is_some();
                 }
                 None => {
-                    let heard = HeardRoute { path: route.path, auth: route.auth };
-                    let before = self.routes.insert(route.prefix, heard.clone());
-                    applied.is_change |= before.as_ref() != Some(&heard);
+                    let received = ReceivedRoute { path: route.path, auth: route.auth };
+                    let before = self.routes.insert(route.prefix, received.clone());
+                    applied.is_change |= before.as_ref() != Some(&received);
                 }
             }
         }
@@ -185,7 +189,7 @@ impl HeardRoutes {
         route: &NewRoute,
         dropped: &'a mut Dropped,
     ) -> Option<&'a mut usize> {
-        let Listening { us, accept, routes_max } = &self.rules;
+        let ImportPolicy { us, accept, routes_max } = &self.rules;
         if !accept.iter().any(|part| part.covers(&route.prefix)) {
             Some(&mut dropped.not_accepted)
         } else if route.path.contains(us) {
