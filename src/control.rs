@@ -1,8 +1,9 @@
-//! The control plane: what an operator and peer routers decide about who answers what, kept across
-//! restarts and published to lookups as one immutable snapshot.
+//! The control plane: static routes, pools and the routes of peers, kept across restarts and
+//! published to lookups as one immutable snapshot.
 //!
-//! Every change is durable before it shows; lookups never wait for one. What is stored and cannot be
-//! read is an error at the start: a router that forgot what is blocked or metered must not run.
+//! Every change is durable before lookups see it; lookups never wait for one. Stored state that
+//! cannot be read is an error at startup: a router that forgot what is blocked or metered must not
+//! run.
 
 mod identity;
 mod peers;
@@ -39,25 +40,25 @@ pub use pools::{
 pub use statics::{StaticRoute, Statics, StaticsError};
 pub use targets::{RuleResolver, Target, TargetKind, Targets};
 
-/// How often routes of peers that fell silent are taken out of the table. Lookups do not wait for it:
-/// each route has its end in the table.
+/// Interval between sweeps of expired routes from peers. Lookups do not depend on it: each route
+/// carries its expiry in the table.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// What a control plane is made of.
+/// The dependencies of a control plane.
 pub struct ControlParts {
-    /// Where what is decided is kept.
+    /// The store of static routes, pools and budgets.
     pub state: Arc<dyn StateStore>,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Clock,
-    /// Who this router is.
+    /// The name and the routing secret of this router.
     pub identity: Identity,
-    /// Whom routes can point to.
+    /// The possible next hops.
     pub targets: Targets,
-    /// What pools are made of.
+    /// The configured endpoints, from which pools are provisioned.
     pub endpoints: Vec<EndpointParts>,
-    /// Who tells us routes, and what we tell.
+    /// The peer routers, and the routes advertised to them.
     pub peers: PeersParts,
-    /// Whom the snapshots go to.
+    /// The router that reads the published table.
     pub router: Arc<Router>,
 }
 
@@ -71,36 +72,36 @@ pub struct Control {
     peers: Arc<PeerRouters>,
     clock: Clock,
     table: ArcSwap<RouteTable>,
-    /// Held while a table is made, so that an older one never takes the place of a newer one.
+    /// Serialises publishing, so that an older table never replaces a newer one.
     publishing: Mutex<()>,
 }
 
-/// Why there is no control plane.
+/// Why the control plane cannot be opened.
 #[derive(Debug, Error)]
 pub enum ControlError {
-    /// What is stored cannot be read or written.
+    /// The state store failed.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A document is not what it should be.
+    /// A stored document cannot be parsed.
     #[error("the stored {what} `{key}` cannot be read: {reason}")]
     Document {
-        /// What it is.
+        /// The kind of document.
         what: &'static str,
         /// Its key.
         key: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// Documents of pools contradict each other.
+    /// The stored pools are inconsistent.
     #[error("the stored pools contradict each other")]
     Pools(#[from] BookError),
-    /// Two endpoints of one name.
+    /// Two endpoints have the same name.
     #[error("two endpoints are called `{0}`")]
     Endpoint(String),
 }
 
 impl Control {
-    /// Reads what was decided before, and publishes it.
+    /// Reads the stored state and publishes it.
     pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
         let ControlParts { state, clock, identity, targets, endpoints, peers, router } = parts;
         let control = Arc::new(Self {
@@ -128,17 +129,17 @@ impl Control {
         &self.pools
     }
 
-    /// The routes from and to peer routers.
+    /// The routes exchanged with peer routers.
     pub fn peers(&self) -> &Arc<PeerRouters> {
         &self.peers
     }
 
-    /// Whom routes can point to.
+    /// The possible next hops.
     pub fn targets(&self) -> &Targets {
         &self.targets
     }
 
-    /// Who this router is.
+    /// The name and the routing secret of this router.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -148,12 +149,12 @@ impl Control {
         self.table.load_full()
     }
 
-    /// The proof of a route, as it is shown.
+    /// The `auth` value of a route: as received, or signed with our secret.
     pub fn auth(&self, route: &RouteEntry) -> RouteAuth {
         route.auth.unwrap_or_else(|| RouteAuth::of(&self.identity.secret, &route.prefix))
     }
 
-    /// Sets a static route where there is none.
+    /// Creates a static route; an existing one for the prefix is an error.
     pub async fn create_static(
         self: &Arc<Self>,
         prefix: RoutePrefix,
@@ -162,7 +163,7 @@ impl Control {
         self.change(|control| async move { control.statics.create(prefix, next_hop).await }).await
     }
 
-    /// Gives the static route of a prefix another account, at once.
+    /// Replaces the next hop of a static route atomically.
     pub async fn replace_static(
         self: &Arc<Self>,
         prefix: RoutePrefix,
@@ -184,7 +185,7 @@ impl Control {
         self.change(|control| async move { control.pools.create(draft).await }).await
     }
 
-    /// Changes what the draft of a pool gives.
+    /// Updates the fields of a pool that the draft gives.
     pub async fn change_pool(
         self: &Arc<Self>,
         id: PoolId,
@@ -198,20 +199,20 @@ impl Control {
         self.change(|control| async move { control.pools.remove(id).await }).await
     }
 
-    /// Takes in what a peer says of its routes.
+    /// Applies a route update from a peer.
     pub fn update_from_peer(
         &self,
         peer: &AccountId,
         update: RouteUpdate,
     ) -> Result<(), UpdateRefused> {
-        let UpdateOutcome { taken, is_visible } = self.peers.update(peer, update)?;
+        let UpdateOutcome { accepted, is_visible } = self.peers.update(peer, update)?;
         if is_visible {
             self.publish();
         }
-        taken
+        accepted
     }
 
-    /// Talks to all peers, and takes out the routes of silent ones, until it is cancelled.
+    /// Runs the route exchange with all peers and expires their routes, until it is cancelled.
     ///
     /// # Panics
     ///
@@ -232,8 +233,8 @@ impl Control {
         }
     }
 
-    /// Makes a change and publishes it, even if the caller goes away: what is durable must show, or
-    /// the next change would be written over it.
+    /// Makes a change and publishes it, even if the caller goes away: a durable change that is not
+    /// published would be overwritten by the next one.
     async fn change<T, E, F>(self: &Arc<Self>, change: impl FnOnce(Arc<Self>) -> F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -251,7 +252,7 @@ impl Control {
         })
     }
 
-    /// Makes the table anew and hands it to lookups.
+    /// Rebuilds the table and publishes it to lookups.
     fn publish(&self) {
         let _publishing = self.publishing.lock();
         let entries = self.entries();
@@ -265,7 +266,7 @@ impl Control {
         self.router.set_table(has_routes.then_some(table));
     }
 
-    /// Every route but the default one.
+    /// All routes except the default one.
     fn entries(&self) -> Vec<RouteEntry> {
         let statics = self.statics.all().into_iter();
         let statics =

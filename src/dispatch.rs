@@ -1,7 +1,7 @@
-//! Which resolver answers which part of the key space, and how much each upstream may be asked.
+//! Which target answers which part of the key space, and how many lookups each endpoint may get.
 //!
-//! Pure: no I/O, nothing asynchronous, no clock; `now` is a parameter. What is decided here is carried
-//! out by `resolve`, and changed and kept by `control`.
+//! Pure: no I/O, no async, no clock; `now` is a parameter. `resolve` carries out the decisions made
+//! here; `control` changes and stores them.
 
 pub mod pool;
 

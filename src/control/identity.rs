@@ -1,6 +1,6 @@
-//! What other routers know this one by, and what its routes are signed with: out of the settings, or
-//! made at the first start and kept. Where the disk takes no writes, what was made holds until the next
-//! start.
+//! The name that peers know this router by, and the secret that signs its routes: from the
+//! settings, or generated at the first start and stored. If the disk is read-only, generated values
+//! last until the next start.
 
 use multibase::Base;
 
@@ -12,23 +12,24 @@ use crate::types::AccountId;
 const NAME: &str = "router_name";
 const SECRET: &str = "routing_secret";
 
-/// Random bytes of a name that is made: two routers get the same one in 2^48 pairs.
+/// Random bytes of a generated name: two routers collide once in 2^48 pairs.
 const NAME_BYTES: usize = 6;
 
-/// Random bytes of a secret that is made.
+/// Random bytes of a generated secret.
 const SECRET_BYTES: usize = 32;
 
-/// What a router is.
+/// The name and the routing secret of a router.
 #[derive(Clone)]
 pub struct Identity {
-    /// The name that stands in the paths of routes.
+    /// The name in the paths of routes.
     pub name: AccountId,
-    /// What `auth` values of routes are made with.
+    /// The key of the `auth` values of routes.
     pub secret: Vec<u8>,
 }
 
 impl Identity {
-    /// The name and the secret that are given; the others as they were made at the first start.
+    /// The configured name and secret; those not configured are loaded, or generated at the first
+    /// start.
     pub async fn load_or_make(
         state: &dyn StateStore,
         name: Option<AccountId>,

@@ -1,12 +1,13 @@
-//! Routes from and to peer routers: what each has told us, what we tell each, and when.
+//! The exchange of routes with peer routers.
 //!
-//! Two tasks a peer: one asks it to tell us its routes, and again when it falls silent (`request`); one
-//! tells it ours, for as long as it wants to be told (`send`). Everything is in memory: after a restart it is learned again within seconds.
+//! Each peer has two tasks: one requests its routes, again whenever it falls silent (`request`);
+//! one sends it ours while it subscribes to them (`send`). All state is in memory and is learned
+//! again within seconds of a restart.
 //!
-//! Invariants: a route of a peer leads to that peer, whatever it says; it is published at once, and gone
-//! when the peer's hold-down has passed without a word of it. What we advertise follows in the same step.
-//! Nothing waits for a peer but the peer's own tasks. A peer that cannot be reached is tried for ever,
-//! ever more rarely, and costs two lines of the log.
+//! Invariants: a route of a peer always leads to that peer; it is published at once, and expires
+//! with the peer's hold-down unless an update renews it. Our advertisements are updated in the same
+//! step. Nothing waits for a peer except the peer's own tasks. An unreachable peer is retried
+//! forever with exponential backoff, and costs two log lines.
 
 mod backoff;
 mod request;
@@ -36,35 +37,35 @@ use crate::resolve::{PeerLink, PeerLinkError};
 use crate::types::{AccountId, RoutePrefix};
 use send::{PendingUpdate, Subscription};
 
-/// What the routes of peers are about.
+/// The configuration of the exchange.
 pub struct PeersParts {
     /// The parts of the key space that this router advertises as its own.
     pub advertise: Vec<RoutePrefix>,
-    /// How long peers are to believe that we are there after a word of ours.
+    /// How long peers keep our routes after our last message.
     pub hold_down: Duration,
     /// The peers.
     pub peers: Vec<PeerParts>,
 }
 
 impl Default for PeersParts {
-    /// Nobody, and nothing to tell.
+    /// No peers, and nothing to advertise.
     fn default() -> Self {
         let hold_down = Duration::from_millis(HOLD_DOWN_MS);
         Self { advertise: Vec::new(), hold_down, peers: Vec::new() }
     }
 }
 
-/// One peer.
+/// The configuration of one peer.
 pub struct PeerParts {
-    /// The account that its routes lead to, and the name under which it tells them.
+    /// The account that its routes lead to, and its name in updates.
     pub account: AccountId,
-    /// The parts of the key space that it may advertise, and what is below them.
+    /// The prefixes that it may advertise, including everything below them.
     pub accept: Vec<RoutePrefix>,
-    /// How many routes of it are kept.
+    /// The most routes kept of it.
     pub routes_max: usize,
-    /// The way to it.
+    /// The connection to it.
     pub link: Arc<dyn PeerLink>,
-    /// Where it is counted.
+    /// Its metrics.
     pub counts: PeerCounts,
 }
 
@@ -78,18 +79,19 @@ pub struct PeerRouters {
     state: Mutex<State>,
 }
 
-/// What does not change of a peer.
+/// The immutable part of a peer, with its notifications.
 struct PeerRouter {
     account: AccountId,
     link: Arc<dyn PeerLink>,
     counts: PeerCounts,
-    /// It has told us something.
+    /// An update arrived from it.
     received: Notify,
-    /// It knows nothing of us: most likely it has just restarted, and has forgotten that we asked it.
+    /// Its request shows no knowledge of our table: it has probably restarted and forgotten our
+    /// request.
     restarted: Notify,
-    /// It has said whether it wants to be told.
+    /// It has subscribed or unsubscribed.
     subscribed: Notify,
-    /// There is something to tell it.
+    /// There are unsent changes.
     has_unsent: Notify,
 }
 
@@ -104,32 +106,32 @@ struct PeerState {
     has_dropped: bool,
 }
 
-/// What became of an update.
+/// The result of an update.
 pub(super) struct UpdateOutcome {
-    /// Whether it was taken.
-    pub(super) taken: Result<(), UpdateRefused>,
-    /// Whether the table is to be published: routes came, went or last longer now.
+    /// Whether it was accepted.
+    pub(super) accepted: Result<(), UpdateRefused>,
+    /// Whether the table must be published again: routes were added, removed or extended.
     pub(super) is_visible: bool,
 }
 
-/// There is no peer of that name.
+/// No peer has this name.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("no peer of this name is configured")]
 pub struct UnknownPeer;
 
-/// Why an update was not taken.
+/// Why an update was refused.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum UpdateRefused {
-    /// There is no peer of that name.
+    /// No peer has this name.
     #[error(transparent)]
     Unknown(#[from] UnknownPeer),
-    /// It does not follow on what is known; an update from there on would be taken.
+    /// It leaves a gap; an update that starts at this epoch would be accepted.
     #[error("the update does not follow on what is known of the table")]
     Gap(LastKnown),
 }
 
 impl PeerRouters {
-    /// The peers, of which nothing is known yet. [`Control::run`](super::Control::run) has to be called for that to change.
+    /// The peers, with no routes yet; [`Control::run`](super::Control::run) starts the exchange.
     pub(super) fn new(parts: PeersParts, identity: &Identity, clock: Clock) -> Self {
         let PeersParts { advertise, hold_down, peers } = parts;
         let us = identity.name.clone();
@@ -155,7 +157,7 @@ impl PeerRouters {
         Self { us, own, hold_down, clock, peers: all, state }
     }
 
-    /// Talks to all peers until it is cancelled.
+    /// Runs the tasks of all peers until it is cancelled.
     ///
     /// # Panics
     ///
@@ -169,21 +171,21 @@ impl PeerRouters {
         tokio::select! {
             () = cancelled.cancelled() => {}
             Some(ended) = tasks.join_next() => {
-                // They do not return, and nobody else can cancel them.
+                // The tasks never return, and only this set can cancel them.
                 let panic = ended.expect_err("tasks of peers have no end").into_panic();
                 std::panic::resume_unwind(panic);
             }
         }
     }
 
-    /// A peer says whether it wants to be told our routes.
+    /// Handles a peer's subscription to our routes.
     pub fn control(&self, peer: &AccountId, control: RouteControl) -> Result<(), UnknownPeer> {
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
         if let Some(of_peer) = self.state.lock().of_peers.get_mut(&peer.account) {
             of_peer.subscription.update(control);
         }
         let RouteControl { mode, last_known } = control;
-        tracing::debug!(peer = %peer.account, ?mode, ?last_known, "a peer has asked");
+        tracing::debug!(peer = %peer.account, ?mode, ?last_known, "a peer has sent a request for our routes");
         peer.subscribed.notify_one();
         if mode == SyncMode::Sync && last_known.table_id == RoutingTableId::NONE {
             peer.restarted.notify_one();
@@ -191,7 +193,7 @@ impl PeerRouters {
         Ok(())
     }
 
-    /// A peer tells us its routes.
+    /// Applies a peer's route update.
     pub(super) fn update(
         &self,
         peer: &AccountId,
@@ -211,17 +213,19 @@ impl PeerRouters {
         peer.counts.received(if applied.is_ok() { PeerOutcome::Taken } else { PeerOutcome::Gap });
         let routes = of_peer.received.routes(now_ms).0.count();
         peer.counts.has_routes(routes);
-        // A route lasts longer now, even if it is the same.
+        // An update extends every route's expiry, even if nothing else changed.
         let is_visible = is_change || routes > 0;
-        let is_news = is_change && self.advertise(&mut state, now_ms);
+        let has_unsent = is_change && self.advertise(&mut state, now_ms);
         drop(state);
         peer.received.notify_one();
-        self.propagate(is_news);
-        let taken = applied.map(drop).map_err(UpdateRefused::Gap);
-        Ok(UpdateOutcome { taken, is_visible })
+        if has_unsent {
+            self.propagate();
+        }
+        let accepted = applied.map(drop).map_err(UpdateRefused::Gap);
+        Ok(UpdateOutcome { accepted, is_visible })
     }
 
-    /// The routes of all peers that are believed to be there.
+    /// The live routes of all peers.
     pub(super) fn entries(&self, now_ms: UnixMs) -> Vec<RouteEntry> {
         let state = self.state.lock();
         let of_peers = state.of_peers.iter().flat_map(|(account, of_peer)| {
@@ -238,7 +242,7 @@ impl PeerRouters {
         of_peers.collect()
     }
 
-    /// Takes away what peers have told whose hold-down has passed. Whether there was any of it.
+    /// Removes the routes of peers whose hold-down has passed. Returns whether there were any.
     pub(super) fn sweep(&self, now_ms: UnixMs) -> bool {
         let mut state = self.state.lock();
         let mut is_change = false;
@@ -249,13 +253,15 @@ impl PeerRouters {
             }
             is_change |= is_over;
         }
-        let is_news = is_change && self.advertise(&mut state, now_ms);
+        let has_unsent = is_change && self.advertise(&mut state, now_ms);
         drop(state);
-        self.propagate(is_news);
+        if has_unsent {
+            self.propagate();
+        }
         is_change
     }
 
-    /// Has the log say what is advertised now. Whether that is a change.
+    /// Brings the log up to date with what is advertised now. Returns whether it changed.
     fn advertise(&self, state: &mut State, now_ms: UnixMs) -> bool {
         let State { log, of_peers } = state;
         let heard = of_peers.iter().flat_map(|(account, of_peer)| {
@@ -266,23 +272,21 @@ impl PeerRouters {
     }
 }
 
-// What the tasks of the peers ask for.
+// For the tasks of the peers.
 impl PeerRouters {
-    /// Has all peers told, if there is news.
-    fn propagate(&self, is_news: bool) {
-        if is_news {
-            for peer in self.peers.values() {
-                peer.has_unsent.notify_one();
-            }
+    /// Wakes the senders of all peers.
+    fn propagate(&self) {
+        for peer in self.peers.values() {
+            peer.has_unsent.notify_one();
         }
     }
 
-    /// How often peers hear of us at least: one message of a hold-down may get lost.
+    /// The longest pause between our updates: one message per hold-down may get lost.
     fn heartbeat(&self) -> Duration {
         self.hold_down * 2 / 3
     }
 
-    /// What to say to a peer so that it tells us what we do not know.
+    /// The request for the updates of a peer that we lack.
     fn request(&self, peer: &PeerRouter) -> RouteControl {
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
@@ -291,20 +295,20 @@ impl PeerRouters {
         RouteControl { mode: SyncMode::Sync, last_known }
     }
 
-    /// How long a peer may be silent.
+    /// How long a peer may be silent before its routes expire.
     fn silence_max(&self, peer: &PeerRouter) -> Duration {
         let state = self.state.lock();
         let of_peer = state.of_peers.get(&peer.account);
         of_peer.map_or(self.hold_down, |it| Duration::from_millis(it.received.hold_down_ms()))
     }
 
-    /// What to tell a peer next; `None`: it does not want to be told.
+    /// The next update for a peer; `None` if it is not subscribed.
     fn pending_update(&self, peer: &PeerRouter) -> Option<PendingUpdate> {
         let state = self.state.lock();
         state.of_peers.get(&peer.account)?.subscription.pending_update(&state.log, &peer.account)
     }
 
-    /// A turn has brought a peer to know this much. Whether there is more to tell it.
+    /// Records what a peer knows after an update. Returns whether there is more to send.
     fn record_sent(&self, peer: &PeerRouter, sent: &PendingUpdate, known: LastKnown) -> bool {
         let mut state = self.state.lock();
         let State { log, of_peers } = &mut *state;
@@ -339,7 +343,7 @@ impl PeerRouter {
 }
 
 impl PeerState {
-    /// Whether there were routes, which are gone.
+    /// Removes expired routes. Returns whether there were any.
     fn expire(&mut self, account: &AccountId, now_ms: UnixMs) -> bool {
         let is_over = self.received.expire(now_ms);
         if is_over {
@@ -349,7 +353,7 @@ impl PeerState {
         is_over
     }
 
-    /// Says that routes are dropped, once for as long as the peer lets itself be heard.
+    /// Logs dropped routes, once until the peer expires.
     fn log_dropped(&mut self, account: &AccountId, dropped: Dropped) {
         if dropped.count() == 0 || std::mem::replace(&mut self.has_dropped, true) {
             return;
@@ -357,7 +361,7 @@ impl PeerState {
         let Dropped { not_accepted, loops, too_long, excess } = dropped;
         tracing::warn!(
             peer = %account, not_accepted, loops, too_long, excess,
-            "some routes of a peer are not taken; this is said once"
+            "some routes of a peer were dropped; this is logged once"
         );
     }
 }

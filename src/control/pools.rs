@@ -1,8 +1,8 @@
-//! Pools as an operator makes them: kept, changed one after the other, and asked.
+//! The pools of the operator: stored, changed one at a time, and queried.
 //!
-//! Every change is durable before it shows; only [`Control`](super::Control) makes any, and publishes
-//! it. A list of changes is written at once, so that no crash leaves half of it. What was spent of
-//! budgets is durable before an endpoint is asked (`spending`).
+//! Every change is durable before it is visible; only [`Control`](super::Control) makes changes and
+//! publishes them. The writes of one change are one transaction, so that no crash leaves half of
+//! it. Spent budget is durable before an endpoint is queried (`spending`).
 
 mod documents;
 mod explain;
@@ -25,7 +25,7 @@ use spending::Spending;
 
 pub use explain::{ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome};
 
-/// An endpoint of the configuration.
+/// A configured endpoint.
 #[derive(Clone)]
 pub struct EndpointParts {
     /// Its name.
@@ -34,13 +34,13 @@ pub struct EndpointParts {
     pub daily_volume: u64,
     /// Lookups in an hour.
     pub hourly_rate: u64,
-    /// The name of the pools that may have it; `None`: any may.
+    /// The name of the only pool that may use it; `None`: any pool.
     pub pool: Option<String>,
-    /// What is asked.
+    /// Its upstream.
     pub upstream: Arc<dyn Upstream>,
 }
 
-/// What a routing rule leads to.
+/// The target of a routing rule.
 pub enum RuleUpstream {
     /// A pool.
     Pool(Arc<dyn Upstream>),
@@ -48,16 +48,16 @@ pub enum RuleUpstream {
     Discard,
 }
 
-/// Why pools are not changed.
+/// Why a change of pools failed.
 #[derive(Debug, Error)]
 pub enum PoolsError {
-    /// There is no such pool.
+    /// No pool has this id.
     #[error("{}", ChangeError::NotFound(*.0))]
     NotFound(PoolId),
-    /// All that is wrong with what is wanted.
+    /// Every problem of the draft.
     #[error("{}", ChangeError::Invalid(.0.clone()))]
     Invalid(Vec<PoolProblem>),
-    /// The change cannot be written, and is not made.
+    /// The change could not be written and was not made.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -66,12 +66,12 @@ pub enum PoolsError {
 pub struct Pools {
     state: Arc<dyn StateStore>,
     spending: Arc<Spending>,
-    /// Held while a change is made.
+    /// Serialises changes.
     changing: tokio::sync::Mutex<()>,
 }
 
 impl Pools {
-    /// Reads what is stored, for the endpoints that the configuration has.
+    /// Reads the stored pools over the configured endpoints.
     pub(super) fn open(
         state: Arc<dyn StateStore>,
         clock: Clock,
@@ -97,7 +97,7 @@ impl Pools {
         Ok(Self { state, spending: Arc::new(spending), changing })
     }
 
-    /// Pools and rules as they stand.
+    /// The current pools and rules.
     pub fn book(&self) -> Arc<Book> {
         self.spending.book()
     }
@@ -114,7 +114,7 @@ impl Pools {
         summary(&book, id)
     }
 
-    /// Changes what the draft gives.
+    /// Updates the fields that the draft gives.
     pub(super) async fn change(
         &self,
         id: PoolId,
@@ -130,7 +130,7 @@ impl Pools {
         Ok(())
     }
 
-    /// What a routing rule leads to; `None`: there is no such rule.
+    /// The target of a routing rule, if the rule exists.
     pub fn rule_upstream(&self, rule: RuleId) -> Option<RuleUpstream> {
         Some(match self.book().rules().get(&rule)?.target {
             RuleTarget::Pool(_) => {
@@ -140,8 +140,8 @@ impl Pools {
         })
     }
 
-    /// What would be asked for a key behind a rule, and what is left of the budgets, without spending
-    /// any; `None`: there is no such rule. The key is the multihash that is looked up.
+    /// Which endpoint a lookup of this key (a multihash) would use behind a rule, and what is left
+    /// of the budgets, without spending any; `None`: no such rule.
     pub fn explain(&self, rule: RuleId, key: &[u8]) -> Option<PoolExplanation> {
         self.spending.explain(rule, key)
     }

@@ -1,7 +1,7 @@
-//! Static routes: which part of the key space an operator gave to which account.
+//! Static routes: prefixes that the operator assigned to accounts.
 //!
-//! Changes come one after the other; each is durable before it shows here. Lookups see it when
-//! [`Control`](super::Control), which alone may change them, has published it.
+//! Changes are made one at a time; each is durable before it is visible here. Lookups see it once
+//! [`Control`](super::Control), which alone may change routes, has published it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::clock::{Clock, UnixMs};
 use crate::state::{StateChange, StateError, StateStore, StateTable};
 use crate::types::{AccountId, RoutePrefix};
 
-/// A route that an operator set.
+/// A route set by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticRoute {
-    /// The part of the key space.
+    /// The prefix.
     pub prefix: RoutePrefix,
-    /// Who answers.
+    /// The account that answers lookups.
     pub next_hop: AccountId,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_at_ms: UnixMs,
@@ -28,16 +28,16 @@ pub struct StaticRoute {
     pub modified_at_ms: UnixMs,
 }
 
-/// Why a static route was not changed.
+/// Why a change of static routes failed.
 #[derive(Debug, Error)]
 pub enum StaticsError {
-    /// There is one for this prefix.
+    /// The prefix has a static route already.
     #[error("there is a static route for {0} already")]
     Exists(RoutePrefix),
-    /// There is none for this prefix.
+    /// The prefix has no static route.
     #[error("there is no static route for {0}")]
     Missing(RoutePrefix),
-    /// It could not be written.
+    /// The change could not be written.
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -47,11 +47,11 @@ pub struct Statics {
     state: Arc<dyn StateStore>,
     clock: Clock,
     routes: RwLock<BTreeMap<RoutePrefix, StaticRoute>>,
-    /// Held while a change is made.
+    /// Serialises changes.
     changing: tokio::sync::Mutex<()>,
 }
 
-/// A route as it is stored, under its prefix.
+/// The stored form of a route; its key is the prefix.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct StaticRouteDocument {
@@ -61,7 +61,7 @@ struct StaticRouteDocument {
 }
 
 impl Statics {
-    /// Reads what is stored.
+    /// Reads the stored routes.
     pub(super) fn open(state: Arc<dyn StateStore>, clock: Clock) -> Result<Self, ControlError> {
         let stored = state.read(StateTable::StaticRoutes)?;
         let routes = stored
@@ -75,12 +75,12 @@ impl Statics {
         Ok(Self { state, clock, routes: RwLock::new(routes), changing })
     }
 
-    /// All of them, by prefix.
+    /// All routes, sorted by prefix.
     pub fn all(&self) -> Vec<StaticRoute> {
         self.routes.read().values().cloned().collect()
     }
 
-    /// The one of a prefix.
+    /// The route of a prefix.
     pub fn get(&self, prefix: &RoutePrefix) -> Option<StaticRoute> {
         self.routes.read().get(prefix).cloned()
     }
@@ -90,7 +90,7 @@ impl Statics {
         self.routes.read().len()
     }
 
-    /// Sets a route where there is none.
+    /// Creates a route; an existing one for the prefix is an error.
     pub(super) async fn create(
         &self,
         prefix: RoutePrefix,
@@ -105,7 +105,7 @@ impl Statics {
             .await
     }
 
-    /// Gives the route of a prefix another account, at once.
+    /// Replaces the next hop of a route.
     pub(super) async fn replace(
         &self,
         prefix: RoutePrefix,

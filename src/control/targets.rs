@@ -1,8 +1,8 @@
-//! Whom routes can point to, by account.
+//! The targets that routes can point to, by account name.
 //!
-//! Targets are configured, but for routing rules, which are made and emptied while the server runs.
-//! Each account has one resolver for as long as what it stands for is the same, so that a new table
-//! does not cut what is in flight.
+//! Targets are configured, except those of routing rules, which come and go at runtime. Each target
+//! keeps its resolver for as long as it stands for the same thing, so that a new table does not
+//! cancel lookups in flight.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::dispatch::pool::RuleId;
 use crate::resolve::{Discard, NoAccount, Resolver, Upstream};
 use crate::types::AccountId;
 
-/// What an account is.
+/// The kind of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetKind {
     /// This server's own index.
     Local,
-    /// Nobody: nothing is found.
+    /// Answers "none found".
     Discard,
     /// The index and all upstreams.
     Default,
@@ -27,28 +27,28 @@ pub enum TargetKind {
     Dht,
     /// One upstream.
     Upstream,
-    /// Several together.
+    /// Several upstreams together.
     Fanout,
     /// A peer router.
     Peer,
-    /// A routing rule, that is, a pool.
+    /// A routing rule, which leads to a pool.
     Pool,
 }
 
-/// A configured account.
+/// A configured target.
 #[derive(Clone)]
 pub struct Target {
-    /// What it is.
+    /// Its kind.
     pub kind: TargetKind,
-    /// What answers for it.
+    /// Its resolver.
     pub resolver: Arc<dyn Resolver>,
-    /// The names of all that are asked, `local` among them.
+    /// The names of the sources it queries, including `local`.
     pub asks: Vec<AccountId>,
-    /// Those of them that are upstreams.
+    /// The upstreams among them.
     pub upstreams: Vec<Arc<dyn Upstream>>,
 }
 
-/// Makes the resolver of a routing rule's account out of the pool behind it.
+/// Builds the resolver of a routing rule from its pool.
 pub type RuleResolver =
     Box<dyn Fn(&AccountId, Arc<dyn Upstream>) -> Arc<dyn Resolver> + Send + Sync>;
 
@@ -56,12 +56,12 @@ pub type RuleResolver =
 pub struct Targets {
     configured: HashMap<AccountId, Target>,
     make_rule: RuleResolver,
-    /// Those of routing rules that lead to a pool.
+    /// Resolvers of routing rules that lead to a pool.
     rules: Mutex<HashMap<AccountId, Arc<dyn Resolver>>>,
 }
 
 impl TargetKind {
-    /// The word for it.
+    /// Its name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -77,7 +77,7 @@ impl TargetKind {
 }
 
 impl Targets {
-    /// These, `discard`, and the routing rules.
+    /// The given targets, `discard`, and the routing rules.
     pub fn new(
         targets: impl IntoIterator<Item = (AccountId, Target)>,
         make_rule: RuleResolver,
@@ -93,12 +93,12 @@ impl Targets {
         Self { configured, make_rule, rules: Mutex::default() }
     }
 
-    /// A configured account; `None`: there is none of that name.
+    /// The configured target of an account, if there is one.
     pub fn get(&self, account: &AccountId) -> Option<&Target> {
         self.configured.get(account)
     }
 
-    /// What answers for an account. One that does not exist fails every lookup.
+    /// The resolver of an account. An unknown account gets one that fails every lookup.
     pub(super) fn resolver(&self, account: &AccountId, pools: &Pools) -> Arc<dyn Resolver> {
         if let Some(account) = self.configured.get(account) {
             return account.resolver.clone();

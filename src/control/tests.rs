@@ -1,4 +1,4 @@
-//! Changes as callers make them, and the table that lookups see after each.
+//! Changes through the public methods, and the table published after each.
 
 use futures_util::FutureExt;
 
@@ -9,7 +9,7 @@ use crate::resolve::Discard;
 use crate::resolve::upstream_testing::FakeUpstream;
 use crate::state::MemoryState;
 
-/// A control plane that remembers nothing, with two endpoints.
+/// A control plane over an in-memory store, with two endpoints.
 pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Control> {
     let clock = Clock::Manual(clock.clone());
     let endpoint = |name: &str| EndpointParts {
@@ -39,7 +39,7 @@ fn prefix(text: &str) -> RoutePrefix {
     RoutePrefix::parse(text).unwrap()
 }
 
-/// The account that answers lookups of a peer, as lookups see it.
+/// The account that answers lookups of a peer, by the published table.
 fn next_hop(control: &Control) -> String {
     let table = control.table();
     let (entry, _) = table.find(["g", "peers", "identity"].into_iter(), 1).unwrap();
@@ -103,7 +103,7 @@ async fn a_rule_answers_from_the_moment_its_pool_is_there() {
         let kept = control.targets.resolver(&account, &control.pools);
         !Arc::ptr_eq(resolver, &kept)
     };
-    // An account that does not exist is made anew each time.
+    // A resolver of an unknown account is created for each lookup.
     assert!(fails(&control));
     control.create_pool(draft("first")).await.unwrap();
     assert!(!fails(&control));

@@ -1,4 +1,4 @@
-//! Addresses of lookups: where in the key space a lookup is.
+//! Addresses of lookups in the key space.
 //!
 //! ```text
 //! g . kind                     . hash function           . digest, one hex digit a segment
@@ -29,7 +29,7 @@ const PROVIDERS: &str = "providers";
 const PEERS: &str = "peers";
 const IPNS: &str = "ipns";
 
-/// What can be looked up.
+/// The kinds of lookups.
 const KINDS: [&str; 3] = [PROVIDERS, PEERS, IPNS];
 
 const NIBBLES: [&str; 16] =
@@ -44,17 +44,17 @@ pub struct LookupAddress<'a> {
 }
 
 impl<'a> LookupAddress<'a> {
-    /// Who has this content?
+    /// The address of a lookup of a content's providers.
     pub fn of_content(key: &'a ContentKey) -> Self {
         Self::new(PROVIDERS, key)
     }
 
-    /// How is the peer reached whose ID is this multihash?
+    /// The address of a lookup of the peer whose ID is this multihash.
     pub fn of_peer_multihash(multihash: &'a ContentKey) -> Self {
         Self::new(PEERS, multihash)
     }
 
-    /// What does this name stand for?
+    /// The address of a lookup of an IPNS record.
     pub fn of_name(name: &'a IpnsName) -> Self {
         Self::new(IPNS, name.multihash())
     }
@@ -67,15 +67,15 @@ impl<'a> LookupAddress<'a> {
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         let head = [FIRST_SEGMENT, self.kind, self.hash_name.as_str()];
         let head_chars = head.iter().map(|segment| segment.len() + 1).sum::<usize>() - 1;
-        // Each digit takes a dot before it.
+        // Each digit follows a dot.
         let digits_max = (ADDRESS_CHARS_MAX - head_chars) / 2;
         let digits = self.digest.iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]);
         head.into_iter().chain(digits.take(digits_max))
     }
 }
 
-/// Whether any lookup can have an address that begins with these segments. A route for others is legal,
-/// and of no use.
+/// Whether any lookup can have an address that starts with these segments. Other routes are legal
+/// but never match.
 pub fn can_match<'a>(mut segments: impl Iterator<Item = &'a str>) -> bool {
     segments.next() == Some(FIRST_SEGMENT)
         && segments.next().is_none_or(|kind| KINDS.contains(&kind))
@@ -99,37 +99,36 @@ impl fmt::Display for LookupAddress<'_> {
     }
 }
 
-/// An address as an operator names it; also one that no lookup can have, or the first part of one.
+/// An address as an operator writes it. It may be a prefix, or one that no lookup can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     text: String,
     multihash: Option<ContentKey>,
 }
 
-/// Why a text names no address.
+/// Why a text cannot be read as an address.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum AddressError {
-    /// It would be an address, but is not a legal one.
+    /// A malformed address.
     #[error("not an address: {0}")]
     Illegal(#[from] RoutePrefixError),
-    /// Neither an address nor anything that has one.
+    /// Neither an address nor a CID, peer ID or IPNS name.
     #[error("neither an address (`g.providers...`) nor a CID, a peer ID or an IPNS name: {0}")]
     Cid(KeyError),
-    /// What stands where a peer ID is wanted is none.
+    /// Not a peer ID, where one is expected.
     #[error("not a peer ID: {0}")]
     Peer(#[from] PeerIdError),
-    /// What stands where an IPNS name is wanted is none.
+    /// Not an IPNS name, where one is expected.
     #[error("not an IPNS name: {0}")]
     Name(#[from] IpnsNameError),
-    /// A path that goes on below what it begins with.
+    /// A path that continues below its root.
     #[error("a path below {0:?} has no address; give the CID that it leads to")]
     Path(String),
 }
 
 impl Address {
-    /// Reads an address, or what has one: a CID (its providers), a peer ID, an IPNS name; each of
-    /// them also with what says which it is, as in `/ipfs/CID`, `ipfs://CID`, `/p2p/ID`, `/ipns/NAME`
-    /// and `ipns://NAME`.
+    /// Parses an address, or a CID (its providers), a peer ID or an IPNS name, also with a prefix
+    /// that says which, as in `/ipfs/CID`, `ipfs://CID`, `/p2p/ID`, `/ipns/NAME` and `ipns://NAME`.
     ///
     /// A bare `Qm...` is a CID, a CID of codec libp2p-key an IPNS name.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
@@ -169,7 +168,7 @@ impl Address {
 
     fn of_name(text: &str) -> Result<Self, AddressError> {
         let name = match IpnsName::parse(text) {
-            // Tools write names in the form of peer IDs too.
+            // Some tools write names in the form of peer IDs.
             Err(IpnsNameError::Bare { name }) => name,
             parsed => parsed?,
         };
@@ -194,8 +193,8 @@ impl Address {
         &self.text
     }
 
-    /// The multihash of the one lookup that has this address; `None`: it is a part of the key space, or
-    /// an address written out of whose digest nobody can say whether it is whole.
+    /// The multihash of the only lookup with this address; `None` for a prefix, or a written
+    /// address whose digest may be incomplete.
     pub fn multihash(&self) -> Option<&ContentKey> {
         self.multihash.as_ref()
     }
@@ -218,7 +217,7 @@ fn whole_sha2_256(prefix: &RoutePrefix) -> Option<ContentKey> {
     is_whole.then(|| ContentKey::from_multihash(&[&[0x12, 0x20], &*digest].concat()).ok()).flatten()
 }
 
-/// What a path begins with, if it ends there; browsers put a slash after it.
+/// The root of a path that has nothing below it; browsers append a slash.
 fn without_path(text: &str) -> Result<&str, AddressError> {
     match text.split_once('/') {
         None => Ok(text),
@@ -267,7 +266,7 @@ mod tests {
         }
     }
 
-    /// What the parsed text is the address of, without the digest.
+    /// The address of the parsed text, without its digest.
     fn head(text: &str) -> String {
         let address = Address::parse(text).unwrap();
         address.segments().take(3).collect::<Vec<_>>().join(".")

@@ -1,13 +1,14 @@
-//! Routes that routers tell each other: what is said, what is kept of it, and what is passed on.
+//! The exchange of routes between routers: what is advertised, what is accepted, what is
+//! propagated.
 //!
-//! A router that advertises keeps a [`RouteLog`]: each change of what it advertises has an epoch, and
-//! whoever knows the epochs up to some point is told those from there on. A router that listens keeps
-//! one [`ReceivedRoutes`] for each peer: what that peer advertises, for as long as it lets itself be heard.
-//! [`advertised`] joins the two: the best of what is our own and what was heard.
+//! An advertising router keeps a [`RouteLog`]: each change of its advertisements has an epoch, and
+//! a peer that knows the epochs up to some point is sent the later ones. A listening router keeps
+//! one [`ReceivedRoutes`] per peer: what that peer advertises, until its hold-down passes.
+//! [`advertised`] connects the two: the best of our own routes and those received.
 //!
-//! Invariants: what is kept of a peer is what the peer advertised at one of its epochs, less what it
-//! may not advertise; an update that does not follow on what is known changes nothing; no route is kept
-//! whose path leads through us, none is told to the peer that it leads to.
+//! Invariants: the routes kept of a peer are what it advertised at one of its epochs, minus what
+//! the import policy drops; an update that leaves a gap changes nothing; a route whose path
+//! contains us is not kept, and no route is sent to the peer it leads to.
 //!
 //! Source: the Connector-to-Connector Protocol of Interledger (route control and route update), as JSON.
 
@@ -27,15 +28,15 @@ pub use received::{AppliedUpdate, Dropped, ImportPolicy, ReceivedRoute, Received
 pub use table_id::RoutingTableId;
 pub use wire::{LastKnownFields, MessageError};
 
-/// The most routers on a path: a lookup is not forwarded further than [`PATH_ROUTERS_MAX`] / 2 anyway.
+/// The most routers on a path: a lookup is forwarded over at most [`PATH_ROUTERS_MAX`] / 2 anyway.
 pub const PATH_ROUTERS_MAX: usize = 16;
 
-/// The most new routes in an update, and of ours, the most changes. Fifty of the longest prefixes with
-/// the longest paths are 120 KiB of JSON: half of [`MESSAGE_BYTES_MAX`].
+/// The most new routes in a received update, and the most changes in one of ours. Fifty of the
+/// longest prefixes with the longest paths are 120 KiB of JSON: half of [`MESSAGE_BYTES_MAX`].
 pub const UPDATE_ROUTES_MAX: usize = 50;
 
 /// The longest message, in bytes of JSON.
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1_024;
 
-/// How long a peer that says nothing is believed to be there, as we ask for it.
+/// The default hold-down: how long routes of a silent peer are kept.
 pub const HOLD_DOWN_MS: u64 = 45_000;

@@ -1,8 +1,8 @@
-//! What proves a route: HMAC-SHA256 of its prefix under the routing secret.
+//! The `auth` value of a route: HMAC-SHA256 of its prefix under the routing secret.
 //!
-//! It travels as base64 (the standard alphabet, padded). Each router on the way of an advertisement
-//! hands on the SHA-256 of what it was given, so that whoever shows a value proves to be nearer to the
-//! origin than whoever holds its hash. Source: CCP, as in source 000.
+//! It is sent as base64 (standard alphabet, padded). Each router propagates the SHA-256 of the
+//! value it received, so whoever shows a value proves to be nearer to the origin than whoever holds
+//! its hash. Source: CCP, as in source 000.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ impl RouteAuth {
         Base::Base64Pad.encode(self.0)
     }
 
-    /// What the next router is told.
+    /// The value sent to the next router.
     pub fn hashed(&self) -> Self {
         Self(Sha256::digest(self.0).into())
     }

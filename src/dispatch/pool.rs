@@ -1,14 +1,14 @@
-//! Pools: pools of endpoints with budgets, each behind a routing rule, each perhaps with another
-//! pool that it overflows into.
+//! Pools of endpoints with budgets. A routing rule leads to each pool, and a pool may overflow into
+//! another.
 //!
-//! A [`Book`] is all of it as it stands: Pools, rules, and the inventory of endpoints. Its
-//! invariants, which every change and [`Book::restore`] hold it to: an endpoint belongs to one pool
-//! at most; no two pools have the same name; overflowing never leads back; ids are never used again,
-//! those of deleted pools included, whose rules stay and point to nothing. A change that cannot be
-//! made leaves the book as it was and says everything that is wrong.
+//! A [`Book`] holds all pools, rules, and the inventory of endpoints. Invariants, kept by every
+//! change and checked by [`Book::restore`]: an endpoint belongs to at most one pool; names of pools
+//! are unique; overflow has no cycles; ids are never reused, not even those of deleted pools, whose
+//! rules stay and lead to nothing. A change that fails leaves the book unchanged and reports every
+//! problem.
 //!
-//! A [`BudgetLedger`] is what the endpoints have been asked. [`BudgetLedger::take`] is the only way to an
-//! endpoint, and spends what it gives.
+//! A [`BudgetLedger`] holds the spent budgets. [`BudgetLedger::take`] is the only way to an
+//! endpoint, and debits it.
 
 mod book;
 mod budget;

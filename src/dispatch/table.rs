@@ -1,8 +1,9 @@
-//! The routing table: which account answers a lookup, by the longest prefix of its address.
+//! The routing table: the account that answers a lookup, by the longest prefix of its address.
 //!
-//! An immutable trie over segments, in two slabs: the entries sorted by prefix and, within one, best
-//! first; and the nodes, each one's children side by side. A node holds all segments up to where entries
-//! end or part, so that an entry costs two nodes at most, however long its prefix is:
+//! An immutable trie over segments, in two slabs: the entries sorted by prefix and, within one,
+//! best first; and the nodes, each one's children side by side. Paths are compressed: a node holds
+//! all segments up to where entries end or branch, so that an entry costs at most two nodes,
+//! however long its prefix is:
 //!
 //! ```text
 //! entries  g | g.ipns | g.providers.sha2-256.c.3 | g.providers.sha2-256.c.4
@@ -11,10 +12,10 @@
 //!                                      └─ 4
 //! ```
 //!
-//! Invariants: an address has one winner at most, that of the longest of its prefixes that has a live
-//! entry; among those of one prefix static beats default beats dynamic, then a shorter path does, then
-//! the lower account. An entry that has expired is as good as absent. A lookup walks no deeper than
-//! entries of the address go, and allocates nothing.
+//! Invariants: an address has at most one winner, that of its longest prefix with a live entry;
+//! among those of one prefix static beats default beats dynamic, then a shorter path wins, then the
+//! lower account. An expired entry counts as absent. A lookup descends no deeper than the entries
+//! on its path, and allocates nothing.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -24,19 +25,19 @@ use super::RouteAuth;
 use crate::clock::UnixMs;
 use crate::types::{AccountId, RoutePrefix};
 
-/// Where a route comes from; the earlier ones here beat the later ones.
+/// Where a route comes from, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteOrigin {
-    /// An operator has set it.
+    /// Set by the operator.
     Static,
-    /// It is there where nobody has decided otherwise.
+    /// The default route.
     Default,
-    /// A peer router has advertised it.
+    /// Advertised by a peer router.
     Dynamic,
 }
 
 impl RouteOrigin {
-    /// The word for it.
+    /// Its name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Static => "static",
@@ -46,49 +47,49 @@ impl RouteOrigin {
     }
 }
 
-/// One route: lookups under a prefix are answered by an account.
+/// A route: an account answers the lookups under a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteEntry {
-    /// The part of the key space.
+    /// The prefix.
     pub prefix: RoutePrefix,
-    /// Who answers.
+    /// The account that answers.
     pub next_hop: AccountId,
-    /// Where the route comes from.
+    /// Its origin.
     pub origin: RouteOrigin,
-    /// The names of the routers that it came through, the nearest first; empty unless it is dynamic.
+    /// The routers on its path, nearest first; empty unless it is dynamic.
     pub path: Vec<String>,
-    /// The time from which on it does not count; `None`: it always does.
+    /// When it expires; `None`: never.
     pub expires_at_ms: Option<UnixMs>,
-    /// What it was advertised with; `None`: it is our own, and has what our routing secret makes of it.
+    /// Its `auth` value as received; `None` for our own routes, which we sign.
     pub auth: Option<RouteAuth>,
 }
 
 impl RouteEntry {
-    /// Whether it counts.
+    /// Whether it has not expired.
     pub fn is_live(&self, now_ms: UnixMs) -> bool {
         self.expires_at_ms.is_none_or(|end_ms| end_ms > now_ms)
     }
 
-    /// The better one of two entries of one prefix comes first.
+    /// Orders entries of one prefix, best first.
     fn rank(&self, other: &Self) -> Ordering {
         let rank = |entry: &Self| (entry.origin, entry.path.len());
         rank(self).cmp(&rank(other)).then_with(|| self.next_hop.cmp(&other.next_hop))
     }
 }
 
-/// All routes, each with what a lookup is handed that takes it.
+/// All routes, each with the value that a matching lookup gets.
 #[derive(Clone, Debug)]
 pub struct RoutingTable<T> {
     entries: Box<[(RouteEntry, T)]>,
     nodes: Box<[Node]>,
 }
 
-/// A prefix at which entries end or part.
+/// A prefix at which entries end or branch.
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// The segment by which it is found among its parent's children; empty in the root.
+    /// The segment that identifies it among its siblings; empty in the root.
     segment: Box<str>,
-    /// The segments that follow it, with dots between them.
+    /// The segments that follow it, separated by dots.
     further: Box<str>,
     /// One bit for each hex digit that is the segment of a child.
     digits: u16,
@@ -99,7 +100,7 @@ struct Node {
 }
 
 impl Node {
-    /// The place of a digit's child among the children.
+    /// The index of a digit's child among the children.
     fn place(&self, digit: u32) -> Option<usize> {
         let bit = 1_u16 << digit;
         (self.digits & bit != 0).then(|| (self.digits & (bit - 1)).count_ones() as usize)
@@ -117,7 +118,7 @@ impl<T> RoutingTable<T> {
         Self { entries, nodes }
     }
 
-    /// The entry that an address's lookup takes.
+    /// The entry that answers a lookup of an address.
     pub fn find<'a>(
         &self,
         segments: impl Iterator<Item = &'a str>,
@@ -145,7 +146,7 @@ impl<T> RoutingTable<T> {
         let prefixes = self.entries.chunk_by(|(one, _), (other, _)| one.prefix == other.prefix);
         let mut winners: Vec<&RouteEntry> =
             prefixes.filter_map(|entries| live(entries, now_ms)).map(|(entry, _)| entry).collect();
-        // The slab is sorted by segments, in which a dot comes before everything else.
+        // The slab is sorted by segments, where a dot sorts before everything else.
         winners.sort_by(|one, other| one.prefix.cmp(&other.prefix));
         winners
     }
@@ -181,7 +182,7 @@ impl<T> RoutingTable<T> {
     }
 }
 
-/// What a segment of one lower-case hex digit stands for.
+/// The value of a segment that is one lower-case hex digit.
 fn digit(segment: &str) -> Option<u32> {
     match *segment.as_bytes() {
         [byte @ b'0'..=b'9'] => Some(u32::from(byte - b'0')),
@@ -190,7 +191,7 @@ fn digit(segment: &str) -> Option<u32> {
     }
 }
 
-/// Whether the next segments are these, which have dots between them. Takes them.
+/// Consumes the next segments. Returns whether they are the expected ones, separated by dots.
 fn goes_on_with<'a>(segments: &mut impl Iterator<Item = &'a str>, expected: &str) -> bool {
     let mut expected = expected.as_bytes();
     while !expected.is_empty() {
@@ -204,12 +205,12 @@ fn goes_on_with<'a>(segments: &mut impl Iterator<Item = &'a str>, expected: &str
     true
 }
 
-/// The first that counts.
+/// The first live entry.
 fn live<T>(entries: &[(RouteEntry, T)], now_ms: UnixMs) -> Option<&(RouteEntry, T)> {
     entries.iter().find(|(entry, _)| entry.is_live(now_ms))
 }
 
-/// Sorted entries whose prefixes have everything before `start` in common, and go on there.
+/// Sorted entries that share everything before `start`, and continue there.
 struct Part<'a, T> {
     parent: usize,
     start: usize,
@@ -218,7 +219,7 @@ struct Part<'a, T> {
 }
 
 impl<'a, T> Part<'a, T> {
-    /// The entries by the segment that comes next, in the order of a node's children.
+    /// The entries grouped by their next segment, in the order of a node's children.
     fn branches(&self) -> Vec<Part<'a, T>> {
         let mut first_entry = self.first_entry;
         let entries = self.entries.chunk_by(|(one, _), (other, _)| {
@@ -238,7 +239,7 @@ impl<'a, T> Part<'a, T> {
         self.entries.first().and_then(|(entry, _)| digit(segment(entry, self.start)?))
     }
 
-    /// The node of a branch, without its children, and what is to be put under it.
+    /// The node of a branch, without children, and the entries below it.
     fn into_node(self, place: usize) -> (Node, Part<'a, T>) {
         let common = common(self.entries, self.start);
         let end = self.start + common.len();
@@ -280,13 +281,13 @@ fn segment(entry: &RouteEntry, start: usize) -> Option<&str> {
     rest(entry, start).split('.').next()
 }
 
-/// What an entry's prefix has from a place on.
+/// The part of an entry's prefix from `start` on.
 fn rest(entry: &RouteEntry, start: usize) -> &str {
     entry.prefix.as_str().get(start..).unwrap_or_default()
 }
 
-/// The whole segments that sorted entries have in common from a place on: what the first and the
-/// last of them have.
+/// The whole segments that sorted entries share from `start` on: those that the first and the last
+/// share.
 fn common<T>(entries: &[(RouteEntry, T)], start: usize) -> &str {
     let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else { return "" };
     let first = rest(first, start);

@@ -32,7 +32,7 @@ pub trait Endpoints: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Turn, AskError>>;
 
     /// Leaves the endpoint at a place alone for a while.
-    fn rest(&self, place: usize, retry_after: Duration);
+    fn back_off(&self, place: usize, retry_after: Duration);
 }
 
 /// What to do with a question.
@@ -173,7 +173,7 @@ impl Asking {
         self.tried.push(place);
         match error {
             AskError::Resting { retry_after } | AskError::OverBudget { retry_after } => {
-                self.endpoints.rest(place, retry_after);
+                self.endpoints.back_off(place, retry_after);
                 return Ok(());
             }
             // Nothing was sent.

@@ -1,33 +1,34 @@
-//! How long to wait before a peer is tried again: ever longer, and never all at the same time.
+//! Exponential backoff with jitter for retries of a peer.
 
 use std::time::Duration;
 
-/// The first wait at most.
+/// The longest first wait.
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Waits that double from one second to one minute, each cut by up to a half by chance.
+/// Waits that double from one second to one minute, each shortened by a random part of up to a
+/// half.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
     waits: u32,
 }
 
 impl Backoff {
-    /// The next wait. `chance` is from 0 to 1.
+    /// The next wait; `chance`, from 0 to 1, is the jitter.
     pub(super) fn next(&mut self, chance: f64) -> Duration {
         let whole = FIRST.saturating_mul(1_u32.checked_shl(self.waits).unwrap_or(u32::MAX));
         self.waits = self.waits.saturating_add(1);
         whole.min(LONGEST).mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// It went well: the next wait is the first. Whether there had been any.
+    /// Resets after a success. Returns whether there had been failures.
     pub(super) fn reset(&mut self) -> bool {
         std::mem::take(&mut self.waits) > 0
     }
 
-    /// Whether there was no wait yet.
+    /// Whether there was no failure yet.
     pub(super) fn is_fresh(self) -> bool {
         self.waits == 0
     }

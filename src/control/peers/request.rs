@@ -1,8 +1,7 @@
-//! Asking one peer to tell us its routes, and again when it may have forgotten.
+//! Requests the routes of one peer, and again whenever it may have forgotten the request.
 //!
-//! It may have when it was silent for a whole hold-down, or when it shows that it knows nothing of us,
-//! which is what a router does that has just restarted. Asking that brings nothing is repeated ever more
-//! rarely; it never ends.
+//! A peer may have forgotten if it was silent for a whole hold-down, or if its own request shows
+//! that it has just restarted. Unanswered requests are repeated with exponential backoff, forever.
 
 use std::sync::Arc;
 
@@ -10,31 +9,36 @@ use super::backoff::Backoff;
 use super::{PeerRouter, PeerRouters};
 use crate::resolve::PeerLinkError;
 
-/// How a request went.
+/// The result of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Taken,
+enum RequestResult {
+    Accepted,
     Failed,
 }
 
 pub(super) async fn request_routes(peers: Arc<PeerRouters>, peer: Arc<PeerRouter>) {
-    // Only a word of the peer ends it: two that take each other's requests, but not each other's
-    // updates, would otherwise ask each other without a pause.
+    // Only an update from the peer resets the backoff: two peers that accept each other's requests,
+    // but not each other's updates, would otherwise send requests in a tight loop.
     let mut backoff = Backoff::default();
-    let mut before = Asked::Taken;
+    let mut before = RequestResult::Accepted;
     loop {
         let answer = peer.send_control(&peers.request(&peer)).await;
-        say(&peer, &answer, before);
-        before = if answer.is_ok() { Asked::Taken } else { Asked::Failed };
+        log_result(&peer, &answer, before);
+        before = if answer.is_ok() { RequestResult::Accepted } else { RequestResult::Failed };
         until_due(&peers, &peer, &mut backoff, before).await;
     }
 }
 
-/// Until the peer may not know any more, or not know yet, that it was asked.
-async fn until_due(peers: &PeerRouters, peer: &PeerRouter, backoff: &mut Backoff, asked: Asked) {
-    let mut wait = match asked {
-        Asked::Taken => peers.silence_max(peer),
-        Asked::Failed => backoff.next(rand::random()),
+/// Waits until the peer may have lost the request.
+async fn until_due(
+    peers: &PeerRouters,
+    peer: &PeerRouter,
+    backoff: &mut Backoff,
+    result: RequestResult,
+) {
+    let mut wait = match result {
+        RequestResult::Accepted => peers.silence_max(peer),
+        RequestResult::Failed => backoff.next(rand::random()),
     };
     loop {
         tokio::select! {
@@ -44,27 +48,28 @@ async fn until_due(peers: &PeerRouters, peer: &PeerRouter, backoff: &mut Backoff
                 wait = peers.silence_max(peer);
             }
             () = peer.restarted.notified() => {
-                // What it was not told when it was away, it is told soon, however long it was.
+                // The peer missed requests while it was down, so it gets one soon, whatever the
+                // backoff.
                 let mut fresh = Backoff::default();
-                let backoff = if asked == Asked::Failed { &mut fresh } else { backoff };
+                let backoff = if result == RequestResult::Failed { &mut fresh } else { backoff };
                 return tokio::time::sleep(backoff.next(rand::random())).await;
             }
         }
     }
 }
 
-/// A line when it begins to fail, and one when that is over.
-fn say(peer: &PeerRouter, answer: &Result<(), PeerLinkError>, before: Asked) {
+/// Logs the first failure and the recovery.
+fn log_result(peer: &PeerRouter, answer: &Result<(), PeerLinkError>, before: RequestResult) {
     let peer = &peer.account;
     match (answer, before) {
-        (Ok(()), Asked::Taken) => tracing::debug!(%peer, "asked a peer for its routes"),
-        (Ok(()), Asked::Failed) => {
+        (Ok(()), RequestResult::Accepted) => tracing::debug!(%peer, "asked a peer for its routes"),
+        (Ok(()), RequestResult::Failed) => {
             tracing::info!(%peer, "a peer can be asked for its routes again")
         }
-        (Err(error), Asked::Taken) => {
+        (Err(error), RequestResult::Accepted) => {
             tracing::warn!(%peer, %error, "a peer cannot be asked for its routes; it is tried again");
         }
-        (Err(error), Asked::Failed) => {
+        (Err(error), RequestResult::Failed) => {
             tracing::debug!(%peer, %error, "a peer still cannot be asked for its routes");
         }
     }

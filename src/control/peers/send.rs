@@ -1,7 +1,8 @@
 //! Sends our routes to one peer: changes at once, and a heartbeat now and then.
 //!
-//! The peer decides whether it wants to be told and where we begin; an answer that belongs to what was
-//! asked before does not count. Failures are repeated ever more rarely, until the peer asks again.
+//! The peer chooses whether it subscribes and from which epoch; replies to updates sent before its
+//! latest request are ignored. Failures are retried with exponential backoff until the peer sends a
+//! new request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +13,18 @@ use crate::dispatch::{LastKnown, RouteControl, RouteLog, RouteUpdate, SyncMode};
 use crate::resolve::PeerLinkError;
 use crate::types::AccountId;
 
-/// How long a change waits for others that come with it.
+/// How long a change waits to be sent together with others.
 const BATCH_DELAY: Duration = Duration::from_millis(20);
 
-/// What is known of a peer's wish to be told.
+/// A peer's subscription to our routes.
 pub(super) struct Subscription {
     mode: SyncMode,
     known: LastKnown,
-    /// How often it has asked.
+    /// The number of its requests.
     requests: u64,
 }
 
-/// One update, and what it answers to.
+/// An update to send, and the request that it belongs to.
 pub(super) struct PendingUpdate {
     update: RouteUpdate,
     request: u64,
@@ -36,14 +37,14 @@ impl Default for Subscription {
 }
 
 impl Subscription {
-    /// The peer says what it wants.
+    /// Replaces the subscription by a new request.
     pub(super) fn update(&mut self, control: RouteControl) {
         self.mode = control.mode;
         self.known = control.last_known;
         self.requests += 1;
     }
 
-    /// What to tell it next; `None`: nothing, it does not want to know.
+    /// The next update; `None` if the peer is not subscribed.
     pub(super) fn pending_update(&self, log: &RouteLog, peer: &AccountId) -> Option<PendingUpdate> {
         let update = || log.update_from(log.first_unknown_to(self.known), peer);
         match self.mode {
@@ -52,7 +53,7 @@ impl Subscription {
         }
     }
 
-    /// A turn has brought it to know this much. Whether there is more to tell.
+    /// Records what the peer knows after an update. Returns whether there is more to send.
     pub(super) fn record_sent(
         &mut self,
         sent: &PendingUpdate,
@@ -67,7 +68,7 @@ impl Subscription {
 }
 
 impl PendingUpdate {
-    /// What the peer knows once it has taken it.
+    /// What the peer knows once it has applied the update.
     fn end(&self) -> LastKnown {
         LastKnown { table_id: self.update.table_id, epoch: self.update.to_epoch }
     }
@@ -98,14 +99,14 @@ pub(super) async fn send_routes(peers: Arc<PeerRouters>, peer: Arc<PeerRouter>) 
                     until_due(&peers, &peer).await;
                 }
             }
-            // It is told from there on. A peer that is never content has to wait.
+            // The next update starts at that epoch. A second gap in a row counts as a failure.
             Err(PeerLinkError::Gap(_)) if is_first_gap => {}
             Err(error) => after_failure(&peer, &error, &mut backoff).await,
         }
     }
 }
 
-/// Until there is something to tell, or we were silent for long enough.
+/// Waits for unsent changes, or for the next heartbeat.
 async fn until_due(peers: &PeerRouters, peer: &PeerRouter) {
     tokio::select! {
         () = tokio::time::sleep(peers.heartbeat()) => {}

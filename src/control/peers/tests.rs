@@ -1,4 +1,4 @@
-//! One router against a script, and several against each other, with time that the tests move.
+//! One router against a script, and several routers against each other, in simulated time.
 
 mod network;
 mod script;
@@ -26,7 +26,7 @@ fn wants(mode: SyncMode) -> RouteControl {
     RouteControl { mode, last_known: LastKnown::NOTHING }
 }
 
-/// An update that the peer `beta` begins its table with.
+/// The first update of the peer `beta`.
 fn told_by_beta(prefixes: &[&str]) -> RouteUpdate {
     let route = |text: &&str| NewRoute {
         prefix: prefix(text),
@@ -147,7 +147,7 @@ async fn a_peer_that_is_never_content_or_never_there_is_tried_for_ever_ever_more
         let waits: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(waits.iter().all(|wait| *wait <= 60_100), "{waits:?}");
         assert!(waits[7..].iter().all(|wait| *wait >= 30_000), "{waits:?}");
-        // Its word ends the wait.
+        // Its update resets the backoff.
         script.answer_well();
         script.beta_asks(wants(SyncMode::Sync));
         script.pass(Duration::from_millis(100)).await;
@@ -262,7 +262,7 @@ async fn routers_in_a_circle_keep_the_shortest_way_and_forget_what_is_gone() {
     assert_eq!(network.routes("gamma"), of_gamma);
     network.stop("alpha");
     network.pass(HOLD_DOWN + 3 * SECOND).await;
-    // No two of them keep each other believing in what is gone.
+    // No two routers keep a withdrawn route alive between them.
     assert_eq!(network.routes("beta"), ["g.c: gamma"]);
     assert_eq!(network.routes("gamma"), ["g.b: beta"]);
 }

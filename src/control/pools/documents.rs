@@ -1,4 +1,4 @@
-//! Pools, rules and budgets as they are stored: JSON documents.
+//! The stored form of pools, rules and budgets: JSON documents.
 //!
 //! ```text
 //! Pools    1         {"name":"a","requestedDailyVolume":50000,"overflow":null,"rule":42,"endpoints":["one"]}
@@ -7,8 +7,8 @@
 //! Single   route_ids  {"nextRoute":2,"nextRule":43}
 //! ```
 //!
-//! A document that cannot be read is an error at the start: a budget that was forgotten would be
-//! spent twice, and an id that was forgotten given twice.
+//! A document that cannot be read is an error at startup: a forgotten budget would be spent twice,
+//! a forgotten id assigned twice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ struct NextIdsDocument {
     next_rule: u64,
 }
 
-/// What all endpoints have been asked, by name: also those that are no longer configured.
+/// The spent budgets of all endpoints by name, including endpoints that are no longer configured.
 pub(super) fn read_budgets(state: &dyn StateStore) -> Result<HashMap<String, Spent>, ControlError> {
     let spent = |(name, text): (String, String)| {
         let document: BudgetDocument = read("budget", &name, &text)?;
@@ -127,7 +127,7 @@ fn broken(what: &'static str, key: &str, reason: &dyn ToString) -> ControlError 
     ControlError::Document { what, key: key.to_owned(), reason: reason.to_string() }
 }
 
-/// What is to be written for one book to take another's place.
+/// The writes that turn the stored form of one book into that of another.
 pub(super) fn changes(before: &Book, after: &Book) -> Vec<StateChange> {
     let mut changes = differences(StateTable::Pools, before.pools(), after.pools(), |pool| {
         write(&PoolDocument {
@@ -154,7 +154,7 @@ pub(super) fn changes(before: &Book, after: &Book) -> Vec<StateChange> {
     changes
 }
 
-/// The change that says what an endpoint has been asked.
+/// The write of an endpoint's spent budget.
 pub(super) fn budget(endpoint: &str, spent: Spent) -> StateChange {
     let Spent { day, of_day, missing_parts, at_ms } = spent;
     let bucket = BucketDocument { missing_parts, at_ms };

@@ -1,4 +1,4 @@
-//! What a pool would do with a lookup, and why: nothing is spent.
+//! Explains how a pool would handle a lookup, without spending budget.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::dispatch::pool::{
 };
 use crate::resolve::{AskError, Upstream};
 
-/// What a routing rule would do with a lookup.
+/// How a routing rule would handle a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolExplanation {
     /// The rule.
     pub rule: RuleId,
     /// Its name.
     pub rule_name: String,
-    /// Its pool, the one that it overflows into, and so on.
+    /// Its pool, followed by the chain of overflow pools.
     pub chain: Vec<ExplainedPool>,
-    /// What would become of the lookup.
+    /// The result of the lookup.
     pub outcome: PoolOutcome,
 }
 
@@ -30,7 +30,7 @@ pub struct ExplainedPool {
     pub id: PoolId,
     /// Its name.
     pub name: String,
-    /// Its endpoints, in the order in which the key prefers them.
+    /// Its endpoints, in the key's order of preference.
     pub endpoints: Vec<ExplainedEndpoint>,
 }
 
@@ -47,23 +47,23 @@ pub struct ExplainedEndpoint {
     pub hourly_rate: u64,
     /// Lookups that are left in the bucket of the hour.
     pub hourly_left: u64,
-    /// Why it would not be asked; `None`: it could be.
+    /// Why it would be skipped; `None` if it is eligible.
     pub held_back: Option<AskError>,
 }
 
-/// What would become of a lookup.
+/// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolOutcome {
-    /// This one would be asked.
+    /// This endpoint would be queried.
     Ask {
         /// The pool that it belongs to.
         pool: PoolId,
         /// Its name.
         endpoint: Arc<str>,
     },
-    /// Nobody would be asked, and nothing found: the pool was deleted.
+    /// Nothing would be queried or found: the pool was deleted.
     Discard,
-    /// Nobody would be asked, for this reason.
+    /// No endpoint is eligible, for this reason.
     Refused(AskError),
 }
 
@@ -103,8 +103,8 @@ pub(super) fn explain(
     of_rule(chain, outcome)
 }
 
-/// What holds the endpoint back that can be asked soonest: a client is told how long, but an operator
-/// also whether it is the budget or the endpoint itself.
+/// Why the endpoint that becomes available first is unavailable: a client only needs the time, an
+/// operator also whether the budget or the endpoint is the reason.
 fn soonest(chain: &[ExplainedPool]) -> Option<AskError> {
     let endpoints = chain.iter().flat_map(|pool| &pool.endpoints);
     let whiles = endpoints.filter_map(|endpoint| match &endpoint.held_back {

@@ -1,9 +1,9 @@
-//! Spending budgets: who chooses an endpoint has its lookup written down before it may be asked.
+//! Spends budgets: a lookup is debited durably before its endpoint is queried.
 //!
-//! Invariants: a lookup is spent in memory and put in line to be written under one lock, so that what
-//! is written of an endpoint never decreases; an endpoint is named to the caller only when the write
-//! is durable. What was spent and could not be written stays spent: the endpoint is not asked, and the
-//! next write that succeeds tells of it. The lock is never held while anything is waited for.
+//! Invariants: a lookup is debited in memory and its write queued under one lock, so that the
+//! written count of an endpoint never decreases; an endpoint is returned to the caller only when
+//! the write is durable. A debit whose write failed stands: the endpoint is not queried, and the
+//! next successful write includes it. The lock is never held across an await.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,15 +23,15 @@ use crate::dispatch::pool::{
 use crate::resolve::{AskError, Endpoints, Turn, Upstream};
 use crate::state::{StateError, StateStore};
 
-/// The endpoints and what they have been asked.
+/// The endpoints and their spent budgets.
 pub(super) struct Spending {
     state: Arc<dyn StateStore>,
     clock: Clock,
     book: ArcSwap<Book>,
-    /// Each at its place in the inventory.
+    /// Indexed like the inventory.
     upstreams: Vec<Arc<dyn Upstream>>,
     ledger: Mutex<BudgetLedger>,
-    /// Whether the last write failed: a disk that is full is logged once, not for each lookup.
+    /// Whether the last write failed: a full disk is logged once, not for each lookup.
     is_failing: AtomicBool,
 }
 
@@ -68,7 +68,7 @@ impl Spending {
         explain::explain(&book, &ledger, rule, key, &self.upstreams, now_ms)
     }
 
-    /// Spends a lookup in memory; what is returned with it is its way to the disk.
+    /// Debits a lookup in memory; the returned future makes the debit durable.
     fn spend(
         &self,
         book: &Book,
@@ -77,7 +77,7 @@ impl Spending {
         tried: &[usize],
     ) -> Result<(usize, BoxFuture<'_, Result<(), StateError>>), AskError> {
         let mut ledger = self.ledger.lock();
-        // Under the lock: times that are out of order would let time pass twice.
+        // Read under the lock: times out of order would refill a bucket twice.
         let now_ms = self.clock.now_ms();
         let availability = |place| availability(&self.upstreams, place, now_ms);
         let choice = Choice { book, pool, key, tried, availability: &availability, now_ms };
@@ -129,13 +129,13 @@ impl Endpoints for Spending {
         .boxed()
     }
 
-    fn rest(&self, place: usize, retry_after: Duration) {
+    fn back_off(&self, place: usize, retry_after: Duration) {
         let mut ledger = self.ledger.lock();
-        ledger.rest(place, self.clock.now_ms(), retry_after);
+        ledger.back_off(place, self.clock.now_ms(), retry_after);
     }
 }
 
-/// What the upstream at a place says of itself.
+/// The availability that an upstream reports.
 pub(super) fn availability(
     upstreams: &[Arc<dyn Upstream>],
     place: usize,
@@ -150,7 +150,7 @@ pub(super) fn availability(
     }
 }
 
-/// Why no endpoint of a chain is asked.
+/// The error of a lookup that no endpoint of a chain can take.
 pub(super) fn refusal(none: NoneLeft, upstreams: &[Arc<dyn Upstream>], now_ms: UnixMs) -> AskError {
     match none {
         NoneLeft::Until(until_ms) => {
@@ -159,7 +159,7 @@ pub(super) fn refusal(none: NoneLeft, upstreams: &[Arc<dyn Upstream>], now_ms: U
         }
         NoneLeft::Unavailable(place) => {
             let said = upstreams.get(place).map(|upstream| upstream.is_ready());
-            // It may have become ready in between; the next lookup finds out.
+            // It may have become ready in the meantime; the next lookup will use it.
             said.and_then(Result::err).unwrap_or(AskError::Busy)
         }
         NoneLeft::NoEndpoints => {

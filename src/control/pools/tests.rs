@@ -1,4 +1,4 @@
-//! Tests of pools as they are kept and asked.
+//! Tests of pools: storing them, restarts, budgets, and querying endpoints.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const MIDNIGHT: u64 = 20_000 * DAY_MS;
 const NOON: u64 = MIDNIGHT - DAY_MS / 2;
 
-/// State in memory that keeps account of what is written, and fails when it is told to.
+/// An in-memory state store that records writes and fails on demand.
 #[derive(Default)]
 struct WatchedState {
     memory: MemoryState,
@@ -44,7 +44,7 @@ impl StateStore for WatchedState {
         let written = self.memory.write(changes);
         drop(lists);
         async move {
-            // As with a disk, others go on in the meantime.
+            // As with a disk, other tasks run in the meantime.
             tokio::task::yield_now().await;
             written.await
         }
@@ -52,7 +52,7 @@ impl StateStore for WatchedState {
     }
 }
 
-/// Pools over upstreams that are called as their endpoints are.
+/// Pools over fake upstreams with the names of their endpoints.
 struct World {
     state: Arc<WatchedState>,
     clock: ManualClock,
@@ -114,7 +114,7 @@ fn key(number: u64) -> ContentKey {
     ContentKey::from_multihash(&[&[0x12, 0x20][..], &digest].concat()).unwrap()
 }
 
-/// Looks something up; the error, if there is one.
+/// Looks up a key; returns the error, if any.
 async fn look_up(upstream: &dyn Upstream, number: u64) -> Option<AskError> {
     let mut records = upstream.records(&Subject::Content(key(number)), Hops::default());
     records.next().await.and_then(Result::err)
@@ -364,7 +364,7 @@ async fn explaining_names_what_holds_back_soonest() {
     assert_eq!(told, Some(AskError::OverBudget { retry_after }), "clients are told 429");
 }
 
-/// What was written of an endpoint, in the order in which it was.
+/// The spent counts written for an endpoint, in order.
 fn written_spent(world: &World, endpoint: &str) -> Vec<u64> {
     let lists = world.state.lists.lock();
     let changes = lists.iter().flatten();
@@ -408,7 +408,7 @@ async fn eight_clients_spend_ten_thousand_to_the_lookup_over_a_restart_then_the_
         for client in clients.collect::<Vec<_>>() {
             refused += client.await.unwrap();
         }
-        // As after a crash: all that is left is what is written.
+        // As after a crash: only what was written is left.
         pools = world.open();
     }
     assert_eq!(world.asked(), [400, 10_000]);
@@ -441,7 +441,7 @@ proptest! {
                 pools.create(draft(&format!("r{at}"), before.as_deref())).await.unwrap();
             }
             let rule = 41 + limits.len() as u64;
-            // What each endpoint was asked, by time.
+            // The lookups of each endpoint, by time.
             let mut asked: Vec<Vec<(u64, u64)>> = vec![Vec::new(); limits.len()];
             let mut now_ms = NOON;
             for (gap, lookups, is_restart) in rounds {

@@ -1,8 +1,8 @@
-//! Hash functions by their multicodec names, as they stand in addresses.
+//! The names of hash functions in addresses: those of multicodec.
 //!
-//! A code without a name here is written as `0x` and hex digits, so every multihash has an address.
-//! An address that an operator wrote must go on meaning the same: names are added to this table, never
-//! changed. Source: the table of the multicodec registry, tag `multihash`.
+//! A code that is not in this table is written as `0x` and hex digits, so every multihash has an
+//! address. Names are only ever added to the table, because an address that an operator wrote must
+//! keep its meaning. Source: the table of the multicodec registry, tag `multihash`.
 
 use std::fmt::Write as _;
 
@@ -91,7 +91,7 @@ fn known(code: u64) -> Option<&'static str> {
 /// The largest code in the table above.
 const LAST_KNOWN_CODE: u64 = 0xb401;
 
-/// The families of which there is one for each length of digest, a byte apart.
+/// Families with one member per digest length, in steps of one byte.
 const FAMILIES: &[(&str, u64, u64)] = &[
     ("blake2b", 0xb201, 0xb240),
     ("blake2s", 0xb241, 0xb260),

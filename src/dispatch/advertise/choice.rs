@@ -1,8 +1,8 @@
-//! What we advertise: for each prefix the best of what is our own and what was received.
+//! What we advertise: for each prefix the best of our own routes and those received.
 //!
-//! The preference is the routing table's: the shorter path, then the lower account. Our own prefixes
-//! have the shortest path that there is. Each route is passed on with us at the head of its path, and
-//! with the SHA-256 of the proof that we hold.
+//! The preference is that of the routing table: the shorter path, then the lower account. Our own
+//! prefixes have the shortest possible path. A route is propagated with us prepended to its path,
+//! and with the SHA-256 of the `auth` that we received.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,27 +12,28 @@ use crate::types::{AccountId, RoutePrefix};
 
 use super::{PATH_ROUTERS_MAX, ReceivedRoute};
 
-/// A prefix that lookups are answered for here.
+/// A prefix that this router is authoritative for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnRoute {
-    /// The part of the key space.
+    /// The prefix.
     pub prefix: RoutePrefix,
-    /// The proof that we hold.
+    /// Our `auth` value for it.
     pub auth: RouteAuth,
 }
 
-/// A route as it is passed on.
+/// A route as it is sent to peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdvertisedRoute {
-    /// The routers on the way, us first.
+    /// The routers on the path, us first.
     pub path: Vec<AccountId>,
-    /// What proves it to whoever is told.
+    /// The `auth` value sent along.
     pub auth: RouteAuth,
-    /// The peer that it leads to, which is not told it; `None`: it ends here.
+    /// The peer that it leads to, which is not sent it; `None` if it ends here.
     pub next_hop: Option<AccountId>,
 }
 
-/// All that we, under the name `us`, advertise. What was heard comes with the peer that told it.
+/// All routes that we, under the name `us`, advertise. Each received route comes with the peer that
+/// sent it.
 pub fn advertised<'a>(
     us: &AccountId,
     own: &[OwnRoute],
@@ -51,7 +52,7 @@ pub fn advertised<'a>(
             }
         }
     }
-    // A path that is as long as may be would be too long with us: nobody would take it.
+    // With us prepended, a path of the maximum length would be refused by every peer.
     best.retain(|_, (_, route)| route.path.len() < PATH_ROUTERS_MAX);
     let passed_on = best.into_iter().map(|(prefix, (peer, route))| {
         let path = [us].into_iter().chain(&route.path).cloned().collect();

@@ -1,9 +1,10 @@
-//! What we advertise, as a log of changes: each has an epoch, and only the last of each prefix is kept.
+//! Our advertisements as a log of changes: each has an epoch, and only the latest of each prefix is
+//! kept.
 //!
-//! Invariants: telling the log from epoch 0 on gives all that is advertised; telling it from any epoch
-//! on brings whoever knows everything before that epoch up to date. A prefix has one change, so that the
-//! log is as long as there are prefixes, those that are gone included; when too many are gone, a new log
-//! takes its place, with another identity, and everybody is told from the beginning.
+//! Invariants: sending the log from epoch 0 yields all that is advertised; sending it from any
+//! epoch brings a peer that knows all earlier epochs up to date. A prefix has one entry, so the log
+//! is as long as there are prefixes, withdrawn ones included; when too many are withdrawn, a
+//! compacted log with another table ID replaces it, and every peer starts over.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +12,7 @@ use crate::types::{AccountId, RoutePrefix};
 
 use super::{AdvertisedRoute, LastKnown, NewRoute, RouteUpdate, RoutingTableId, UPDATE_ROUTES_MAX};
 
-/// Prefixes that are gone, beyond as many as there are routes, for which a log is still kept.
+/// The most withdrawn prefixes, beyond the number of routes, before the log is compacted.
 const GONE_MAX: usize = 1_000;
 
 /// The log of what we advertise.
@@ -29,13 +30,12 @@ pub struct RouteLog {
 #[derive(Clone, Debug)]
 struct LogEntry {
     prefix: RoutePrefix,
-    /// `None`: it is not advertised any more.
+    /// `None` if it was withdrawn.
     route: Option<AdvertisedRoute>,
 }
 
 impl RouteLog {
-    /// An empty log, of a router that calls itself `speaker` and lets itself be heard at least every
-    /// `hold_down_ms`.
+    /// An empty log of the router `speaker`, which sends an update at least every `hold_down_ms`.
     pub fn new(table_id: RoutingTableId, speaker: AccountId, hold_down_ms: u64) -> Self {
         Self {
             table_id,
@@ -48,7 +48,7 @@ impl RouteLog {
         }
     }
 
-    /// Which table this is.
+    /// The table's ID.
     pub fn table_id(&self) -> RoutingTableId {
         self.table_id
     }
@@ -58,7 +58,7 @@ impl RouteLog {
         self.next_epoch
     }
 
-    /// Has `routes`, and nothing else, advertised from now on. Whether that is a change.
+    /// Advertises exactly `routes` from now on. Returns whether that is a change.
     pub fn advertise(&mut self, routes: &BTreeMap<RoutePrefix, AdvertisedRoute>) -> bool {
         let withdrawn: Vec<RoutePrefix> = self
             .live()
@@ -82,14 +82,14 @@ impl RouteLog {
         is_change
     }
 
-    /// The first epoch that somebody with this knowledge is to be told.
+    /// The first epoch to send to a peer that knows this much.
     pub fn first_unknown_to(&self, known: LastKnown) -> u64 {
         let is_ours = known.table_id == self.table_id && known.epoch <= self.next_epoch;
         if is_ours { known.epoch } else { 0 }
     }
 
-    /// What to tell `peer`, who knows everything before `epoch`: at most as many changes as an update
-    /// may have. Without any it only lets us be received.
+    /// The update for `peer`, which knows all epochs before `epoch`: at most as many changes as an
+    /// update may have. Without changes it is a heartbeat.
     pub fn update_from(&self, epoch: u64, peer: &AccountId) -> RouteUpdate {
         let mut rest = self.changes.range(epoch..);
         let mut update = RouteUpdate {
@@ -105,7 +105,7 @@ impl RouteLog {
         for (_, LogEntry { prefix, route }) in rest.by_ref().take(UPDATE_ROUTES_MAX) {
             let prefix = prefix.clone();
             match route {
-                // The peer may have been told another one before.
+                // The peer may know another route for the prefix.
                 Some(route) if route.next_hop.as_ref() != Some(peer) => {
                     let AdvertisedRoute { path, auth, .. } = route.clone();
                     update.new_routes.push(NewRoute { prefix, path, auth });

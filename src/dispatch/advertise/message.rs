@@ -1,14 +1,14 @@
-//! What two routers say to each other about routes, once it is read and found legal.
+//! The messages of the exchange, validated: requests and updates between two routers.
 
 use crate::dispatch::RouteAuth;
 use crate::types::{AccountId, RoutePrefix};
 
 use super::RoutingTableId;
 
-/// How far a router knows another one's table.
+/// How much of another router's table a router knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastKnown {
-    /// The table; [`RoutingTableId::NONE`] where none is known.
+    /// The table, or [`RoutingTableId::NONE`].
     pub table_id: RoutingTableId,
     /// The first epoch that is not known.
     pub epoch: u64,
@@ -19,39 +19,38 @@ impl LastKnown {
     pub const NOTHING: Self = Self { table_id: RoutingTableId::NONE, epoch: 0 };
 }
 
-/// Whether updates are wanted.
+/// Whether a router subscribes to updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
-    /// No more.
+    /// No updates.
     Idle,
-    /// From what is last known on.
+    /// Updates from the last known epoch on.
     Sync,
 }
 
-/// A router says whether it wants to be told.
+/// A request that starts or ends a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteControl {
-    /// Whether it does.
+    /// Which of the two.
     pub mode: SyncMode,
-    /// What it knows already.
+    /// How much is known already.
     pub last_known: LastKnown,
 }
 
-/// A router tells what it advertises: what has changed in some of its epochs, or nothing, to let itself
-/// be received.
+/// An update: the changes of a range of epochs, or none, as a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteUpdate {
     /// The table that the epochs belong to.
     pub table_id: RoutingTableId,
     /// The epoch of the next change that the table will have.
     pub current_epoch: u64,
-    /// The first epoch that is told.
+    /// The first epoch included.
     pub from_epoch: u64,
-    /// The first epoch that is not.
+    /// The first epoch after those included.
     pub to_epoch: u64,
-    /// How long to believe that the router is there, in milliseconds.
+    /// How long to keep the routes without another update, in milliseconds.
     pub hold_down_ms: u64,
-    /// What the router calls itself.
+    /// The sender's name.
     pub speaker: AccountId,
     /// Routes that are new or have changed.
     pub new_routes: Vec<NewRoute>,
@@ -59,13 +58,13 @@ pub struct RouteUpdate {
     pub withdrawn_routes: Vec<RoutePrefix>,
 }
 
-/// A route as it is told.
+/// A route in an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRoute {
-    /// The part of the key space.
+    /// The prefix.
     pub prefix: RoutePrefix,
-    /// The routers on the way, the nearest first.
+    /// The routers on the path, nearest first.
     pub path: Vec<AccountId>,
-    /// What proves it.
+    /// Its `auth` value.
     pub auth: RouteAuth,
 }

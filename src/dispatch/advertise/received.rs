@@ -1,9 +1,9 @@
 //! What one peer advertises to us, for as long as it lets itself be received.
 //!
-//! Invariants: no route is kept outside what the peer may advertise, none whose path leads through us
-//! or over too many routers, and no more than there may be. An update is taken whole or not at all;
-//! whether it is taken or not, it extends the time for which the peer is believed to be there. When that
-//! time has passed, everything is forgotten, and what comes next begins from nothing.
+//! Invariants: no route is kept that the import policy refuses, whose path contains us or too many
+//! routers, or beyond the maximum count. An update is applied whole or not at all; either way it
+//! extends the hold-down. When the hold-down passes, all state is dropped and the next update
+//! starts from nothing.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +13,24 @@ use crate::types::{AccountId, RoutePrefix};
 
 use super::{LastKnown, NewRoute, PATH_ROUTERS_MAX, RouteUpdate};
 
-/// The shortest hold-down that is granted: one lost message must not take a peer's routes away.
+/// The shortest hold-down: one lost message must not remove a peer's routes.
 const HOLD_DOWN_MS_MIN: u64 = 1_000;
 
-/// The longest hold-down that is granted: a peer that is gone must not keep its routes for long.
+/// The longest hold-down: a dead peer must not keep its routes for long.
 const HOLD_DOWN_MS_MAX: u64 = 5 * 60 * 1_000;
 
-/// What a peer may advertise.
+/// Which routes of a peer are accepted.
 #[derive(Clone, Debug)]
 pub struct ImportPolicy {
-    /// What we call ourselves.
+    /// Our own name.
     pub us: AccountId,
-    /// The parts of the key space that it may advertise, and what is below them; none: nothing.
+    /// The prefixes that it may advertise, including everything below them.
     pub accept: Vec<RoutePrefix>,
-    /// How many routes of it are kept.
+    /// The most routes kept of it.
     pub routes_max: usize,
 }
 
-/// What was heard of a peer.
+/// The routes received from a peer.
 #[derive(Clone, Debug)]
 pub struct ReceivedRoutes {
     rules: ImportPolicy,
@@ -38,50 +38,50 @@ pub struct ReceivedRoutes {
     routes: BTreeMap<RoutePrefix, ReceivedRoute>,
     expires_at_ms: UnixMs,
     hold_down_ms: u64,
-    /// Whether routes of this table were dropped because there were too many.
+    /// Whether routes of this table were dropped for exceeding the maximum count.
     has_excess: bool,
 }
 
-/// A route that a peer advertises.
+/// A route received from a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedRoute {
-    /// The routers on the way, the nearest first.
+    /// The routers on the path, nearest first.
     pub path: Vec<AccountId>,
-    /// What proves it, as we were told it.
+    /// Its `auth` value, as received.
     pub auth: RouteAuth,
 }
 
-/// What an update did.
+/// The effect of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppliedUpdate {
-    /// Whether routes came, went or are others now.
+    /// Whether any route was added, removed or changed.
     pub is_change: bool,
-    /// What of it is not kept.
+    /// The routes of it that were dropped.
     pub dropped: Dropped,
 }
 
-/// Routes of an update that are not kept, by why.
+/// Dropped routes of an update, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
     /// The peer may not advertise the prefix.
     pub not_accepted: usize,
-    /// The path leads through us.
+    /// The path contains us.
     pub loops: usize,
     /// The path has too many routers.
     pub too_long: usize,
-    /// There were as many as may be.
+    /// The maximum count was reached.
     pub excess: usize,
 }
 
 impl Dropped {
-    /// How many.
+    /// The total.
     pub fn count(&self) -> usize {
         self.not_accepted + self.loops + self.too_long + self.excess
     }
 }
 
 impl ReceivedRoutes {
-    /// Nothing yet.
+    /// No routes yet.
     pub fn new(rules: ImportPolicy) -> Self {
         Self {
             rules,
@@ -93,17 +93,17 @@ impl ReceivedRoutes {
         }
     }
 
-    /// What is known of the peer's table.
+    /// How much of the peer's table is known.
     pub fn last_known(&self, now_ms: UnixMs) -> LastKnown {
         if now_ms < self.expires_at_ms { self.known } else { LastKnown::NOTHING }
     }
 
-    /// How long the peer is believed to be there after a word of it, in milliseconds.
+    /// The peer's hold-down, in milliseconds.
     pub fn hold_down_ms(&self) -> u64 {
         self.hold_down_ms
     }
 
-    /// The routes, by prefix, and until when they hold if the peer says nothing more; none past that.
+    /// The live routes by prefix, and when they expire unless another update comes.
     pub fn routes(
         &self,
         now_ms: UnixMs,
@@ -112,7 +112,7 @@ impl ReceivedRoutes {
         (self.routes.iter().filter(move |_| is_alive), self.expires_at_ms)
     }
 
-    /// Forgets everything if the peer was not heard for its hold-down. Whether there were routes.
+    /// Drops everything if the hold-down has passed. Returns whether there were routes.
     pub fn expire(&mut self, now_ms: UnixMs) -> bool {
         if now_ms < self.expires_at_ms {
             return false;
@@ -122,13 +122,13 @@ impl ReceivedRoutes {
         !std::mem::take(&mut self.routes).is_empty()
     }
 
-    /// Takes an update.
+    /// Applies an update.
     ///
     /// # Errors
     ///
-    /// It does not follow on what is known of its table, and changes no route. What is known of that
-    /// table comes back: an update from there on would be taken. Of a table that was not heard of before
-    /// this is its epoch 0; the routes of the one before stay until one from there on comes.
+    /// An update that leaves a gap changes no route. The error says how much of its table is known;
+    /// an update from there on would be applied. For a table not seen before this is epoch 0; the
+    /// routes of the previous table stay until its first update.
     pub fn apply(
         &mut self,
         update: RouteUpdate,
@@ -164,7 +164,7 @@ impl ReceivedRoutes {
             match self.reason_to_drop(&route, &mut applied.dropped) {
                 Some(count) => {
                     *count += 1;
-                    // What it takes the place of is not advertised any more.
+                    // The route that it replaces is no longer advertised.
                     has_removed |= self.routes.remove(&route.prefix).is_some();
                 }
                 None => {
@@ -177,13 +177,13 @@ impl ReceivedRoutes {
         applied.is_change |= has_removed;
         self.has_excess |= applied.dropped.excess > 0;
         if has_removed && self.has_excess && self.routes.len() < self.rules.routes_max {
-            // There is room for what had to be dropped, so that all of it shall be told again.
+            // There is room for routes that were dropped, so request the whole table again.
             self.known.epoch = 0;
             self.has_excess = false;
         }
     }
 
-    /// Where a route that is not to be kept is counted.
+    /// The counter of the reason to drop a route, if there is one.
     fn reason_to_drop<'a>(
         &self,
         route: &NewRoute,

@@ -1,7 +1,7 @@
-//! The identity of a table of advertised routes: epochs count within one.
+//! The ID of a table of advertised routes; epochs count within one table.
 //!
-//! A process that starts makes one by chance, so that nobody takes its epochs for those of the process
-//! before it. Written as a UUID; the one of zeros stands for "none is known".
+//! Each process generates a random one, so that its epochs are not mistaken for those of the
+//! previous process. Written as a UUID; the nil UUID means "none is known".
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use uuid::{Builder, Uuid};
 /// Characters of a UUID with its dashes, the only form that is read.
 const CHARS: usize = 36;
 
-/// Which table epochs belong to.
+/// The table that an epoch belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoutingTableId(Uuid);
 
@@ -19,7 +19,7 @@ impl RoutingTableId {
     /// No table.
     pub const NONE: Self = Self(Uuid::nil());
 
-    /// The table of a process that drew these bytes: a UUID of version 4.
+    /// A version 4 UUID of these random bytes.
     pub fn new(random: [u8; 16]) -> Self {
         Self(Builder::from_random_bytes(random).into_uuid())
     }
@@ -29,7 +29,7 @@ impl RoutingTableId {
         if text.len() == CHARS { Uuid::try_parse(text).ok().map(Self) } else { None }
     }
 
-    /// The table that takes this one's place in the same process.
+    /// The ID of the table that replaces this one in the same process.
     pub fn successor(self) -> Self {
         let digest: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
         let (first, _) = digest.split_first_chunk().expect("a digest is longer than an identity");

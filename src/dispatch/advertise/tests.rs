@@ -1,5 +1,4 @@
-//! What holds between one who advertises and one who listens: case by case, and whatever gets lost,
-//! comes twice or comes late between them.
+//! An advertiser and a listener: case by case, and with messages lost, duplicated or delayed.
 
 mod model;
 

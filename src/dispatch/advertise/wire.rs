@@ -1,8 +1,8 @@
 //! Messages as JSON.
 //!
-//! Field names are CCP's. Fields that are not known are ignored, those that are known must all be there.
-//! Reading is where a message is found legal: prefixes, names, proofs, and how many routes there are; a
-//! message that is not is refused whole, with an error that says what and where.
+//! Field names are those of CCP. Unknown fields are ignored, known ones are required. Parsing
+//! validates prefixes, names, `auth` values and the number of routes; an invalid message is refused
+//! whole, with an error that names the place.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -26,20 +26,20 @@ pub enum MessageError {
         /// The field.
         field: &'static str,
     },
-    /// An update of no table.
+    /// An update for the nil table.
     #[error("`routingTableId` is all zeros, which stands for no table; draw one at random")]
     NoTable,
-    /// Epochs that do not follow on each other.
+    /// Epochs out of order.
     #[error(
         "fromEpochIndex {from} is not at most toEpochIndex {to}, or that not at most \
          currentEpochIndex {current}"
     )]
     Epochs {
-        /// The first that is told.
+        /// The first one included.
         from: u64,
-        /// The first that is not.
+        /// The first one after those included.
         to: u64,
-        /// The next.
+        /// The next one of the table.
         current: u64,
     },
     /// More new routes than an update may have.
@@ -61,13 +61,13 @@ pub enum MessageError {
         /// What is wrong with it.
         source: AccountIdError,
     },
-    /// A path without even the router that tells it.
+    /// A path that lacks even the sender.
     #[error("`{place}` is empty: the router that tells a route stands first in its path")]
     EmptyPath {
         /// Where it stands.
         place: String,
     },
-    /// A proof that is none.
+    /// A malformed `auth` value.
     #[error("`{place}` is not an auth")]
     Auth {
         /// Where it stands.
@@ -77,7 +77,8 @@ pub enum MessageError {
     },
 }
 
-/// [`LastKnown`] as fields of JSON: of a request for updates, and of the answer to one that leaves a gap.
+/// The JSON fields of [`LastKnown`], in a request for updates and in the reply to an update that
+/// leaves a gap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastKnownFields {
@@ -396,7 +397,7 @@ mod tests {
             let mut json = update();
             let name = json.as_object().unwrap().keys().nth(field).unwrap().clone();
             json[&name] = json!(text);
-            // Only that it returns: either way is right, depending on the field.
+            // It must only return: whether the field is required decides the result.
             let _ = RouteUpdate::from_json(json.to_string().as_bytes());
             prop_assert!(RouteUpdate::from_json(text.as_bytes()).is_err());
             prop_assert!(RouteControl::from_json(text.as_bytes()).is_err());

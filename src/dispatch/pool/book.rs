@@ -1,7 +1,7 @@
-//! All pools and rules as they stand, and how they may change.
+//! All pools and rules, and their changes.
 //!
-//! A book is small and cheap to clone: whoever changes it changes a clone, and puts it in the place of
-//! the old one when the change is durable.
+//! A book is small and cheap to clone: a change is made on a clone, which replaces the book once
+//! the change is durable.
 
 mod change;
 mod restore;
@@ -22,7 +22,7 @@ const FIRST_RULE: u64 = 42;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolId(pub u64);
 
-/// The id of a routing rule: what a routing table names to have a pool asked.
+/// The id of a routing rule, by which a routing table refers to a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u64);
 
@@ -33,13 +33,13 @@ pub struct Pool {
     pub id: PoolId,
     /// Its name.
     pub name: PoolName,
-    /// Lookups a day that were asked for when endpoints were chosen.
+    /// The requested lookups a day, for which endpoints are provisioned.
     pub requested_daily_volume: u64,
-    /// The pool that is asked when no endpoint of this one can be.
+    /// The pool that is used when no endpoint of this one is available.
     pub overflow: Option<PoolId>,
     /// The rule that leads here.
     pub rule: RuleId,
-    /// The names of its endpoints, those included that have vanished from the configuration.
+    /// The names of its endpoints, including those removed from the configuration.
     pub endpoints: Vec<Arc<str>>,
 }
 
@@ -50,11 +50,11 @@ pub struct Rule {
     pub id: RuleId,
     /// Its name, made of its pool's.
     pub name: String,
-    /// Where it leads.
+    /// Its target.
     pub target: RuleTarget,
 }
 
-/// Where a rule leads.
+/// The target of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleTarget {
     /// To a pool.
@@ -63,22 +63,22 @@ pub enum RuleTarget {
     Discard,
 }
 
-/// A pool with what is worked out of it and of others.
+/// A pool with derived figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolSummary {
     /// Its id.
     pub id: PoolId,
     /// Its name.
     pub name: String,
-    /// Lookups a day that were asked for.
+    /// The requested lookups a day.
     pub requested_daily_volume: u64,
-    /// Lookups a day that its endpoints are good for.
+    /// The lookups a day that its endpoints allow.
     pub daily_volume: u64,
-    /// Lookups an hour that its endpoints are good for.
+    /// The lookups an hour that its endpoints allow.
     pub hourly_rate: u64,
-    /// The pool that it overflows into, and that one's name.
+    /// The overflow pool and its name.
     pub overflow: Option<(PoolId, String)>,
-    /// Its rule, and that one's name.
+    /// Its rule and the rule's name.
     pub rule: (RuleId, String),
 }
 
@@ -104,7 +104,7 @@ impl Book {
         }
     }
 
-    /// The endpoints that there are.
+    /// The configured endpoints.
     pub fn inventory(&self) -> &Inventory {
         &self.inventory
     }
@@ -119,7 +119,7 @@ impl Book {
         &self.rules
     }
 
-    /// The ids that the next pool and its rule get.
+    /// The ids of the next pool and its rule.
     pub fn next_ids(&self) -> (PoolId, RuleId) {
         (self.next_pool, self.next_rule)
     }
@@ -129,7 +129,7 @@ impl Book {
         self.pools.values().find(|pool| pool.name.is(name))
     }
 
-    /// A pool for who asks for it.
+    /// The summary of a pool.
     pub fn summary(&self, pool: &Pool) -> PoolSummary {
         let overflow = pool.overflow.and_then(|id| self.pools.get(&id));
         PoolSummary {
@@ -143,23 +143,23 @@ impl Book {
         }
     }
 
-    /// A pool, the one that it overflows into, and so on.
+    /// A pool, followed by the chain of overflow pools.
     pub fn chain(&self, pool: PoolId) -> impl Iterator<Item = &Pool> {
         let first = self.pools.get(&pool);
         std::iter::successors(first, |pool| self.pools.get(&pool.overflow?))
     }
 
-    /// The places in the inventory of a pool's endpoints that the configuration still has.
+    /// The inventory indices of a pool's endpoints that are still configured.
     pub fn places(&self, pool: &Pool) -> Vec<usize> {
         pool.endpoints.iter().filter_map(|name| self.inventory.index_of(name)).collect()
     }
 
-    /// Lookups a day that a pool's endpoints are good for.
+    /// The lookups a day that a pool's endpoints allow.
     pub fn daily_volume(&self, pool: &Pool) -> u64 {
         self.sum(pool, |endpoint| endpoint.limits.daily_volume)
     }
 
-    /// Lookups an hour that a pool's endpoints are good for.
+    /// The lookups an hour that a pool's endpoints allow.
     pub fn hourly_rate(&self, pool: &Pool) -> u64 {
         self.sum(pool, |endpoint| endpoint.limits.hourly_rate)
     }
@@ -177,7 +177,7 @@ impl Book {
     }
 }
 
-/// What the rule of a pool is called.
+/// The name of a pool's rule.
 fn rule_name(pool: PoolId, name: &PoolName) -> String {
     format!("{name} R{pool}")
 }

@@ -1,43 +1,43 @@
-//! What an endpoint may still be asked: a count of the UTC day, and a bucket that fills by the hour.
+//! The budget of an endpoint: a count per UTC day, and a token bucket that refills by the hour.
 //!
-//! All arithmetic is in whole numbers, so that a budget is neither a lookup too large nor one too
-//! small, however it is spent. The bucket holds an hour's lookups at most and gains a token every
-//! `3,600 / hourly_rate` seconds; it is kept as what is missing from a full one, in parts of a token,
-//! so that another `hourly_rate` in the configuration counts from what was spent. Nothing here fails:
-//! what cannot be had is told with the time from which it can.
+//! All arithmetic is in integers, so that a budget is exact to the lookup, however it is spent. The
+//! bucket holds an hour's lookups and gains a token every `3,600 / hourly_rate` seconds; it is
+//! stored as what is missing from a full one, in parts of a token, so that a changed `hourly_rate`
+//! applies to what was already spent. Nothing here fails: an exhausted budget says when a lookup is
+//! available again.
 
 use crate::clock::UnixMs;
 
 /// A day, in milliseconds. UTC days have no leap seconds here, as Unix time has none.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// Parts of a token: as many as an hour has milliseconds, so that a bucket gains `hourly_rate` parts
-/// each millisecond.
+/// Parts of a token: as many as an hour has milliseconds, so that a bucket gains `hourly_rate`
+/// parts each millisecond.
 const TOKEN_PARTS: u64 = 60 * 60 * 1_000;
 
-/// The largest hourly rate that is told from a larger one, more than a billion lookups a second: the
-/// parts of its bucket just fit into 64 bits.
+/// The largest effective hourly rate, over a billion lookups a second: the parts of its bucket just
+/// fit into 64 bits.
 const HOURLY_RATE_MAX: u64 = u64::MAX / TOKEN_PARTS;
 
-/// What an endpoint may be asked at most.
+/// The limits of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetLimits {
     /// Lookups in a UTC day.
     pub daily_volume: u64,
-    /// Lookups in an hour: what the bucket holds, and what it gains in an hour.
+    /// Lookups in an hour: the capacity of the bucket, and its refill per hour.
     pub hourly_rate: u64,
 }
 
-/// What an endpoint has been asked.
+/// The spent budget of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// The day that `of_day` counts, in days since the Unix epoch.
     pub day: u64,
     /// Lookups of that day.
     pub of_day: u64,
-    /// What was missing from the full bucket at `at_ms`, in parts of a token.
+    /// What was missing from a full bucket at `at_ms`, in parts of a token.
     pub missing_parts: u64,
-    /// When that was.
+    /// The time of `missing_parts`.
     pub at_ms: UnixMs,
 }
 
@@ -53,7 +53,7 @@ impl BudgetLimits {
 }
 
 impl Spent {
-    /// Spends one lookup, if the limits leave one; else the time from which they do.
+    /// Debits one lookup, or returns the time from which one is available.
     pub fn debit(&mut self, limits: BudgetLimits, now_ms: UnixMs) -> Result<(), UnixMs> {
         let mut as_of_now = self.as_of(limits, now_ms);
         let ready_at_ms = as_of_now.ready_at_ms(limits, now_ms);
@@ -66,7 +66,7 @@ impl Spent {
         Ok(())
     }
 
-    /// The time from which a lookup is left: `now_ms` if one is.
+    /// The time from which a lookup is available: `now_ms` if one is available now.
     pub fn ready_at_ms(&self, limits: BudgetLimits, now_ms: UnixMs) -> UnixMs {
         let now = self.as_of(limits, now_ms);
         let of_day = if now.of_day < limits.daily_volume {
@@ -79,7 +79,7 @@ impl Spent {
         of_day.max(now.token_at_ms(limits, now_ms))
     }
 
-    /// Lookups that the day leaves.
+    /// Lookups left of the day.
     pub fn left_of_day(&self, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
         limits.daily_volume.saturating_sub(self.as_of(limits, now_ms).of_day)
     }
@@ -90,11 +90,11 @@ impl Spent {
         (limits.capacity_parts() - missing) / TOKEN_PARTS
     }
 
-    /// The same at another time, if nothing is spent in between.
+    /// The state at another time, if nothing is spent in between.
     ///
-    /// The count of a day outlives a clock that is set back, so that the day is not counted twice. One
-    /// from further ahead than tomorrow was made by a clock that was wrong by days: it would hold the
-    /// endpoint back until then, and is dropped. A bucket gains nothing where the clock is set back.
+    /// The count of a day survives a clock that is set back, so that the day is not counted twice.
+    /// A count from later than tomorrow came from a clock that was wrong by days; it would block
+    /// the endpoint until then, and is dropped. A bucket gains nothing while the clock is set back.
     fn as_of(&self, limits: BudgetLimits, now_ms: UnixMs) -> Self {
         let today = now_ms / DAY_MS;
         let is_counted = self.day == today || self.day == today + 1;
@@ -130,7 +130,7 @@ mod tests {
         BudgetLimits { daily_volume, hourly_rate }
     }
 
-    /// Spends as much as there is; how much that was.
+    /// Spends all that is available; returns how much that was.
     fn drain(spent: &mut Spent, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
         let mut count = 0;
         while spent.debit(limits, now_ms).is_ok() {
@@ -220,8 +220,8 @@ mod tests {
     }
 
     proptest! {
-        /// However lookups come, no UTC day has more than its volume, and no stretch of time more than
-        /// a full bucket and what flows in meanwhile.
+        /// Whenever lookups come, no UTC day has more than its volume, and no interval more than a
+        /// full bucket plus its refill.
         #[test]
         fn no_limit_is_ever_exceeded(
             daily_volume in 1_u64..60,

@@ -1,7 +1,7 @@
-//! The endpoints that the configuration lists: what pools are made of.
+//! The configured endpoints, from which pools are provisioned.
 //!
-//! An inventory does not change while the server runs. Names are unique: the configuration is refused
-//! otherwise, and of two of one name the first would count.
+//! An inventory does not change at runtime. Names are unique: duplicates in the configuration are
+//! refused; here the first would win.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::budget::BudgetLimits;
 pub struct PoolEndpoint {
     /// Its name.
     pub name: Arc<str>,
-    /// What it may be asked.
+    /// Its limits.
     pub limits: BudgetLimits,
-    /// The name of the pools that may have it, whatever the case; `None`: any may.
+    /// The name of the only pool that may use it, case-insensitive; `None`: any pool.
     pub tied_to: Option<String>,
 }
 
@@ -38,23 +38,23 @@ impl Inventory {
         Self { endpoints, by_name }
     }
 
-    /// The endpoints, each at its place.
+    /// The endpoints, by index.
     pub fn endpoints(&self) -> &[PoolEndpoint] {
         &self.endpoints
     }
 
-    /// The endpoint at a place.
+    /// The endpoint at an index.
     pub fn get(&self, index: usize) -> Option<&PoolEndpoint> {
         self.endpoints.get(index)
     }
 
-    /// The place of the endpoint with this name; `None`: the configuration has none.
+    /// The index of the endpoint with this name, if it is configured.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
 
-    /// Places in the order in which a key prefers their endpoints: by rendezvous hash, so that a key
-    /// keeps its endpoint, whose cache knows it, whatever other endpoints come and go.
+    /// Sorts indices by a key's preference: by rendezvous hash, so that a key keeps its endpoint,
+    /// whose cache is warm, whatever other endpoints come and go.
     pub fn ranked(&self, mut indices: Vec<usize>, key: &[u8]) -> Vec<usize> {
         let hash_of_key = xxh3_64_with_seed(key, 0);
         indices.sort_by_cached_key(|index| {

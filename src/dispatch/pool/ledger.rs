@@ -1,7 +1,7 @@
-//! What all endpoints have been asked, and the choice of the one that is asked next.
+//! The spent budgets of all endpoints, and the choice of the endpoint for a lookup.
 //!
-//! Choosing and spending are one step, so that no two lookups get the same token. Whether an upstream
-//! can be asked at all, it knows itself: that is a question to the caller.
+//! Choosing and debiting are one step, so that no two lookups get the same token. Whether an
+//! upstream is ready is asked of the caller.
 
 use std::time::Duration;
 
@@ -9,82 +9,82 @@ use super::book::{Book, PoolId};
 use super::budget::Spent;
 use crate::clock::UnixMs;
 
-/// What is known of an endpoint.
+/// The state of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndpointState {
-    /// What it has been asked.
+    /// Its spent budget.
     pub spent: Spent,
-    /// Until when it has asked to be left alone; in the past: it has not.
-    pub resting_until_ms: UnixMs,
+    /// The end of the backoff that it requested; none if in the past.
+    pub backoff_until_ms: UnixMs,
 }
 
-/// What an endpoint's upstream says of itself.
+/// Whether an endpoint can be queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
-    /// It can be asked.
+    /// It can be queried.
     Ready,
-    /// It can be asked from then on.
+    /// It can be queried from this time on.
     Until(UnixMs),
-    /// It cannot be asked, and nobody knows for how long.
+    /// It cannot be queried, for an unknown time.
     Unavailable,
 }
 
-/// An endpoint to ask, once.
+/// An endpoint to query once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Its pool, which may be one that the first overflows into.
+    /// Its pool, possibly an overflow pool.
     pub pool: PoolId,
-    /// Its place in the inventory.
+    /// Its index in the inventory.
     pub place: usize,
-    /// What it has been asked, this time included.
+    /// Its spent budget, including this lookup.
     pub spent: Spent,
 }
 
-/// Why no endpoint of a chain of pools can be asked.
+/// Why a chain of pools has no available endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoneLeft {
-    /// Budgets are used up, or upstreams want to be left alone, until then at least everywhere.
+    /// All budgets are exhausted, or upstreams back off, until this time at the earliest.
     Until(UnixMs),
-    /// This one has budget left, but cannot be asked.
+    /// This one has budget left, but is unavailable.
     Unavailable(usize),
     /// No pool of the chain has an endpoint.
     NoEndpoints,
 }
 
-/// What all endpoints have been asked, each at its place in the inventory.
+/// The state of all endpoints, indexed like the inventory.
 #[derive(Debug)]
 pub struct BudgetLedger(Vec<EndpointState>);
 
-/// How to choose.
+/// The parameters of a choice.
 pub struct Choice<'a> {
     /// The pools and endpoints.
     pub book: &'a Book,
     /// The pool to begin with.
     pub pool: PoolId,
-    /// What is looked up.
+    /// The key of the lookup.
     pub key: &'a [u8],
-    /// Places that were asked in vain for this lookup.
+    /// Endpoints that already failed this lookup.
     pub tried: &'a [usize],
-    /// What the upstream at a place says of itself.
+    /// The availability that an upstream reports.
     pub availability: &'a dyn Fn(usize) -> Availability,
     /// The time.
     pub now_ms: UnixMs,
 }
 
 impl BudgetLedger {
-    /// The ledger of an inventory.
+    /// The ledger of an inventory, in its order.
     pub fn new(spent: impl IntoIterator<Item = Spent>) -> Self {
-        let account = |spent| EndpointState { spent, resting_until_ms: 0 };
+        let account = |spent| EndpointState { spent, backoff_until_ms: 0 };
         Self(spent.into_iter().map(account).collect())
     }
 
-    /// What is known of the endpoint at a place; of none, that it was never asked.
+    /// The state of an endpoint; that of an unknown one is unspent.
     pub fn account(&self, place: usize) -> EndpointState {
         self.0.get(place).copied().unwrap_or_default()
     }
 
-    /// Spends a lookup of the first endpoint, in the order that the key prefers, that can be asked: of
-    /// the pool, else of the one that it overflows into, and so on.
+    /// Debits a lookup from the first available endpoint, in the key's order of preference, of the
+    /// pool or else of its overflow pools.
     pub fn take(&mut self, choice: &Choice<'_>) -> Result<Taken, NoneLeft> {
         let (pool, place) = self.choose(choice)?;
         let limits = choice.book.inventory().get(place).map(|endpoint| endpoint.limits);
@@ -94,7 +94,7 @@ impl BudgetLedger {
         Ok(Taken { pool, place, spent: account.spent })
     }
 
-    /// What [`BudgetLedger::take`] would take.
+    /// What [`BudgetLedger::take`] would choose.
     pub fn choose(&self, choice: &Choice<'_>) -> Result<(PoolId, usize), NoneLeft> {
         let Choice { book, key, now_ms, .. } = *choice;
         let mut soonest_ms = None;
@@ -121,14 +121,14 @@ impl BudgetLedger {
         })
     }
 
-    /// Whether the endpoint at a place can be asked: with all that holds it back.
+    /// Whether an endpoint can be queried, considering budget, backoff and its upstream.
     pub fn availability(&self, choice: &Choice<'_>, place: usize) -> Availability {
         let Some(endpoint) = choice.book.inventory().get(place) else {
             return Availability::Unavailable;
         };
         let account = self.account(place);
         let ready_at_ms = account.spent.ready_at_ms(endpoint.limits, choice.now_ms);
-        let until_ms = ready_at_ms.max(account.resting_until_ms);
+        let until_ms = ready_at_ms.max(account.backoff_until_ms);
         match (choice.availability)(place) {
             Availability::Until(other_ms) if until_ms.max(other_ms) > choice.now_ms => {
                 Availability::Until(until_ms.max(other_ms))
@@ -139,16 +139,16 @@ impl BudgetLedger {
         }
     }
 
-    /// Leaves the endpoint at a place alone for a while.
-    pub fn rest(&mut self, place: usize, now_ms: UnixMs, retry_after: Duration) {
+    /// Backs off from an endpoint for a while.
+    pub fn back_off(&mut self, place: usize, now_ms: UnixMs, retry_after: Duration) {
         if let Some(account) = self.0.get_mut(place) {
             let until_ms = after(now_ms, retry_after);
-            account.resting_until_ms = account.resting_until_ms.max(until_ms);
+            account.backoff_until_ms = account.backoff_until_ms.max(until_ms);
         }
     }
 }
 
-/// The first whole millisecond by which a while has passed.
+/// The first whole millisecond after a delay.
 pub fn after(now_ms: UnixMs, retry_after: Duration) -> UnixMs {
     let ms = retry_after.as_nanos().div_ceil(1_000_000);
     now_ms.saturating_add(u64::try_from(ms).unwrap_or(u64::MAX))

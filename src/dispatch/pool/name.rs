@@ -1,7 +1,7 @@
 //! Names of pools, and of the rules that lead to them.
 //!
-//! A name is not a plain integer, because integers are routing rules where accounts are named. Names
-//! are the same whatever their case.
+//! A name is not a plain integer, because integers are routing rules where accounts are named.
+//! Names are case-insensitive.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use thiserror::Error;
 /// The longest name of a pool, in characters.
 pub const POOL_NAME_CHARS_MAX: usize = 180;
 
-/// The name of a pool, as it was given.
+/// The name of a pool, in its original case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolName(Box<str>);
 
@@ -56,12 +56,12 @@ impl PoolName {
         &self.0
     }
 
-    /// Whether this is the same name as `text`, whatever the case.
+    /// Whether the name equals `text`, ignoring case.
     pub fn is(&self, text: &str) -> bool {
         self.0.eq_ignore_ascii_case(text)
     }
 
-    /// Whether `text` stands in the name, whatever the case.
+    /// Whether the name contains `text`, ignoring case.
     pub fn contains(&self, text: &str) -> bool {
         self.0.to_ascii_lowercase().contains(&text.to_ascii_lowercase())
     }

@@ -1,7 +1,7 @@
-//! What is wanted of a pool, and what can be wrong with it.
+//! The draft of a pool, and what can be wrong with it.
 //!
-//! Texts of problems are told to the operator as they are: each names the field as the API does and
-//! says what to do.
+//! Texts of problems reach the operator unchanged: each names the field as the API does and says
+//! what to do.
 
 use std::fmt;
 
@@ -17,31 +17,31 @@ pub const VOLUME_MAX: u64 = 1 << 53;
 /// A field of a draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field<T> {
-    /// It is not given: a change leaves it as it is.
+    /// Not given: a change keeps the current value.
     Absent,
-    /// It is given and cannot be read; the text says what it must be.
+    /// Given, but invalid; the text says what is expected.
     Invalid(&'static str),
     /// Its value.
     Given(T),
 }
 
-/// A pool as someone wants it.
+/// A pool as requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolDraft {
     /// Its name.
     pub name: Field<String>,
-    /// Lookups a day that its endpoints shall be good for.
+    /// The lookups a day that its endpoints should allow.
     pub requested_daily_volume: Field<u64>,
-    /// The pool it overflows into; `None`: into none.
+    /// The pool it overflows into, if any.
     pub overflow: Field<Option<PoolReference>>,
 }
 
-/// How one pool names another.
+/// A reference to another pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolReference {
     /// By its id.
     Id(PoolId),
-    /// By its name, whatever the case.
+    /// By its name, case-insensitive.
     Name(String),
 }
 
@@ -54,10 +54,10 @@ impl fmt::Display for PoolReference {
     }
 }
 
-/// Why a pool cannot be as it is wanted.
+/// Why a draft is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PoolProblem {
-    /// A field cannot be read.
+    /// An invalid field.
     #[error("{0}")]
     Field(&'static str),
     /// A pool without a name.
@@ -77,27 +77,27 @@ pub enum PoolProblem {
     /// A pool without a volume.
     #[error("requested_target_daily_volume is missing: say how many lookups a day are wanted")]
     VolumeMissing,
-    /// A volume that cannot be.
+    /// A volume out of range.
     #[error("requested_target_daily_volume is {0}: give a whole number from 1 to {VOLUME_MAX}")]
     VolumeRange(u64),
-    /// Nothing is there to overflow into.
+    /// The overflow pool does not exist.
     #[error("overflow_route names no pool: none has {0}; name one that exists, or null")]
     OverflowUnknown(PoolReference),
     /// A pool that would overflow into itself.
     #[error("overflow_route is this pool itself: name another, or null")]
     OverflowSelf,
-    /// Pools that would overflow in a circle.
+    /// A cycle of overflow pools.
     #[error(
         "overflow_route would lead in a circle, {0}: name one that does not lead back, or null"
     )]
     OverflowCircle(String),
-    /// The inventory has nothing for it.
+    /// The inventory has no free endpoint for it.
     #[error(
         "no endpoint is free for this pool: add an [[endpoint]] to the configuration, or free some \
          by deleting a pool or requesting less of it"
     )]
     NoEndpoints,
-    /// A pool that is to go while another overflows into it.
+    /// A pool to delete, while another overflows into it.
     #[error("pool {id} {name:?} overflows into this one: change its overflow_route first")]
     OverflowOf {
         /// The other.
@@ -107,13 +107,13 @@ pub enum PoolProblem {
     },
 }
 
-/// Why a change of pools is not made.
+/// Why a change of pools is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ChangeError {
     /// There is no such pool.
     #[error("there is no pool {0}: GET /ga/api/v3/eng/routes lists those that there are")]
     NotFound(PoolId),
-    /// All that is wrong with what is wanted.
+    /// Every problem of the draft.
     #[error("{}", texts(.0))]
     Invalid(Vec<PoolProblem>),
 }

@@ -1,29 +1,29 @@
-//! Which endpoints a pool gets: the fewest whose daily volumes reach the one requested, and of such
-//! sets the one with the least surplus.
+//! Provisions a pool with the fewest endpoints whose daily volumes reach the requested one, and of
+//! such sets with the one of least surplus.
 //!
-//! Finding the least surplus is a knapsack problem. The search prunes what cannot be better and stops
-//! after a bounded number of steps with the best set found, which still has the fewest endpoints; no
-//! inventory that people write by hand comes near the bound. Equal sets are told apart by the order
-//! of the inventory, so that the same inventory always gives the same set.
+//! Finding the least surplus is a knapsack problem. The search prunes by bounds and stops after a
+//! limited number of steps with the best set so far, which still has the fewest endpoints; no
+//! handwritten inventory comes near the limit. Ties are broken by the order of the inventory, so
+//! that the same inventory always gives the same set.
 
 use std::cmp::Reverse;
 
-/// Steps of a search at most, some milliseconds.
+/// The most steps of a search: a few milliseconds.
 const STEPS_MAX: usize = 50_000;
 
-/// An endpoint that could be taken.
+/// A free endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FreeEndpoint {
-    /// Its place in the inventory.
+    /// Its index in the inventory.
     pub(super) index: usize,
     /// Its daily volume.
     pub(super) volume: u64,
-    /// Whether it is tied to the pool by name: then it is taken before all that are not.
+    /// Whether it is tied to the pool by name; tied endpoints are used first.
     pub(super) is_tied: bool,
 }
 
-/// The places of the candidates to take for `wanted` lookups a day, in order: all of them if that is
-/// too few, and at least one if there are any.
+/// The indices of the candidates to use for `wanted` lookups a day, in order: all of them if that
+/// is too few, and at least one if there are any.
 pub(super) fn provision(candidates: &[FreeEndpoint], wanted: u64) -> Vec<usize> {
     let (tied, others): (Vec<FreeEndpoint>, Vec<FreeEndpoint>) =
         candidates.iter().partition(|candidate| candidate.is_tied);
@@ -69,7 +69,7 @@ struct Search<'a> {
     wanted: u64,
     /// The positions chosen so far, ascending.
     chosen: Vec<usize>,
-    /// The least sum that reaches what is wanted, and the positions that have it.
+    /// The least sum that reaches the goal, and its positions.
     best: Option<(u64, Vec<usize>)>,
     steps_left: usize,
 }
@@ -108,8 +108,7 @@ impl Search<'_> {
         }
     }
 
-    /// Whether no better set is looked for. The first descent always comes to a set: it prunes
-    /// nothing.
+    /// Whether the search is over. The first descent always finds a set: it prunes nothing.
     fn is_over(&mut self) -> bool {
         let Some((best, _)) = &self.best else { return false };
         self.steps_left = self.steps_left.saturating_sub(1);

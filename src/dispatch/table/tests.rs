@@ -1,4 +1,4 @@
-//! The table against a scan of all its entries, and each of its rules on its own.
+//! The table against a linear scan, and each rule on its own.
 
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn table(entries: &[RouteEntry]) -> RoutingTable<usize> {
     RoutingTable::new(entries.iter().cloned().zip(0..))
 }
 
-/// Who answers an address, `-` where nobody does.
+/// The account that answers an address, or `-`.
 fn answerer<'a>(table: &'a RoutingTable<usize>, address: &str, now_ms: UnixMs) -> &'a str {
     table.find(address.split('.'), now_ms).map_or("-", |(entry, _)| entry.next_hop.as_str())
 }
@@ -92,7 +92,7 @@ fn a_static_route_wins_at_its_prefix_and_without_it_the_best_live_dynamic_does()
     assert_eq!(answerer(&before, "g.a.b", 100), "set");
     entries.retain(|entry| entry.origin != RouteOrigin::Static);
     let after = table(&entries);
-    // At its very end a route is over, and the next one steps in.
+    // A route expires exactly at its end, and the next one takes over.
     for (now_ms, expected) in
         [(100, "near"), (149, "near"), (150, "alpha"), (199, "alpha"), (200, "default")]
     {
@@ -121,7 +121,7 @@ fn winners_come_by_prefix_and_matching_ones_longest_first() {
     let names = |entries: Vec<&RouteEntry>| {
         entries.iter().map(|it| it.next_hop.as_str().to_owned()).collect::<Vec<_>>()
     };
-    // As texts are sorted, where a dash comes before a dot.
+    // In the order of texts, where a dash sorts before a dot.
     assert_eq!(names(table.winners(NOW_MS)), ["6", "3", "2", "1"]);
     let matching = table.matching("g.a.b.c".split('.'), NOW_MS);
     assert_eq!(names(matching.into_iter().map(|(entry, _)| entry).collect()), ["1", "3", "6"]);
@@ -168,13 +168,12 @@ fn a_route_costs_two_nodes_however_long_it_is() {
     let digest = |first: &str| format!("g.providers.sha2-256.{first}{}", ".0".repeat(63));
     let entries =
         ["a", "b", "c"].map(|first| entry(&digest(first), "discard", RouteOrigin::Static));
-    // The root, what they have in common, and one for each.
+    // The root, the shared prefix, and one for each.
     assert_eq!(table(&entries).nodes.len(), 5);
 }
 
 fn any_prefix() -> impl Strategy<Value = String> {
-    // Hex digits and others, some of which begin alike and sort differently from the texts that they
-    // are part of.
+    // Hex digits and others, some with shared beginnings, which sort differently as parts of texts.
     let segment = prop_oneof!["0", "a", "a-", "0a", "A"];
     proptest::collection::vec(segment, 0..6)
         .prop_map(|segments| segments.iter().fold("g".to_owned(), |text, it| text + "." + it))
@@ -196,7 +195,7 @@ fn any_entry() -> impl Strategy<Value = RouteEntry> {
     )
 }
 
-/// All live entries that match, the best first: every entry is looked at.
+/// All live entries that match, best first, by a linear scan.
 fn scan<'a>(entries: &'a [RouteEntry], address: &str, now_ms: UnixMs) -> Vec<&'a RouteEntry> {
     let matches = |prefix: &str| format!("{address}.").starts_with(&format!("{prefix}."));
     let is_live = |entry: &RouteEntry| entry.expires_at_ms.is_none_or(|end_ms| now_ms < end_ms);

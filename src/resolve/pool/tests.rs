@@ -36,7 +36,7 @@ impl Endpoints for InOrder {
         std::future::ready(turn).boxed()
     }
 
-    fn rest(&self, place: usize, retry_after: Duration) {
+    fn back_off(&self, place: usize, retry_after: Duration) {
         self.rested.lock().push((place, retry_after));
     }
 }

@@ -1,4 +1,4 @@
-//! Several routers whose messages reach each other at once, or not at all.
+//! Several routers whose messages arrive at once or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,13 +73,13 @@ impl PeerLink for Wire {
 }
 
 impl Network {
-    /// Routers that talk to each other in these pairs, once they are started.
+    /// Routers connected in these pairs, not yet started.
     pub(super) fn new(pairs: &[(&'static str, &'static str)]) -> Self {
         let both = pairs.iter().flat_map(|(one, other)| [(*one, *other), (*other, *one)]);
         Self { pairs: both.collect(), clock: ManualClock::new(1), wires: Arc::default() }
     }
 
-    /// Starts a router that knows nothing.
+    /// Starts a router with empty state.
     pub(super) fn start(&self, name: &'static str, own: &[&str]) {
         let neighbours = self.pairs.iter().filter(|(from, _)| *from == name);
         let peers = neighbours.map(|(_, to)| PeerParts {
@@ -117,12 +117,12 @@ impl Network {
         script::pass(&self.clock, duration).await;
     }
 
-    /// How many messages there were.
+    /// The number of messages so far.
     pub(super) fn messages(&self) -> usize {
         self.wires.lock().messages
     }
 
-    /// What a router has learned: prefixes with their paths.
+    /// The routes a router has learned: prefixes with their paths.
     pub(super) fn routes(&self, name: &str) -> Vec<String> {
         let now_ms = Clock::Manual(self.clock.clone()).now_ms();
         let entries = self.wires.lock().nodes[name].control.peers().entries(now_ms);

@@ -1,4 +1,4 @@
-//! The router `alpha` and two peers, `beta` and `gamma`, that answer as they are told to.
+//! The router `alpha` and two scripted peers, `beta` and `gamma`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::dispatch::{RouteControl, RouteOrigin, RouteUpdate};
 use crate::metrics::Metrics;
 use crate::resolve::{PeerLink, PeerLinkError};
 
-/// How finely the tests' time passes.
+/// The step of the simulated time.
 const STEP: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Debug)]
@@ -24,14 +24,14 @@ pub(super) enum Said {
     Update(RouteUpdate),
 }
 
-/// What was said to a peer, and when.
+/// A message to a peer, and when it was sent.
 struct Heard {
     to: &'static str,
     at_ms: u64,
     said: Said,
 }
 
-/// What peers answer to updates: once, and from then on.
+/// Replies to updates: the next one, and all later ones.
 #[derive(Default)]
 struct Answers {
     next: Option<PeerLinkError>,
@@ -109,7 +109,7 @@ impl Script {
         script
     }
 
-    /// Lets time pass, on both clocks.
+    /// Advances both clocks.
     pub(super) async fn pass(&self, duration: Duration) {
         pass(&self.clock, duration).await;
     }
@@ -118,7 +118,7 @@ impl Script {
         Clock::Manual(self.clock.clone()).now_ms()
     }
 
-    /// What `beta` was told, with the times in milliseconds.
+    /// The messages that `beta` received, with times in milliseconds.
     pub(super) fn said(&self) -> Vec<(u64, Said)> {
         self.said_to("beta")
     }
@@ -139,17 +139,17 @@ impl Script {
         .collect()
     }
 
-    /// `beta` asks to be told our routes, or not to be any more.
+    /// `beta` subscribes to our routes, or unsubscribes.
     pub(super) fn beta_asks(&self, control: RouteControl) {
         self.control.peers().control(&account("beta"), control).unwrap();
     }
 
-    /// `beta` tells its routes.
+    /// `beta` sends its routes.
     pub(super) fn beta_tells(&self, update: RouteUpdate) {
         self.control.update_from_peer(&account("beta"), update).unwrap();
     }
 
-    /// The routes of peers in the table that lookups see.
+    /// The routes of peers in the published table.
     pub(super) fn routes(&self) -> Vec<String> {
         let table = self.control.table();
         // Of a time before any could have expired: what is published is meant.
@@ -170,7 +170,7 @@ impl Script {
     }
 }
 
-/// Lets time pass, on the clock and for whoever waits.
+/// Advances the clock and the timers.
 pub(super) async fn pass(clock: &ManualClock, duration: Duration) {
     let mut left = duration;
     while !left.is_zero() {

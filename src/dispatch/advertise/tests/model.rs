@@ -1,4 +1,4 @@
-//! One who advertises, one who listens, and a bad connection between them.
+//! An advertiser, a listener, and an unreliable connection between them.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub(super) fn table() -> impl Strategy<Value = Table> {
     })
 }
 
-/// What `us` shall keep of a table.
+/// The routes of a table that `us` should keep.
 pub(super) fn to_be_kept(table: &Table) -> BTreeMap<RoutePrefix, ReceivedRoute> {
     let kept = table.iter().filter(|(_, route)| !route.path.contains(&account("us")));
     kept.map(|(prefix, AdvertisedRoute { path, auth, .. })| {
@@ -44,24 +44,24 @@ pub(super) fn to_be_kept(table: &Table) -> BTreeMap<RoutePrefix, ReceivedRoute> 
     .collect()
 }
 
-/// What `us` keeps.
+/// The routes that `us` keeps.
 pub(super) fn kept(received: &ReceivedRoutes, now_ms: u64) -> BTreeMap<RoutePrefix, ReceivedRoute> {
     received.routes(now_ms).0.map(|(prefix, route)| (prefix.clone(), route.clone())).collect()
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    /// The advertiser has other routes.
+    /// The advertiser's routes change.
     Advertise(Table),
-    /// It is another process that knows nothing.
+    /// It restarts with empty state.
     AdvertiserRestarts,
-    /// So is the listener, which asks to be told.
+    /// The listener restarts and subscribes again.
     ListenerRestarts,
-    /// The advertiser sends what is next.
+    /// The advertiser sends its next update.
     Send,
-    /// An update that is on its way, or was, arrives (again); its answer may get lost.
+    /// An update in flight, or an old one, arrives; its reply may get lost.
     Arrive { which: usize, is_answered: bool },
-    /// Updates on their way get lost.
+    /// Updates in flight get lost.
     Lose,
     /// Time passes.
     Wait(u64),
@@ -153,7 +153,7 @@ impl Model {
         let answer = self.received.apply(update, self.now_ms);
         self.last_received_ms = self.now_ms;
         if let Err(known) = &answer {
-            // The sender can go on from there: the table is its own, and it has told more of it.
+            // The sender can continue from there: the table is its own, and it has sent more of it.
             prop_assert_eq!(known.table_id, to.table_id);
             prop_assert!(known.epoch < to.epoch);
         }
@@ -173,7 +173,7 @@ impl Model {
         Ok(())
     }
 
-    /// From here on nothing gets lost. No more messages are needed than there are changes.
+    /// From here on nothing gets lost. Needs at most as many messages as there are changes.
     pub(super) fn settle(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..8 {
             self.on_the_way.clear();

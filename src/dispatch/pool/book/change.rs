@@ -1,4 +1,4 @@
-//! Creating, changing and deleting pools, with the endpoints that come and go with that.
+//! Creates, changes and deletes pools, and provisions their endpoints.
 //!
 //! Everything is checked before anything is changed.
 
@@ -13,7 +13,7 @@ use super::super::problem::{
 use super::super::provision::{FreeEndpoint, provision};
 use super::{Book, Pool, PoolId, Rule, RuleId, RuleTarget, rule_name};
 
-/// A field as it was found to be: not given, wrong, or a value.
+/// A checked field: absent, invalid, or a value.
 type Checked<T> = Result<Option<T>, PoolProblem>;
 
 impl Book {
@@ -25,7 +25,7 @@ impl Book {
         let volume = volume.and_then(|volume| volume.ok_or(PoolProblem::VolumeMissing));
         let overflow = self.checked_overflow(draft.overflow, None);
         let endpoints = match &name {
-            // A volume that is wrong does not keep a lack of endpoints from being told.
+            // An invalid volume does not hide a lack of endpoints.
             Ok(name) => self.first_endpoints(name, *volume.as_ref().unwrap_or(&1)),
             Err(_) => Ok(Vec::new()),
         };
@@ -45,8 +45,9 @@ impl Book {
         }
     }
 
-    /// Changes what the draft gives. A volume that is given, also the same one again, has endpoints
-    /// added while they do not reach it and some are free, or given back that are not needed for it.
+    /// Updates the fields that the draft gives. If it gives a volume, even an unchanged one,
+    /// endpoints are added while the volume is not reached and some are free, and unneeded ones are
+    /// released.
     pub fn change(&mut self, id: PoolId, draft: PoolDraft) -> Result<(), ChangeError> {
         let Some(pool) = self.pools.get(&id) else { return Err(ChangeError::NotFound(id)) };
         let name = self.checked_name(draft.name, Some(id));
@@ -73,7 +74,7 @@ impl Book {
         Ok(())
     }
 
-    /// Deletes a pool: its endpoints are free, its rule stays and leads nowhere.
+    /// Deletes a pool: its endpoints become free, its rule stays and leads to nothing.
     pub fn remove(&mut self, id: PoolId) -> Result<(), ChangeError> {
         let Some(pool) = self.pools.get(&id) else { return Err(ChangeError::NotFound(id)) };
         let others = self.pools.values().filter(|other| other.overflow == Some(id));
@@ -90,7 +91,7 @@ impl Book {
         Ok(())
     }
 
-    /// The next ids, and a rule that leads to the pool that gets them.
+    /// Assigns the next ids, with a rule that leads to the new pool.
     fn take_ids(&mut self, name: &PoolName) -> (PoolId, RuleId) {
         let (id, rule) = (self.next_pool, self.next_rule);
         self.next_pool = PoolId(id.0 + 1);
@@ -145,14 +146,14 @@ impl Book {
         Ok(Some(Some(target.id)))
     }
 
-    /// The places of the endpoints that a new pool gets.
+    /// The inventory indices of a new pool's endpoints.
     fn first_endpoints(&self, name: &PoolName, wanted: u64) -> Result<Vec<usize>, PoolProblem> {
         let endpoints = provision(&self.free_for(name), wanted);
         if endpoints.is_empty() { Err(PoolProblem::NoEndpoints) } else { Ok(endpoints) }
     }
 
-    /// Brings a pool's endpoints in line with the volume requested. What has vanished from the
-    /// configuration is neither counted nor given back.
+    /// Provisions a pool's endpoints for the requested volume. Endpoints removed from the
+    /// configuration are neither counted nor released.
     fn align_endpoints(&self, pool: &mut Pool) {
         let wanted = pool.requested_daily_volume;
         let reached = self.daily_volume(pool);
@@ -169,7 +170,7 @@ impl Book {
         });
     }
 
-    /// The endpoints that belong to no pool and that one of this name may have.
+    /// The free endpoints that a pool of this name may use.
     fn free_for(&self, name: &PoolName) -> Vec<FreeEndpoint> {
         let taken = self.taken();
         self.candidates(name, |endpoint| {

@@ -1,4 +1,4 @@
-//! A book from what was kept of it: everything that a book promises is checked again.
+//! Restores a book from storage and checks all its invariants.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use thiserror::Error;
 use super::super::inventory::Inventory;
 use super::{Book, Pool, PoolId, Rule, RuleId, RuleTarget};
 
-/// Why what was kept is no book: no version of this program has written it.
+/// Why a stored book is invalid: no version of this program wrote it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BookError {
-    /// A pool whose rule is missing, or leads elsewhere.
+    /// A pool whose rule is missing or leads elsewhere.
     #[error("the rule of pool {0} does not lead to it")]
     Rule(PoolId),
     /// A rule that leads to a pool that does not exist.
     #[error("rule {0} leads to a pool that does not exist")]
     Target(RuleId),
-    /// A pool that overflows into one that does not exist, or in a circle.
+    /// A pool that overflows into a missing pool or in a cycle.
     #[error("pool {0} overflows into nothing, or in a circle")]
     Overflow(PoolId),
-    /// Two pools of one name.
+    /// Two pools have the same name.
     #[error("pool {0} has another's name")]
     Name(PoolId),
-    /// An endpoint of two pools.
+    /// An endpoint belongs to two pools.
     #[error("pool {0} has an endpoint that is another's")]
     Endpoint(PoolId),
 }
 
 impl Book {
-    /// A book of these pools and rules. The next ids are larger than all that there are, also if
+    /// A book of these pools and rules. The next ids are larger than all existing ones, even if
     /// `next_ids` is not.
     pub fn restore(
         inventory: Arc<Inventory>,
@@ -77,8 +77,8 @@ impl Book {
         }
     }
 
-    /// Whether a pool's chain ends, and not because a pool is missing. A chain of more pools than
-    /// there are goes in a circle.
+    /// Whether a pool's overflow chain ends, and not because a pool is missing. A chain longer than
+    /// the number of pools has a cycle.
     fn overflows_soundly(&self, pool: &Pool) -> bool {
         let last = self.chain(pool.id).take(self.pools.len() + 1).enumerate().last();
         last.is_some_and(|(at, last)| at < self.pools.len() && last.overflow.is_none())

@@ -1,4 +1,4 @@
-//! Tests of creating, changing and deleting pools, and of reading a book back.
+//! Tests of creating, changing and deleting pools, and of restoring a book.
 
 use std::collections::BTreeSet;
 
@@ -256,8 +256,8 @@ fn draft(name: Option<String>, volume: Option<u64>, overflow: Option<Option<u64>
 }
 
 proptest! {
-    /// Whatever is asked for, in whatever order: a book is a book (no circle, no endpoint twice, no
-    /// name twice), a refused change changes nothing, and ids never repeat.
+    /// Any sequence of changes keeps the invariants (no cycle, no endpoint or name twice), a
+    /// refused change changes nothing, and ids never repeat.
     #[test]
     fn a_book_stays_one_whatever_is_asked_of_it(
         volumes in proptest::collection::vec(1_u64..50, 0..8),

@@ -1,4 +1,4 @@
-//! Tests of choosing endpoints, of spending, and of the times that are told.
+//! Tests of choosing endpoints, spending, and the reported times.
 
 use std::sync::Arc;
 
@@ -86,8 +86,8 @@ fn what_is_resting_tried_or_away_is_passed_over_unspent() {
     let (book, mut ledger) = pool(&[(9, 9), (9, 9), (9, 9)]);
     let first = choice(&book, 1, NOON);
     let (_, preferred) = ledger.choose(&first).unwrap();
-    ledger.rest(preferred, NOON, Duration::from_millis(10));
-    ledger.rest(preferred, NOON, Duration::from_millis(5));
+    ledger.back_off(preferred, NOON, Duration::from_millis(10));
+    ledger.back_off(preferred, NOON, Duration::from_millis(5));
     let (_, second) = ledger.choose(&first).unwrap();
     let (_, third) = ledger.choose(&Choice { tried: &[second], ..first }).unwrap();
     assert_eq!(preferred + second + third, 3);
@@ -106,16 +106,16 @@ fn the_time_told_is_the_soonest_of_the_chain_by_all_that_holds_back() {
     // Spent for the day, spent for the hour, and resting for ten minutes.
     let (book, mut ledger) = chain(&[(1, 100), (100, 1), (100, 100)]);
     let choice = choice(&book, 3, NOON);
-    ledger.rest(2, NOON, Duration::from_mins(10));
+    ledger.back_off(2, NOON, Duration::from_mins(10));
     for _ in 0..2 {
         ledger.take(&choice).unwrap();
     }
     assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + HOUR_MS / 6)));
-    ledger.rest(2, NOON, Duration::from_hours(2));
+    ledger.back_off(2, NOON, Duration::from_hours(2));
     assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + HOUR_MS)));
-    ledger.rest(1, NOON, Duration::from_hours(3));
+    ledger.back_off(1, NOON, Duration::from_hours(3));
     assert_eq!(ledger.take(&choice), Err(NoneLeft::Until(NOON + 2 * HOUR_MS)));
-    // What the upstream itself says counts too.
+    // The upstream's own report counts too.
     let availability = |place: usize| match place {
         2 => Availability::Until(NOON + 5 * HOUR_MS),
         0 => Availability::Unavailable,
@@ -143,8 +143,8 @@ fn parts_of_a_millisecond_count_as_one() {
 }
 
 proptest! {
-    /// Lookups at random times through a random chain: whatever is refused would have been refused
-    /// until the time that was told, and not at it.
+    /// Lookups at random times through a random chain: a refused lookup would be refused until the
+    /// reported time, and not at it.
     #[test]
     fn the_time_told_is_true(
         limits in proptest::collection::vec((1_u64..6, 1_u64..6), 1..5),
@@ -157,7 +157,7 @@ proptest! {
             let pool = 1 + pool % limits.len() as u64;
             match ledger.take(&choice(&book, pool, now_ms)) {
                 Ok(taken) if rest_s > 15 => {
-                    ledger.rest(taken.place, now_ms, Duration::from_secs(rest_s));
+                    ledger.back_off(taken.place, now_ms, Duration::from_secs(rest_s));
                 }
                 Ok(taken) => prop_assert!(taken.pool.0 <= pool),
                 Err(NoneLeft::Until(until_ms)) => {
