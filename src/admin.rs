@@ -1,8 +1,8 @@
 //! The admin listener: health, readiness, metrics, and the admin API.
 //!
-//! Its own listener, loopback by default, without CORS: nothing here is for pages or the public.
-//! Everything but health, readiness and metrics asks for a password (`auth`), and every error is
-//! told as JSON by one file (`error`).
+//! A separate listener, loopback by default, without CORS: nothing here is for browsers or the
+//! public. Everything except health, readiness and metrics requires a password (`auth`), and one
+//! file renders every error as JSON (`error`).
 
 mod accept;
 mod auth;
@@ -58,13 +58,13 @@ pub use wire::{
 /// Renders the metrics, with the gauges as of now.
 pub type RenderMetrics = dyn Fn() -> BoxFuture<'static, String> + Send + Sync;
 
-/// What the admin listener is made of.
+/// The dependencies of the admin listener.
 pub struct AdminParts {
     /// Where announcements are kept.
     pub store: Arc<dyn Store>,
     /// Where IPNS records are kept.
     pub names: Arc<dyn NameStore>,
-    /// What operators and peer routers decide.
+    /// The control plane.
     pub control: Arc<Control>,
     /// What the server counts.
     pub metrics: Arc<Metrics>,
@@ -76,11 +76,11 @@ pub struct AdminParts {
     pub render_metrics: Box<RenderMetrics>,
     /// The operator's password.
     pub password: AdminPassword,
-    /// The peer routers that are let in.
+    /// The credentials of the peer routers.
     pub peers: Vec<PeerCredentials>,
 }
 
-/// What the admin listener works with. One for all threads.
+/// The state of the admin listener, shared by all its threads.
 pub struct AdminState {
     store: Arc<dyn Store>,
     names: Arc<dyn NameStore>,
@@ -135,8 +135,8 @@ impl AdminState {
         }
     }
 
-    /// Ends imports and exports that are under way, so that they do not hold up a server that
-    /// stops. What was acknowledged stays.
+    /// Ends running imports and exports, so that they do not delay a shutdown. Acknowledged entries
+    /// stay.
     pub fn end_transfers(&self) {
         self.stopping.cancel();
     }

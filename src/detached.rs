@@ -1,7 +1,7 @@
-//! Work that goes on when whoever waits for it leaves: what is half done when a client disconnects
-//! must still be completed.
+//! Work that continues after its caller is cancelled: a change that was half done when a client
+//! disconnected must still be completed.
 //!
-//! A panic of the work is logged by the process's panic hook; who waits for it gets [`Unfinished`].
+//! A panic of the work is logged by the process's panic hook; the caller gets [`Unfinished`].
 
 use std::future::Future;
 

@@ -1,11 +1,12 @@
-//! How records come in: bounded decoders turn each kind of source into announcements.
+//! Ingestion: bounded decoders turn each kind of source into announcements.
 //!
 //! Everything that is read here is untrusted. A decoder allocates no more than its limits allow,
 //! whatever a length field claims, and hands announcements on in small batches to a [`Sink`],
 //! whose pace is the pace of the reading. One bad entry costs that entry: it is counted, reported
 //! with its place, and skipped.
 //!
-//! Signed announcements over HTTP ([`Announcer`]) are the exception: they are taken in whole or not at all.
+//! Signed announcements over HTTP ([`Announcer`]) are the exception: they are applied whole or not
+//! at all.
 //!
 //! Files are read synchronously, from first byte to last and without seeking, so that pipes and
 //! compressed files work like any other; call [`import_file`] on a thread that may block.
@@ -28,7 +29,7 @@ use crate::store::{Announcement, Applied, StoreError};
 
 pub use car::{CAR_RECORD_BYTES_MAX, CarFlags, CarRecordError, car_record};
 pub use error::{ImportError, ImportFailure};
-pub use file::{ImportSource, ToldBy, import_file, import_source};
+pub use file::{DeclaredBy, ImportSource, import_file, import_source};
 pub use options::{
     Compression, ImportKind, ImportOptions, LINE_BYTES_MAX_DEFAULT, RECORD_BYTES_MAX_DEFAULT,
 };

@@ -1,8 +1,9 @@
-//! Invariants that turn out not to hold.
+//! Violations of invariants.
 //!
-//! A debug build panics. A release build counts the violation, logs it, and gives the caller `None` or `false`, so
-//! that it refuses what it was about to do. The count is one for the process: a violation may happen on any thread
-//! and below any interface. Logged are the 1st, 2nd, 4th, 8th ... violation, so that a loop cannot fill the log.
+//! A debug build panics. A release build counts the violation, logs it, and gives the caller `None`
+//! or `false`, so that it refuses the operation. The count is per process: a violation may happen
+//! on any thread and below any interface. The 1st, 2nd, 4th, 8th ... violations are logged, so that
+//! a loop cannot fill the log.
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ pub fn violations() -> u64 {
     VIOLATIONS.load(Ordering::Relaxed)
 }
 
-/// Unwraps what an invariant says is there. `None` is a violation.
+/// Unwraps a value that an invariant guarantees. `None` is a violation.
 #[track_caller]
 pub fn present<T>(value: Option<T>, invariant: &'static str) -> Option<T> {
     holds(value.is_some(), invariant);

@@ -1,4 +1,4 @@
-//! What the server counts, in Prometheus' terms.
+//! The metrics of the server, in Prometheus' terms.
 //!
 //! Labels are route templates, statuses and formats: never a CID, a peer or an address, so that
 //! the number of series is bounded whatever clients send.
@@ -38,7 +38,7 @@ struct ReasonLabels {
     reason: String,
 }
 
-/// What one file brought in.
+/// The counts of one imported file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ImportedFile {
     /// Lines or blocks read.
@@ -53,7 +53,7 @@ pub struct ImportedFile {
     pub fields_dropped: u64,
 }
 
-/// What is not counted but looked up when somebody asks.
+/// Gauges that are read when the metrics are rendered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gauges {
     /// (key, group) pairs in the index.
@@ -184,27 +184,27 @@ impl Metrics {
         metrics
     }
 
-    /// Where one more worker counts its requests.
+    /// Counters for one more worker.
     pub fn worker(&self) -> Arc<WorkerCounts> {
         self.workers.add()
     }
 
-    /// Where the upstream of a name is counted. Names come from settings, never from clients.
+    /// Counters of an upstream. Names come from settings, never from clients.
     pub fn upstream(&self, name: &str) -> UpstreamCounts {
         self.upstreams.counts(name)
     }
 
-    /// Where it is counted where answers come from.
+    /// Counters of the sources of answers.
     pub fn answers(&self) -> &AnswerCounts {
         &self.answers
     }
 
-    /// Where the peer router of a name is counted. Names come from settings, never from clients.
+    /// Counters of a peer router. Names come from settings, never from clients.
     pub fn peer(&self, name: &str) -> PeerCounts {
         self.peers.counts(name)
     }
 
-    /// Counts a request that was refused because its client asks too often.
+    /// Counts a request refused by the rate limit.
     pub fn rate_limited(&self) {
         self.rate_limited.inc();
     }
@@ -224,13 +224,13 @@ impl Metrics {
         self.import_fields_dropped.inc_by(file.fields_dropped);
     }
 
-    /// Counts what was refused while reading a file. `reason` is one of a fixed set.
+    /// Counts rejected entries of a file. `reason` is one of a fixed set.
     pub fn import_rejected(&self, reason: &'static str, count: u64) {
         let labels = ReasonLabels { reason: reason.to_owned() };
         self.import_rejected.get_or_create(&labels).inc_by(count);
     }
 
-    /// Counts a request to announce, by what became of it. `outcome` is one of a fixed set.
+    /// Counts a request to announce by its outcome, one of a fixed set.
     pub fn announced(&self, outcome: &'static str) {
         self.announcements.get_or_create(&OutcomeLabels { outcome }).inc();
     }

@@ -1,8 +1,9 @@
-//! Putting the parts together: the only place that does.
+//! The composition root: the only place that puts the parts together.
 //!
-//! [`Sockets::bind`] takes both addresses, so that a port in use is known before a long restart.
-//! [`Server::start`] starts the admin listener, [`Server::open`] lets the public in. [`Server::shutdown`] is the one
-//! way down: stop accepting, finish what is in flight within a bound.
+//! [`Sockets::bind`] binds both addresses, so that a port in use is reported before a long restart.
+//! [`Server::start`] starts the admin listener, [`Server::open`] the public one.
+//! [`Server::shutdown`] is the only way down: stop accepting, then drain requests in flight within
+//! a bound.
 
 mod listener;
 mod maintenance;
@@ -46,15 +47,15 @@ use targets::Configured;
 /// Open connections on the admin listener: it is for an operator and a few scrapers.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// What a server works with: made by [`Parts::open`] as a rule.
+/// The dependencies of a server, usually made by [`Parts::open`].
 pub struct Parts {
     /// Where announcements are kept.
     pub store: Arc<dyn Store>,
     /// Where IPNS records are kept.
     pub names: Arc<dyn NameStore>,
-    /// Where the control plane keeps what is decided.
+    /// The store of the control plane.
     pub state: Arc<dyn StateStore>,
-    /// What answers lookups for the account `local`.
+    /// The resolver of the account `local`.
     pub local: Arc<dyn Resolver>,
     /// What pools are made of.
     pub endpoints: Vec<EndpointParts>,
@@ -62,12 +63,12 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Clock,
-    /// How long peer routers are to believe that this one is there after a word of it.
+    /// How long peers keep our routes after our last message.
     pub hold_down: Duration,
 }
 
 impl Parts {
-    /// The stores of the data directory, and a resolver that asks them.
+    /// The stores of the data directory, and a resolver over them.
     pub fn open(settings: &Settings, clock: Clock) -> Result<(Self, Recovery), OpenError> {
         let (store, recovery) = open_store(settings, clock.clone())?;
         let names = open_names(settings)?;
@@ -76,7 +77,7 @@ impl Parts {
         Ok((Self { state, ..parts }, recovery))
     }
 
-    /// Any store, and a resolver that asks it. IPNS records are kept in memory.
+    /// A store, and a resolver over it. IPNS records are kept in memory.
     pub fn with_store(store: Arc<dyn Store>, clock: Clock) -> Self {
         let names = Arc::new(MemoryNames::new(Settings::default().ipns_records_max));
         Self::with_stores(store, names, clock)
@@ -91,7 +92,7 @@ impl Parts {
     }
 }
 
-/// What the settings let the index take.
+/// The limits of the index, from the settings.
 fn index_limits(settings: &Settings) -> IndexLimits {
     let bytes_max = match settings.index_memory_max {
         0 => memory::usable_bytes().map_or(u64::MAX, |bytes| bytes / 4 * 3),
@@ -128,7 +129,7 @@ pub fn open_names(settings: &Settings) -> Result<DurableNames, NamesOpenError> {
     })
 }
 
-/// Opens what the control plane has decided, in the data directory whose store is open.
+/// Opens the state of the control plane, in the data directory whose store is open.
 pub fn open_state(settings: &Settings, clock: Clock) -> Result<DurableState, StateOpenError> {
     DurableState::open(StateOptions { directory: settings.data_dir.clone(), clock })
 }
@@ -153,13 +154,13 @@ enum Listener {
     Open(SocketAddr, Running),
 }
 
-/// An actix server at work.
+/// A running actix server.
 struct Running {
     handle: ServerHandle,
     task: JoinHandle<std::io::Result<()>>,
 }
 
-/// Why a server does not run.
+/// Why a server failed to start or stopped.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// An address cannot be used.
@@ -169,10 +170,10 @@ pub enum ServerError {
         addr: SocketAddr,
         /// The setting that names it.
         setting: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// There is no password for the admin API.
+    /// The admin API has no password.
     #[error("the admin API has no password")]
     Password(#[from] PasswordError),
     /// The control plane cannot be read.
@@ -199,7 +200,7 @@ pub enum ServerError {
     Stopped {
         /// Which listener.
         listener: &'static str,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -288,7 +289,7 @@ impl Server {
         })
     }
 
-    /// Lets the public in, and declares the server ready.
+    /// Starts the public listener, and declares the server ready.
     pub fn open(&mut self) -> Result<(), ServerError> {
         let Listener::Bound(socket) = &self.public else { return Ok(()) };
         let addr = socket.addr();
@@ -345,12 +346,12 @@ impl Server {
                 public.stop().await;
             }
         };
-        // Together, so that all of it takes no longer than the longest.
+        // Concurrently, so that shutdown takes as long as the slowest part.
         tokio::join!(stop_public, self.maintenance.stop(), self.admin.stop());
     }
 }
 
-/// The control plane, and the resolver that does as it says.
+/// Opens the control plane, and the resolver that follows its table.
 async fn open_control(
     settings: &Settings,
     parts: &Parts,
@@ -395,7 +396,7 @@ impl Running {
     }
 }
 
-/// How one listener differs from the other.
+/// The options of a listener.
 struct ListenOptions {
     workers: usize,
     connections_max: usize,
@@ -458,7 +459,7 @@ fn keep_alive(duration: Duration) -> actix_web::http::KeepAlive {
     }
 }
 
-/// What readiness asks: a store whose thread has died, or that cannot be reached, says so.
+/// The storage checks of readiness: dead threads and unreachable stores.
 fn storage_checks(
     store: Arc<dyn Store>,
     names: Arc<dyn NameStore>,

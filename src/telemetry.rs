@@ -37,7 +37,7 @@ pub fn init(log: &LogFilter, log_format: LogFormat) -> Result<(), TelemetryError
     Ok(())
 }
 
-/// How events are written.
+/// The format of events.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Style {
     Coloured,
@@ -65,7 +65,7 @@ where
 {
     let builder = fmt()
         .with_env_filter(log.to_env_filter())
-        // Told on standard error, which is what cannot be written: that would panic.
+        // They would be written to standard error, which is what failed: that would panic.
         .log_internal_errors(false)
         .with_writer(writer);
     match style {

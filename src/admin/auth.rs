@@ -1,10 +1,9 @@
-//! Who is let in: HTTP Basic for everything but the open paths, whatever comes after.
+//! Authentication: HTTP Basic for everything except the open paths.
 //!
-//! It stands around the whole application, so that a path is closed unless it is named here, and
-//! leaves the user among the request's extensions. Beside the password, requests that a browser says
-//! another site made are refused: a browser that knows the password would send it along. Wrong
-//! credentials are logged with their sender and answered late, which slows a guesser down and nobody
-//! else.
+//! The middleware wraps the whole application, so that a path is closed unless it is named here,
+//! and stores the user in the request's extensions. Cross-site requests from browsers are refused
+//! as well: a browser that knows the password would send it along. Wrong credentials are logged
+//! with their sender and answered after a delay, which slows guessing and nobody else.
 
 use std::time::Duration;
 
@@ -20,18 +19,18 @@ use super::AdminState;
 use super::error::AdminError;
 use super::users::AdminUser;
 
-/// How late wrong credentials are answered.
+/// The delay of the answer to wrong credentials.
 const WRONG_CREDENTIALS_DELAY: Duration = Duration::from_millis(250);
 
-/// What a request says of who makes it.
+/// The credentials of a request.
 enum Credentials {
     Right(AdminUser),
     Wrong,
     Missing,
 }
 
-/// Passes a request on if it may pass. No wish to change the protocol is granted: actix would echo it
-/// and close the connection without saying so.
+/// Passes an authorised request on. `Upgrade` is never granted: actix would echo it and close the
+/// connection silently.
 pub(super) async fn require_password<B: MessageBody + 'static>(
     state: web::Data<AdminState>,
     request: ServiceRequest,

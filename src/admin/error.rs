@@ -1,7 +1,7 @@
-//! Every error of the admin API and the status it is told with: the only place that knows them.
+//! The errors of the admin API and their statuses, which only this file knows.
 //!
 //! Bodies are `application/problem+json` (RFC 9457). The caller is the operator, so the text of an
-//! error is told; what is behind one of ours (paths, the system's words) goes to the log, once.
+//! error is sent; the causes of internal errors (paths, system messages) are only logged, once.
 
 mod pools;
 mod routes;
@@ -25,7 +25,7 @@ use crate::types::PeerIdError;
 pub(super) use pools::PoolError;
 pub(super) use routes::RouteError;
 
-/// How long a caller is asked to wait where there is too much at once, or no room.
+/// The Retry-After of an overloaded or full server, in seconds.
 const RETRY_AFTER_S: &str = "5";
 
 /// What to do about a body that is compressed.
@@ -34,7 +34,7 @@ pub(super) const NOT_COMPRESSED: &str = "send the body as it is, without Content
 /// Why the admin API refuses.
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
-    // The words that clients of such APIs know.
+    // The standard wording of such APIs.
     #[error("Full authentication is required to access this resource")]
     Unauthorized,
     #[error("the request was made by a page of another site")]
@@ -119,8 +119,8 @@ impl AdminError {
         }
     }
 
-    /// The error as it is told, on its own or as the last line of an answer. What is ours is logged
-    /// here.
+    /// The problem document of an error, for a response or for the last line of one. Internal
+    /// errors are logged here.
     pub(super) fn into_problem(self) -> Problem {
         let status = self.status();
         let mut detail = self.to_string();
@@ -128,7 +128,7 @@ impl AdminError {
             let causes = with_causes(&self);
             tracing::error!(status = status.as_u16(), error = causes, "an admin request failed");
             if let Self::Import { failure, .. } = &self {
-                detail = told_of_ours(&failure.error);
+                detail = detail_of_internal(&failure.error);
             }
         } else {
             detail = with_causes(&self);
@@ -187,7 +187,7 @@ pub(super) fn not_ready() -> HttpResponseBuilder {
     HttpResponse::ServiceUnavailable()
 }
 
-/// The beginning of an answer that is an error.
+/// The head of an error response.
 fn respond_with(status: StatusCode, body: Option<&BodyError>) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CACHE_CONTROL, "no-store"));
@@ -201,8 +201,8 @@ fn respond_with(status: StatusCode, body: Option<&BodyError>) -> HttpResponseBui
     response
 }
 
-/// What the client is told of an import that stopped for a reason of ours.
-fn told_of_ours(error: &ImportError) -> String {
+/// The message to the client for an import that stopped for an internal reason.
+fn detail_of_internal(error: &ImportError) -> String {
     match error {
         ImportError::Store { source, .. } => source.to_string(),
         // The body's reader says why in our own words.

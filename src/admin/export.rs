@@ -43,7 +43,7 @@ pub(super) async fn export(state: web::Data<AdminState>) -> HttpResponse {
         .streaming(body.into_pieces())
 }
 
-/// What is still to be sent.
+/// The unsent rest of an export.
 struct ExportBody {
     entries: ExportStream,
     ready: std::vec::IntoIter<Exported>,

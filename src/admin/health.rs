@@ -1,7 +1,7 @@
 //! Whether the server should be sent requests: ready when each of its components is.
 //!
-//! A component is not ready until it says so; a background task that dies makes the server not ready
-//! for good. What keeps things is asked each time: a thread of it that has died is named.
+//! A component is not ready until it reports so; a background task that dies makes the server
+//! permanently unready. Storage is checked each time: a dead storage thread is named.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +26,11 @@ pub struct Readiness {
     dead: Mutex<BTreeSet<&'static str>>,
 }
 
-/// Says why something that is kept cannot be worked with, if that is so. Never waits.
+/// Reports why storage is unusable, if it is. Never blocks.
 pub type StorageCheck = dyn Fn() -> Option<String> + Send + Sync;
 
 impl Readiness {
-    /// Nothing is ready yet; `storage` is asked whenever readiness is.
+    /// Nothing is ready yet; `storage` is checked on every readiness request.
     pub fn new(storage: Vec<Box<StorageCheck>>) -> Self {
         Self { storage, ..Self::default() }
     }
@@ -40,17 +40,17 @@ impl Readiness {
         self.flag(component).store(true, Ordering::Release);
     }
 
-    /// Says that a component does not, or no longer, work.
+    /// Marks a component as not ready.
     pub fn set_not_ready(&self, component: Component) {
         self.flag(component).store(false, Ordering::Release);
     }
 
-    /// Says that a background task has died.
+    /// Marks a background task as dead.
     pub fn set_dead(&self, task: &'static str) {
         self.dead.lock().insert(task);
     }
 
-    /// What is missing; empty when the server is ready.
+    /// What is not ready; empty when the server is ready.
     pub fn waiting_for(&self) -> Vec<String> {
         let missing = [
             (Component::Imports, "files are still being imported"),

@@ -29,8 +29,8 @@ use super::error::AdminError;
 use super::wire::{ImportEvent, RejectedEntry};
 use crate::clock::Clock;
 use crate::ingest::{
-    Acknowledged, ImportCounts, ImportFailure, ImportObserver, ImportOptions, ImportSource,
-    REJECTIONS_SHOWN_MAX, Rejection, ToldBy, import_source,
+    Acknowledged, DeclaredBy, ImportCounts, ImportFailure, ImportObserver, ImportOptions,
+    ImportSource, REJECTIONS_SHOWN_MAX, Rejection, import_source,
 };
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -38,16 +38,16 @@ use crate::text::with_causes;
 use body::BodyReader;
 use request::{ImportRequest, NDJSON};
 
-/// Imports at the same time. Each takes a thread and some 10 MiB.
+/// The most concurrent imports. Each takes a thread and some 10 MiB.
 pub(super) const IMPORTS_MAX: usize = 4;
 
-/// Events that wait for a client that reads slowly.
+/// The most events buffered for a slow client.
 const EVENTS_MAX: usize = 64;
 
-/// Of them kept free for rejections, which must not be lost.
+/// The share of the buffer reserved for rejections, which must not be lost.
 const EVENTS_RESERVED: usize = REJECTIONS_SHOWN_MAX as usize;
 
-/// How an import ended.
+/// The result of an import.
 type ImportOutcome = Result<ImportCounts, Box<ImportFailure>>;
 
 /// Answers `POST /admin/import`.
@@ -105,7 +105,7 @@ impl RunningImport {
             name,
             kind,
             compression,
-            told_by: ToldBy::Headers,
+            declared_by: DeclaredBy::Headers,
             size_bytes: None,
             reader,
         };
@@ -134,7 +134,7 @@ impl RunningImport {
     }
 }
 
-/// Tells the client how its import goes.
+/// Reports progress to the client.
 struct Reporter {
     events: mpsc::Sender<ImportEvent>,
 }
@@ -153,12 +153,12 @@ impl ImportObserver for Reporter {
 
 impl Reporter {
     fn send(&self, event: ImportEvent) {
-        // A client that has gone away hears nothing; the body's end tells the import.
+        // A client that has disconnected misses events; the end of the body stops the import.
         let _ = self.events.try_send(event);
     }
 }
 
-/// Waits for what decides the status: the first acknowledgement, or the end.
+/// Waits for the event that decides the status: the first acknowledgement, or the end.
 async fn answer(
     mut events: mpsc::Receiver<ImportEvent>,
     outcome: JoinHandle<ImportOutcome>,

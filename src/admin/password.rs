@@ -28,7 +28,7 @@ const RANDOM_BYTES: usize = 24;
 /// The longest file that is read.
 const FILE_BYTES_MAX: u64 = 4_096;
 
-/// What credentials are compared with.
+/// The hash that credentials are compared with.
 pub struct AdminPassword {
     credentials_hash: blake3::Hash,
 }
@@ -81,7 +81,7 @@ impl AdminPassword {
         Ok(Self::new(&password))
     }
 
-    /// Whether `user:password` is right.
+    /// Whether `user:password` is correct.
     pub(super) fn accepts(&self, credentials: &[u8]) -> bool {
         // blake3 compares its hashes in constant time.
         blake3::hash(credentials) == self.credentials_hash

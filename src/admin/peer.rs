@@ -1,7 +1,7 @@
-//! `POST /peer/route/control` and `/peer/route/update`: what peer routers say.
+//! `POST /peer/route/control` and `/peer/route/update`: the messages of peer routers.
 //!
-//! Whose words they are is what the credentials say, never what the body says. A message is taken whole
-//! before it is answered, or not at all; an answer without an error is `{}`.
+//! The sender is identified by its credentials, never by the body. A message is applied whole
+//! before it is answered, or not at all; a successful answer is `{}`.
 
 use actix_web::http::header;
 use actix_web::web::{Payload, ServiceConfig};

@@ -27,10 +27,10 @@ const ROUTES: &str = "/ga/api/v3/eng/routes";
 /// Bytes of a body at most: a name, a number and a reference take less than one of these kilobytes.
 const BODY_BYTES_MAX: u64 = 64 << 10;
 
-/// A body with what is said of it.
+/// A body with its request.
 type PoolBody = (HttpRequest, web::Payload);
 
-/// Puts the paths in their place.
+/// Registers the routes.
 pub(super) fn services(config: &mut web::ServiceConfig) {
     let all = web::resource(ROUTES)
         .route(web::get().to(list))
@@ -128,7 +128,7 @@ pub fn pool_list(query: &str, book: &Book) -> Option<PoolList> {
     ListQuery::parse(query).ok().map(|query| query.answer(book))
 }
 
-/// What the body of a request wants a pool to be; `None`: 400.
+/// The draft in the body of a request; `None`: 400.
 pub fn pool_draft(body: &[u8]) -> Option<PoolDraft> {
     draft::parse(body).ok()
 }

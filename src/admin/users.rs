@@ -1,25 +1,25 @@
-//! Who may ask what of the admin API: the operator, and each peer router by its own name.
+//! Authorisation of the admin API: the operator, and each peer router by its own name.
 //!
-//! A peer router may exchange routes and nothing else; the operator may do everything but that, since
-//! routes are taken from whom they come from. Credentials are compared as hashes and with all users,
-//! so that how long that takes shows neither a password nor who exists.
+//! A peer router may only exchange routes; the operator may do everything else, but not that, since
+//! the sender of an update identifies the peer. Credentials are compared as hashes and with all
+//! users, so that timing reveals neither a password nor which users exist.
 
 use super::password::AdminPassword;
 use crate::config::Secret;
 use crate::types::AccountId;
 
-/// What peer routers ask for is under this path.
+/// The paths of peer routers are under this one.
 const PEER_PATH: &str = "/peer";
 
-/// How a peer router proves who it is.
+/// The credentials of a peer router.
 pub struct PeerCredentials {
     /// Its account, whose name is its user name.
     pub account: AccountId,
-    /// Its password; none is set: it is not let in.
+    /// Its password; without one it has no access.
     pub password: Secret,
 }
 
-/// Who makes a request. Handlers find it among the request's extensions.
+/// The user of a request. Handlers find it in the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AdminUser {
     /// The operator.
@@ -48,7 +48,8 @@ impl Users {
         Self { admin, peers: peers.collect() }
     }
 
-    /// Whose credentials `user:password` are. A peer's name may be written as accounts are.
+    /// The user with these credentials, `user:password`. A peer's name is normalised like an
+    /// account.
     pub(super) fn identify(&self, credentials: &[u8]) -> Option<AdminUser> {
         let mut user = self.admin.accepts(credentials).then_some(AdminUser::Admin);
         let hash = peer_hash(credentials);
@@ -63,7 +64,7 @@ impl Users {
 }
 
 impl AdminUser {
-    /// Why this user may not ask for a path; `None`: it may.
+    /// Why this user may not access a path; `None` if it may.
     pub(super) fn barred(&self, path: &str) -> Option<&'static str> {
         let rest = path.strip_prefix(PEER_PATH);
         let is_for_peers = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));

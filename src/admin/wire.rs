@@ -1,5 +1,4 @@
-//! The JSON that the admin API answers with: one definition for the server and for the commands
-//! that ask it.
+//! The JSON of the admin API: one definition for the server and for the commands that query it.
 
 mod explain;
 mod pools;

@@ -14,7 +14,7 @@ use super::schema::{Setting, SettingsSchema, VARIABLE_PREFIX, nearest};
 /// The variable that names the file of settings.
 pub(super) const CONFIG_VARIABLE: &str = "FINGERPOST_CONFIG";
 
-/// What the environment says.
+/// The settings in the environment.
 pub(super) struct Environment {
     /// The file of settings; an empty variable names none.
     pub(super) config: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub(super) struct Environment {
     pub(super) problems: Vec<ConfigProblem>,
 }
 
-/// The settings among `variables`, and what is wrong with them.
+/// Reads the settings among `variables`, and their problems.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     schema: &SettingsSchema,

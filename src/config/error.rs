@@ -1,5 +1,5 @@
-//! What can be wrong with settings. All problems of all sources are reported at once, each with the
-//! place that has to be changed.
+//! Problems of settings. All problems of all sources are reported at once, each with the place to
+//! change.
 
 use std::fmt;
 use std::io;
@@ -47,7 +47,7 @@ pub enum ConfigProblem {
     Unreadable {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is not TOML, or not one of a sensible size.
@@ -57,7 +57,7 @@ pub enum ConfigProblem {
         path: String,
         /// The line, counted from 1.
         line: usize,
-        /// What the parser expected.
+        /// The parser's message.
         message: String,
     },
     /// A key or an environment variable that no setting has.
@@ -65,7 +65,7 @@ pub enum ConfigProblem {
     Unknown {
         /// The file and line with a colon, or that it is in the environment.
         place: String,
-        /// What was written.
+        /// The name as written.
         name: String,
         /// The known name it resembles.
         nearest: Option<String>,
@@ -75,7 +75,7 @@ pub enum ConfigProblem {
     UnknownKey {
         /// The file and line with a colon.
         place: String,
-        /// What was written.
+        /// The name as written.
         name: String,
         /// The section.
         section: &'static str,
@@ -91,7 +91,7 @@ pub enum ConfigProblem {
         expected: String,
         /// The value as it was written.
         found: String,
-        /// What the parser said; may be empty.
+        /// The parser's message; may be empty.
         reason: String,
     },
     /// A value that is out of range, or that another setting forbids.

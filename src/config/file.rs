@@ -23,7 +23,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Characters of a wrong value that a message repeats.
 const FOUND_CHARS_MAX: usize = 60;
 
-/// What a file says.
+/// The content of a file.
 #[derive(Default)]
 pub(super) struct Content {
     pub(super) given: Vec<Given>,
@@ -32,7 +32,7 @@ pub(super) struct Content {
     pub(super) problems: Vec<ConfigProblem>,
 }
 
-/// What the file at `path` says, and what is wrong with it.
+/// Reads the file at `path`: its settings and its problems.
 pub(super) fn read(path: &Path, schema: &SettingsSchema) -> Content {
     match read_text(path) {
         Ok(text) => parse(path, &text, schema),
@@ -53,7 +53,7 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// What a file with this text says, and what is wrong with it.
+/// Parses the text of a file: its settings and its problems.
 pub(super) fn parse(path: &Path, text: &str, schema: &SettingsSchema) -> Content {
     let (table, errors) = DeTable::parse_recoverable(text);
     let file = ConfigDocument { path, text };
@@ -120,7 +120,7 @@ impl ConfigDocument<'_> {
         }
     }
 
-    /// All sections of a kind, and what is wrong with them.
+    /// Reads all sections of a kind, and their problems.
     fn sections(&self, kind: SectionKind, value: &Value<'_>, content: &mut Content) {
         let tables: Option<Vec<_>> = value.get_ref().as_array().and_then(|tables| {
             tables.iter().map(|table| Some((table.span(), table.get_ref().as_table()?))).collect()

@@ -34,7 +34,7 @@ pub struct Remotes {
     pub fanouts: Vec<FanoutSettings>,
     /// Metered routers, from which pools are made.
     pub endpoints: Vec<EndpointSettings>,
-    /// Routers that tell which part of the key space they answer for.
+    /// Routers that advertise which part of the key space they are authoritative for.
     pub peers: Vec<PeerSettings>,
 }
 
@@ -141,7 +141,7 @@ pub struct FanoutSettings {
 /// A metered router.
 #[derive(Args, Clone, Debug, Eq, PartialEq)]
 pub struct EndpointSettings {
-    /// Its name; what it has been asked today is kept under it
+    /// Its name; its spent budget is kept under it
     #[arg(long, value_name = "NAME", value_parser = AccountId::parse)]
     pub name: AccountId,
 
@@ -171,7 +171,7 @@ pub struct EndpointSettings {
 /// A peer router.
 #[derive(Args, Clone, Debug, Eq, PartialEq)]
 pub struct PeerSettings {
-    /// Its name: the account that its routes lead to, and what it calls itself when it speaks to us
+    /// Its name: the account that its routes lead to, and the user name of its requests to us
     ///
     /// Not `admin`, which is the operator's.
     #[arg(long, value_name = "NAME", value_parser = AccountId::parse)]
@@ -181,11 +181,11 @@ pub struct PeerSettings {
     #[arg(long, value_name = "URL")]
     pub url: RemoteUrl,
 
-    /// Where its admin listener is: routes are told there
+    /// Where its admin listener is: routes are sent there
     #[arg(long, value_name = "URL")]
     pub admin_url: RemoteUrl,
 
-    /// What we are called there; empty: `router_name`
+    /// Our user name there; empty: `router_name`
     #[arg(long, value_name = "NAME", default_value = "")]
     pub user: AccountName,
 
@@ -193,7 +193,8 @@ pub struct PeerSettings {
     #[arg(long, value_name = "PASSWORD", hide_env_values = true)]
     pub password: Secret,
 
-    /// The parts of the key space that it may speak for: prefixes, each with all that is below it
+    /// The parts of the key space that it may be authoritative for: prefixes, each with all that is
+    /// below it
     #[arg(long, value_name = "PREFIXES")]
     pub accept: Prefixes,
 

@@ -1,4 +1,4 @@
-//! What a range or another setting forbids: the checks that need whole, typed settings.
+//! Ranges, and rules between settings: the checks that need the typed settings.
 //!
 //! All broken rules are reported, each under the setting that has to be changed.
 
@@ -27,7 +27,7 @@ const ANNOUNCE_TTL_MIN: Duration = Duration::from_mins(1);
 pub(super) struct Violation {
     /// The setting that has to be changed.
     pub(super) name: &'static str,
-    /// The rule, and what it found.
+    /// The rule, and the offending value.
     pub(super) message: String,
 }
 

@@ -1,5 +1,5 @@
-//! What is known about each setting, read off the arguments that clap makes from [`Settings`]: its
-//! names in the three sources, its default, its documentation, and how its values are written.
+//! The schema of the settings, derived from the arguments that clap makes from [`Settings`]: names
+//! in the three sources, defaults, documentation, and how values are written.
 //!
 //! Invariant: a value from any source passes through the one parser of its setting, here, and comes
 //! out as the canonical text of the value, which that parser reads back.
@@ -131,7 +131,7 @@ impl<'a> Setting<'a> {
         self.0.get_help_heading().unwrap_or_default()
     }
 
-    /// What holds, with this canonical text from there.
+    /// The effective setting with this canonical text and origin.
     pub(super) fn effective(self, value: &str, origin: SettingOrigin) -> Effective {
         let shown = self.value_type().without_secrets.map(|without_secrets| without_secrets(value));
         let is_cut = shown.as_ref().is_some_and(|shown| shown != value);
@@ -146,7 +146,7 @@ impl<'a> Setting<'a> {
         }
     }
 
-    /// What was written for it, for a message that says what is wrong with it.
+    /// The written value, as an error message shows it.
     pub(super) fn found(self, written: &str) -> String {
         if self.is_secret() { "a secret".to_owned() } else { without_credentials(written) }
     }
@@ -182,7 +182,7 @@ impl<'a> Setting<'a> {
         words.join(" or ")
     }
 
-    /// Whether there is a value when none is given.
+    /// Whether it has a default.
     pub(super) fn has_default(self) -> bool {
         !self.0.get_default_values().is_empty()
     }
@@ -215,12 +215,12 @@ impl<'a> Setting<'a> {
     }
 }
 
-/// What the parser of a value had to say, without clap's wrapping; empty if that adds nothing.
+/// The parser's own message, without clap's wrapping; may be empty.
 fn reason(error: &clap::Error) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }
 
-/// What is known about the values of a type.
+/// How values of a type are written and described.
 struct ValueType {
     id: TypeId,
     shape: Shape,
@@ -306,7 +306,7 @@ fn shown<T: Any + Clone + Send + Sync + ToString>(
     ValueType { id: TypeId::of::<T>(), shape, expected, show, without_secrets: None }
 }
 
-/// What a value says of itself, which leaves its secrets out.
+/// The `Display` of a value, which omits secrets.
 fn shown_of<T: FromStr + ToString>(canonical: &str) -> String {
     canonical.parse::<T>().map(|value| value.to_string()).unwrap_or_default()
 }

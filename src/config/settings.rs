@@ -312,14 +312,15 @@ pub struct Settings {
         hide_short_help = true, value_parser = parse_duration)]
     pub upstream_cache_stale_if_error: Duration,
 
-    /// Name of this router in the paths of routes that it tells its peers
+    /// Name of this router in the paths of the routes that it advertises
     ///
     /// Letters, digits, `-`, `_`, `~`; capitals and dots do not count. Empty: one is made at the first
     /// start and kept.
     #[arg(long, value_name = "NAME", default_value = "", help_heading = ROUTES)]
     pub router_name: AccountName,
 
-    /// Parts of the key space that are told to peers as known here: prefixes of lookup addresses
+    /// Parts of the key space that this router is authoritative for, advertised to peers: prefixes
+    /// of lookup addresses
     ///
     /// Such as `g.providers.sha2-256.c`; empty is none.
     #[arg(long, value_name = "PREFIXES", default_value = "", help_heading = ROUTES)]
@@ -445,7 +446,7 @@ pub struct Settings {
 const ROUTING_SECRET_BYTES_MIN: usize = 32;
 
 impl Settings {
-    /// What is allowed but hardly meant, for the log of a start.
+    /// Settings that are legal but probably a mistake, for the log at startup.
     pub fn warnings(&self) -> Vec<String> {
         let short = self.routing_secret.reveal().filter(|it| it.len() < ROUTING_SECRET_BYTES_MIN);
         let warn = |secret: &str| {

@@ -1,7 +1,7 @@
-//! Gathering lines into batches, so that a store is asked once for thousands of keys.
+//! Batches lines, so that a store is called once for thousands of keys.
 //!
-//! Files name the same record over and over, so a record whose text the batch has seen is not
-//! parsed again, and keys that share it and its terms become one announcement.
+//! Files repeat the same records, so a record whose text the batch has seen is not parsed again,
+//! and keys that share it, its context and its expiry become one announcement.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub(super) const BATCH_ENTRIES_MAX: usize = 4_096;
 /// The most bytes of different records in a batch, one record more at worst.
 const BATCH_RECORD_BYTES_MAX: usize = 4 << 20;
 
-/// What an import gathers before it hands it on.
+/// Announcements not yet handed to the store.
 #[derive(Default)]
 pub(super) struct AnnouncementBatch {
     announcements: Vec<Announcement>,
@@ -24,7 +24,7 @@ pub(super) struct AnnouncementBatch {
     record_bytes: usize,
 }
 
-/// What a line says beside its key and its records.
+/// The context and expiry of a line.
 #[derive(Clone, Copy)]
 pub(super) struct BatchTerms<'a> {
     pub(super) context: &'a ContextId,
@@ -37,7 +37,7 @@ struct Known {
 }
 
 impl AnnouncementBatch {
-    /// Adds a key to a record that the batch has seen; says how much was left out of that
+    /// Adds a key to a record that the batch has seen; returns how much was left out of that
     /// record. `None`: the batch has not seen it.
     pub(super) fn add_known(
         &mut self,

@@ -33,18 +33,18 @@ pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(
     if let Err(ImportError::Store { .. }) = read {
         return read;
     }
-    // Whatever else stopped the reading: the whole blocks before it count. A store that refuses
-    // them is the graver reason.
+    // Store the whole blocks before whatever stopped the reading. A failing store is the more
+    // serious error.
     pending.hand_on(record, import)?;
-    import.note_done(pending.blocks);
+    import.record_done(pending.blocks);
     read
 }
 
-/// What was read and is not yet with the store.
+/// Blocks that were read but not yet stored.
 #[derive(Default)]
 struct PendingBlocks {
     keys: Vec<ContentKey>,
-    /// Blocks of the file that are in it, with the store, or rejected.
+    /// Blocks of the file so far: pending, stored or rejected.
     blocks: u64,
 }
 

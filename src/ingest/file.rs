@@ -1,4 +1,4 @@
-//! Importing a file: what it is, what it is compressed with, and one way through for all kinds.
+//! Imports a file: detects its kind and compression, then decodes it.
 //!
 //! | ending | content |
 //! |---|---|
@@ -24,9 +24,9 @@ use super::summary::ImportSummary;
 use super::{Sink, car, ndjson};
 use open::Declared;
 
-/// What says what a source holds, for the advice when that is wrong.
+/// How the kind of a source is known, for the advice in errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ToldBy {
+pub enum DeclaredBy {
     /// The ending of its name.
     #[default]
     Name,
@@ -43,7 +43,7 @@ pub struct ImportSource {
     /// What it is compressed with.
     pub compression: Compression,
     /// What says so.
-    pub told_by: ToldBy,
+    pub declared_by: DeclaredBy,
     /// How long it is, compressed; `None` where that is unknown.
     pub size_bytes: Option<u64>,
     /// Its bytes.
@@ -82,11 +82,11 @@ pub fn import_source(
     sink: &mut Sink<'_>,
     observer: &mut dyn ImportObserver,
 ) -> Result<ImportSummary, Box<ImportFailure>> {
-    let ImportSource { name, kind, compression, told_by, size_bytes, reader } = source;
+    let ImportSource { name, kind, compression, declared_by, size_bytes, reader } = source;
     observer.begin(&name, size_bytes);
     let mut import = Import::new(&name, options, sink, observer);
     import.size_bytes = size_bytes;
-    let declared = Declared { kind, compression, told_by };
+    let declared = Declared { kind, compression, declared_by };
     let result = open::content(&name, declared, reader).and_then(|(content, position)| {
         import.position = position;
         match kind {

@@ -1,4 +1,4 @@
-//! One running import, whatever the kind of file: counting, rejecting, handing batches on.
+//! A running import of any kind of file: counts, rejections, and batches for the store.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,8 +11,8 @@ use super::progress::{Acknowledged, ImportObserver, ImportProgress};
 use super::summary::{ImportCounts, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection};
 use crate::store::Announcement;
 
-/// The observer hears of progress after this many entries: often enough for a bar, and far too
-/// seldom to be felt.
+/// The observer gets progress after this many entries: often enough for a progress bar, and too
+/// rarely to cost anything.
 const ENTRIES_BETWEEN_PROGRESS: u64 = 256;
 
 /// How many (compressed) bytes have been read.
@@ -50,8 +50,8 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// What came of it. What was read and is not done with is no longer counted as read, so that an
-    /// import that stopped can be resumed from there.
+    /// The counts. Entries read but not done are excluded, so that an import that stopped can be
+    /// resumed there.
     pub(super) fn into_counts(self) -> ImportCounts {
         let Self { mut counts, done, .. } = self;
         *if counts.blocks > 0 { &mut counts.blocks } else { &mut counts.lines } = done;
@@ -97,15 +97,15 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Notes that the first `items` lines or blocks are done with.
-    pub(super) fn note_done(&mut self, items: u64) {
+    /// Records that the first `items` lines or blocks are done.
+    pub(super) fn record_done(&mut self, items: u64) {
         self.done = items;
     }
 
-    /// Notes and says that the first `items` lines or blocks are done with. Not said at the end,
-    /// where the summary says it.
+    /// Records and reports that the first `items` lines or blocks are done. Not reported at the
+    /// end, where the summary does.
     pub(super) fn acknowledge(&mut self, items: u64) {
-        self.note_done(items);
+        self.record_done(items);
         let is_car = self.counts.blocks > 0;
         self.observer.acknowledged(&Acknowledged {
             bytes: self.position.get(),
@@ -117,7 +117,7 @@ impl<'a> Import<'a> {
         });
     }
 
-    /// Says that one more entry was read.
+    /// Counts one more read entry.
     pub(super) fn advance(&mut self) {
         if (self.counts.lines + self.counts.blocks).is_multiple_of(ENTRIES_BETWEEN_PROGRESS) {
             self.show_progress();

@@ -32,20 +32,20 @@ pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(
     if let Err(ImportError::Store { .. }) = read {
         return read;
     }
-    // Whatever else stopped the reading: what was read before it counts. A store that refuses that
-    // is the graver reason.
+    // Store the lines before whatever stopped the reading. A failing store is the more serious
+    // error.
     pending.hand_on(import)?;
-    import.note_done(pending.lines);
+    import.record_done(pending.lines);
     read
 }
 
-/// What was read and is not yet with the store.
+/// Lines that were read but not yet stored.
 #[derive(Default)]
 struct PendingLines {
     batch: AnnouncementBatch,
-    /// How many lines it came from.
+    /// The number of lines in the batch.
     keys: u64,
-    /// Lines of the file that are in it, with the store, or rejected.
+    /// Lines of the file so far: pending, stored or rejected.
     lines: u64,
 }
 

@@ -42,7 +42,7 @@ pub struct ImportOptions {
     pub line_bytes_max: usize,
     /// The longest record that is taken in, in bytes of its JSON; longer ones are rejected.
     pub record_bytes_max: usize,
-    /// What becomes of addresses that do not parse.
+    /// What to do with addresses that do not parse.
     pub unparsable_addrs: UnparsableAddrs,
     /// Whether the first rejection ends the import.
     pub strict: bool,
@@ -66,7 +66,7 @@ impl ImportOptions {
         }
     }
 
-    /// What the settings say, at a time.
+    /// The options that the settings give, at a time.
     pub fn with_settings(settings: &Settings, now_ms: UnixMs) -> Self {
         let unparsable_addrs = if settings.keep_unparsable_addrs {
             UnparsableAddrs::Keep
@@ -83,7 +83,7 @@ impl ImportOptions {
 }
 
 impl ImportKind {
-    /// What the ending of a path says that the file holds.
+    /// The kind and compression that the file name's extension says.
     pub fn of_path(path: &Path) -> (Self, Compression) {
         let lower = path.to_string_lossy().to_ascii_lowercase();
         let (stem, compression) = if let Some(stem) = lower.strip_suffix(".gz") {

@@ -1,4 +1,4 @@
-//! Showing how an import goes: a bar on a terminal, a line now and then elsewhere.
+//! Shows the progress of an import: a bar on a terminal, log lines elsewhere.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::summary::{ImportCounts, Rejection};
 use crate::clock::{Clock, UnixMs};
 
-/// Time between the lines of a [`LineObserver`]: seldom enough not to fill a log.
+/// Time between the lines of a [`LineObserver`]: rare enough not to fill a log.
 const LINE_INTERVAL_MS: u64 = 5_000;
 
 const BAR: &str = "{prefix} [{bar:24}] {percent:>3} % {msg}, {binary_bytes_per_sec}, {eta} left";
@@ -45,7 +45,7 @@ pub struct Acknowledged {
     pub rejected: u64,
 }
 
-/// Hears how an import goes. Called often: it must be quick.
+/// Observes an import. Called often, so it must be quick.
 pub trait ImportObserver {
     /// A file is begun.
     fn begin(&mut self, _file: &str, _size_bytes: Option<u64>) {}
@@ -73,7 +73,7 @@ pub struct BarObserver {
     bar: ProgressBar,
 }
 
-/// Says a line every few seconds, and one for each rejection that is shown.
+/// Prints a line every few seconds, and one for each rejection that is shown.
 pub struct LineObserver<F> {
     say: F,
     clock: Clock,

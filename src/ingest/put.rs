@@ -53,7 +53,7 @@ pub const RECORDS_MAX: usize = 16;
 /// base 58 takes time in the square of the length, some 40 us at this one.
 pub const KEY_TEXT_BYTES_MAX: usize = 256;
 
-/// Checks announcements and hands them to a store. What it was given is durable when it says so.
+/// Verifies announcements and applies them to a store. They are durable when it returns.
 #[derive(Clone)]
 pub struct Announcer {
     policy: Arc<PutPolicy>,
@@ -78,7 +78,7 @@ pub struct PutPolicy {
     pub allow_private_addrs: bool,
 }
 
-/// The circumstances of one request.
+/// The context of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct PutMoment {
     /// The time.
@@ -105,7 +105,7 @@ struct VerifiedRecord {
 }
 
 impl Announcer {
-    /// One that asks what the settings ask; `None` where announcing is off.
+    /// The announcer that the settings describe; `None` if announcing is off.
     pub fn new(settings: &Settings, store: Arc<dyn Store>, clock: Clock) -> Option<Self> {
         let policy = Arc::new(PutPolicy::new(settings)?);
         Some(Self { policy, store, clock })
@@ -127,7 +127,7 @@ impl Announcer {
         self.policy.verify(body, PutMoment { now_ms, caller, origin })
     }
 
-    /// Takes all records in, or none. When this returns, they are durable and lookups see them.
+    /// Applies all records, or none. When this returns, they are durable and visible to lookups.
     ///
     /// # Errors
     ///
@@ -170,7 +170,7 @@ impl VerifiedPut {
 }
 
 impl PutPolicy {
-    /// What the settings ask; `None` where announcing is off.
+    /// The policy that the settings describe; `None` if announcing is off.
     pub fn new(settings: &Settings) -> Option<Self> {
         let allowed = match settings.announce {
             AnnounceMode::Off => return None,
@@ -258,7 +258,7 @@ impl PutPolicy {
     }
 }
 
-/// The keys to keep: each once, and none that carries its content itself, which nobody is asked for.
+/// The keys to store, deduplicated, without identity hashes, which carry their content themselves.
 fn content_keys(payload: &Payload, record: usize) -> Result<Vec<ContentKey>, PutError> {
     let mut keys = Vec::with_capacity(payload.keys.len());
     for (key, text) in (1..).zip(&payload.keys) {

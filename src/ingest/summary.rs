@@ -1,4 +1,4 @@
-//! What came of an import: counts, and the entries that were not taken in.
+//! The result of an import: counts, and rejected entries.
 //!
 //! A file may hold any number of bad entries, so only the first few are shown in full; all are
 //! counted by reason.
@@ -19,7 +19,7 @@ pub const REJECTIONS_SHOWN_MAX: u64 = 20;
 /// The most characters of a reason that are kept; what is quoted in it may be a whole line.
 const WHY_CHARS_MAX: usize = 240;
 
-/// Why an entry was not taken in, in kinds that can be counted.
+/// Why an entry was rejected, in countable kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectReason {
@@ -64,7 +64,7 @@ pub struct Rejection {
     pub why: String,
 }
 
-/// What an import has taken in and left out so far.
+/// The counts of an import so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportCounts {
     /// Lines of NDJSON that were read, blank ones not counted. Where the import stopped: those, from
@@ -97,7 +97,7 @@ pub struct ImportCounts {
     pub rejected: BTreeMap<RejectReason, u64>,
 }
 
-/// What came of importing one file. Its text is one line for people.
+/// The result of importing one file. Its text is one line for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportSummary {
     /// The file's name.
@@ -166,7 +166,7 @@ impl fmt::Display for Rejection {
 }
 
 impl ImportCounts {
-    /// All entries that were not taken in.
+    /// The number of rejected entries.
     pub fn rejected_total(&self) -> u64 {
         self.rejected.values().sum()
     }

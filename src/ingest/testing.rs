@@ -1,4 +1,4 @@
-//! What the tests of imports share: a sink that keeps all, an observer that hears all.
+//! Shared test helpers for imports: a sink and an observer that record everything.
 
 use std::collections::HashSet;
 
@@ -83,7 +83,7 @@ impl Imported {
             .collect()
     }
 
-    /// What it came to, whether it ended well or not.
+    /// The summary, whether it succeeded or not.
     pub(super) fn summary(&self) -> &ImportSummary {
         match &self.result {
             Ok(summary) => summary,

@@ -1,5 +1,4 @@
-//! Where the answers come from of lookups for which upstreams may be asked, and how much is kept of
-//! what upstreams said.
+//! The sources of answers to lookups that upstreams may answer, and the size of their cache.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,25 +11,25 @@ struct SourceLabels {
     source: &'static str,
 }
 
-/// Counts where answers come from. All clones count together.
+/// Counts the sources of answers. Clones share their counters.
 #[derive(Clone, Debug, Default)]
 pub struct AnswerCounts {
-    /// Lookups for which no upstream was asked, because the local index knew as many as were wanted.
+    /// Lookups that the local index answered alone, because it had enough records.
     pub local: Counter,
-    /// Lookups answered with what upstreams said a moment ago.
+    /// Lookups answered from fresh cache entries.
     pub fresh: Counter,
-    /// Lookups answered with what upstreams said some time ago.
+    /// Lookups answered from stale cache entries.
     pub stale: Counter,
-    /// Lookups for which at least one upstream was asked.
+    /// Lookups that queried at least one upstream.
     pub upstream: Counter,
-    /// Lookups that followed one that was under way.
+    /// Lookups coalesced with one in flight.
     pub coalesced: Counter,
     cache_entries: Gauge,
     cache_bytes: Gauge,
 }
 
 impl AnswerCounts {
-    /// Counts that `registry` shows.
+    /// Registers the counters.
     pub(super) fn register(registry: &mut Registry) -> Self {
         let sources = Family::<SourceLabels, Counter>::default();
         registry.register(
@@ -61,7 +60,7 @@ impl AnswerCounts {
         counts
     }
 
-    /// Notes how much is kept of what upstreams said.
+    /// Sets the size of the cache.
     pub fn set_cache(&self, entries: u64, bytes: u64) {
         self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));

@@ -1,4 +1,4 @@
-//! What is counted of each peer router: what it tells us, and what becomes of what we tell it.
+//! Metrics of each peer router: received and sent messages.
 //!
 //! Series are made when a peer is set up, all at zero, so that their number is that of the peers in the
 //! settings, and a rate is there before the first failure.
@@ -11,18 +11,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerOutcome {
-    /// It was taken.
+    /// Accepted.
     Taken,
-    /// It did not follow on what is known.
+    /// Refused because it leaves a gap.
     Gap,
-    /// It did not arrive, or was refused.
+    /// Not delivered, or refused.
     Failed,
 }
 
-/// Where one peer is counted. Cheap to clone.
+/// The counters of one peer. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PeerCounts(Arc<PeerCounters>);
 
@@ -46,7 +46,7 @@ struct MessageLabels {
     outcome: &'static str,
 }
 
-/// All peers.
+/// The metrics of all peers.
 #[derive(Debug, Default)]
 pub(super) struct PeerMetrics {
     routes: Family<PeerLabels, Gauge>,
@@ -68,7 +68,7 @@ impl PeerOutcome {
 }
 
 impl PeerCounts {
-    /// Says how many routes of it count.
+    /// Sets the number of its live routes.
     pub fn has_routes(&self, count: usize) {
         self.0.routes.set(i64::try_from(count).unwrap_or(i64::MAX));
     }

@@ -1,8 +1,8 @@
-//! What is counted of requests: by each worker for itself, added up when somebody asks.
+//! Metrics of requests: counted per worker, summed when rendered.
 //!
-//! A request is counted under one lock that only its own worker takes, but for the moment in which
-//! the metrics are rendered; counters shared by all workers would be cache lines that they fight
-//! for. RequestCounters of a worker stay when it ends.
+//! A request is counted under a lock that only its own worker takes, except while the metrics are
+//! rendered; counters shared by all workers would be contended cache lines. The counts of a worker
+//! remain when it ends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,20 +66,20 @@ pub struct FinishedRequest {
     pub records: u64,
 }
 
-/// How an answer ended that was sent while it grew.
+/// How a streamed answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamEnd {
-    /// All was found and sent.
+    /// Complete.
     Whole,
     /// The client went away, or the server stopped.
     ClientGone,
-    /// The time for a lookup was over.
+    /// The lookup timed out.
     Deadline,
-    /// What was still looked for could not be found out.
+    /// The lookup failed after the stream began.
     Failed,
 }
 
-/// What one worker has counted.
+/// The counters of one worker.
 #[derive(Debug, Default)]
 pub struct WorkerCounts {
     in_flight: AtomicI64,
@@ -87,14 +87,14 @@ pub struct WorkerCounts {
     counts: Mutex<RequestCounters>,
 }
 
-/// A request that is being worked on.
+/// A request in flight.
 pub struct InFlight<'a>(&'a AtomicI64);
 
-/// What all workers have counted.
+/// The counters of all workers.
 #[derive(Debug, Default)]
 pub(super) struct Workers(Mutex<Vec<Arc<WorkerCounts>>>);
 
-/// What goes on now.
+/// What is in flight now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Now {
     in_flight: i64,
@@ -135,8 +135,8 @@ const DURATION_FIRST_NS: u64 = 50_000;
 const BYTES_BUCKETS: usize = 9;
 const BYTES_FIRST: u64 = 64;
 
-/// How many values were at most the first bound, how many above it and at most the second, and so
-/// on; those above the last are in the count only.
+/// Counts per bucket: values up to the first bound, above it up to the second, and so on; values
+/// above the last bound are in the total only.
 #[derive(Clone, Debug)]
 struct Histogram<const BUCKETS: usize> {
     buckets: [u64; BUCKETS],
@@ -230,7 +230,7 @@ impl WorkerCounts {
 }
 
 impl Workers {
-    /// The counts of one more worker.
+    /// Adds the counters of one more worker.
     pub(super) fn add(&self) -> Arc<WorkerCounts> {
         let counts = Arc::<WorkerCounts>::default();
         self.0.lock().push(counts.clone());

@@ -1,4 +1,4 @@
-//! What is counted of each upstream: what became of the requests to it, and how it is doing.
+//! Metrics of each upstream: the outcomes of its requests, and its state.
 //!
 //! Series are made when an upstream is set up, all outcomes at zero, so that their number is that of
 //! the upstreams in the settings, and a rate is there before the first failure.
@@ -13,49 +13,49 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// What became of a request to an upstream, or why there was none.
+/// The outcome of a request to an upstream, or the reason not to send one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamOutcome {
-    /// It gave records, and said that they are all.
+    /// A complete answer with records.
     Found,
-    /// It knows none.
+    /// An empty answer.
     Empty,
-    /// It stored what it was sent.
+    /// The record was stored.
     Stored,
-    /// It gave records, but its answer ended early: by a limit, the time or the connection.
+    /// Records, but the answer ended early: by a limit, a timeout or the connection.
     Cut,
-    /// It answered with a status that refuses.
+    /// Refused with a status.
     Refused,
-    /// It gave nothing in time.
+    /// Timed out without records.
     TimedOut,
-    /// It could not be reached, broke off, or gave an answer that is none.
+    /// Unreachable, disconnected, or an invalid answer.
     Failed,
-    /// It was not asked because it failed too often.
+    /// Not sent: the circuit breaker is open.
     Broken,
-    /// It was not asked because it wants to be left alone.
+    /// Not sent: it asked for a pause (Retry-After).
     Resting,
-    /// It was not asked because it was asked as much as it may be at once.
+    /// Not sent: the concurrency limit is reached.
     Busy,
-    /// It does not offer what was asked for, or is not asked for such.
+    /// Not offered by it, or not enabled for it.
     NotOffered,
-    /// The lookup had gone in a circle there.
+    /// A forwarding loop.
     Circle,
-    /// Nobody waited for its answer any more.
+    /// Cancelled: no lookup waits for it any more.
     Abandoned,
 }
 
-/// Whether an upstream is asked.
+/// The state of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// It is.
+    /// Requests are sent.
     Closed,
-    /// It is not, because it failed too often.
+    /// No requests are sent, after too many failures.
     Open,
-    /// One request finds out whether it works again.
+    /// One probe is sent to find out whether it works again.
     HalfOpen,
 }
 
-/// Where one upstream is counted. Cheap to clone.
+/// The counters of one upstream. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct UpstreamCounts(Arc<UpstreamCounters>);
 
@@ -83,7 +83,7 @@ struct UpstreamRequestLabels {
     outcome: &'static str,
 }
 
-/// All upstreams.
+/// The metrics of all upstreams.
 #[derive(Debug)]
 pub(super) struct UpstreamMetrics {
     requests: Family<UpstreamRequestLabels, Counter>,
@@ -168,7 +168,7 @@ impl UpstreamCounts {
         self.count(outcome);
     }
 
-    /// Notes whether it is asked.
+    /// Sets the state of its breaker.
     pub fn breaker(&self, state: BreakerState) {
         self.0.breaker.set(match state {
             BreakerState::Closed => 0,
@@ -185,7 +185,7 @@ impl UpstreamCounts {
 }
 
 impl UpstreamMetrics {
-    /// Fresh metrics, of no upstream yet.
+    /// Registers the metrics, without upstreams.
     pub(super) fn register(registry: &mut Registry) -> Self {
         // 1 ms to 16 s, by doubling.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 15));
@@ -204,7 +204,7 @@ impl UpstreamMetrics {
         upstreams
     }
 
-    /// Where the upstream of a name is counted; what was counted under the name before stays.
+    /// The counters of an upstream; earlier counts under its name remain.
     pub(super) fn counts(&self, name: &str) -> UpstreamCounts {
         let upstream: Arc<str> = name.into();
         let request = |outcome: UpstreamOutcome| {

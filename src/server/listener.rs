@@ -1,4 +1,4 @@
-//! Sockets: bound before they listen, and cut when their client takes nothing.
+//! Sockets: bound before they listen, and closed when a client stops reading.
 
 use std::any::Any;
 use std::io;
@@ -10,14 +10,14 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 2048;
 
-/// An address that is taken, but refuses connections until [`BoundSocket::listen`].
+/// A bound address that refuses connections until [`BoundSocket::listen`].
 pub(super) struct BoundSocket {
     socket: Socket,
     addr: SocketAddr,
 }
 
 impl BoundSocket {
-    /// Takes an address; port 0 takes any free port.
+    /// Binds an address; port 0 takes any free port.
     pub(super) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -40,8 +40,8 @@ impl BoundSocket {
     }
 }
 
-/// Has the system cut a connection whose client takes nothing of what was sent for `timeout`.
-/// Without it a client that never reads would hold its slot for good.
+/// Has the system close a connection whose client reads nothing of what was sent for `timeout`.
+/// Otherwise a client that never reads would hold its slot forever.
 pub(super) fn limit_writes(connection: &dyn Any, timeout: Duration) {
     let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
     #[cfg(target_os = "linux")]

@@ -1,8 +1,8 @@
-//! The background work: named tasks, each with its interval, and the talk with peer routers.
+//! Background work: named periodic tasks, and the exchange with peer routers.
 //!
-//! A task that fails is tried again at its next turn; that is logged when it begins and when it ends. If
-//! a task dies, readiness names it: lookups go on, but memory is no longer given back, or peers are no
-//! longer heard and their routes go.
+//! A task that fails is retried at its next interval; the first failure and the recovery are
+//! logged. If a task dies, readiness names it: lookups go on, but memory is no longer reclaimed, or
+//! routes of peers expire.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::store::{NameStore, Store};
 
-/// How often a bounded amount of what is gone is freed.
+/// Interval between sweeps, each of which frees a bounded amount of memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How one turn of a task ends.
@@ -33,7 +33,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Work that is done once in each interval.
+    /// A task that runs once per interval.
     pub(super) fn every(
         interval: Duration,
         name: &'static str,
@@ -43,7 +43,7 @@ impl Task {
         Self { name, work: Box::new(work) }
     }
 
-    /// Work that goes on until it is cancelled.
+    /// A task that runs until it is cancelled.
     pub(super) fn ongoing<F>(
         name: &'static str,
         work: impl FnOnce(CancellationToken) -> F + Send + 'static,
@@ -55,7 +55,7 @@ impl Task {
     }
 }
 
-/// What the background work of a server is about.
+/// The dependencies of the background work.
 pub(super) struct Upkeep {
     pub(super) store: Arc<dyn Store>,
     pub(super) names: Arc<dyn NameStore>,
@@ -109,7 +109,7 @@ impl Maintenance {
     pub(super) async fn stop(self) {
         self.cancelled.cancel();
         for watched in self.watched {
-            // It only waits; it has nothing to fail with.
+            // The watcher only waits, and cannot fail.
             let _ = watched.await;
         }
     }
@@ -155,13 +155,13 @@ async fn repeat(
     }
 }
 
-/// Whether the last attempt failed: a failure that lasts for hours is logged once.
+/// Whether the last attempt failed: a persistent failure is logged once.
 #[derive(Default)]
 struct Outage {
     is_on: bool,
 }
 
-/// A change that is worth a line of the log.
+/// A transition that is logged.
 #[derive(Debug, PartialEq, Eq)]
 enum Edge {
     Begins,

@@ -1,8 +1,8 @@
-//! How much memory the process may use: what the machine has, or less where a control group says so.
+//! The memory available to the process: that of the machine, or the limit of a control group.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes that the process may use, as far as the system says.
+/// The memory available to the process in bytes, if known.
 pub(super) fn usable_bytes() -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let limits = limit_files(read(Path::new("/proc/self/cgroup")).as_deref().unwrap_or_default());
@@ -11,7 +11,7 @@ pub(super) fn usable_bytes() -> Option<u64> {
     limits.chain(machine).min()
 }
 
-/// Where the limits of a process may be that is in these control groups: its own and those above it.
+/// The limit files of a process in these control groups: its own and those of their ancestors.
 fn limit_files(groups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in groups.lines() {

@@ -1,4 +1,4 @@
-//! The peer routers that the settings name: how they are reached, and how they prove who they are.
+//! The configured peer routers: how to connect to them, and the credentials that they use.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::control::{Identity, PeerParts, PeersParts};
 use crate::upstream::{HttpPeerLink, PeerLogin};
 
-/// What the control plane has to know of peers.
+/// The configuration of the exchange of routes.
 pub(super) fn configured(
     settings: &Settings,
     parts: &Parts,
@@ -36,7 +36,7 @@ pub(super) fn configured(
     })
 }
 
-/// Whom the admin listener lets in as a peer.
+/// The credentials with which peers access the admin listener.
 pub(super) fn credentials(settings: &Settings) -> Vec<PeerCredentials> {
     let peers = settings.remotes.peers.iter();
     peers

@@ -1,8 +1,7 @@
-//! Everything that the settings let lookups be sent to: the accounts, the endpoints of pools, and the
-//! peers, each with what answers for it.
+//! Builds the configured targets: accounts, endpoints of pools, and peers, each with its resolver.
 //!
-//! Nobody is asked while they are made. A server whose client cannot be set up is an error: what is
-//! configured and cannot be asked must not look like "nobody has it".
+//! Nothing is queried while they are built. A client that cannot be set up is an error: a
+//! configured but unusable upstream must not look like "none found".
 
 use std::sync::Arc;
 
@@ -23,17 +22,17 @@ use crate::upstream::{
 
 use super::{Parts, ServerError};
 
-/// What the settings let lookups be sent to.
+/// The configured targets.
 pub(super) struct Configured {
     pub(super) targets: Targets,
-    /// What answers for the account `default`.
+    /// The resolver of the account `default`.
     pub(super) default: Arc<dyn Resolver>,
     pub(super) endpoints: Vec<EndpointParts>,
-    /// What upstreams said, for all accounts.
+    /// The cache of upstreams' answers, shared by all targets.
     pub(super) cache: Arc<AnswerCache>,
 }
 
-/// Makes all of it.
+/// Builds the configured targets.
 pub(super) fn configured(settings: &Settings, parts: &Parts) -> Result<Configured, ServerError> {
     let maker = Maker::new(settings, parts);
     let mut targets = maker.upstreams()?;
@@ -112,7 +111,7 @@ impl<'a> Maker<'a> {
             .collect()
     }
 
-    /// The index and all upstreams that are part of it; behind them, those that are asked last.
+    /// The local index and its upstreams, followed by the fallback upstreams.
     fn default_target(&self, upstreams: &[(AccountId, Target)]) -> Target {
         let settings = self.settings.remotes.upstreams.iter().filter(|upstream| upstream.default);
         let (last, first): (Vec<_>, Vec<_>) = settings.partition(|upstream| upstream.fallback);
@@ -128,7 +127,7 @@ impl<'a> Maker<'a> {
         let asks: Vec<_> = first.iter().chain(&last).cloned().collect();
         let with_local =
             |asked| self.fanout(&own(AccountId::DEFAULT), Some(self.local.clone()), asked);
-        // Without upstreams this is the index itself.
+        // Without upstreams this is the local index itself.
         let (is_first_local, first) = (first.is_empty(), with_local(first));
         let resolver = if last.is_empty() {
             first

@@ -56,7 +56,7 @@ impl io::Write for LogLines {
     }
 }
 
-/// Is asked about every event and takes none.
+/// Enables every callsite and discards every event.
 struct TakesNone;
 
 impl Subscriber for TakesNone {

@@ -1,5 +1,5 @@
-//! The errors of the API of pools, in the envelope of source 001, which is not that of the rest of the
-//! admin API. What is ours goes to the log; the caller is told that and no more.
+//! The errors of the pool API, in the envelope of source 001, which differs from the rest of the
+//! admin API. The causes of internal errors are only logged.
 
 use super::NOT_COMPRESSED;
 use crate::admin::wire::PoolRefusal;
@@ -12,7 +12,7 @@ use crate::text::with_causes;
 /// Why a request is refused.
 #[derive(Debug)]
 pub(in crate::admin) enum PoolError {
-    /// The request cannot be understood, for these reasons.
+    /// A malformed request, for these reasons.
     Request(Vec<String>),
     /// The body cannot be read.
     Body(BodyError),
@@ -20,9 +20,9 @@ pub(in crate::admin) enum PoolError {
     Compressed { value: String },
     /// There is no pool with this id.
     NotFound { id: String },
-    /// Pools cannot be so, for these reasons.
+    /// An invalid draft, for these reasons.
     Invalid(Vec<String>),
-    /// This is not done here; that is.
+    /// The method is not allowed; these are.
     Method { allow: &'static str },
     /// The change cannot be written.
     State(StateError),
@@ -70,7 +70,7 @@ impl PoolError {
         }
     }
 
-    /// The body of the answer. What is ours is logged here.
+    /// The body of the response. Internal errors are logged here.
     pub(super) fn into_envelope(self) -> PoolRefusal {
         let error_code = self.code().to_owned();
         PoolRefusal { success: false, data: None, error_code, error_messages: self.messages() }

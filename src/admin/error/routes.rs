@@ -1,5 +1,5 @@
-//! The errors of the routing table's API. Those that source 000 names have its fields and words, and no
-//! `detail`; the others say in theirs what to do.
+//! The errors of the routing table's API. Those named by source 000 have its fields and wording,
+//! and no `detail`; the `detail` of the others says what to do.
 
 use thiserror::Error;
 
@@ -9,10 +9,10 @@ use crate::dispatch::{Address, AddressError};
 use crate::state::StateError;
 use crate::types::{AccountIdError, RoutePrefix, RoutePrefixError};
 
-/// What the kinds of problems that source 000 names have before their own names.
+/// The URI prefix of the problem types of source 000.
 const KINDS: &str = "https://errors.interledger.org/routes/static/";
 
-/// The kind of problems that have no other name than their status.
+/// The type of problems that are described by their status alone.
 const NO_KIND: &str = "about:blank";
 
 /// Why the routing table's API refuses.
@@ -66,7 +66,7 @@ impl From<StaticsError> for RouteError {
 }
 
 impl RouteError {
-    /// Gives a problem the name that source 000 has for it.
+    /// Sets the problem type of source 000.
     pub(super) fn name(self, problem: Problem) -> Problem {
         let (prefix, kind, title) = match self {
             Self::Exists(prefix) => {

@@ -1,9 +1,9 @@
 //! The body of a request as a reader for a thread that may block.
 //!
-//! A bounded channel stands between the two: when the reader is slow, the body is not read on, and
-//! the client is slowed by TCP. Memory is bounded by the channel's pieces of a request's body, each
-//! at most what one read of the socket gave. The end is said: a channel that closes without is a
-//! body that was cut, never one that ended.
+//! A bounded channel connects the two and applies backpressure: when the decoder is slow, the body
+//! is not read, and TCP slows the client. Memory is bounded by the number of pieces in the channel,
+//! each at most one read of the socket. The end is sent explicitly: a channel that closes without
+//! it means a truncated body.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Pieces that wait to be read: at 32 to 64 KiB each, one or two milliseconds of decoding.
+/// The most buffered pieces: at 32 to 64 KiB each, one or two milliseconds of decoding.
 const PIECES_MAX: usize = 16;
 
-/// What comes through the channel.
+/// A message of the channel.
 enum Piece {
     Bytes(Bytes),
     End,
@@ -39,7 +39,7 @@ pub(super) struct BodyReader {
     is_ended: bool,
 }
 
-/// A body, cut into the part that stays with the connection and the part that is read.
+/// Splits a body into the half that stays with the connection and the half that is read.
 pub(super) fn split(
     payload: web::Payload,
     idle_timeout: Duration,

@@ -1,4 +1,4 @@
-//! What a request says of its body: its kind, its compression, and how to import it.
+//! Parses the headers and parameters of an import: kind, compression and options.
 //!
 //! | header or parameter | meaning |
 //! |---|---|
@@ -78,7 +78,7 @@ impl ImportRequest {
     }
 }
 
-/// The words of the command line, whose flags are parameters here.
+/// Rewrites a message about command line flags to name the parameters.
 fn as_parameters(message: &str) -> String {
     let flags = ["provider", "addr", "protocol", "record"];
     flags.iter().fold(message.to_owned(), |text, flag| text.replace(&format!("--{flag}"), flag))

@@ -1,5 +1,5 @@
-//! `GET /routes/explain`: who would answer a lookup, and why, without asking anybody and without
-//! spending any budget.
+//! `GET /routes/explain`: which target would answer a lookup, and why, without querying anything or
+//! spending budget.
 
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> Rou
     }
 }
 
-/// Those that a lookup would leave out now: they rest, failed too often, or have enough to do.
+/// The upstreams that a lookup would skip now: they back off, their breaker is open, or they are at
+/// their concurrency limit.
 fn not_asked(upstreams: &[Arc<dyn Upstream>]) -> Vec<NotAskedView> {
     let view = |upstream: &Arc<dyn Upstream>| {
         let reason = upstream.is_ready().err()?.to_string();

@@ -1,4 +1,4 @@
-//! `GET /routes/static`, and `GET`, `PUT` and `DELETE /routes/static/{prefix}`: what an operator decides.
+//! `GET /routes/static`, and `GET`, `PUT` and `DELETE /routes/static/{prefix}`: the static routes.
 //!
 //! A PUT creates. Only with `If-Match: *` does it replace, and then only what is there: nobody
 //! overwrites by accident what another has just set, and a move of a prefix from one account to

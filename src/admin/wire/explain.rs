@@ -1,10 +1,10 @@
-//! The JSON of what a pool would do with a lookup.
+//! The JSON that explains how a pool would handle a lookup.
 
 use serde::{Deserialize, Serialize};
 
 use crate::control::{ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome};
 
-/// What a routing rule would do with a lookup, as `/routes/explain` tells it.
+/// How a routing rule would handle a lookup, for `/routes/explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolView {
     /// The id of the routing rule.
@@ -13,13 +13,13 @@ pub struct PoolView {
     pub rule_name: String,
     /// `ask`, `discard` (the pool was deleted) or `refused`.
     pub outcome: String,
-    /// Who would be asked; `null`: nobody.
+    /// The endpoint that would be queried, if any.
     pub endpoint: Option<String>,
     /// The id of the pool that this endpoint belongs to.
     pub pool_id: Option<u64>,
     /// Why nobody would be asked.
     pub reason: Option<String>,
-    /// The pool, the one that it overflows into, and so on.
+    /// The pool, followed by the chain of overflow pools.
     pub chain: Vec<ChainedPoolView>,
 }
 
@@ -47,7 +47,7 @@ pub struct PoolEndpointView {
     pub hourly_rate: u64,
     /// Lookups that are left in the bucket of the hour.
     pub hourly_left: u64,
-    /// Why it would not be asked; `null`: it could be.
+    /// Why it would be skipped; `null` if it is eligible.
     pub held_back: Option<String>,
 }
 

@@ -19,15 +19,15 @@ pub struct PoolRoute {
     pub id: u64,
     /// Its name.
     pub name: String,
-    /// Lookups a day that were asked for.
+    /// The requested lookups a day.
     pub requested_target_daily_volume: u64,
-    /// Lookups a day that its endpoints are good for.
+    /// The lookups a day that its endpoints allow.
     pub recommended_max_daily_volume: u64,
-    /// Lookups an hour that its endpoints are good for.
+    /// The lookups an hour that its endpoints allow.
     pub recommended_max_delivery_rate_per_hour: u64,
     /// The pool that it overflows into.
     pub overflow_route: Option<NamedId>,
-    /// What a routing table names to have it asked.
+    /// The routing rule that leads to it.
     pub routing_rule: NamedId,
 }
 

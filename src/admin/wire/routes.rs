@@ -98,7 +98,7 @@ pub struct StaticRouteRequest {
     pub next_hop_account_id: String,
 }
 
-/// What `GET /routes/explain` answers: who would answer a lookup, and why.
+/// The answer to `GET /routes/explain`: which target would answer a lookup, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteExplanation {

@@ -47,7 +47,7 @@ pub(super) async fn import(
     upload: &Upload<'_>,
     observer: &mut dyn ImportObserver,
 ) -> anyhow::Result<Imported> {
-    let ImportSource { name, kind, compression, told_by: _, size_bytes, reader } =
+    let ImportSource { name, kind, compression, declared_by: _, size_bytes, reader } =
         ImportSource::open(upload.path)?;
     observer.begin(&name, size_bytes);
     let mut file = UploadedFile { name, kind, size_bytes, last: None, observer };

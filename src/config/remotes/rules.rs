@@ -1,4 +1,4 @@
-//! What the keys of a section, and sections among each other, forbid.
+//! Rules within a section and between sections.
 //!
 //! All broken rules are reported, each under the key that has to be changed.
 
@@ -25,9 +25,9 @@ pub(super) struct SectionViolation {
     pub(super) index: usize,
     /// The key that has to be changed.
     pub(super) key: &'static str,
-    /// The rule, and what it found.
+    /// The rule, and the offending value.
     pub(super) message: String,
-    /// The other section that it has to do with.
+    /// The other section involved.
     pub(super) other: Option<(SectionKind, usize)>,
 }
 

@@ -1,7 +1,7 @@
-//! A section of the file: the keys that it may have, what is given in it, what holds in the end.
+//! A section of the file: its schema, its given keys, and its effective keys.
 //!
-//! The strongest wins: what the section says, then the flat setting that a key inherits, then the
-//! default of the key.
+//! Precedence: the section itself, then the flat setting that a key inherits, then the default of
+//! the key.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,10 +32,10 @@ pub(in crate::config) struct Section {
     pub(in crate::config) given: Vec<Given>,
 }
 
-/// A section of the file with all that holds for it.
+/// A section of the file with its effective keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EffectiveSection {
-    /// What it is called in the file: `upstream`.
+    /// Its name in the file: `upstream`.
     pub name: &'static str,
     /// Where it begins.
     pub origin: SettingOrigin,
@@ -47,7 +47,7 @@ impl SectionKind {
     pub(in crate::config) const ALL: [Self; 4] =
         [Self::Upstream, Self::Fanout, Self::Endpoint, Self::Peer];
 
-    /// What it is called in the file.
+    /// Its name in the file.
     pub(in crate::config) fn name(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
@@ -57,7 +57,7 @@ impl SectionKind {
         }
     }
 
-    /// The one that the file calls so.
+    /// The kind with this name in the file.
     pub(in crate::config) fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
@@ -96,12 +96,12 @@ impl fmt::Display for EffectiveSection {
     }
 }
 
-/// What all sections and the flat settings come to.
+/// The effective sections, combined with the flat settings.
 pub(in crate::config) struct Combined {
     pub(in crate::config) remotes: Remotes,
     /// Those of the file, by kind.
     pub(in crate::config) sections: Vec<EffectiveSection>,
-    /// The rules that they break.
+    /// Broken rules.
     pub(in crate::config) problems: Vec<ConfigProblem>,
 }
 
@@ -186,7 +186,7 @@ fn resolved(section: &Section, texts: &HashMap<String, String>) -> (ArgMatches, 
     (parsed(section.kind, &given, texts), keys.collect())
 }
 
-/// Where everything stands.
+/// The places of all keys, for messages.
 struct Places<'a> {
     sections: &'a [(SectionKind, EffectiveSection)],
     upstreams_origin: &'a SettingOrigin,

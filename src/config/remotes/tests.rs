@@ -1,4 +1,4 @@
-//! Sections as an operator writes them: what holds, where it came from, and what is wrong with them.
+//! Sections as an operator writes them: effective values, their origins, and problems.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const WEST: &str = "[[peer]]\nname = 'west'\nurl = 'http://west.example'\n\
 const METERED: &str = "[[endpoint]]\nname = 'm1'\nurl = 'https://me:hunter2@m.example'\n\
     daily_volume = 25_000\nhourly_rate = 10_000\n";
 
-/// What is wrong with a file, one line each, without its path.
+/// The problems of a file, one line each, without its path.
 fn problems(text: &str) -> Vec<String> {
     let error = match load_file(text) {
         Ok(loaded) => panic!("nothing is wrong with it: {:?}", loaded.settings.remotes),
@@ -258,7 +258,8 @@ fn values_that_would_make_a_server_useless_are_refused() {
     let nothing = format!("{EAST}providers = false\npeers = false\nipns = false");
     let told = "4: [[upstream]] providers: it is asked for nothing: no providers, peers, ipns";
     assert_eq!(problems(&nothing), [told]);
-    // A flat setting that is wrong is told once for itself and once for each that it holds for.
+    // An invalid flat setting is reported once for itself and once for each section that inherits
+    // it.
     let told = problems(&format!("upstream_timeout = 0\n{EAST}"));
     assert_eq!(told.len(), 2, "{told:?}");
 }

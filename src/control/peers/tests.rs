@@ -9,7 +9,7 @@ use super::*;
 use crate::dispatch::NewRoute;
 use crate::resolve::PeerLinkError;
 use network::Network;
-use script::{Said, Script};
+use script::{Message, Script};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOLD_DOWN: Duration = Duration::from_secs(45);
@@ -27,7 +27,7 @@ fn wants(mode: SyncMode) -> RouteControl {
 }
 
 /// The first update of the peer `beta`.
-fn told_by_beta(prefixes: &[&str]) -> RouteUpdate {
+fn update_from_beta(prefixes: &[&str]) -> RouteUpdate {
     let route = |text: &&str| NewRoute {
         prefix: prefix(text),
         path: vec![account("beta")],
@@ -49,11 +49,11 @@ fn told_by_beta(prefixes: &[&str]) -> RouteUpdate {
 async fn a_peer_is_asked_at_the_start_and_told_nothing_before_it_asks() {
     let script = Script::start(&["g.own"]).await;
     script.pass(200 * SECOND).await;
-    let said = script.said();
-    let (_, Said::Control(first)) = &said[0] else { panic!("{said:?}") };
+    let sent = script.sent();
+    let (_, Message::Control(first)) = &sent[0] else { panic!("{sent:?}") };
     assert_eq!(*first, wants(SyncMode::Sync));
-    assert!(said.iter().all(|(_, said)| matches!(said, Said::Control(_))), "{said:?}");
-    let times: Vec<u64> = said.iter().map(|(at_ms, _)| at_ms / 1_000).collect();
+    assert!(sent.iter().all(|(_, sent)| matches!(sent, Message::Control(_))), "{sent:?}");
+    let times: Vec<u64> = sent.iter().map(|(at_ms, _)| at_ms / 1_000).collect();
     assert_eq!(times, [0, 45, 90, 135, 180], "a peer that is silent is asked again");
 }
 
@@ -85,13 +85,13 @@ async fn a_change_is_told_at_once_and_nobody_is_told_its_own_routes() {
     }
     script.pass(SECOND).await;
     let before = script.updates().len();
-    script.beta_tells(told_by_beta(&["g.b"]));
+    script.beta_sends(update_from_beta(&["g.b"]));
     script.pass(SECOND).await;
     assert_eq!(script.updates().len(), before + 1);
     assert!(script.updates().iter().all(|(at_ms, _)| *at_ms < 1_100));
     let told = |to: &str| {
-        let said = script.said_to(to);
-        let (_, Said::Update(update)) = said.last().unwrap() else { panic!("{said:?}") };
+        let sent = script.sent_to(to);
+        let (_, Message::Update(update)) = sent.last().unwrap() else { panic!("{sent:?}") };
         let routes = update.new_routes.iter();
         let routes = routes.map(|route| (route.prefix.to_string(), route.path.clone()));
         (routes.collect::<Vec<_>>(), update.withdrawn_routes.clone())
@@ -159,28 +159,28 @@ async fn a_peer_that_is_never_content_or_never_there_is_tried_for_ever_ever_more
 async fn a_peer_that_falls_silent_loses_its_routes_and_is_asked_again() {
     let script = Script::start(&[]).await;
     script.pass(10 * SECOND).await;
-    script.beta_tells(told_by_beta(&["g.b"]));
+    script.beta_sends(update_from_beta(&["g.b"]));
     assert_eq!(script.routes(), ["g.b -> beta"]);
     script.pass(44 * SECOND).await;
     assert_eq!(script.routes(), ["g.b -> beta"]);
-    let asked = script.said_to("beta").len();
+    let asked = script.sent_to("beta").len();
     script.pass(3 * SECOND).await;
     assert_eq!(script.routes(), [""; 0]);
-    assert_eq!(script.said_to("beta").len(), asked + 1);
-    let (_, Said::Control(control)) = script.said_to("beta").pop().unwrap() else { panic!() };
+    assert_eq!(script.sent_to("beta").len(), asked + 1);
+    let (_, Message::Control(control)) = script.sent_to("beta").pop().unwrap() else { panic!() };
     assert_eq!(control, wants(SyncMode::Sync), "what was known is forgotten");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_route_that_lasts_longer_is_published() {
     let script = Script::start(&[]).await;
-    script.beta_tells(told_by_beta(&["g.b"]));
+    script.beta_sends(update_from_beta(&["g.b"]));
     script.pass(10 * SECOND).await;
-    script.beta_tells(RouteUpdate { from_epoch: 1, ..told_by_beta(&[]) });
+    script.beta_sends(RouteUpdate { from_epoch: 1, ..update_from_beta(&[]) });
     let table = script.control.table();
     let (route, _) = table.find(["g", "b"].into_iter(), script.now_ms()).unwrap();
     assert_eq!(route.expires_at_ms, Some(script.now_ms() + 45_000));
-    let nothing_to_show = RouteUpdate { speaker: account("gamma"), ..told_by_beta(&[]) };
+    let nothing_to_show = RouteUpdate { speaker: account("gamma"), ..update_from_beta(&[]) };
     script.control.update_from_peer(&account("gamma"), nothing_to_show).unwrap();
     assert!(Arc::ptr_eq(&table, &script.control.table()), "nothing is published for nothing");
 }
@@ -190,9 +190,9 @@ async fn nobody_but_a_configured_peer_is_heard() {
     let script = Script::start(&[]).await;
     let stranger = account("stranger");
     assert_eq!(script.control.peers().control(&stranger, wants(SyncMode::Sync)), Err(UnknownPeer));
-    let refused = script.control.update_from_peer(&stranger, told_by_beta(&["g.b"]));
+    let refused = script.control.update_from_peer(&stranger, update_from_beta(&["g.b"]));
     assert_eq!(refused, Err(UpdateRefused::Unknown(UnknownPeer)));
-    let gap = RouteUpdate { from_epoch: 1, ..told_by_beta(&["g.b"]) };
+    let gap = RouteUpdate { from_epoch: 1, ..update_from_beta(&["g.b"]) };
     let its_beginning = LastKnown { table_id: gap.table_id, epoch: 0 };
     let refused = script.control.update_from_peer(&account("beta"), gap);
     assert_eq!(refused, Err(UpdateRefused::Gap(its_beginning)));
@@ -230,9 +230,9 @@ async fn a_router_that_restarts_at_once_is_known_again_before_anybody_misses_it(
     network.pass(3 * SECOND).await;
     assert_eq!(network.routes("beta"), ["g.a.other: alpha"]);
     assert_eq!(network.routes("alpha"), ["g.b: beta"]);
-    let (said, later) = (network.messages(), 300);
+    let (sent, later) = (network.messages(), 300);
     network.pass(later * SECOND).await;
-    let per_heartbeat = network.messages() - said;
+    let per_heartbeat = network.messages() - sent;
     assert!(per_heartbeat <= 2 * usize::try_from(later).unwrap() / 30 + 2, "{per_heartbeat}");
 }
 

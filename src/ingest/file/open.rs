@@ -6,7 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{ImportSource, ToldBy};
+use super::{DeclaredBy, ImportSource};
 use crate::ingest::error::ImportError;
 use crate::ingest::import::BytesRead;
 use crate::ingest::options::{Compression, ImportKind};
@@ -31,8 +31,8 @@ impl ImportSource {
         if path.as_os_str() == "-" {
             let reader = Box::new(io::stdin());
             let name = "standard input".into();
-            let told_by = ToldBy::Name;
-            return Ok(Self { name, kind, compression, told_by, size_bytes: None, reader });
+            let declared_by = DeclaredBy::Name;
+            return Ok(Self { name, kind, compression, declared_by, size_bytes: None, reader });
         }
         let name: Arc<str> = path.display().to_string().into();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
@@ -40,7 +40,7 @@ impl ImportSource {
             opened.map_err(|source| ImportError::Open { file: Arc::clone(&name), source })?;
         let size_bytes = metadata.is_file().then_some(metadata.len());
         let reader = Box::new(file);
-        Ok(Self { name, kind, compression, told_by: ToldBy::Name, size_bytes, reader })
+        Ok(Self { name, kind, compression, declared_by: DeclaredBy::Name, size_bytes, reader })
     }
 
     /// NDJSON out of memory.
@@ -58,7 +58,7 @@ impl ImportSource {
             name: name.into(),
             kind,
             compression: Compression::None,
-            told_by: ToldBy::Name,
+            declared_by: DeclaredBy::Name,
             size_bytes: Some(bytes.len() as u64),
             reader: Box::new(Cursor::new(bytes)),
         }
@@ -70,7 +70,7 @@ impl ImportSource {
 pub(super) struct Declared {
     pub(super) kind: ImportKind,
     pub(super) compression: Compression,
-    pub(super) told_by: ToldBy,
+    pub(super) declared_by: DeclaredBy,
 }
 
 /// The uncompressed content, and where the reading of the compressed one stands.
@@ -119,7 +119,7 @@ fn look_ahead<R: BufRead>(mut reader: R) -> io::Result<(Vec<u8>, impl BufRead + 
 }
 
 fn check_compression(head: &[u8], declared: Declared) -> Result<(), String> {
-    let Declared { compression, told_by, .. } = declared;
+    let Declared { compression, declared_by, .. } = declared;
     let found = if head.starts_with(GZIP_MAGIC) {
         Compression::Gzip
     } else if head.starts_with(ZSTD_MAGIC) {
@@ -133,12 +133,12 @@ fn check_compression(head: &[u8], declared: Declared) -> Result<(), String> {
         return Ok(());
     }
     match found {
-        Compression::Gzip => Err(undeclared("gzip", ".gz", told_by)),
-        Compression::Zstd => Err(undeclared("zstd", ".zst", told_by)),
+        Compression::Gzip => Err(undeclared("gzip", ".gz", declared_by)),
+        Compression::Zstd => Err(undeclared("zstd", ".zst", declared_by)),
         Compression::None if compression == Compression::Gzip => {
-            Err(mislabelled("gzip", ".gz", told_by))
+            Err(mislabelled("gzip", ".gz", declared_by))
         }
-        Compression::None => Err(mislabelled("zstd", ".zst", told_by)),
+        Compression::None => Err(mislabelled("zstd", ".zst", declared_by)),
     }
 }
 
@@ -146,44 +146,44 @@ fn is_skippable_frame(head: &[u8]) -> bool {
     matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
-fn undeclared(tool: &str, ending: &str, told_by: ToldBy) -> String {
-    match told_by {
-        ToldBy::Name => format!(
+fn undeclared(tool: &str, ending: &str, declared_by: DeclaredBy) -> String {
+    match declared_by {
+        DeclaredBy::Name => format!(
             "it is compressed with {tool}, but its name does not end in `{ending}`: rename it, or \
              decompress it first"
         ),
-        ToldBy::Headers => {
+        DeclaredBy::Headers => {
             format!("it is compressed with {tool}: say so with `Content-Encoding: {tool}`")
         }
     }
 }
 
-fn mislabelled(tool: &str, ending: &str, told_by: ToldBy) -> String {
-    match told_by {
-        ToldBy::Name => {
+fn mislabelled(tool: &str, ending: &str, declared_by: DeclaredBy) -> String {
+    match declared_by {
+        DeclaredBy::Name => {
             format!("its name ends in `{ending}`, but it is not compressed with {tool}: rename it")
         }
-        ToldBy::Headers => {
+        DeclaredBy::Headers => {
             format!("it is not compressed with {tool}, though Content-Encoding says so")
         }
     }
 }
 
 fn check_kind(head: &[u8], declared: Declared) -> Result<(), String> {
-    let advice = match (declared.kind, declared.told_by) {
+    let advice = match (declared.kind, declared.declared_by) {
         (ImportKind::Ndjson, _) if !looks_like_car(head) => return Ok(()),
         (ImportKind::Car, _) if !looks_like_json(head) => return Ok(()),
-        (ImportKind::Ndjson, ToldBy::Name) => {
+        (ImportKind::Ndjson, DeclaredBy::Name) => {
             "it is a CAR file, but its name does not end in `.car`: rename it (`.car.gz` or \
              `.car.zst` if it is compressed)"
         }
-        (ImportKind::Car, ToldBy::Name) => {
+        (ImportKind::Car, DeclaredBy::Name) => {
             "its name ends in `.car`, but it holds JSON: rename it to `.ndjson`"
         }
-        (ImportKind::Ndjson, ToldBy::Headers) => {
+        (ImportKind::Ndjson, DeclaredBy::Headers) => {
             "it is a CAR: say so with `Content-Type: application/vnd.ipld.car`"
         }
-        (ImportKind::Car, ToldBy::Headers) => "it holds JSON, though Content-Type says CAR",
+        (ImportKind::Car, DeclaredBy::Headers) => "it holds JSON, though Content-Type says CAR",
     };
     Err(advice.to_owned())
 }

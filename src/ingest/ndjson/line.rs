@@ -1,5 +1,5 @@
-//! Reading one line: the key, the terms, and where each record stands. The records themselves
-//! are not looked into.
+//! Parses a line: its key, context, expiry, and the text of each record. The records themselves are
+//! not parsed.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use crate::ingest::testing::{Imported, PEER, import};
 use crate::ingest::{
-    Compression, ImportError, ImportKind, ImportOptions, ImportSource, REJECTIONS_SHOWN_MAX, ToldBy,
+    Compression, DeclaredBy, ImportError, ImportKind, ImportOptions, ImportSource,
+    REJECTIONS_SHOWN_MAX,
 };
 use crate::types::{ProviderRecord, UnparsableAddrs};
 
@@ -295,7 +296,7 @@ fn a_line_of_100_megabytes_costs_only_itself() {
         name: "f".into(),
         kind: ImportKind::Ndjson,
         compression: Compression::None,
-        told_by: ToldBy::Name,
+        declared_by: DeclaredBy::Name,
         size_bytes: None,
         reader: Box::new(reader),
     };

@@ -1,4 +1,4 @@
-//! Which of the addresses that a provider gives are passed on.
+//! Which of a provider's addresses are served.
 //!
 //! | address | |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Why an announcement is not taken in: sorted by what its sender can do about it.
+//! Why an announcement is refused: sorted by what its sender can do about it.
 
 use std::fmt;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub struct AddrReasons {
 }
 
 impl AddrReasons {
-    /// Counts addresses that nobody looked at.
+    /// Counts addresses that were not looked at.
     pub(super) fn add_others(&mut self, count: usize) {
         self.others += count;
     }

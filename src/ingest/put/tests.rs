@@ -1,4 +1,4 @@
-//! Requests, sound and broken: what becomes of them, and why.
+//! Requests to announce, valid and invalid: what each results in, and why.
 
 use std::time::Duration;
 
@@ -135,7 +135,7 @@ fn what_is_signed_are_the_bytes_as_they_arrived() {
     let pretty = serde_json::to_string_pretty(&value).unwrap();
     let refused = refusal(&request(&pretty, VECTOR_SIGNATURE));
     assert!(matches!(refused, PutRefusal::Signature { .. }), "{refused}");
-    // What stands around the payload is not signed.
+    // The fields around the payload are not signed.
     let body: Value = serde_json::from_str(&vector()).unwrap();
     let record = &body["Providers"][0];
     let spaced = format!(
@@ -441,10 +441,10 @@ impl Mutation {
     }
 }
 
-/// What may become of a mutated vector: 400 if it is no JSON or of another shape, 403 if it is a
-/// request whose payload or signature is another. It is never 413 or 422: it does not grow that
-/// much, and keys are judged only when the signature holds. If it is accepted, then the mutation hit
-/// what is not signed, and the store is told the same as by the vector.
+/// The possible results of a mutated vector: 400 if it is no JSON or of another shape, 403 if it is
+/// a request whose payload or signature differs. Never 413 or 422: it does not grow that much, and
+/// keys are checked only after the signature. If it is accepted, then the mutation hit an unsigned
+/// field, and the store gets the same as from the vector.
 fn check_mutated(body: &[u8]) -> Result<(), TestCaseError> {
     let is_json = serde_json::from_slice::<Value>(body).is_ok();
     match policy()

@@ -25,7 +25,7 @@ pub(super) struct SignedRecord<'a> {
     pub(super) payload: Payload,
 }
 
-/// What a record says.
+/// The payload of a record.
 #[derive(Debug)]
 pub(super) struct Payload {
     pub(super) id: PeerId,
@@ -37,7 +37,7 @@ pub(super) struct Payload {
     pub(super) addrs: BoundedList<Option<String>>,
 }
 
-/// A list of which no more is kept than is accepted.
+/// A list that keeps at most as many items as are accepted.
 #[derive(Debug)]
 pub(super) struct BoundedList<T> {
     pub(super) kept: Vec<T>,

@@ -19,16 +19,16 @@ use crate::resolve::{PeerLink, PeerLinkError};
 const STEP: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Debug)]
-pub(super) enum Said {
+pub(super) enum Message {
     Control(RouteControl),
     Update(RouteUpdate),
 }
 
 /// A message to a peer, and when it was sent.
-struct Heard {
+struct SentMessage {
     to: &'static str,
     at_ms: u64,
-    said: Said,
+    message: Message,
 }
 
 /// Replies to updates: the next one, and all later ones.
@@ -41,14 +41,14 @@ struct Answers {
 struct ScriptedLink {
     to: &'static str,
     clock: ManualClock,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    sent: Arc<Mutex<Vec<SentMessage>>>,
     answers: Arc<Mutex<Answers>>,
 }
 
 impl ScriptedLink {
-    fn hear(&self, said: Said) {
+    fn record(&self, message: Message) {
         let at_ms = Clock::Manual(self.clock.clone()).now_ms();
-        self.heard.lock().push(Heard { to: self.to, at_ms, said });
+        self.sent.lock().push(SentMessage { to: self.to, at_ms, message });
     }
 }
 
@@ -57,12 +57,12 @@ impl PeerLink for ScriptedLink {
         &'a self,
         control: &'a RouteControl,
     ) -> BoxFuture<'a, Result<(), PeerLinkError>> {
-        self.hear(Said::Control(*control));
+        self.record(Message::Control(*control));
         std::future::ready(Ok(())).boxed()
     }
 
     fn update<'a>(&'a self, update: &'a RouteUpdate) -> BoxFuture<'a, Result<(), PeerLinkError>> {
-        self.hear(Said::Update(update.clone()));
+        self.record(Message::Update(update.clone()));
         let mut answers = self.answers.lock();
         let answer = answers.next.take().or_else(|| answers.always.clone());
         std::future::ready(answer.map_or(Ok(()), Err)).boxed()
@@ -72,7 +72,7 @@ impl PeerLink for ScriptedLink {
 pub(super) struct Script {
     pub(super) control: Arc<Control>,
     clock: ManualClock,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    sent: Arc<Mutex<Vec<SentMessage>>>,
     answers: Arc<Mutex<Answers>>,
     _running: DropGuard,
 }
@@ -81,7 +81,7 @@ impl Script {
     /// Starts at time 0 of the clock.
     pub(super) async fn start(own: &[&str]) -> Self {
         let clock = ManualClock::new(0);
-        let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
+        let sent: Arc<Mutex<Vec<SentMessage>>> = Arc::default();
         let answers: Arc<Mutex<Answers>> = Arc::default();
         let peer = |name| PeerParts {
             account: account(name),
@@ -90,7 +90,7 @@ impl Script {
             link: Arc::new(ScriptedLink {
                 to: name,
                 clock: clock.clone(),
-                heard: heard.clone(),
+                sent: sent.clone(),
                 answers: answers.clone(),
             }),
             counts: Metrics::new().peer(name),
@@ -104,7 +104,7 @@ impl Script {
         let running = CancellationToken::new();
         tokio::spawn(control.clone().run(running.clone()));
         let _running = running.drop_guard();
-        let script = Self { control, clock, heard, answers, _running };
+        let script = Self { control, clock, sent, answers, _running };
         script.pass(STEP).await;
         script
     }
@@ -119,24 +119,25 @@ impl Script {
     }
 
     /// The messages that `beta` received, with times in milliseconds.
-    pub(super) fn said(&self) -> Vec<(u64, Said)> {
-        self.said_to("beta")
+    pub(super) fn sent(&self) -> Vec<(u64, Message)> {
+        self.sent_to("beta")
     }
 
-    pub(super) fn said_to(&self, peer: &str) -> Vec<(u64, Said)> {
-        let heard = self.heard.lock();
-        let heard = heard.iter().filter(|heard| heard.to == peer);
-        heard.map(|heard| (heard.at_ms, heard.said.clone())).collect()
+    pub(super) fn sent_to(&self, peer: &str) -> Vec<(u64, Message)> {
+        let sent = self.sent.lock();
+        let sent = sent.iter().filter(|sent| sent.to == peer);
+        sent.map(|sent| (sent.at_ms, sent.message.clone())).collect()
     }
 
     /// The updates that `beta` was sent.
     pub(super) fn updates(&self) -> Vec<(u64, RouteUpdate)> {
-        let said = self.said().into_iter();
-        said.filter_map(|(at_ms, said)| match said {
-            Said::Update(update) => Some((at_ms, update)),
-            Said::Control(_) => None,
-        })
-        .collect()
+        let messages = self.sent().into_iter();
+        messages
+            .filter_map(|(at_ms, message)| match message {
+                Message::Update(update) => Some((at_ms, update)),
+                Message::Control(_) => None,
+            })
+            .collect()
     }
 
     /// `beta` subscribes to our routes, or unsubscribes.
@@ -145,7 +146,7 @@ impl Script {
     }
 
     /// `beta` sends its routes.
-    pub(super) fn beta_tells(&self, update: RouteUpdate) {
+    pub(super) fn beta_sends(&self, update: RouteUpdate) {
         self.control.update_from_peer(&account("beta"), update).unwrap();
     }
 
