@@ -23,6 +23,7 @@ use std::ops::Range;
 
 use super::RouteAuth;
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{AccountId, RoutePrefix};
 
 /// Where a route comes from, in order of precedence.
@@ -157,7 +158,8 @@ impl<T> RoutingTable<T> {
         mut segments: impl Iterator<Item = &'a str>,
         mut visit: impl FnMut(&'table Node),
     ) {
-        let Some(mut node) = self.nodes.first() else { return };
+        let root = invariant::present(self.nodes.first(), "a table has a root");
+        let Some(mut node) = root else { return };
         while let Some(child) = segments.next().and_then(|segment| self.child(node, segment)) {
             if !goes_on_with(&mut segments, &child.further) {
                 return;
@@ -168,7 +170,8 @@ impl<T> RoutingTable<T> {
     }
 
     fn child(&self, node: &Node, segment: &str) -> Option<&Node> {
-        let children = self.nodes.get(node.children.clone())?;
+        let children = self.nodes.get(node.children.clone());
+        let children = invariant::present(children, "a node's children are nodes")?;
         if let Some(digit) = digit(segment) {
             return children.get(node.place(digit)?);
         }
@@ -178,7 +181,9 @@ impl<T> RoutingTable<T> {
     }
 
     fn winner(&self, node: &Node, now_ms: UnixMs) -> Option<(&RouteEntry, &T)> {
-        live(self.entries.get(node.entries.clone())?, now_ms).map(|(entry, target)| (entry, target))
+        let entries = self.entries.get(node.entries.clone());
+        let entries = invariant::present(entries, "a node's entries are in the table")?;
+        live(entries, now_ms).map(|(entry, target)| (entry, target))
     }
 }
 

@@ -124,7 +124,7 @@ fn endpoint(
 ) -> Option<ExplainedEndpoint> {
     let endpoint = choice.book.inventory().get(place)?;
     let (limits, now_ms) = (endpoint.limits, choice.now_ms);
-    let spent = ledger.account(place).spent;
+    let spent = ledger.state(place).spent;
     let held_back = match ledger.availability(choice, place) {
         Availability::Ready => None,
         Availability::Until(until_ms) => {

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::invariant;
 use crate::types::{AccountId, RoutePrefix};
 
 use super::{AdvertisedRoute, LastKnown, NewRoute, RouteUpdate, RoutingTableId, UPDATE_ROUTES_MAX};
@@ -132,7 +133,8 @@ impl RouteLog {
         let before = self.epochs.insert(change.prefix.clone(), self.next_epoch);
         let before = before.and_then(|epoch| self.changes.remove(&epoch));
         if change.route.is_some() && before.is_some_and(|before| before.route.is_none()) {
-            self.gone -= 1;
+            invariant::holds(self.gone > 0, "withdrawn prefixes are counted");
+            self.gone = self.gone.saturating_sub(1);
         }
         self.changes.insert(self.next_epoch, change);
         self.next_epoch += 1;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::clock::UnixMs;
 use crate::dispatch::RouteAuth;
+use crate::invariant;
 use crate::types::{AccountId, RoutePrefix};
 
 use super::{LastKnown, NewRoute, PATH_ROUTERS_MAX, RouteUpdate};
@@ -174,6 +175,8 @@ impl ReceivedRoutes {
                 }
             }
         }
+        let is_bounded = self.routes.len() <= self.rules.routes_max;
+        invariant::holds(is_bounded, "no more routes are kept than allowed");
         applied.is_change |= has_removed;
         self.has_excess |= applied.dropped.excess > 0;
         if has_removed && self.has_excess && self.routes.len() < self.rules.routes_max {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::book::{Book, PoolId};
 use super::budget::Spent;
 use crate::clock::UnixMs;
+use crate::invariant;
 
 /// The state of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,12 +75,12 @@ pub struct Choice<'a> {
 impl BudgetLedger {
     /// The ledger of an inventory, in its order.
     pub fn new(spent: impl IntoIterator<Item = Spent>) -> Self {
-        let account = |spent| EndpointState { spent, backoff_until_ms: 0 };
-        Self(spent.into_iter().map(account).collect())
+        let unspent = |spent| EndpointState { spent, backoff_until_ms: 0 };
+        Self(spent.into_iter().map(unspent).collect())
     }
 
     /// The state of an endpoint; that of an unknown one is unspent.
-    pub fn account(&self, place: usize) -> EndpointState {
+    pub fn state(&self, place: usize) -> EndpointState {
         self.0.get(place).copied().unwrap_or_default()
     }
 
@@ -88,10 +89,13 @@ impl BudgetLedger {
     pub fn take(&mut self, choice: &Choice<'_>) -> Result<Taken, NoneLeft> {
         let (pool, place) = self.choose(choice)?;
         let limits = choice.book.inventory().get(place).map(|endpoint| endpoint.limits);
-        let account = self.0.get_mut(place).zip(limits);
-        let (account, limits) = account.ok_or(NoneLeft::NoEndpoints)?;
-        account.spent.debit(limits, choice.now_ms).map_err(NoneLeft::Until)?;
-        Ok(Taken { pool, place, spent: account.spent })
+        let endpoint = self.0.get_mut(place).zip(limits);
+        let endpoint = invariant::present(endpoint, "a chosen endpoint is in the ledger");
+        let (endpoint, limits) = endpoint.ok_or(NoneLeft::NoEndpoints)?;
+        let debited = endpoint.spent.debit(limits, choice.now_ms);
+        invariant::holds(debited.is_ok(), "a chosen endpoint has budget left");
+        debited.map_err(NoneLeft::Until)?;
+        Ok(Taken { pool, place, spent: endpoint.spent })
     }
 
     /// What [`BudgetLedger::take`] would choose.
@@ -123,12 +127,14 @@ impl BudgetLedger {
 
     /// Whether an endpoint can be queried, considering budget, backoff and its upstream.
     pub fn availability(&self, choice: &Choice<'_>, place: usize) -> Availability {
-        let Some(endpoint) = choice.book.inventory().get(place) else {
+        let endpoint = choice.book.inventory().get(place);
+        let Some(endpoint) = invariant::present(endpoint, "pools name places of the inventory")
+        else {
             return Availability::Unavailable;
         };
-        let account = self.account(place);
-        let ready_at_ms = account.spent.ready_at_ms(endpoint.limits, choice.now_ms);
-        let until_ms = ready_at_ms.max(account.backoff_until_ms);
+        let state = self.state(place);
+        let ready_at_ms = state.spent.ready_at_ms(endpoint.limits, choice.now_ms);
+        let until_ms = ready_at_ms.max(state.backoff_until_ms);
         match (choice.availability)(place) {
             Availability::Until(other_ms) if until_ms.max(other_ms) > choice.now_ms => {
                 Availability::Until(until_ms.max(other_ms))
@@ -141,9 +147,11 @@ impl BudgetLedger {
 
     /// Backs off from an endpoint for a while.
     pub fn back_off(&mut self, place: usize, now_ms: UnixMs, retry_after: Duration) {
-        if let Some(account) = self.0.get_mut(place) {
+        let endpoint = self.0.get_mut(place);
+        if let Some(endpoint) = invariant::present(endpoint, "a queried endpoint is in the ledger")
+        {
             let until_ms = after(now_ms, retry_after);
-            account.backoff_until_ms = account.backoff_until_ms.max(until_ms);
+            endpoint.backoff_until_ms = endpoint.backoff_until_ms.max(until_ms);
         }
     }
 }

@@ -8,6 +8,8 @@
 
 use std::cmp::Reverse;
 
+use crate::invariant;
+
 /// The most steps of a search: a few milliseconds.
 const STEPS_MAX: usize = 50_000;
 
@@ -60,7 +62,9 @@ fn smallest_set(mut candidates: Vec<FreeEndpoint>, wanted: u64) -> Vec<usize> {
     };
     search.descend(0, last + 1, 0);
     let (_, best) = search.best.expect("the largest candidates reach what is wanted");
-    best.into_iter().filter_map(|at| Some(candidates.get(at)?.index)).collect()
+    let candidate =
+        |at| invariant::present(candidates.get(at), "a set has positions of candidates");
+    best.into_iter().filter_map(|at| Some(candidate(at)?.index)).collect()
 }
 
 /// A search through sets of one size, over candidates from the largest to the smallest.

@@ -12,6 +12,10 @@ use super::super::problem::{
 };
 use super::super::provision::{FreeEndpoint, provision};
 use super::{Book, Pool, PoolId, Rule, RuleId, RuleTarget, rule_name};
+use crate::invariant;
+
+/// What [`invariant`] calls it.
+const RULE: &str = "a pool has a rule";
 
 /// A checked field: absent, invalid, or a value.
 type Checked<T> = Result<Option<T>, PoolProblem>;
@@ -67,7 +71,7 @@ impl Book {
             pool.requested_daily_volume = volume;
             self.align_endpoints(&mut pool);
         }
-        if let Some(rule) = self.rules.get_mut(&pool.rule) {
+        if let Some(rule) = invariant::present(self.rules.get_mut(&pool.rule), RULE) {
             rule.name = rule_name(id, &pool.name);
         }
         self.pools.insert(id, pool);
@@ -84,7 +88,7 @@ impl Book {
         if !problems.is_empty() {
             return Err(ChangeError::Invalid(problems));
         }
-        if let Some(rule) = self.rules.get_mut(&pool.rule) {
+        if let Some(rule) = invariant::present(self.rules.get_mut(&pool.rule), RULE) {
             rule.target = RuleTarget::Discard;
         }
         self.pools.remove(&id);
@@ -196,8 +200,9 @@ impl Book {
     }
 
     fn names_of(&self, places: &[usize]) -> Vec<Arc<str>> {
-        let endpoints = places.iter().filter_map(|place| self.inventory.get(*place));
-        endpoints.map(|endpoint| endpoint.name.clone()).collect()
+        let name = |place: &usize| Some(self.inventory.get(*place)?.name.clone());
+        let name = |place| invariant::present(name(place), "places are those of the inventory");
+        places.iter().filter_map(name).collect()
     }
 }
 

@@ -98,7 +98,7 @@ fn what_is_resting_tried_or_away_is_passed_over_unspent() {
     let later =
         Choice { tried: &[second], availability: &unavailable, ..choice(&book, 1, NOON + 10) };
     assert_eq!(ledger.take(&later).unwrap().place, preferred);
-    assert_eq!(ledger.account(second).spent, Spent::default());
+    assert_eq!(ledger.state(second).spent, Spent::default());
 }
 
 #[test]
