@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fingerpost::clock::Clock;
+use fingerpost::data_dir::DataDir;
 use fingerpost::store::{
     Announcement, ContextId, DurableOptions, DurableStore, IndexLimits, Recovery, Store,
 };
@@ -122,7 +123,7 @@ impl Bench {
 
     fn open(&self) -> (Arc<DurableStore>, Recovery) {
         let (store, recovery) = DurableStore::open(DurableOptions {
-            directory: self.folder.join("data"),
+            data_dir: DataDir::lock(self.folder.join("data")).expect("nobody else has it"),
             clock: Clock::System,
             schema: AnswerSchema::Announced,
             threads: 2,

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fingerpost::clock::Clock;
+use fingerpost::data_dir::DataDir;
 use fingerpost::store::{
     Announcement, ContextId, DurableOptions, DurableStore, IndexLimits, Recovery, Store,
 };
@@ -83,7 +84,7 @@ fn report(what: &str, entries: u64, seconds: f64) {
 
 fn open(directory: &Path) -> (Arc<DurableStore>, Recovery) {
     let (store, recovery) = DurableStore::open(DurableOptions {
-        directory: directory.to_owned(),
+        data_dir: DataDir::lock(directory).expect("nobody else has it"),
         clock: Clock::System,
         schema: AnswerSchema::Announced,
         threads: 2,

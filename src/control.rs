@@ -102,11 +102,11 @@ pub enum ControlError {
 
 impl Control {
     /// Reads the stored state and publishes it.
-    pub fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
+    pub async fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
         let ControlParts { state, clock, identity, targets, endpoints, peers, router } = parts;
         let control = Arc::new(Self {
-            pools: Pools::open(state.clone(), clock.clone(), endpoints)?,
-            statics: Statics::open(state, clock.clone())?,
+            pools: Pools::open(state.clone(), clock.clone(), endpoints).await?,
+            statics: Statics::open(state, clock.clone()).await?,
             peers: Arc::new(PeerRouters::new(peers, &identity, clock.clone())),
             clock,
             table: ArcSwap::from_pointee(RouteTable::new([])),

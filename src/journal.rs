@@ -1,11 +1,9 @@
 //! The journal: what was announced, on disk, so that it is there after a crash.
 //!
 //! ```text
-//! data directory/
-//!   LOCK                              held by the process, with its id in it
-//!   journal/
-//!     0000000001-000000.journal       segments: sequence number, generation
-//!     0000000002-000003.journal       rewritten three times by compaction
+//! journal/                          in the data directory
+//!   0000000001-000000.journal       segments: sequence number, generation
+//!   0000000002-000003.journal       rewritten three times by compaction
 //! ```
 //!
 //! A segment is a row of frames, one for each group commit; a frame is a row of blocks: a group's
@@ -55,7 +53,7 @@ mod writer;
 mod tests;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -65,11 +63,12 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
+use crate::data_dir::DataDir;
 use crate::types::ContentKey;
 use background::Compactor;
 use block::Block;
 use compaction::Uses;
-use disk::{Disk, LockOutcome, SystemDisk};
+use disk::{Disk, SystemDisk};
 use ledger::Ledger;
 use pace::{Pace, Stop};
 use queue::Queue;
@@ -90,10 +89,6 @@ pub use salvage::LostBytes;
 pub use segment::Receipt;
 pub use snapshot::Snapshot;
 
-/// The folder of the journal in the data directory.
-const FOLDER: &str = "journal";
-/// The lock's name in the data directory.
-const LOCK_NAME: &str = "LOCK";
 /// The names of the threads behind a journal.
 const WRITER_THREAD: &str = "journal writer";
 const COMPACTION_THREAD: &str = "journal compaction";
@@ -104,8 +99,8 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// How a journal works.
 #[derive(Clone)]
 pub struct JournalOptions {
-    /// The data directory; made if it does not exist.
-    pub directory: PathBuf,
+    /// The data directory. Its lock is held for as long as any part of the journal lives.
+    pub data_dir: DataDir,
     /// Threads that read segments when the journal is opened.
     pub threads: usize,
     /// A segment with this many bytes is followed by a new one, 1 GiB at most. Compaction needs as
@@ -124,11 +119,11 @@ pub struct JournalOptions {
 }
 
 impl JournalOptions {
-    /// The defaults, for a journal in `directory`: segments of 128 MiB, a queue of 64 MiB, compaction
+    /// The defaults, for the journal of `data_dir`: segments of 128 MiB, a queue of 64 MiB, compaction
     /// at 64 MiB/s from 1 MiB of garbage on, and a thread for each core.
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
+    pub fn new(data_dir: DataDir) -> Self {
         Self {
-            directory: directory.into(),
+            data_dir,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             segment_bytes: 128 << 20,
             queue_bytes_max: 64 << 20,
@@ -229,8 +224,7 @@ struct JournalShared {
     /// Given to a compacted segment, and never again: a file that an earlier attempt left behind
     /// must not look newer than what took its place.
     next_generation: AtomicU32,
-    /// Held for as long as any part of the journal lives.
-    _lock: Box<dyn Send + Sync>,
+    _data_dir: DataDir,
 }
 
 struct JournalCounters {
@@ -299,21 +293,19 @@ impl Opened {
 }
 
 impl Journal {
-    /// Opens the journal of a data directory, or begins one. Takes the directory's lock, verifies
-    /// everything, cuts what a crash left half written, and starts the writer.
+    /// Opens the journal of a data directory, or begins one: verifies everything, cuts what a crash left
+    /// half written, and starts the writer.
     ///
     /// # Errors
     ///
-    /// [`JournalError::Locked`] if another process has the directory, [`JournalError::Corrupt`] if
-    /// anything that was written whole is damaged or missing.
+    /// [`JournalError::Corrupt`] if anything that was written whole is damaged or missing.
     pub fn open(options: JournalOptions) -> Result<Opened, JournalError> {
         options.check()?;
-        let directory = options.directory.join(FOLDER);
+        let directory = options.data_dir.journal();
         let disk = &options.disk;
         let made = disk.create_directory(&directory);
         made.map_err(|error| JournalError::io("create", &directory, error))?;
-        let lock = take_lock(&**disk, &options.directory)?;
-        for path in [&options.directory, &directory] {
+        for path in [options.data_dir.path(), &directory] {
             let synced = disk.sync_directory(path);
             synced.map_err(|error| JournalError::io("sync", path, error))?;
         }
@@ -335,7 +327,7 @@ impl Journal {
             compaction_error: Mutex::new(None),
             compaction: Mutex::new(()),
             next_generation: AtomicU32::new(recovered.next_generation),
-            _lock: lock,
+            _data_dir: options.data_dir.clone(),
         });
         let journal = Self::start(shared, recovered.last, &options)?;
         let (groups, changes, report) = (recovered.groups, recovered.changes, recovered.report);
@@ -474,7 +466,7 @@ impl Journal {
         }
     }
 
-    /// Writes what waits, seals the journal and releases the lock.
+    /// Writes what waits and seals the journal.
     ///
     /// # Errors
     ///
@@ -507,14 +499,5 @@ impl Drop for Journal {
 impl JournalShared {
     fn record_write(&self, error: Option<JournalError>) {
         *self.write_error.lock() = error;
-    }
-}
-
-fn take_lock(disk: &dyn Disk, directory: &Path) -> Result<Box<dyn Send + Sync>, JournalError> {
-    let path = directory.join(LOCK_NAME);
-    match disk.lock(&path) {
-        Ok(LockOutcome::Taken(guard)) => Ok(guard),
-        Ok(LockOutcome::Held(process)) => Err(JournalError::Locked { path, process }),
-        Err(error) => Err(JournalError::io("lock", &path, error)),
     }
 }

@@ -10,6 +10,7 @@ pub mod types;
 
 pub mod body;
 pub mod clock;
+pub mod data_dir;
 pub mod detached;
 pub mod http_client;
 pub mod index;

@@ -9,6 +9,7 @@ mod listener;
 mod maintenance;
 mod memory;
 mod peers;
+mod stores;
 mod targets;
 
 use std::net::SocketAddr;
@@ -34,20 +35,18 @@ use crate::http_client::HttpClientError;
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
-use crate::state::{DurableState, MemoryState, StateOpenError, StateOptions, StateStore};
-use crate::store::{
-    DurableNames, DurableOptions, DurableStore, Health, IndexLimits, MemoryNames, NameStore,
-    NamesOpenError, NamesOptions, OpenError, Recovery, Store,
-};
+use crate::state::StateStore;
+use crate::store::{Health, NameStore, Store};
 use crate::types::AccountId;
 use listener::BoundSocket;
 use maintenance::{Maintenance, Upkeep};
+pub use stores::{Stores, StoresError};
 use targets::Configured;
 
 /// Open connections on the admin listener: it is for an operator and a few scrapers.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
 
-/// The dependencies of a server, usually made by [`Parts::open`].
+/// The dependencies of a server, usually made by [`Parts::new`] of [`Stores`].
 pub struct Parts {
     /// Where announcements are kept.
     pub store: Arc<dyn Store>,
@@ -68,70 +67,14 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The stores of the data directory, and a resolver over them.
-    pub fn open(settings: &Settings, clock: Clock) -> Result<(Self, Recovery), OpenError> {
-        let (store, recovery) = open_store(settings, clock.clone())?;
-        let names = open_names(settings)?;
-        let state = Arc::new(open_state(settings, clock.clone())?);
-        let parts = Self::with_stores(Arc::new(store), Arc::new(names), clock);
-        Ok((Self { state, ..parts }, recovery))
-    }
-
-    /// A store, and a resolver over it. IPNS records are kept in memory.
-    pub fn with_store(store: Arc<dyn Store>, clock: Clock) -> Self {
-        let names = Arc::new(MemoryNames::new(Settings::default().ipns_records_max));
-        Self::with_stores(store, names, clock)
-    }
-
-    fn with_stores(store: Arc<dyn Store>, names: Arc<dyn NameStore>, clock: Clock) -> Self {
+    /// These stores, and a resolver over them.
+    pub fn new(stores: Stores, clock: Clock) -> Self {
+        let Stores { store, names, state, .. } = stores;
         let local = Arc::new(LocalResolver::new(store.clone(), names.clone(), clock.clone()));
-        let state = Arc::new(MemoryState::new());
         let metrics = Arc::new(Metrics::new());
         let (endpoints, hold_down) = (Vec::new(), Duration::from_millis(HOLD_DOWN_MS));
         Self { store, names, state, local, endpoints, metrics, clock, hold_down }
     }
-}
-
-/// The limits of the index, from the settings.
-fn index_limits(settings: &Settings) -> IndexLimits {
-    let bytes_max = match settings.index_memory_max {
-        0 => memory::usable_bytes().map_or(u64::MAX, |bytes| bytes / 4 * 3),
-        bytes_max => bytes_max,
-    };
-    IndexLimits {
-        key_network_max: settings.announce_key_network_max,
-        bytes_max,
-        network_keys_max: settings.announce_client_keys_max,
-        peer_keys_max: settings.announce_peer_keys_max,
-    }
-}
-
-/// Opens the data directory that the settings name.
-pub fn open_store(
-    settings: &Settings,
-    clock: Clock,
-) -> Result<(DurableStore, Recovery), OpenError> {
-    DurableStore::open(DurableOptions {
-        directory: settings.data_dir.clone(),
-        clock,
-        schema: settings.record_schema.into(),
-        threads: settings.workers.get(),
-        segment_bytes: settings.journal_segment_bytes,
-        limits: index_limits(settings),
-    })
-}
-
-/// Opens the IPNS records of the data directory, whose store is open: with it comes the lock.
-pub fn open_names(settings: &Settings) -> Result<DurableNames, NamesOpenError> {
-    DurableNames::open(NamesOptions {
-        directory: settings.data_dir.clone(),
-        records_max: settings.ipns_records_max,
-    })
-}
-
-/// Opens the state of the control plane, in the data directory whose store is open.
-pub fn open_state(settings: &Settings, clock: Clock) -> Result<DurableState, StateOpenError> {
-    DurableState::open(StateOptions { directory: settings.data_dir.clone(), clock })
 }
 
 /// A running server.
@@ -358,7 +301,8 @@ async fn open_control(
 ) -> Result<(Arc<Router>, Arc<Control>, Arc<AnswerCache>), ServerError> {
     let name = settings.router_name.get().cloned();
     let secret = settings.routing_secret.reveal();
-    let identity = Identity::load_or_make(&*parts.state, name, secret).await?;
+    let now_ms = parts.clock.now_ms();
+    let identity = Identity::load_or_make(&*parts.state, name, secret, now_ms).await?;
     let Configured { targets, default, mut endpoints, cache } =
         targets::configured(settings, parts)?;
     endpoints.extend(parts.endpoints.iter().cloned());
@@ -371,7 +315,8 @@ async fn open_control(
         peers: peers::configured(settings, parts, &identity)?,
         identity,
         router: router.clone(),
-    })?;
+    })
+    .await?;
     Ok((router, control, cache))
 }
 
@@ -498,7 +443,7 @@ fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
             let stats = store.stats().await.unwrap_or_default();
             let journal = stats.journal.unwrap_or_default();
             let is_failing = stats.journal.is_some() && !store.health().is_writable;
-            let names = names.stats();
+            let names = names.stats().await.unwrap_or_default();
             let kept = cache.stats();
             metrics.answers().set_cache(kept.entries, kept.bytes);
             metrics.render(Gauges {

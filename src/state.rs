@@ -10,7 +10,6 @@
 mod durable;
 mod file;
 mod redb_file;
-mod writer;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,28 +19,36 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-pub use durable::{DurableState, StateOpenError, StateOptions};
-#[cfg(test)]
-pub(crate) use redb_file::test_medium;
+use crate::clock::UnixMs;
+
+pub use durable::{DurableState, StateOpenError};
 pub(crate) use redb_file::{
-    CommandError, CommandThread, DiskMedium, FileError, Medium, QueueLimits, RedbFile, Work,
-    begin_write,
+    DiskMedium, FileError, Medium, RedbFile, RedbService, ServiceOptions, Work, begin_write,
 };
+#[cfg(test)]
+pub(crate) use redb_file::{PAUSE_MS, test_medium};
 
 /// Where the control plane's state is kept.
 pub trait StateStore: Send + Sync + 'static {
     /// All documents of a table, by key.
-    fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError>;
+    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>>;
 
     /// Makes changes: all of them, or none. Durable where the store is, when this returns. Lists are
     /// taken in the order in which this is called.
-    fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>>;
+    fn write(
+        &self,
+        changes: Vec<StateChange>,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<(), StateError>>;
 
     /// How the store is, as far as is known without asking it. One without threads is well.
     fn health(&self) -> Health {
         Health::good()
     }
 }
+
+/// The documents of a table, by key.
+pub type Documents = BTreeMap<String, String>;
 
 /// How a service of the data directory, or a database elsewhere, is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,13 +150,18 @@ impl MemoryState {
 }
 
 impl StateStore for MemoryState {
-    fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError> {
+    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
         let documents = self.0.lock();
         let of_table = documents.iter().filter(|((of, _), _)| *of == table);
-        Ok(of_table.map(|((_, key), text)| (key.clone(), text.clone())).collect())
+        let of_table = of_table.map(|((_, key), text)| (key.clone(), text.clone())).collect();
+        std::future::ready(Ok(of_table)).boxed()
     }
 
-    fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>> {
+    fn write(
+        &self,
+        changes: Vec<StateChange>,
+        _now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<(), StateError>> {
         let mut documents = self.0.lock();
         for StateChange { table, key, text } in changes {
             match text {

@@ -29,8 +29,8 @@ pub use context::{ContextId, ContextIdError};
 pub use durable::{DurableOptions, DurableStore, OpenError, Recovery};
 pub use memory::MemoryStore;
 pub use names::{
-    DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOpenError, NamesOptions,
-    NamesStats, StoredName,
+    DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOpenError, NamesStats,
+    StoredName,
 };
 pub use provider::{Companion, Companions, ProviderChange};
 

@@ -6,13 +6,25 @@ use actix_web::{HttpResponse, web};
 use super::AdminState;
 use super::error::AdminError;
 use super::wire::Stats;
+use crate::store::StoreError;
+use crate::text::with_causes;
 
 /// Answers `GET /admin/stats`.
 pub(super) async fn stats(state: web::Data<AdminState>) -> HttpResponse {
-    match state.store.stats().await {
-        Ok(stats) => HttpResponse::Ok()
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .json(Stats::new(stats, state.names.stats(), Some(state.uptime.elapsed().as_secs()))),
-        Err(error) => AdminError::Store(error).into_response(),
-    }
+    let stats = match state.store.stats().await {
+        Ok(stats) => stats,
+        Err(error) => return AdminError::Store(error).into_response(),
+    };
+    let names = match state.names.stats().await {
+        Ok(names) => names,
+        Err(error) => {
+            let reason = with_causes(&error);
+            return AdminError::Store(StoreError::Unavailable { reason }).into_response();
+        }
+    };
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Stats::new(
+        stats,
+        names,
+        Some(state.uptime.elapsed().as_secs()),
+    ))
 }

@@ -27,6 +27,7 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
         peers: PeersParts::default(),
         router: Arc::new(Router::new(Arc::new(Discard), clock.clone())),
     });
+    let control = control.now_or_never().expect("memory answers at once");
     let parts = AdminParts {
         store: Arc::new(MemoryStore::new(AnswerSchema::Announced)),
         names: Arc::new(MemoryNames::new(Settings::default().ipns_records_max)),

@@ -1,25 +1,20 @@
-//! The data directory: made for `serve` and `import`, found for everyone else, and its store for
+//! The data directory: made for `serve` and `import`, found for everyone else, and its stores for
 //! commands that work without a server.
 //!
 //! Only the two commands that fill a data directory may make one. To the others a directory without
 //! a journal is a mistyped name, and an error.
 
 use std::fs::{self, DirBuilder};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
 use super::files::say_on_stderr;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::server;
-use crate::store::{NameStore, Store};
-
-/// What every data directory has: docs/journal-format.md names it.
-const JOURNAL: &str = "journal";
+use crate::data_dir::DataDir;
+use crate::server::Stores;
 
 /// Makes the data directory, private to its owner, unless it is there. One that is there is taken as
 /// it is, and `warn` told if users beside its owner and group are let in.
@@ -40,31 +35,28 @@ pub(super) fn create(path: &Path, warn: impl FnOnce(&str)) -> anyhow::Result<()>
 
 /// An error unless there is a data directory.
 pub(super) fn require(path: &Path) -> anyhow::Result<()> {
-    match fs::metadata(path.join(JOURNAL)) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Err(error) if !is_absence(&error) => Err(error).with_context(|| cannot_read(path)),
-        Ok(_) | Err(_) => {
-            bail!("there is no data directory at {} (setting data_dir)", path.display())
-        }
+    if !DataDir::is_at(path).with_context(|| cannot_read(path))? {
+        bail!("there is no data directory at {} (setting data_dir)", path.display());
     }
+    Ok(())
 }
 
-/// Opens the store of a data directory that is there; an error if a server holds it. Called within
-/// a runtime.
-pub(super) fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens the stores of a data directory that is there; an error if a server holds it.
+pub(super) async fn open(settings: &Settings) -> anyhow::Result<Stores> {
     require(&settings.data_dir)?;
-    open_store(settings)
+    open_stores(settings).await
 }
 
 /// Like [`open`], and makes the data directory if there is none.
-pub(super) fn open_or_create(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
+pub(super) async fn open_or_create(settings: &Settings) -> anyhow::Result<Stores> {
     create(&settings.data_dir, |warning| say_on_stderr(&format!("warning: {warning}")))?;
-    open_store(settings)
+    open_stores(settings).await
 }
 
-fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
-    let (store, recovery) = server::open_store(settings, Clock::System)?;
-    if let Some(tail) = recovery.journal.torn_tail {
+async fn open_stores(settings: &Settings) -> anyhow::Result<Stores> {
+    let stores = Stores::open(settings, Clock::System).await?;
+    let torn_tail = stores.report.as_ref().and_then(|report| report.journal.torn_tail.as_ref());
+    if let Some(tail) = torn_tail {
         say_on_stderr(&format!(
             "cut {} bytes that are half written or damaged at the end of {}: what a crash \
              interrupted, as a rule; {}",
@@ -73,16 +65,7 @@ fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
             tail.kept()
         ));
     }
-    Ok(Arc::new(store))
-}
-
-/// Opens the IPNS records of a data directory whose store is open.
-pub(super) fn open_names(settings: &Settings) -> anyhow::Result<Arc<dyn NameStore>> {
-    Ok(Arc::new(server::open_names(settings)?))
-}
-
-fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    Ok(stores)
 }
 
 fn cannot_read(path: &Path) -> String {

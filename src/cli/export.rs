@@ -54,7 +54,7 @@ pub(super) fn run(args: &ExportArgs, settings: &Settings) -> anyhow::Result<Exit
     runtime.block_on(async {
         let pieces = match &args.from {
             Some(url) => from_server(&AdminClient::new("--from", url, settings)?).await?,
-            None => from_data_dir(settings)?,
+            None => from_data_dir(settings).await?,
         };
         match &args.to {
             Some(path) => {
@@ -79,13 +79,13 @@ async fn from_server(client: &AdminClient) -> anyhow::Result<Pieces> {
     Ok(pieces.map_err(|error| anyhow!(error).context("the export was cut short")).boxed())
 }
 
-fn from_data_dir(settings: &Settings) -> anyhow::Result<Pieces> {
-    let store = data::open(settings)?;
-    let entries = store.export(Clock::System.now_ms());
-    // The store must live as long as its export.
-    let pieces = stream::try_unfold((store, entries), |(store, mut entries)| async {
+async fn from_data_dir(settings: &Settings) -> anyhow::Result<Pieces> {
+    let stores = data::open(settings).await?;
+    let entries = stores.store.export(Clock::System.now_ms());
+    // The stores must live as long as the export.
+    let pieces = stream::try_unfold((stores, entries), |(stores, mut entries)| async {
         let Some(next) = entries.next().await else { return Ok(None) };
-        Ok(Some((lines(&next.context("the export was cut short")?), (store, entries))))
+        Ok(Some((lines(&next.context("the export was cut short")?), (stores, entries))))
     });
     Ok(pieces.boxed())
 }

@@ -106,11 +106,8 @@ fn import_into(
     settings: &Settings,
     runtime: &Runtime,
 ) -> anyhow::Result<ExitCode> {
-    let store = {
-        let _within = runtime.enter();
-        data::open_or_create(settings)?
-    };
-    import_all(files, options.strict, |path| import_local(path, options, &*store, runtime))
+    let stores = runtime.block_on(data::open_or_create(settings))?;
+    import_all(files, options.strict, |path| import_local(path, options, &*stores.store, runtime))
 }
 
 fn import_local(

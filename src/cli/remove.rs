@@ -49,11 +49,9 @@ pub(super) fn run(
         match &args.to {
             Some(url) => at_server(args, &AdminClient::new("--to", url, settings)?).await,
             None => {
-                let store = data::open(settings)?;
-                Ok(store
-                    .remove(&args.provider, args.context.as_ref(), Clock::System.now_ms())
-                    .await?
-                    .groups)
+                let store = data::open(settings).await?.store;
+                let (context, now_ms) = (args.context.as_ref(), Clock::System.now_ms());
+                Ok(store.remove(&args.provider, context, now_ms).await?.groups)
             }
         }
     })?;

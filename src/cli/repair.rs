@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use super::data;
 use crate::config::Settings;
+use crate::data_dir::DataDir;
 use crate::store;
 
 /// Repairs the data directory that the settings name.
 pub(super) fn run(settings: &Settings, stdout: &mut impl Write) -> anyhow::Result<ExitCode> {
     data::require(&settings.data_dir)?;
-    let report = store::repair(&settings.data_dir)?;
+    let report = store::repair(&DataDir::lock(&settings.data_dir)?)?;
     write!(stdout, "{report}")?;
     Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::data;
 use crate::clock::Clock;
 use crate::config::{Loaded, Settings};
-use crate::server::{Parts, Server, Sockets};
+use crate::server::{Parts, Server, Sockets, Stores};
 use crate::store::Recovery;
 use crate::telemetry;
 use crate::types::ContentKey;
@@ -93,16 +93,17 @@ pub(crate) fn run(args: ServeArgs, loaded: Loaded) -> anyhow::Result<ExitCode> {
 async fn serve(settings: Settings, imports: Imports) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let sockets = Sockets::bind(&settings)?;
-    let opened = settings.clone();
-    let opening = tokio::task::spawn_blocking(move || Parts::open(&opened, Clock::System));
-    let (parts, recovery) = tokio::select! {
-        opened = opening => opened.context("opening the data directory panicked")??,
+    let stores = tokio::select! {
+        opened = Stores::open(&settings, Clock::System) => opened?,
         signal = signals.next() => {
             tracing::info!(signal, "interrupted while opening the data directory");
             return Ok(ExitCode::SUCCESS);
         }
     };
-    report(&recovery);
+    if let Some(recovery) = &stores.report {
+        report(recovery);
+    }
+    let parts = Parts::new(stores, Clock::System);
     let mut server = Server::start(settings, parts, sockets).await?;
     tracing::info!(files = imports.count(), "importing");
     let example = tokio::select! {

@@ -50,10 +50,8 @@ pub(super) fn run(
                 client.json(client.request(Method::GET, client.url(&["admin", "stats"]))).await
             }
             None => {
-                // The store first: with it comes the directory's lock.
-                let store = data::open(settings)?;
-                let names = data::open_names(settings)?;
-                Ok(Stats::new(store.stats().await?, names.stats(), None))
+                let stores = data::open(settings).await?;
+                Ok(Stats::new(stores.store.stats().await?, stores.names.stats().await?, None))
             }
         }
     })?;

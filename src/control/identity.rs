@@ -5,6 +5,7 @@
 use multibase::Base;
 
 use super::ControlError;
+use crate::clock::UnixMs;
 use crate::state::{StateChange, StateStore, StateTable};
 use crate::types::AccountId;
 
@@ -34,12 +35,13 @@ impl Identity {
         state: &dyn StateStore,
         name: Option<AccountId>,
         secret: Option<&str>,
+        now_ms: UnixMs,
     ) -> Result<Self, ControlError> {
         let name = match name {
             Some(name) => name,
             None => {
                 let make = || format!("fingerpost-{}", hex(&rand::random::<[u8; NAME_BYTES]>()));
-                let text = kept(state, NAME, make).await?;
+                let text = kept(state, NAME, make, now_ms).await?;
                 AccountId::parse(&text).map_err(|error| broken(NAME, error.to_string()))?
             }
         };
@@ -47,7 +49,7 @@ impl Identity {
             Some(secret) => secret.as_bytes().to_vec(),
             None => {
                 let make = || Base::Base64Pad.encode(rand::random::<[u8; SECRET_BYTES]>());
-                let text = kept(state, SECRET, make).await?;
+                let text = kept(state, SECRET, make, now_ms).await?;
                 Base::Base64Pad.decode(&text).map_err(|error| broken(SECRET, error.to_string()))?
             }
         };
@@ -59,14 +61,15 @@ async fn kept(
     state: &dyn StateStore,
     key: &str,
     make: impl FnOnce() -> String,
+    now_ms: UnixMs,
 ) -> Result<String, ControlError> {
-    if let Some(text) = state.read(StateTable::Single)?.remove(key) {
+    if let Some(text) = state.read(StateTable::Single).await?.remove(key) {
         return Ok(text);
     }
     let text = make();
     let change =
         StateChange { table: StateTable::Single, key: key.to_owned(), text: Some(text.clone()) };
-    if let Err(error) = state.write(vec![change]).await {
+    if let Err(error) = state.write(vec![change], now_ms).await {
         tracing::warn!(%error, key, "what was made for this router cannot be kept, and will be another after a restart");
     }
     Ok(text)
@@ -88,12 +91,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_made_is_kept_and_what_is_given_wins() {
         let state = MemoryState::new();
-        let first = Identity::load_or_make(&state, None, None).await.unwrap();
-        let again = Identity::load_or_make(&state, None, None).await.unwrap();
+        let first = Identity::load_or_make(&state, None, None, 1).await.unwrap();
+        let again = Identity::load_or_make(&state, None, None, 1).await.unwrap();
         assert_eq!((&first.name, &first.secret), (&again.name, &again.secret));
         assert!(first.name.as_str().starts_with("fingerpost-") && first.secret.len() == 32);
         let name = AccountId::parse("me").unwrap();
-        let given = Identity::load_or_make(&state, Some(name.clone()), Some("shh")).await.unwrap();
+        let given =
+            Identity::load_or_make(&state, Some(name.clone()), Some("shh"), 1).await.unwrap();
         assert_eq!((given.name, given.secret), (name, b"shh".to_vec()));
     }
 }

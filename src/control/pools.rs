@@ -72,7 +72,7 @@ pub struct Pools {
 
 impl Pools {
     /// Reads the stored pools over the configured endpoints.
-    pub(super) fn open(
+    pub(super) async fn open(
         state: Arc<dyn StateStore>,
         clock: Clock,
         inventory: Vec<EndpointParts>,
@@ -88,10 +88,10 @@ impl Pools {
             endpoints.push(PoolEndpoint { name: name.into(), limits, tied_to: pool });
             upstreams.push(upstream);
         }
-        let mut spent = documents::read_budgets(&*state)?;
+        let mut spent = documents::read_budgets(&*state).await?;
         let names = endpoints.iter().map(|endpoint| &*endpoint.name);
         let ledger = BudgetLedger::new(names.map(|name| spent.remove(name).unwrap_or_default()));
-        let book = documents::read_book(&*state, Arc::new(Inventory::new(endpoints)))?;
+        let book = documents::read_book(&*state, Arc::new(Inventory::new(endpoints))).await?;
         let spending = Spending::new(state.clone(), clock, book, upstreams, ledger);
         let changing = tokio::sync::Mutex::new(());
         Ok(Self { state, spending: Arc::new(spending), changing })
@@ -156,7 +156,7 @@ impl Pools {
         let made = change(&mut after)?;
         let changes = documents::changes(&before, &after);
         if !changes.is_empty() {
-            self.state.write(changes).await?;
+            self.state.write(changes, self.spending.now_ms()).await?;
         }
         let after = Arc::new(after);
         self.spending.set_book(after.clone());

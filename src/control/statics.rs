@@ -62,8 +62,11 @@ struct StaticRouteDocument {
 
 impl Statics {
     /// Reads the stored routes.
-    pub(super) fn open(state: Arc<dyn StateStore>, clock: Clock) -> Result<Self, ControlError> {
-        let stored = state.read(StateTable::StaticRoutes)?;
+    pub(super) async fn open(
+        state: Arc<dyn StateStore>,
+        clock: Clock,
+    ) -> Result<Self, ControlError> {
+        let stored = state.read(StateTable::StaticRoutes).await?;
         let routes = stored
             .into_iter()
             .map(|(key, text)| {
@@ -144,7 +147,8 @@ impl Statics {
 
     async fn write(&self, prefix: &RoutePrefix, text: Option<String>) -> Result<(), StateError> {
         let key = prefix.to_string();
-        self.state.write(vec![StateChange { table: StateTable::StaticRoutes, key, text }]).await
+        let change = StateChange { table: StateTable::StaticRoutes, key, text };
+        self.state.write(vec![change], self.clock.now_ms()).await
     }
 }
 
@@ -167,12 +171,15 @@ fn read(key: &str, text: &str) -> Result<StaticRoute, ControlError> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::clock::ManualClock;
     use crate::state::MemoryState;
 
     fn open(state: &Arc<MemoryState>, clock: &ManualClock) -> Statics {
-        Statics::open(state.clone(), Clock::Manual(clock.clone())).unwrap()
+        let opened = Statics::open(state.clone(), Clock::Manual(clock.clone()));
+        opened.now_or_never().expect("memory answers at once").unwrap()
     }
 
     fn prefix(text: &str) -> RoutePrefix {

@@ -28,7 +28,7 @@ pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Co
         peers,
         router: Arc::new(Router::new(Arc::new(Discard), clock)),
     };
-    Control::open(parts).unwrap()
+    Control::open(parts).now_or_never().expect("memory answers at once").unwrap()
 }
 
 fn account(text: &str) -> AccountId {

@@ -4,8 +4,8 @@
 //! crash; a name survives once its directory was synced after the change; everything else may be
 //! there, be missing, or be there in parts.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
@@ -25,8 +25,6 @@ pub(crate) trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory survive a crash.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
-    /// Takes a lock that ends with the process, or with the guard.
-    fn lock(&self, path: &Path) -> io::Result<LockOutcome>;
 }
 
 /// An open file.
@@ -41,14 +39,6 @@ pub(crate) trait DiskFile: Send + Sync {
     fn set_length(&self, length: u64) -> io::Result<()>;
     /// Makes what was written survive a crash.
     fn sync(&self) -> io::Result<()>;
-}
-
-/// What came of asking for a lock.
-pub(crate) enum LockOutcome {
-    /// It is ours until the guard is dropped.
-    Taken(Box<dyn Send + Sync>),
-    /// Another has it: the process that wrote its id there, if that can be read.
-    Held(Option<u32>),
 }
 
 /// The file system of the operating system.
@@ -89,24 +79,6 @@ impl Disk for SystemDisk {
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<LockOutcome> {
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0)?;
-                writeln!(file, "{}", std::process::id())?;
-                Ok(LockOutcome::Taken(Box::new(file)))
-            }
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                file.read_to_string(&mut text)?;
-                Ok(LockOutcome::Held(text.trim().parse().ok()))
-            }
-            Err(TryLockError::Error(error)) => Err(error),
-        }
     }
 }
 

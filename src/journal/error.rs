@@ -50,18 +50,6 @@ pub enum JournalError {
         /// The version that its header says.
         version: u32,
     },
-    /// Another process uses the data directory.
-    #[error(
-        "{} is held by {}; stop it, or choose another data directory",
-        .path.display(),
-        holder_text(*.process)
-    )]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-        /// The process that holds it, if it can be read.
-        process: Option<u32>,
-    },
     /// A definition or a change is larger than a block may be.
     #[error(
         "a group's context and record, or a provider's addresses, take {bytes} bytes, at most {bytes_max} are kept"
@@ -109,8 +97,4 @@ impl JournalError {
     pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), offset, what: what.into() }
     }
-}
-
-fn holder_text(process: Option<u32>) -> String {
-    process.map_or_else(|| "another process".to_owned(), |id| format!("process {id}"))
 }

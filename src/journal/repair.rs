@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::{HashMap, HashSet};
 
+use super::JournalError;
 use super::block::{Block, KIND_END};
 use super::disk::{Disk, SystemDisk};
 use super::format::{HEADER_BYTES, Previous, RawBlock, SegmentHeader, parse_file_name};
@@ -19,7 +20,7 @@ use super::output::SegmentOutput;
 use super::recovery::{find_segments, length_by_next, tile};
 use super::salvage::{LostBytes, find_salt, salvage};
 use super::segment::{Segment, SegmentError};
-use super::{FOLDER, JournalError, take_lock};
+use crate::data_dir::DataDir;
 
 /// What a repair found and did.
 #[derive(Clone, Debug, Default)]
@@ -83,19 +84,18 @@ impl fmt::Display for RepairReport {
     }
 }
 
-/// Repairs the journal of a data directory that no process uses.
+/// Repairs the journal of a data directory, of which nothing is open.
 ///
 /// # Errors
 ///
-/// [`JournalError::Locked`] if a process uses it, [`JournalError::Version`] if a segment is of a later
-/// version, and what the operating system refuses; repairing again goes on from there.
-pub fn repair(directory: &Path) -> Result<RepairReport, JournalError> {
-    repair_on(&SystemDisk, directory)
+/// [`JournalError::Version`] if a segment is of a later version, and what the operating system refuses;
+/// repairing again goes on from there.
+pub fn repair(data_dir: &DataDir) -> Result<RepairReport, JournalError> {
+    repair_on(&SystemDisk, data_dir)
 }
 
-pub(super) fn repair_on(disk: &dyn Disk, directory: &Path) -> Result<RepairReport, JournalError> {
-    let _lock = take_lock(disk, directory)?;
-    let directory = directory.join(FOLDER);
+pub(super) fn repair_on(disk: &dyn Disk, data_dir: &DataDir) -> Result<RepairReport, JournalError> {
+    let directory = data_dir.journal();
     let mut repair = Repair::new(disk, &directory);
     let segments = repair.gather()?;
     repair.report.segments = segments.len();

@@ -23,6 +23,7 @@ use super::{
     JournalError, JournalOptions, Opened, Receipt, RecordChange, VisibilityChange,
 };
 use crate::clock::{Clock, ManualClock};
+use crate::data_dir::DataDir;
 use crate::types::{ContentKey, Origin};
 
 /// What a journal holds: the bytes of keys, by serial.
@@ -63,7 +64,11 @@ fn keys_entry(serial: u64, numbers: impl IntoIterator<Item = u64>) -> JournalEnt
 
 /// Small segments, no compaction by itself, a clock at 1,000 ms.
 fn options(directory: &Path) -> JournalOptions {
-    let mut options = JournalOptions::new(directory);
+    options_in(DataDir::lock(directory).unwrap())
+}
+
+fn options_in(data_dir: DataDir) -> JournalOptions {
+    let mut options = JournalOptions::new(data_dir);
     options.threads = 2;
     options.segment_bytes = 4096;
     options.compaction_garbage_bytes_min = 1;
@@ -73,7 +78,7 @@ fn options(directory: &Path) -> JournalOptions {
 
 /// The same on a disk in memory.
 fn options_on(disk: &disk::MemoryDisk) -> JournalOptions {
-    let mut options = options(Path::new("/data"));
+    let mut options = options_in(DataDir::imagined("/data"));
     options.disk = Arc::new(disk.clone());
     options
 }

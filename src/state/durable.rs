@@ -1,43 +1,31 @@
 //! State that survives: what was acknowledged is there after `kill -9` and after power loss, each list
 //! of changes whole.
 //!
-//! Reads go to the file and never wait for a write. Lists go to one thread (`writer`) through a bounded
-//! queue, in the order of the calls; when it is full they are refused. A list that was handed over is
-//! written, whether or not anybody still waits for it.
+//! Lists are written in the order of the calls, whether or not anybody still waits for them; those that
+//! come together share a commit (`redb_file/service.rs`), so that many debits share one wait for the disk.
 
-use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 
-use super::file::{CACHE_BYTES, StateFile};
-use super::writer::{Command, LIMITS, Writer};
-use super::{Health, StateChange, StateError, StateStore, StateTable};
-use crate::clock::Clock;
-use crate::state::{CommandError, CommandThread, DiskMedium, FileError, Medium};
+use super::file::{self, CACHE_BYTES};
+use super::{Documents, Health, StateChange, StateError, StateStore, StateTable};
+use crate::clock::UnixMs;
+use crate::data_dir::DataDir;
+use crate::state::{DiskMedium, FileError, Medium, RedbFile, RedbService, ServiceOptions};
 
-/// The file in the data directory.
-const FILE_NAME: &str = "control.redb";
-
-/// How durable state is opened.
-#[derive(Clone, Debug)]
-pub struct StateOptions {
-    /// The data directory. It is there, and this process has its lock.
-    pub directory: PathBuf,
-    /// What time it is, for how long a disk that failed is left alone.
-    pub clock: Clock,
-}
+/// More lookups than this wait for a debit only if the disk stands still; those past it are refused.
+pub(super) const OPTIONS: ServiceOptions =
+    ServiceOptions { thread: "state writer", waiting_max: 4_096, batch_max: 1_024 };
 
 /// State on disk.
 pub struct DurableState {
-    file: Arc<StateFile>,
-    is_failing: Arc<AtomicBool>,
-    writer: CommandThread<Command>,
+    service: RedbService<Vec<StateChange>, ()>,
+    /// Held for as long as the file is open.
+    _data_dir: Option<DataDir>,
 }
 
 /// Why state cannot be opened.
@@ -66,60 +54,45 @@ impl DurableState {
     ///
     /// [`StateOpenError`]. A disk that is full is none: what is there can be read, and changes fail
     /// until there is room.
-    pub fn open(options: StateOptions) -> Result<Self, StateOpenError> {
-        let path = options.directory.join(FILE_NAME);
+    pub fn open(data_dir: &DataDir) -> Result<Self, StateOpenError> {
+        let path = data_dir.control_file();
         let medium = DiskMedium { path: path.clone(), cache_bytes: CACHE_BYTES };
-        Self::open_on(medium, path, options.clock)
+        Ok(Self { _data_dir: Some(data_dir.clone()), ..Self::open_on(medium, path)? })
     }
 
-    pub(super) fn open_on(
-        medium: impl Medium,
-        path: PathBuf,
-        clock: Clock,
-    ) -> Result<Self, StateOpenError> {
-        let file = StateFile::open(medium)
+    pub(super) fn open_on(medium: impl Medium, path: PathBuf) -> Result<Self, StateOpenError> {
+        let file = file::open(medium)
             .map_err(|error| StateOpenError::File { path, source: Box::new(error) })?;
-        let file = Arc::new(file);
-        let is_failing = Arc::new(AtomicBool::new(file.must_reopen()));
-        let mut writer =
-            Writer { file: file.clone(), clock, is_failing: is_failing.clone(), failure: None };
-        let writer =
-            CommandThread::start("state writer", LIMITS, move |batch| writer.work_off(batch))
-                .map_err(StateOpenError::Thread)?;
-        Ok(Self { file, is_failing, writer })
-    }
-
-    /// Whether the last write failed: changes are refused until one succeeds.
-    pub fn is_failing(&self) -> bool {
-        self.writer.has_stopped() || self.is_failing.load(Ordering::Relaxed)
+        let write = |file: &RedbFile, lists: &[(Vec<StateChange>, UnixMs)]| {
+            file::write(file, lists.iter().flat_map(|(changes, _)| changes))?;
+            Ok(vec![(); lists.len()])
+        };
+        let service = RedbService::start(file, OPTIONS, write).map_err(StateOpenError::Thread)?;
+        Ok(Self { service, _data_dir: None })
     }
 
     /// Bytes of the file.
     pub fn file_bytes(&self) -> u64 {
-        self.file.bytes()
+        self.service.bytes()
     }
 }
 
 impl StateStore for DurableState {
+    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
+        async move { Ok(self.service.read(move |it| file::read(it, table)).await?) }.boxed()
+    }
+
+    fn write(
+        &self,
+        changes: Vec<StateChange>,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<(), StateError>> {
+        let written = self.service.ask(changes, now_ms);
+        async move { Ok(written.await?) }.boxed()
+    }
+
     fn health(&self) -> Health {
-        self.writer.health(&self.is_failing)
-    }
-
-    fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError> {
-        Ok(self.file.read(table)?)
-    }
-
-    fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>> {
-        let answer = self.writer.ask(|reply| (changes, reply));
-        async move {
-            answer.wait().await.map_err(|error| match error {
-                CommandError::Overloaded => StateError::Overloaded,
-                CommandError::Stopped => {
-                    StateError::Unavailable { reason: "its writer has stopped".to_owned() }
-                }
-            })?
-        }
-        .boxed()
+        self.service.health()
     }
 }
 
@@ -128,7 +101,8 @@ impl From<FileError> for StateError {
         match error {
             FileError::NoSpace(source) => Self::NoSpace { source },
             FileError::Io(source) => Self::Io { source },
-            FileError::Closed => Self::Unavailable { reason: "its file is closed".to_owned() },
+            FileError::Overloaded => Self::Overloaded,
+            FileError::Unavailable(reason) => Self::Unavailable { reason: reason.to_owned() },
         }
     }
 }

@@ -13,67 +13,50 @@
 
 use std::collections::BTreeMap;
 
-use redb::{Database, Error as RedbError, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, Error as RedbError, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction,
+};
 
-use super::{StateChange, StateTable};
+use super::{Documents, StateChange, StateTable};
 use crate::state::{FileError, Medium, RedbFile, Work, begin_write};
 
 /// Memory for pages of the file, in bytes.
 pub(super) const CACHE_BYTES: usize = 8 << 20;
 
-/// The open file.
-pub(super) struct StateFile(RedbFile);
+/// Opens the database and verifies it. One whose disk takes no writes can be read, and is opened again
+/// when something is to be written.
+pub(super) fn open(medium: impl Medium) -> Result<RedbFile, RedbError> {
+    RedbFile::open(medium, Box::new(verify), "the control plane's state")
+}
 
-impl StateFile {
-    /// Opens the database and verifies it. One whose disk takes no writes can be read, and is opened
-    /// again when something is to be written.
-    pub(super) fn open(medium: impl Medium) -> Result<Self, RedbError> {
-        RedbFile::open(medium, Box::new(verify), "the control plane's state").map(Self)
+/// All documents of a table, by key.
+pub(super) fn read(
+    transaction: &ReadTransaction,
+    table: StateTable,
+) -> Result<Documents, RedbError> {
+    let rows = transaction.open_table(definition(table))?;
+    let texts = rows.iter()?.map(|row| {
+        let (key, text) = row?;
+        Ok((key.value().to_owned(), text.value().to_owned()))
+    });
+    texts.collect()
+}
+
+/// Makes these changes, in their order, in one commit.
+pub(super) fn write<'a>(
+    file: &RedbFile,
+    changes: impl IntoIterator<Item = &'a StateChange>,
+) -> Result<(), FileError> {
+    let mut of_tables: BTreeMap<StateTable, Vec<&StateChange>> = BTreeMap::new();
+    for change in changes {
+        of_tables.entry(change.table).or_default().push(change);
     }
-
-    /// All documents of a table, by key.
-    pub(super) fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, FileError> {
-        self.0.read(|transaction| {
-            let rows = transaction.open_table(definition(table))?;
-            let texts = rows.iter()?.map(|row| {
-                let (key, text) = row?;
-                Ok((key.value().to_owned(), text.value().to_owned()))
-            });
-            texts.collect()
-        })
-    }
-
-    /// Makes these changes, in their order, in one commit.
-    pub(super) fn write<'a>(
-        &self,
-        changes: impl IntoIterator<Item = &'a StateChange>,
-    ) -> Result<(), FileError> {
-        let mut of_tables: BTreeMap<StateTable, Vec<&StateChange>> = BTreeMap::new();
-        for change in changes {
-            of_tables.entry(change.table).or_default().push(change);
+    file.write(|transaction| {
+        for (table, changes) in &of_tables {
+            make(transaction, *table, changes)?;
         }
-        self.0.write(|transaction| {
-            for (table, changes) in &of_tables {
-                make(transaction, *table, changes)?;
-            }
-            Ok(if of_tables.is_empty() { Work::Unchanged(()) } else { Work::Changed(()) })
-        })
-    }
-
-    /// See [`RedbFile::must_reopen`].
-    pub(super) fn must_reopen(&self) -> bool {
-        self.0.must_reopen()
-    }
-
-    /// See [`RedbFile::reopen`].
-    pub(super) fn reopen(&self) -> Result<(), FileError> {
-        self.0.reopen()
-    }
-
-    /// The size as of the last commit.
-    pub(super) fn bytes(&self) -> u64 {
-        self.0.bytes()
-    }
+        Ok(if of_tables.is_empty() { Work::Unchanged(()) } else { Work::Changed(()) })
+    })
 }
 
 fn definition(table: StateTable) -> TableDefinition<'static, &'static str, &'static str> {

@@ -12,8 +12,8 @@
 //! that is damaged, or no database, is an error when it is opened.
 
 mod aside;
-mod commands;
 mod medium;
+mod service;
 #[cfg(test)]
 pub(crate) mod test_medium;
 
@@ -24,11 +24,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::RwLock;
 use redb::{Database, Error as RedbError, ReadTransaction, ReadableDatabase, WriteTransaction};
 
-pub(crate) use commands::{CommandError, CommandThread, QueueLimits};
 pub(crate) use medium::{DiskMedium, Medium};
+#[cfg(test)]
+pub(crate) use service::PAUSE_MS;
+pub(crate) use service::{RedbService, ServiceOptions};
 
 /// What is done to a database each time it is opened: its tables are made, if they are not there.
 pub(crate) type SetUp = dyn Fn(&mut Database) -> Result<(), RedbError> + Send + Sync;
+
+/// What a file is that could not be opened again.
+const CLOSED: FileError = FileError::Unavailable("the file is closed");
 
 /// The open file.
 pub(crate) struct RedbFile {
@@ -48,15 +53,17 @@ pub(crate) enum Work<T> {
     Unchanged(T),
 }
 
-/// Why a file did not do what it was asked.
+/// Why a file, or the service on it, did not do what it was asked.
 #[derive(Debug)]
 pub(crate) enum FileError {
     /// The disk is full.
     NoSpace(io::Error),
     /// The disk does not take writes, or does not give back what was written.
     Io(io::Error),
-    /// The file could not be opened again.
-    Closed,
+    /// As many commands wait as may wait.
+    Overloaded,
+    /// The file could not be opened again, or the service has stopped.
+    Unavailable(&'static str),
 }
 
 impl RedbFile {
@@ -155,7 +162,7 @@ impl RedbFile {
         work: impl FnOnce(&Database) -> Result<T, RedbError>,
     ) -> Result<T, FileError> {
         let database = self.database.read();
-        work(database.as_ref().ok_or(FileError::Closed)?).map_err(|error| {
+        work(database.as_ref().ok_or(CLOSED)?).map_err(|error| {
             self.must_reopen.store(true, Ordering::Relaxed);
             error.into()
         })
@@ -190,7 +197,8 @@ impl FileError {
         match self {
             Self::NoSpace(source) => Self::NoSpace(copy(source)),
             Self::Io(source) => Self::Io(copy(source)),
-            Self::Closed => Self::Closed,
+            Self::Overloaded => Self::Overloaded,
+            Self::Unavailable(reason) => Self::Unavailable(reason),
         }
     }
 }

@@ -11,21 +11,15 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::writer::{LIMITS, PAUSE_MS};
-use super::{DurableState, Health, StateChange, StateError, StateStore, StateTable};
-use crate::clock::{Clock, ManualClock};
+use super::durable::OPTIONS;
+use super::{DurableState, Health, PAUSE_MS, StateChange, StateError, StateStore, StateTable};
 use crate::state::Medium;
 use crate::state::test_medium::{Step, TestMedium};
 
 const NOW_MS: u64 = 1_767_225_600_000;
 
 fn open(medium: &TestMedium) -> DurableState {
-    open_at(medium, &ManualClock::new(NOW_MS))
-}
-
-fn open_at(medium: &TestMedium, clock: &ManualClock) -> DurableState {
-    let clock = Clock::Manual(clock.clone());
-    DurableState::open_on(medium.clone(), PathBuf::from("test"), clock).unwrap()
+    DurableState::open_on(medium.clone(), PathBuf::from("test")).unwrap()
 }
 
 fn set(table: StateTable, key: &str, text: &str) -> StateChange {
@@ -38,7 +32,10 @@ async fn the_file_holds_what_its_documentation_draws() {
     let store = open(&medium);
     let names = ["static_routes", "routes", "rules", "budgets", "single"];
     let changes = StateTable::ALL.into_iter().zip(names);
-    store.write(changes.map(|(table, name)| set(table, "ä", name)).collect()).await.unwrap();
+    store
+        .write(changes.map(|(table, name)| set(table, "ä", name)).collect(), NOW_MS)
+        .await
+        .unwrap();
     assert_eq!(store.file_bytes(), medium.length());
     drop(store);
     let database = medium.open().unwrap();
@@ -58,31 +55,31 @@ async fn lists_that_come_together_share_a_commit_and_reads_do_not_wait_for_it() 
     let medium = TestMedium::default();
     let store = open(&medium);
     let key = |number: u32| set(StateTable::Budgets, &number.to_string(), "1");
-    store.write(vec![key(0)]).await.unwrap();
+    store.write(vec![key(0)], NOW_MS).await.unwrap();
     medium.hold();
     let before = medium.syncs();
-    let writes = (1..=100).map(|number| store.write(vec![key(number)]));
+    let writes = (1..=100).map(|number| store.write(vec![key(number)], NOW_MS));
     let mut writes = futures_util::future::join_all(writes);
     assert!((&mut writes).now_or_never().is_none(), "it is not durable yet");
     while !medium.is_waiting() {
         tokio::task::yield_now().await;
     }
-    let budgets = store.read(StateTable::Budgets).unwrap();
+    let budgets = store.read(StateTable::Budgets).await.unwrap();
     assert_eq!(budgets.keys().collect::<Vec<_>>(), ["0"], "the others are not durable yet");
     medium.release();
     assert!(writes.await.into_iter().all(|written| written.is_ok()));
     let syncs = medium.syncs() - before;
     assert!(syncs <= 6, "{syncs} syncs for 100 lists: two for each commit");
-    assert_eq!(store.read(StateTable::Budgets).unwrap().len(), 101);
+    assert_eq!(store.read(StateTable::Budgets).await.unwrap().len(), 101);
 }
 
 #[tokio::test]
 async fn a_list_that_nobody_waits_for_is_written_all_the_same() {
     let medium = TestMedium::default();
     let store = open(&medium);
-    drop(store.write(vec![set(StateTable::Single, "a", "1")]));
+    drop(store.write(vec![set(StateTable::Single, "a", "1")], NOW_MS));
     drop(store);
-    assert_eq!(open(&medium).read(StateTable::Single).unwrap()["a"], "1");
+    assert_eq!(open(&medium).read(StateTable::Single).await.unwrap()["a"], "1");
 }
 
 #[tokio::test]
@@ -90,7 +87,7 @@ async fn an_empty_list_costs_no_commit() {
     let medium = TestMedium::default();
     let store = open(&medium);
     let before = medium.steps_done();
-    store.write(Vec::new()).await.unwrap();
+    store.write(Vec::new(), NOW_MS).await.unwrap();
     assert_eq!(medium.steps_done(), before);
 }
 
@@ -99,18 +96,18 @@ async fn more_than_can_wait_are_refused() {
     let medium = TestMedium::default();
     let store = Arc::new(open(&medium));
     medium.hold();
-    let count = 2 * LIMITS.waiting_max;
+    let count = 2 * OPTIONS.waiting_max;
     // All are handed over at once, whenever they are waited for.
     let key = |number: usize| set(StateTable::Budgets, &number.to_string(), "1");
-    let writes: Vec<_> = (0..count).map(|number| store.write(vec![key(number)])).collect();
+    let writes: Vec<_> = (0..count).map(|number| store.write(vec![key(number)], NOW_MS)).collect();
     medium.release();
     let results = futures_util::future::join_all(writes).await;
     let is_refused = |result: &Result<(), _>| matches!(result, Err(StateError::Overloaded));
     let refused = results.iter().filter(|result| is_refused(result)).count();
-    assert!(refused > 0 && refused <= LIMITS.waiting_max, "{refused}");
+    assert!(refused > 0 && refused <= OPTIONS.waiting_max, "{refused}");
     let written: Vec<_> = (0..count).filter(|number| results[*number].is_ok()).collect();
     assert_eq!(written.len(), count - refused);
-    let budgets = store.read(StateTable::Budgets).unwrap();
+    let budgets = store.read(StateTable::Budgets).await.unwrap();
     assert_eq!(budgets.len(), written.len());
     assert!(written.iter().all(|number| budgets.contains_key(&number.to_string())));
 }
@@ -118,69 +115,67 @@ async fn more_than_can_wait_are_refused() {
 #[tokio::test]
 async fn a_disk_that_fails_refuses_changes_loses_none_and_takes_them_again() {
     for failure in [ErrorKind::StorageFull, ErrorKind::Other] {
-        let (medium, clock) = (TestMedium::default(), ManualClock::new(NOW_MS));
-        let store = open_at(&medium, &clock);
-        let write = |text: &str| store.write(vec![set(StateTable::Single, "a", text)]);
-        write("1").await.unwrap();
+        let medium = TestMedium::default();
+        let store = open(&medium);
+        let write =
+            |text: &str, at_ms| store.write(vec![set(StateTable::Single, "a", text)], at_ms);
+        write("1", NOW_MS).await.unwrap();
         medium.fail(Some(failure));
         let mut opened = Vec::new();
-        for round in 0..4 {
-            let error = write("2").await.unwrap_err();
+        for at_ms in [0, 1, PAUSE_MS, PAUSE_MS + 1].map(|later_ms| NOW_MS + later_ms) {
+            let error = write("2", at_ms).await.unwrap_err();
             let is_full = matches!(error, StateError::NoSpace { .. });
             assert_eq!(is_full, failure == ErrorKind::StorageFull, "{error:?}");
             assert!(is_full || matches!(error, StateError::Io { .. }), "{error:?}");
-            assert!(store.is_failing());
-            assert_eq!(store.read(StateTable::Single).unwrap()["a"], "1", "reads go on");
+            assert!(!store.health().is_writable);
+            assert_eq!(store.read(StateTable::Single).await.unwrap()["a"], "1", "reads go on");
             opened.push(medium.opened());
-            clock.advance(if round == 1 { PAUSE_MS } else { 1 });
         }
         assert_eq!((opened[0], opened[2]), (opened[1], opened[3]), "the disk was left alone");
         assert!(opened[1] < opened[2], "it was tried again");
         medium.fail(None);
-        clock.set(NOW_MS - 10_000);
-        write("3").await.unwrap();
-        assert!(!store.is_failing());
-        assert_eq!(store.read(StateTable::Single).unwrap()["a"], "3");
+        write("3", NOW_MS - 10_000).await.unwrap();
+        assert!(store.health().is_writable);
+        assert_eq!(store.read(StateTable::Single).await.unwrap()["a"], "3");
         drop(store);
-        assert_eq!(open(&medium).read(StateTable::Single).unwrap()["a"], "3");
+        assert_eq!(open(&medium).read(StateTable::Single).await.unwrap()["a"], "3");
     }
 }
 
 #[tokio::test]
 async fn a_disk_that_is_full_at_the_start_is_read_and_written_when_there_is_room() {
     let medium = TestMedium::default();
-    drop(open(&medium).write(vec![set(StateTable::Single, "a", "1")]).await);
+    drop(open(&medium).write(vec![set(StateTable::Single, "a", "1")], NOW_MS).await);
     medium.fail(Some(ErrorKind::StorageFull));
-    let clock = ManualClock::new(NOW_MS);
-    let store = open_at(&medium, &clock);
-    assert!(store.is_failing());
-    assert_eq!(store.read(StateTable::Single).unwrap()["a"], "1");
-    let refused = store.write(vec![set(StateTable::Single, "a", "2")]).await;
+    let store = open(&medium);
+    assert!(!store.health().is_writable);
+    assert_eq!(store.read(StateTable::Single).await.unwrap()["a"], "1");
+    let refused = store.write(vec![set(StateTable::Single, "a", "2")], NOW_MS).await;
     assert!(matches!(refused, Err(StateError::NoSpace { .. })), "{refused:?}");
     medium.fail(None);
-    clock.advance(PAUSE_MS);
-    store.write(vec![set(StateTable::Single, "a", "3")]).await.unwrap();
-    assert!(!store.is_failing());
+    let later_ms = NOW_MS + PAUSE_MS;
+    store.write(vec![set(StateTable::Single, "a", "3")], later_ms).await.unwrap();
+    assert!(store.health().is_writable);
     drop(store);
-    assert_eq!(open(&medium).read(StateTable::Single).unwrap()["a"], "3");
+    assert_eq!(open(&medium).read(StateTable::Single).await.unwrap()["a"], "3");
 }
 
 #[tokio::test]
 async fn a_writer_that_died_is_named_and_told_to_all_who_write() {
     let medium = TestMedium::default();
     let store = open(&medium);
-    store.write(vec![set(StateTable::Single, "a", "1")]).await.unwrap();
+    store.write(vec![set(StateTable::Single, "a", "1")], NOW_MS).await.unwrap();
     assert_eq!(store.health(), Health::good());
     medium.panic_once();
     for _ in 0..2 {
-        let refused = store.write(vec![set(StateTable::Single, "a", "2")]).await;
+        let refused = store.write(vec![set(StateTable::Single, "a", "2")], NOW_MS).await;
         assert!(matches!(refused, Err(StateError::Unavailable { .. })), "{refused:?}");
     }
     while store.health().is_ready {
         tokio::task::yield_now().await;
     }
     assert_eq!(store.health(), Health::without_thread("state writer"));
-    assert_eq!(store.read(StateTable::Single).unwrap()["a"], "1", "reads go on");
+    assert_eq!(store.read(StateTable::Single).await.unwrap()["a"], "1", "reads go on");
 }
 
 /// Bytes of a sector, which a disk writes whole or not at all.
@@ -221,14 +216,13 @@ fn list(number: u32) -> Vec<StateChange> {
     changes
 }
 
-type Documents = BTreeMap<(StateTable, String), String>;
-
-fn documents(store: &DurableState) -> Documents {
-    let of_table = |table| {
-        let rows = store.read(table).unwrap();
-        rows.into_iter().map(move |(key, text)| ((table, key), text))
-    };
-    StateTable::ALL.into_iter().flat_map(of_table).collect()
+async fn documents(store: &DurableState) -> BTreeMap<(StateTable, String), String> {
+    let mut documents = BTreeMap::new();
+    for table in StateTable::ALL {
+        let of_table = store.read(table).await.unwrap();
+        documents.extend(of_table.into_iter().map(|(key, text)| ((table, key), text)));
+    }
+    documents
 }
 
 #[tokio::test]
@@ -237,19 +231,19 @@ async fn a_crash_at_any_moment_leaves_the_state_after_some_list_and_none_that_wa
     let medium = TestMedium::default();
     let store = open(&medium);
     let ready = medium.steps_done();
-    let mut expected = vec![Documents::new()];
+    let mut expected = vec![BTreeMap::new()];
     let mut acknowledged_at = vec![ready];
     for number in 1..=40 {
-        store.write(list(number)).await.unwrap();
+        store.write(list(number), NOW_MS).await.unwrap();
         acknowledged_at.push(medium.steps_done());
-        expected.push(documents(&store));
+        expected.push(documents(&store).await);
     }
     let mut random = StdRng::seed_from_u64(7);
     let steps = medium.steps();
     for end in (ready..=steps.len()).step_by(5) {
         let crashed = TestMedium::of_bytes(image(&steps[..end], &mut random));
         let left = open(&crashed);
-        let found = documents(&left);
+        let found = documents(&left).await;
         let number = expected.iter().rposition(|state| *state == found);
         let number = number.unwrap_or_else(|| panic!("a mixture after {end} steps"));
         let acknowledged = acknowledged_at.iter().rposition(|at| *at <= end).unwrap();
@@ -257,9 +251,9 @@ async fn a_crash_at_any_moment_leaves_the_state_after_some_list_and_none_that_wa
             (acknowledged..=acknowledged + 1).contains(&number),
             "{acknowledged} lists were acknowledged, {number} are there, after {end} steps"
         );
-        left.write(list(41)).await.unwrap();
+        left.write(list(41), NOW_MS).await.unwrap();
         drop(left);
-        assert_eq!(open(&crashed).read(StateTable::Single).unwrap()["number"], "41");
+        assert_eq!(open(&crashed).read(StateTable::Single).await.unwrap()["number"], "41");
     }
 }
 
@@ -268,9 +262,9 @@ async fn a_file_that_was_damaged_is_refused_or_whole_and_never_half_believed() {
     let medium = TestMedium::default();
     let store = open(&medium);
     for number in 1..=40 {
-        store.write(list(number)).await.unwrap();
+        store.write(list(number), NOW_MS).await.unwrap();
     }
-    let whole = documents(&store);
+    let whole = documents(&store).await;
     drop(store);
     let mut random = StdRng::seed_from_u64(7);
     let mut refused = 0;
@@ -281,9 +275,8 @@ async fn a_file_that_was_damaged_is_refused_or_whole_and_never_half_believed() {
             bytes[at] ^= 1 << random.random_range(0..8);
         }
         let damaged = TestMedium::of_bytes(bytes);
-        let clock = Clock::Manual(ManualClock::new(NOW_MS));
-        match DurableState::open_on(damaged, PathBuf::from("control.redb"), clock) {
-            Ok(store) => assert_eq!(documents(&store), whole),
+        match DurableState::open_on(damaged, PathBuf::from("control.redb")) {
+            Ok(store) => assert_eq!(documents(&store).await, whole),
             Err(error) => {
                 let told = error.to_string();
                 assert!(

@@ -19,7 +19,6 @@ mod export;
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,17 +28,17 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::{
-    Applied, Changed, ContextId, ExportStream, Health, JournalFigures, NamesOpenError,
-    ProviderChange, Removed, Store, StoreError, StoreStats, Swept, Update,
+    Applied, Changed, ContextId, ExportStream, Health, JournalFigures, ProviderChange, Removed,
+    Store, StoreError, StoreStats, Swept, Update,
 };
 use crate::clock::{Clock, Stopwatch, UnixMs};
+use crate::data_dir::DataDir;
 use crate::detached::{Unfinished, detached, run_blocking};
 use crate::index::{GroupSpec, Index, IndexError, IndexLimits};
 use crate::journal::{
     Journal, JournalEntry, JournalError, JournalOptions, JournalStats, Opened, Receipt,
     RecoveryReport,
 };
-use crate::state::StateOpenError;
 use crate::types::{
     AnswerSchema, Found, PeerId, ProviderRecord, Question, ReadyRecord, RecordError,
 };
@@ -49,8 +48,8 @@ use ends::UnwrittenEnds;
 /// How a durable store is opened.
 #[derive(Clone, Debug)]
 pub struct DurableOptions {
-    /// The data directory. Made if it is not there.
-    pub directory: PathBuf,
+    /// The data directory.
+    pub data_dir: DataDir,
     /// What time it is, for compaction, and for when something shows that had to wait for the disk.
     pub clock: Clock,
     /// The schema that records are served in.
@@ -110,20 +109,14 @@ pub enum OpenError {
     /// The index has no room for what the journal holds.
     #[error("the index has no room for what the journal holds")]
     Full(#[source] IndexError),
-    /// The IPNS records cannot be opened.
-    #[error(transparent)]
-    Names(#[from] NamesOpenError),
-    /// The control plane's state cannot be opened.
-    #[error(transparent)]
-    State(#[from] StateOpenError),
 }
 
 impl DurableStore {
-    /// Opens a data directory: takes its lock, reads its journal, and starts the compaction.
+    /// Reads the journal of a data directory, and starts its compaction.
     pub fn open(options: DurableOptions) -> Result<(Self, Recovery), OpenError> {
-        let DurableOptions { directory, clock, schema, threads, segment_bytes, limits } = options;
+        let DurableOptions { data_dir, clock, schema, threads, segment_bytes, limits } = options;
         let stopwatch = Stopwatch::start();
-        let mut journal_options = JournalOptions::new(directory);
+        let mut journal_options = JournalOptions::new(data_dir);
         journal_options.segment_bytes = segment_bytes;
         journal_options.clock = clock.clone();
         journal_options.threads = threads;
@@ -290,7 +283,6 @@ impl From<JournalError> for StoreError {
                 Self::Io { source: io::Error::other(error) }
             }
             JournalError::Version { .. }
-            | JournalError::Locked { .. }
             | JournalError::TooLarge { .. }
             | JournalError::NotWhole { .. }
             | JournalError::Option { .. }

@@ -10,7 +10,6 @@
 mod durable;
 mod file;
 mod memory;
-mod writer;
 
 use std::io;
 
@@ -21,7 +20,7 @@ use crate::clock::UnixMs;
 use crate::state::Health;
 use crate::types::{EndOfValidity, IpnsName, IpnsRecord};
 
-pub use durable::{DurableNames, NamesOpenError, NamesOptions};
+pub use durable::{DurableNames, NamesOpenError};
 pub use memory::MemoryNames;
 
 /// Where IPNS records are kept.
@@ -47,8 +46,8 @@ pub trait NameStore: Send + Sync + 'static {
         Health::good()
     }
 
-    /// How much the store holds. Never waits for a disk.
-    fn stats(&self) -> NamesStats;
+    /// How much the store holds.
+    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>>;
 }
 
 /// What [`NameStore::get`] finds.

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
+use fingerpost::data_dir::DataDir;
 use fingerpost::store::{
     Announcement, Applied, Companion, CompanionProtocols, Companions, ContextId, DurableOptions,
-    DurableStore, IndexLimits, OpenError, ProviderChange, ProviderStatement, Store, Update,
-    Visibility,
+    DurableStore, IndexLimits, ProviderChange, ProviderStatement, Store, Update, Visibility,
 };
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Origin, PeerId, ProviderRecord, Question, UnparsableAddrs,
@@ -23,7 +23,7 @@ pub(super) const UDP: &str = "/ip4/192.0.2.1/udp/4001/quic-v1";
 
 fn open_as(folder: &Path, clock: &ManualClock, schema: AnswerSchema) -> DurableStore {
     let options = DurableOptions {
-        directory: folder.to_owned(),
+        data_dir: DataDir::lock(folder).unwrap(),
         clock: Clock::Manual(clock.clone()),
         schema,
         threads: 2,
@@ -254,18 +254,7 @@ async fn a_second_process_is_told_who_has_the_directory() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(NOW_MS);
     let store = open(folder.path(), &clock);
-    let options = DurableOptions {
-        directory: folder.path().to_owned(),
-        clock: Clock::Manual(clock.clone()),
-        schema: AnswerSchema::Announced,
-        threads: 1,
-        segment_bytes: 1 << 20,
-        limits: IndexLimits::default(),
-    };
-    let Err(OpenError::Journal(error)) = DurableStore::open(options) else {
-        panic!("two stores have one directory");
-    };
-    let text = error.to_string();
+    let text = DataDir::lock(folder.path()).unwrap_err().to_string();
     assert!(text.contains(&std::process::id().to_string()) && text.contains("stop it"), "{text}");
     drop(store);
     open(folder.path(), &clock);
@@ -553,7 +542,7 @@ async fn what_holds_for_a_provider_holds_after_restarts_compaction_and_repair() 
         // Each start begins a segment, so that there is something to compact.
         announce(&store, 5, 10_000..10_010, TCP).await;
     }
-    assert!(fingerpost::store::repair(folder.path()).unwrap().is_whole());
+    assert!(fingerpost::store::repair(&DataDir::lock(folder.path()).unwrap()).unwrap().is_whole());
     let store = open(folder.path(), &clock);
     check(&store).await;
     store

@@ -9,11 +9,11 @@ use std::time::Duration;
 use fingerpost::clock::{Clock, ManualClock};
 use fingerpost::config::{ClientSettings, Settings, UpstreamSettings};
 use fingerpost::control::EndpointParts;
-use fingerpost::journal::JournalError;
+use fingerpost::data_dir::DataDirError;
 use fingerpost::resolve::{LocalResolver, Resolver};
-use fingerpost::server::{Parts, Server, Sockets};
+use fingerpost::server::{Parts, Server, Sockets, Stores, StoresError};
 use fingerpost::state::StateStore;
-use fingerpost::store::{Announcement, ContextId, NameStore, OpenError, Store};
+use fingerpost::store::{Announcement, ContextId, NameStore, Store};
 use fingerpost::types::{AccountId, ContentKey, ProviderRecord, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
@@ -133,7 +133,7 @@ impl Builder {
             None => Clock::Manual(clock.clone()),
         };
         let mut parts = match self.store {
-            Some(store) => Parts::with_store(store, clock_of_parts),
+            Some(store) => Parts::new(Stores::with_store(store), clock_of_parts),
             None => open_parts(&settings, &clock_of_parts).await,
         };
         if let Some(names) = self.names {
@@ -214,9 +214,9 @@ pub(crate) async fn within(longest: Duration, what: &str, mut holds: impl AsyncF
 async fn open_parts(settings: &Settings, clock: &Clock) -> Parts {
     let wait = async {
         loop {
-            match Parts::open(settings, clock.clone()) {
-                Ok((parts, _)) => return parts,
-                Err(OpenError::Journal(JournalError::Locked { .. })) => {
+            match Stores::open(settings, clock.clone()).await {
+                Ok(stores) => return Parts::new(stores, clock.clone()),
+                Err(StoresError::DataDir(DataDirError::Locked { .. })) => {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Err(error) => panic!("the data directory opens: {error}"),

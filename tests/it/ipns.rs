@@ -481,8 +481,9 @@ impl NameStore for Failing {
         async { Err((self.0)()) }.boxed()
     }
 
-    fn stats(&self) -> NamesStats {
-        NamesStats { is_failing: true, ..NamesStats::default() }
+    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>> {
+        let stats = NamesStats { is_failing: true, ..NamesStats::default() };
+        async move { Ok(stats) }.boxed()
     }
 }
 

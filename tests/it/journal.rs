@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use fingerpost::clock::{Clock, ManualClock};
+use fingerpost::data_dir::DataDir;
 use fingerpost::journal::{
     AddrsChange, Change, CompanionChange, CompanionsChange, GroupDefinition, Journal, JournalEntry,
     JournalOptions, RecordChange, VisibilityChange, inspect_segment, repair,
@@ -20,7 +21,7 @@ use fingerpost::types::{ContentKey, Origin};
 const FAR_MS: u64 = 4_102_444_800_000;
 
 fn options(directory: &Path) -> JournalOptions {
-    let mut options = JournalOptions::new(directory);
+    let mut options = JournalOptions::new(DataDir::lock(directory).unwrap());
     options.segment_bytes = 1_024;
     options.compaction_garbage_bytes_min = 1;
     options.clock = Clock::Manual(ManualClock::new(1_000));
@@ -205,7 +206,7 @@ fn read_fixture(version: u32) {
     assert!(names.len() >= 2 && sealed >= 2, "{names:?}");
     assert!(names.iter().any(|name| !name.ends_with("-000000.journal")), "{names:?}");
     check(directory.path(), version);
-    assert!(repair(directory.path()).unwrap().is_whole());
+    assert!(repair(&DataDir::lock(directory.path()).unwrap()).unwrap().is_whole());
 }
 
 #[test]

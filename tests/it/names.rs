@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use fingerpost::store::{DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOptions};
+use fingerpost::data_dir::DataDir;
+use fingerpost::store::{DurableNames, MemoryNames, NamePut, NameStore, NamesError};
 use fingerpost::types::EndOfValidity;
 use rstest::rstest;
 use tempfile::TempDir;
@@ -43,8 +44,7 @@ impl Kind {
 }
 
 fn open(folder: &TempDir) -> DurableNames {
-    let directory = folder.path().to_owned();
-    DurableNames::open(NamesOptions { directory, records_max: RECORDS_MAX }).unwrap()
+    DurableNames::open(&DataDir::lock(folder.path()).unwrap(), RECORDS_MAX).unwrap()
 }
 
 /// The sequence and the end of what is found.
@@ -68,7 +68,7 @@ async fn what_is_put_is_found_when_put_returns(#[values(Kind::Memory, Kind::Dura
     let stored = store.get(&publisher.name, NOW_MS + 9).await.unwrap().unwrap();
     assert_eq!((stored.record, stored.stored_at_ms), (record, NOW_MS + 5));
     assert_eq!(found(&store, &Publisher::ed25519(2), NOW_MS).await, None);
-    assert_eq!(store.stats().records, 1);
+    assert_eq!(store.stats().await.unwrap().records, 1);
 }
 
 #[rstest]
@@ -85,7 +85,7 @@ async fn a_higher_sequence_replaces_and_a_lower_one_is_refused(
     let end = newer.end_of_validity();
     assert_eq!(refused, NamePut::Superseded { sequence: 6, end });
     assert_eq!(found(&store, &publisher, NOW_MS).await, Some((6, end)));
-    assert_eq!(store.stats().records, 1);
+    assert_eq!(store.stats().await.unwrap().records, 1);
 }
 
 #[rstest]
@@ -151,7 +151,7 @@ async fn an_expired_record_is_not_found_and_anything_replaces_it(
     assert_eq!(put, NamePut::Stored);
     assert_eq!(found(&store, &publisher, end_ms).await.map(|(sequence, _)| sequence), Some(1));
     assert_eq!(store.sweep(end_ms).await.unwrap(), 0, "the end of the first one went with it");
-    assert_eq!(store.stats().records, 1);
+    assert_eq!(store.stats().await.unwrap().records, 1);
 }
 
 #[rstest]
@@ -164,9 +164,9 @@ async fn a_sweep_frees_what_has_expired_and_nothing_else(
     store.put(short.record(1, ONE_DAY), NOW_MS).await.unwrap();
     store.put(long.record(1, TWO_DAYS), NOW_MS).await.unwrap();
     assert_eq!(store.sweep(NOW_MS + DAY_MS - 1).await.unwrap(), 0);
-    assert_eq!(store.stats().records, 2);
+    assert_eq!(store.stats().await.unwrap().records, 2);
     assert_eq!(store.sweep(NOW_MS + DAY_MS).await.unwrap(), 1);
-    assert_eq!(store.stats().records, 1);
+    assert_eq!(store.stats().await.unwrap().records, 1);
     assert!(found(&store, &long, NOW_MS + DAY_MS).await.is_some());
     assert_eq!(found(&store, &short, NOW_MS).await, None);
 }
@@ -192,7 +192,7 @@ async fn a_full_store_refuses_new_names_until_old_ones_expire(
         NamePut::Stored,
         "an expired one made room"
     );
-    assert_eq!(store.stats().records, RECORDS_MAX);
+    assert_eq!(store.stats().await.unwrap().records, RECORDS_MAX);
 }
 
 #[rstest]
@@ -226,5 +226,9 @@ async fn a_store_that_is_opened_again_holds_what_it_held() {
     drop(store);
     let store = open(&folder);
     assert_eq!(store.get(&publisher.name, NOW_MS).await.unwrap(), before);
-    assert!(before.is_some() && store.stats().records == 1 && store.stats().file_bytes > 0);
+    assert!(
+        before.is_some()
+            && store.stats().await.unwrap().records == 1
+            && store.stats().await.unwrap().file_bytes > 0
+    );
 }

@@ -1,12 +1,11 @@
 //! Pools over HTTP, as source 001 shows them: whole answers, byte for byte, and every error status.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fingerpost::control::EndpointParts;
 use fingerpost::resolve::{AskError, AskedRecords, Hops, Subject, Upstream};
-use fingerpost::state::{MemoryState, StateChange, StateError, StateStore, StateTable};
+use fingerpost::state::{Documents, MemoryState, StateChange, StateError, StateStore, StateTable};
 use fingerpost::types::{AccountId, IpnsName, IpnsRecord};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
@@ -52,11 +51,15 @@ struct FailingState {
 }
 
 impl StateStore for FailingState {
-    fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError> {
+    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
         self.memory.read(table)
     }
 
-    fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>> {
+    fn write(
+        &self,
+        changes: Vec<StateChange>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StateError>> {
         if self.is_full.load(Ordering::SeqCst) {
             let source = std::io::Error::other("no space left");
             return std::future::ready(Err(StateError::NoSpace { source })).boxed();
@@ -65,7 +68,7 @@ impl StateStore for FailingState {
             let reason = "its writer has stopped".to_owned();
             return std::future::ready(Err(StateError::Unavailable { reason })).boxed();
         }
-        self.memory.write(changes)
+        self.memory.write(changes, now_ms)
     }
 }
 

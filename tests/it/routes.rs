@@ -1,9 +1,8 @@
 //! The routing table's API over HTTP, as source 000 has it: whole answers of every call and error.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fingerpost::state::{MemoryState, StateChange, StateError, StateStore, StateTable};
+use fingerpost::state::{Documents, MemoryState, StateChange, StateError, StateStore, StateTable};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use reqwest::header::{
@@ -12,7 +11,7 @@ use reqwest::header::{
 use reqwest::{Method, RequestBuilder, Response};
 use rstest::rstest;
 
-use super::harness::{CID, CID_V0, PEER, TestServer, peer_record, server, written};
+use super::harness::{CID, CID_V0, NOW_MS, PEER, TestServer, peer_record, server, written};
 
 /// What source 000 shows as the answer of `GET /routes`.
 const SOURCE_EXAMPLE: &str = r#"
@@ -56,7 +55,7 @@ async fn state() -> Arc<MemoryState> {
         key: "routing_secret".to_owned(),
         text: Some(text),
     };
-    state.write(vec![secret]).await.unwrap();
+    state.write(vec![secret], NOW_MS).await.unwrap();
     Arc::new(state)
 }
 
@@ -483,13 +482,17 @@ struct OddState {
 }
 
 impl StateStore for OddState {
-    fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError> {
+    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
         self.inner.read(table)
     }
 
-    fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>> {
+    fn write(
+        &self,
+        changes: Vec<StateChange>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StateError>> {
         if changes.iter().all(|change| change.table == StateTable::Single) {
-            return self.inner.write(changes);
+            return self.inner.write(changes, now_ms);
         }
         std::future::ready(Err((self.refuse)())).boxed()
     }

@@ -1,17 +1,19 @@
 //! The battery that every [`StateStore`] passes. A promise of the trait's documentation is a test here;
 //! a new implementation is one more [`Kind`].
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fingerpost::clock::Clock;
+use fingerpost::data_dir::DataDir;
 use fingerpost::state::{
-    DurableState, MemoryState, StateChange, StateOpenError, StateOptions, StateStore, StateTable,
+    Documents, DurableState, MemoryState, StateChange, StateOpenError, StateStore, StateTable,
 };
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use rstest::rstest;
 use tempfile::TempDir;
+
+const NOW_MS: u64 = 1_767_225_600_000;
 
 /// The stores.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +39,12 @@ impl Kind {
     }
 }
 
-fn options(folder: &TempDir) -> StateOptions {
-    StateOptions { directory: folder.path().to_owned(), clock: Clock::System }
+fn open(folder: &TempDir) -> DurableState {
+    try_to_open(folder).unwrap()
 }
 
-fn open(folder: &TempDir) -> DurableState {
-    DurableState::open(options(folder)).unwrap()
+fn try_to_open(folder: &TempDir) -> Result<DurableState, StateOpenError> {
+    DurableState::open(&DataDir::lock(folder.path()).unwrap())
 }
 
 fn set(table: StateTable, key: &str, text: &str) -> StateChange {
@@ -54,8 +56,8 @@ fn remove(table: StateTable, key: &str) -> StateChange {
 }
 
 /// The documents of a table as `key=text`, in the order of the store.
-fn read(store: &Arc<dyn StateStore>, table: StateTable) -> Vec<String> {
-    let documents = store.read(table).unwrap();
+async fn read(store: &Arc<dyn StateStore>, table: StateTable) -> Vec<String> {
+    let documents = store.read(table).await.unwrap();
     documents.into_iter().map(|(key, text)| format!("{key}={text}")).collect()
 }
 
@@ -66,9 +68,9 @@ async fn a_new_store_has_no_documents_in_any_table(
 ) {
     let Built { store, _folder } = kind.build();
     for table in StateTable::ALL {
-        assert!(store.read(table).unwrap().is_empty());
+        assert!(store.read(table).await.unwrap().is_empty());
     }
-    store.write(Vec::new()).await.unwrap();
+    store.write(Vec::new(), NOW_MS).await.unwrap();
 }
 
 #[rstest]
@@ -79,12 +81,12 @@ async fn documents_are_set_replaced_and_removed_each_in_its_table(
     let Built { store, _folder } = kind.build();
     for table in StateTable::ALL {
         store
-            .write(vec![set(table, "b", &format!("{table:?}")), set(table, "a", "")])
+            .write(vec![set(table, "b", &format!("{table:?}")), set(table, "a", "")], NOW_MS)
             .await
             .unwrap();
     }
     for table in StateTable::ALL {
-        assert_eq!(read(&store, table), ["a=".to_owned(), format!("b={table:?}")]);
+        assert_eq!(read(&store, table).await, ["a=".to_owned(), format!("b={table:?}")]);
     }
     let changes = vec![
         set(StateTable::Rules, "b", "2"),
@@ -92,10 +94,10 @@ async fn documents_are_set_replaced_and_removed_each_in_its_table(
         remove(StateTable::Rules, "never there"),
         remove(StateTable::Budgets, "b"),
     ];
-    store.write(changes).await.unwrap();
-    assert_eq!(read(&store, StateTable::Rules), ["b=2"]);
-    assert_eq!(read(&store, StateTable::Budgets), ["a="]);
-    assert_eq!(read(&store, StateTable::Pools), ["a=", "b=Pools"], "others are left alone");
+    store.write(changes, NOW_MS).await.unwrap();
+    assert_eq!(read(&store, StateTable::Rules).await, ["b=2"]);
+    assert_eq!(read(&store, StateTable::Budgets).await, ["a="]);
+    assert_eq!(read(&store, StateTable::Pools).await, ["a=", "b=Pools"], "others are left alone");
 }
 
 #[rstest]
@@ -104,8 +106,8 @@ async fn any_text_is_kept_as_it_is(#[values(Kind::Memory, Kind::Durable)] kind: 
     let Built { store, _folder } = kind.build();
     let long = "ä\0\n\u{10ffff}".repeat(50_000);
     for key in ["", "\0", "g.providers.sha2-256.c", &"k".repeat(1_023)] {
-        store.write(vec![set(StateTable::Single, key, &long)]).await.unwrap();
-        assert_eq!(store.read(StateTable::Single).unwrap()[key], long);
+        store.write(vec![set(StateTable::Single, key, &long)], NOW_MS).await.unwrap();
+        assert_eq!(store.read(StateTable::Single).await.unwrap()[key], long);
     }
 }
 
@@ -124,8 +126,8 @@ async fn within_a_list_the_later_change_of_a_document_holds(
         remove(table, "c"),
         set(table, "c", "1"),
     ];
-    store.write(changes).await.unwrap();
-    assert_eq!(read(&store, table), ["b=2", "c=1"]);
+    store.write(changes, NOW_MS).await.unwrap();
+    assert_eq!(read(&store, table).await, ["b=2", "c=1"]);
 }
 
 #[rstest]
@@ -135,11 +137,12 @@ async fn lists_are_taken_in_the_order_of_the_calls_however_they_are_waited_for(
 ) {
     let Built { store, _folder } = kind.build();
     let table = StateTable::Budgets;
-    let mut writes: Vec<_> =
-        (0..500).map(|number| store.write(vec![set(table, "a", &number.to_string())])).collect();
+    let mut writes: Vec<_> = (0..500)
+        .map(|number| store.write(vec![set(table, "a", &number.to_string())], NOW_MS))
+        .collect();
     writes.reverse();
     join_all(writes).await.into_iter().for_each(|written| written.unwrap());
-    assert_eq!(read(&store, table), ["a=499"]);
+    assert_eq!(read(&store, table).await, ["a=499"]);
 }
 
 #[rstest]
@@ -150,19 +153,19 @@ async fn readers_see_whole_lists_while_others_are_written(
     let Built { store, _folder } = kind.build();
     let keys = ["a", "b", "c"];
     let list = |text: &str| keys.map(|key| set(StateTable::Rules, key, text)).to_vec();
-    store.write(list("0")).await.unwrap();
+    store.write(list("0"), NOW_MS).await.unwrap();
     let writer = tokio::spawn({
         let store = store.clone();
         let lists: Vec<_> = (1..=200).map(|number| list(&number.to_string())).collect();
         async move {
             for list in lists {
-                store.write(list).await.unwrap();
+                store.write(list, NOW_MS).await.unwrap();
             }
         }
     });
     let mut last = 0;
     while last < 200 {
-        let documents = store.read(StateTable::Rules).unwrap();
+        let documents = store.read(StateTable::Rules).await.unwrap();
         let numbers: Vec<u32> = documents.values().map(|text| text.parse().unwrap()).collect();
         assert!(numbers.len() == 3 && numbers.iter().all(|it| *it == numbers[0]), "{numbers:?}");
         assert!(numbers[0] >= last, "{} after {last}", numbers[0]);
@@ -191,11 +194,12 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let (memory, durable) = (MemoryState::new(), open(&folder));
         for list in lists {
-            runtime.block_on(memory.write(list.clone())).unwrap();
-            runtime.block_on(durable.write(list)).unwrap();
+            runtime.block_on(memory.write(list.clone(), NOW_MS)).unwrap();
+            runtime.block_on(durable.write(list, NOW_MS)).unwrap();
         }
-        let all = |store: &dyn StateStore| -> Vec<BTreeMap<String, String>> {
-            StateTable::ALL.into_iter().map(|table| store.read(table).unwrap()).collect()
+        let all = |store: &dyn StateStore| -> Vec<Documents> {
+            let read = |table| runtime.block_on(store.read(table)).unwrap();
+            StateTable::ALL.into_iter().map(read).collect()
         };
         prop_assert_eq!(all(&memory), all(&durable));
         drop(durable);
@@ -207,14 +211,14 @@ proptest! {
 async fn a_store_that_is_opened_again_holds_what_it_held() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    store.write(vec![set(StateTable::Single, "router_name", "east")]).await.unwrap();
-    assert!(store.file_bytes() > 0 && !store.is_failing());
+    store.write(vec![set(StateTable::Single, "router_name", "east")], NOW_MS).await.unwrap();
+    assert!(store.file_bytes() > 0 && store.health().is_writable);
     drop(store);
     let store = open(&folder);
-    assert_eq!(store.read(StateTable::Single).unwrap()["router_name"], "east");
+    assert_eq!(store.read(StateTable::Single).await.unwrap()["router_name"], "east");
     let files = std::fs::read_dir(folder.path()).unwrap();
-    let names: Vec<_> = files.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["control.redb"]);
+    let names: BTreeSet<_> = files.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["LOCK", "control.redb"].map(Into::into).into());
 }
 
 #[test]
@@ -223,7 +227,7 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
     let path = folder.path().join("control.redb");
     for content in [&[7; 5_000][..], b"", b"redb"] {
         std::fs::write(&path, content).unwrap();
-        let error = DurableState::open(options(&folder)).err().unwrap();
+        let error = try_to_open(&folder).err().unwrap();
         assert!(matches!(error, StateOpenError::File { .. }), "{error:?}");
         let told = error.to_string();
         assert!(told.contains(path.to_str().unwrap()) && told.contains("move it away"), "{told}");
@@ -231,5 +235,5 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
     }
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
-    assert!(DurableState::open(options(&folder)).is_err());
+    assert!(try_to_open(&folder).is_err());
 }

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use fingerpost::clock::Clock;
-use fingerpost::state::{DurableState, StateChange, StateOptions, StateStore, StateTable};
+use fingerpost::data_dir::DataDir;
+use fingerpost::state::{DurableState, StateChange, StateStore, StateTable};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use rand::RngExt;
@@ -27,8 +27,7 @@ const ACKNOWLEDGED: &str = "acknowledged ";
 const WAITING: usize = 8;
 
 fn open(folder: &Path) -> DurableState {
-    let directory = folder.to_owned();
-    DurableState::open(StateOptions { directory, clock: Clock::System }).unwrap()
+    DurableState::open(&DataDir::lock(folder).unwrap()).unwrap()
 }
 
 /// Each list says its number in every table and adds a budget of its own.
@@ -43,14 +42,14 @@ fn list(number: u64) -> Vec<StateChange> {
 }
 
 /// The number of the last list that is there, if all is as that list and those before it left it.
-fn last_whole(store: &DurableState) -> u64 {
-    let last = |table| store.read(table).unwrap().get("last").cloned();
-    let expected = last(StateTable::Single);
+async fn last_whole(store: &DurableState) -> u64 {
+    let last = async |table| store.read(table).await.unwrap().get("last").cloned();
+    let expected = last(StateTable::Single).await;
     for table in StateTable::ALL {
-        assert_eq!(last(table), expected, "a mixture: {table:?}");
+        assert_eq!(last(table).await, expected, "a mixture: {table:?}");
     }
     let number = expected.map_or(0, |text| text.parse().unwrap());
-    let budgets = store.read(StateTable::Budgets).unwrap();
+    let budgets = store.read(StateTable::Budgets).await.unwrap();
     let numbers: Vec<u64> = budgets
         .iter()
         .filter(|(key, _)| *key != "last")
@@ -63,12 +62,12 @@ fn last_whole(store: &DurableState) -> u64 {
 /// Writes lists until it is killed.
 async fn write_until_killed(folder: &Path) {
     let store = open(folder);
-    let mut next = last_whole(&store) + 1;
+    let mut next = last_whole(&store).await + 1;
     let mut stdout = std::io::stdout();
     let mut waiting = FuturesOrdered::new();
     loop {
         while waiting.len() < WAITING {
-            let (number, written) = (next, store.write(list(next)));
+            let (number, written) = (next, store.write(list(next), next));
             waiting.push_back(async move {
                 written.await.unwrap();
                 number
@@ -110,7 +109,7 @@ async fn what_was_acknowledged_survives_kill_9_and_each_list_is_whole() {
     let mut before = 0;
     for round in 0..rounds {
         let acknowledged = kill_a_writer(folder.path()).unwrap_or(before);
-        let there = last_whole(&open(folder.path()));
+        let there = last_whole(&open(folder.path())).await;
         assert!(there >= acknowledged, "round {round}: {acknowledged} acknowledged, {there} there");
         before = there;
     }

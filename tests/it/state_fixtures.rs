@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use fingerpost::clock::Clock;
-use fingerpost::state::{DurableState, StateChange, StateOptions, StateStore, StateTable};
-use fingerpost::store::{DurableNames, NamePut, NameStore, NamesOptions};
+use fingerpost::data_dir::DataDir;
+use fingerpost::state::{DurableState, StateChange, StateStore, StateTable};
+use fingerpost::store::{DurableNames, NamePut, NameStore};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -24,10 +24,8 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn open(folder: &Path) -> (DurableState, DurableNames) {
-    let directory = folder.to_owned();
-    let state = StateOptions { directory: directory.clone(), clock: Clock::System };
-    let names = NamesOptions { directory, records_max: 10 };
-    (DurableState::open(state).unwrap(), DurableNames::open(names).unwrap())
+    let data_dir = DataDir::lock(folder).unwrap();
+    (DurableState::open(&data_dir).unwrap(), DurableNames::open(&data_dir, 10).unwrap())
 }
 
 /// A document of each table, and one that was replaced.
@@ -44,7 +42,7 @@ async fn fill(state: &DurableState, names: &DurableNames) {
             key: "g.ä".to_owned(),
             text: Some(text(last)),
         };
-        state.write(documents().iter().map(change).collect()).await.unwrap();
+        state.write(documents().iter().map(change).collect(), NOW_MS).await.unwrap();
     }
     for number in 1..=2 {
         let record = Publisher::ed25519(number).record(u64::from(number), END);
@@ -54,7 +52,7 @@ async fn fill(state: &DurableState, names: &DurableNames) {
 
 async fn check(state: &DurableState, names: &DurableNames) {
     for (table, text) in documents() {
-        let held = state.read(table).unwrap();
+        let held = state.read(table).await.unwrap();
         assert_eq!((held.len(), &held["g.ä"]), (1, &text));
     }
     for number in 1..=2 {
@@ -65,7 +63,7 @@ async fn check(state: &DurableState, names: &DurableNames) {
             (u64::from(number), NOW_MS - 7)
         );
     }
-    assert_eq!(names.stats().records, 2);
+    assert_eq!(names.stats().await.unwrap().records, 2);
 }
 
 #[tokio::test]
@@ -81,11 +79,11 @@ async fn the_redb_files_of_version_1_are_read_and_go_on() {
         check(&state, &names).await;
         let (key, text) = ("g.ä".to_owned(), Some("goes on".to_owned()));
         let change = StateChange { table: StateTable::Rules, key: key.clone(), text };
-        state.write(vec![change]).await.unwrap();
+        state.write(vec![change], NOW_MS).await.unwrap();
         let back = documents().into_iter().find(|(table, _)| *table == StateTable::Rules);
         let back = back.map(|(_, text)| text);
         let change = StateChange { table: StateTable::Rules, key, text: back };
-        state.write(vec![change]).await.unwrap();
+        state.write(vec![change], NOW_MS).await.unwrap();
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fingerpost::clock::{Clock, ManualClock};
+use fingerpost::data_dir::DataDir;
 use fingerpost::store::{
     Announcement, Applied, COMPANIONS_MAX, Companion, CompanionProtocols, Companions, ContextId,
     DurableOptions, DurableStore, IndexLimits, MemoryStore, ProviderChange, ProviderStatement,
@@ -96,7 +97,7 @@ fn durable_store(clock: Clock) -> Built {
 
 fn options(folder: &Path, clock: Clock) -> DurableOptions {
     DurableOptions {
-        directory: folder.to_owned(),
+        data_dir: DataDir::lock(folder).unwrap(),
         clock,
         schema: AnswerSchema::Announced,
         threads: 2,

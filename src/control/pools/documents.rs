@@ -66,26 +66,28 @@ struct NextIdsDocument {
 }
 
 /// The spent budgets of all endpoints by name, including endpoints that are no longer configured.
-pub(super) fn read_budgets(state: &dyn StateStore) -> Result<HashMap<String, Spent>, ControlError> {
+pub(super) async fn read_budgets(
+    state: &dyn StateStore,
+) -> Result<HashMap<String, Spent>, ControlError> {
     let spent = |(name, text): (String, String)| {
         let document: BudgetDocument = read("budget", &name, &text)?;
         let BudgetDocument { day, spent, bucket } = document;
         let BucketDocument { missing_parts, at_ms } = bucket;
         Ok((name, Spent { day, of_day: spent, missing_parts, at_ms }))
     };
-    state.read(StateTable::Budgets)?.into_iter().map(spent).collect()
+    state.read(StateTable::Budgets).await?.into_iter().map(spent).collect()
 }
 
 /// All pools and rules.
-pub(super) fn read_book(
+pub(super) async fn read_book(
     state: &dyn StateStore,
     inventory: Arc<Inventory>,
 ) -> Result<Book, ControlError> {
-    let pools = state.read(StateTable::Pools)?;
+    let pools = state.read(StateTable::Pools).await?;
     let pools = pools.iter().map(|(key, text)| read_pool(key, text));
-    let rules = state.read(StateTable::Rules)?;
+    let rules = state.read(StateTable::Rules).await?;
     let rules = rules.iter().map(|(key, text)| read_rule(key, text));
-    let next_ids = match state.read(StateTable::Single)?.get(NEXT_IDS) {
+    let next_ids = match state.read(StateTable::Single).await?.get(NEXT_IDS) {
         Some(text) => {
             let NextIdsDocument { next_pool, next_rule } = read("document", NEXT_IDS, text)?;
             Some((PoolId(next_pool), RuleId(next_rule)))

@@ -53,6 +53,10 @@ impl Spending {
         }
     }
 
+    pub(super) fn now_ms(&self) -> UnixMs {
+        self.clock.now_ms()
+    }
+
     pub(super) fn book(&self) -> Arc<Book> {
         self.book.load_full()
     }
@@ -83,7 +87,7 @@ impl Spending {
         let choice = Choice { book, pool, key, tried, availability: &availability, now_ms };
         let taken = ledger.take(&choice).map_err(|none| self.refusal(none, now_ms))?;
         let endpoint = book.inventory().get(taken.place).map_or("", |endpoint| &*endpoint.name);
-        let written = self.state.write(vec![documents::budget(endpoint, taken.spent)]);
+        let written = self.state.write(vec![documents::budget(endpoint, taken.spent)], now_ms);
         Ok((taken.place, written))
     }
 

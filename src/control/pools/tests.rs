@@ -1,6 +1,5 @@
 //! Tests of pools: storing them, restarts, budgets, and querying endpoints.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::clock::ManualClock;
 use crate::dispatch::pool::{Field, PoolReference};
 use crate::resolve::upstream_testing::{FakeUpstream, Script, record};
 use crate::resolve::{AskError, Hops, Subject};
-use crate::state::{MemoryState, StateChange, StateTable};
+use crate::state::{Documents, MemoryState, StateChange, StateTable};
 use crate::types::ContentKey;
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;
@@ -31,17 +30,21 @@ struct WatchedState {
 }
 
 impl StateStore for WatchedState {
-    fn read(&self, table: StateTable) -> Result<BTreeMap<String, String>, StateError> {
+    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
         self.memory.read(table)
     }
 
-    fn write(&self, changes: Vec<StateChange>) -> BoxFuture<'_, Result<(), StateError>> {
+    fn write(
+        &self,
+        changes: Vec<StateChange>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StateError>> {
         if self.is_failing.load(Ordering::SeqCst) {
             return std::future::ready(Err(StateError::Overloaded)).boxed();
         }
         let mut lists = self.lists.lock();
         lists.push(changes.clone());
-        let written = self.memory.write(changes);
+        let written = self.memory.write(changes, now_ms);
         drop(lists);
         async move {
             // As with a disk, other tasks run in the meantime.
@@ -85,7 +88,9 @@ impl World {
     }
 
     fn open_with(&self, inventory: Vec<EndpointParts>) -> Result<Pools, ControlError> {
-        Pools::open(self.state.clone(), Clock::Manual(self.clock.clone()), inventory)
+        let clock = Clock::Manual(self.clock.clone());
+        let opened = Pools::open(self.state.clone(), clock, inventory);
+        opened.now_or_never().expect("memory answers at once")
     }
 
     fn asked(&self) -> Vec<u64> {
@@ -170,7 +175,7 @@ async fn what_is_stored_and_makes_no_sense_stops_the_start() {
         let world = World::new(&[(9, 9)]);
         let text = Some(text.to_owned());
         let change = StateChange { table, key: key.to_owned(), text };
-        world.state.memory.write(vec![change]).now_or_never().unwrap().unwrap();
+        world.state.memory.write(vec![change], NOON).now_or_never().unwrap().unwrap();
         world.open_with(Vec::new()).err().map(|error| error.to_string()).unwrap()
     };
     assert!(of(StateTable::Budgets, "e0", "{}").starts_with("the stored budget `e0` cannot"));
@@ -201,7 +206,7 @@ async fn a_lookup_is_written_down_before_the_endpoint_is_asked() {
     assert_eq!(world.asked(), [0]);
     world.state.is_failing.store(false, Ordering::SeqCst);
     assert_eq!(look_up(&*upstream, 1).await, None);
-    let budgets = world.state.read(StateTable::Budgets).unwrap();
+    let budgets = world.state.read(StateTable::Budgets).await.unwrap();
     let expected =
         format!(r#"{{"day":19999,"spent":2,"bucket":{{"missingParts":7200000,"atMs":{NOON}}}}}"#);
     assert_eq!(budgets["e0"], expected, "the one that was not written is spent all the same");
@@ -265,7 +270,7 @@ async fn an_endpoint_that_is_not_ready_costs_nothing() {
     world.fakes[0].stands(Err(AskError::Resting { retry_after }));
     assert_eq!(look_up(&*upstream, 1).await, Some(AskError::OverBudget { retry_after }));
     assert_eq!(world.asked(), [0]);
-    assert_eq!(world.state.read(StateTable::Budgets).unwrap().len(), 0);
+    assert_eq!(world.state.read(StateTable::Budgets).await.unwrap().len(), 0);
 }
 
 #[tokio::test]

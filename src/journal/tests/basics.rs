@@ -94,20 +94,6 @@ fn a_definition_that_no_block_can_hold_is_refused() {
 }
 
 #[test]
-fn the_second_to_open_a_directory_is_told_who_has_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let opened = Journal::open(options(directory.path())).unwrap();
-    let error = Journal::open(options(directory.path())).err().unwrap();
-    let process = std::process::id();
-    assert!(matches!(error, JournalError::Locked { process: Some(id), .. } if id == process));
-    assert!(error.to_string().contains(&format!("held by process {process}; stop it")), "{error}");
-    let error = crate::journal::repair(directory.path()).unwrap_err();
-    assert!(matches!(error, JournalError::Locked { .. }));
-    opened.journal.close().unwrap();
-    Journal::open(options(directory.path())).unwrap();
-}
-
-#[test]
 fn what_waits_for_a_sync_shares_the_next_one() {
     let disk = MemoryDisk::default();
     let journal = Journal::open(options_on(&disk)).unwrap().journal;

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::journal::disk::{Disk, DiskFile, LockOutcome};
+use crate::journal::disk::{Disk, DiskFile};
 
 /// Devices write pieces of this size whole.
 const SECTOR: usize = 512;
@@ -40,7 +40,6 @@ struct DiskState {
     files: Vec<Vec<u8>>,
     fault: Option<Fault>,
     bytes_max: Option<usize>,
-    is_locked: bool,
 }
 
 #[derive(Clone, Default)]
@@ -270,19 +269,6 @@ impl Disk for MemoryDisk {
         state.fail(&DiskOperation::SyncDirectory)?;
         state.log.push(DiskOperation::SyncDirectory);
         Ok(())
-    }
-
-    fn lock(&self, _: &Path) -> io::Result<LockOutcome> {
-        struct Guard(MemoryDisk);
-        impl Drop for Guard {
-            fn drop(&mut self) {
-                self.0.0.lock().is_locked = false;
-            }
-        }
-        if std::mem::replace(&mut self.0.lock().is_locked, true) {
-            return Ok(LockOutcome::Held(None));
-        }
-        Ok(LockOutcome::Taken(Box::new(Guard(self.clone()))))
     }
 }
 

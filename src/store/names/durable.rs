@@ -1,43 +1,37 @@
 //! IPNS records that survive: what was acknowledged is there after `kill -9` and after power loss.
 //!
-//! Reads go to the file, through a pool for calls that block, and never wait for a write. Records to
-//! be stored go to one thread (`writer`) through a bounded queue; when it is full they are refused.
+//! Records that come together share a commit (`state/redb_file/service.rs`). Until the disk takes writes
+//! again after it failed, records are refused; a sweep or a put tries once a second.
 
 use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use redb::ReadTransaction;
 use thiserror::Error;
-use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 
-use super::file::{CACHE_BYTES, Candidate, NamesFile};
-use super::writer::{Command, LIMITS, Writer};
+use super::file::{self, CACHE_BYTES, NamesCommand, NamesOutcome, NamesWriter};
 use super::{NamePut, NameStore, NamesError, NamesStats, StoredName};
 use crate::clock::UnixMs;
-use crate::state::{CommandError, CommandThread, DiskMedium, Health, Medium};
+use crate::data_dir::DataDir;
+use crate::invariant;
+use crate::state::{DiskMedium, Health, Medium, RedbFile, RedbService, ServiceOptions};
 use crate::types::{IpnsName, IpnsRecord};
 
-/// The file in the data directory.
-const FILE_NAME: &str = "state.redb";
-
-/// How a durable store of names is opened.
-#[derive(Clone, Debug)]
-pub struct NamesOptions {
-    /// The data directory. It is there, and this process has its lock.
-    pub directory: PathBuf,
-    /// The most names that have a record.
-    pub records_max: u64,
-}
+/// A record has at most 10 KiB, so those that wait take 10 MiB at most.
+pub(super) const OPTIONS: ServiceOptions =
+    ServiceOptions { thread: "names writer", waiting_max: 1_024, batch_max: 256 };
 
 /// A store of names on disk.
 pub struct DurableNames {
-    file: Arc<NamesFile>,
-    is_failing: Arc<AtomicBool>,
-    writer: CommandThread<Command>,
+    service: RedbService<NamesCommand, NamesOutcome>,
+    records_max: u64,
+    records: Arc<AtomicU64>,
+    /// Held for as long as the file is open.
+    _data_dir: Option<DataDir>,
 }
 
 /// Why a store of names cannot be opened.
@@ -60,11 +54,11 @@ pub enum NamesOpenError {
 }
 
 impl DurableNames {
-    /// Opens the file of a data directory, or makes it.
-    pub fn open(options: NamesOptions) -> Result<Self, NamesOpenError> {
-        let path = options.directory.join(FILE_NAME);
+    /// Opens the file of a data directory, or makes it, for records of at most so many names.
+    pub fn open(data_dir: &DataDir, records_max: u64) -> Result<Self, NamesOpenError> {
+        let path = data_dir.names_file();
         let medium = DiskMedium { path: path.clone(), cache_bytes: CACHE_BYTES };
-        Self::open_on(medium, path, options.records_max)
+        Ok(Self { _data_dir: Some(data_dir.clone()), ..Self::open_on(medium, path, records_max)? })
     }
 
     pub(super) fn open_on(
@@ -72,37 +66,13 @@ impl DurableNames {
         path: PathBuf,
         records_max: u64,
     ) -> Result<Self, NamesOpenError> {
-        let file = NamesFile::open(medium)
+        let records = Arc::default();
+        let file = file::open(medium, &records)
             .map_err(|error| NamesOpenError::File { path, source: Box::new(error) })?;
-        let file = Arc::new(file);
-        let is_failing = Arc::new(AtomicBool::new(file.must_reopen()));
-        let mut writer = Writer {
-            file: file.clone(),
-            records_max,
-            is_failing: is_failing.clone(),
-            failure: None,
-        };
-        let writer =
-            CommandThread::start("names writer", LIMITS, move |batch| writer.work_off(batch))
-                .map_err(NamesOpenError::Thread)?;
-        Ok(Self { file, is_failing, writer })
-    }
-
-    /// Hands a command to the thread, unless the queue is full, and waits for what comes of it.
-    fn ask<T: Send + 'static>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, NamesError>>) -> Command,
-    ) -> BoxFuture<'static, Result<T, NamesError>> {
-        let answer = self.writer.ask(command);
-        async move {
-            answer.wait().await.map_err(|error| match error {
-                CommandError::Overloaded => NamesError::Overloaded,
-                CommandError::Stopped => {
-                    NamesError::Unavailable { reason: "their writer has stopped".to_owned() }
-                }
-            })?
-        }
-        .boxed()
+        let writer = NamesWriter { records_max, records: records.clone() };
+        let write = move |file: &RedbFile, commands: &[_]| writer.write(file, commands);
+        let service = RedbService::start(file, OPTIONS, write).map_err(NamesOpenError::Thread)?;
+        Ok(Self { service, records_max, records, _data_dir: None })
     }
 }
 
@@ -113,11 +83,9 @@ impl NameStore for DurableNames {
         now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>> {
         async move {
-            let (file, name) = (self.file.clone(), name.clone());
-            let read = spawn_blocking(move || file.get(&name)).await;
-            let found = read.map_err(|_| NamesError::Unavailable {
-                reason: "a read did not come to its end".to_owned(),
-            })??;
+            let of = name.clone();
+            let value = self.service.read(move |transaction| file::read(transaction, &of)).await?;
+            let found = value.map(|value| file::decode(&value, name)).transpose()?;
             Ok(found.filter(|stored| !stored.record.end_of_validity().is_over(now_ms)))
         }
         .boxed()
@@ -128,22 +96,47 @@ impl NameStore for DurableNames {
         record: IpnsRecord,
         now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<NamePut, NamesError>> {
-        self.ask(move |reply| Command::Put(Candidate { record, now_ms }, reply))
+        let outcome = self.service.ask(NamesCommand::Put(record), now_ms);
+        async move {
+            match outcome.await? {
+                NamesOutcome::Put(put) => Ok(put),
+                NamesOutcome::Full => Err(NamesError::Full { records_max: self.records_max }),
+                NamesOutcome::Swept(_) => Err(mixed_up()),
+            }
+        }
+        .boxed()
     }
 
     fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, NamesError>> {
-        self.ask(move |reply| Command::Sweep(now_ms, reply))
+        async move {
+            let is_any_over = move |it: &ReadTransaction| file::is_any_over(it, now_ms);
+            // A disk that failed is tried again.
+            if !self.service.is_failing() && !self.service.read(is_any_over).await? {
+                return Ok(0);
+            }
+            match self.service.ask(NamesCommand::Sweep, now_ms).await? {
+                NamesOutcome::Swept(count) => Ok(count),
+                NamesOutcome::Put(_) | NamesOutcome::Full => Err(mixed_up()),
+            }
+        }
+        .boxed()
     }
 
     fn health(&self) -> Health {
-        self.writer.health(&self.is_failing)
+        self.service.health()
     }
 
-    fn stats(&self) -> NamesStats {
-        NamesStats {
-            records: self.file.records(),
-            file_bytes: self.file.bytes(),
-            is_failing: self.writer.has_stopped() || self.is_failing.load(Ordering::Relaxed),
-        }
+    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>> {
+        let stats = NamesStats {
+            records: self.records.load(Ordering::Relaxed),
+            file_bytes: self.service.bytes(),
+            is_failing: self.service.is_failing(),
+        };
+        std::future::ready(Ok(stats)).boxed()
     }
+}
+
+fn mixed_up() -> NamesError {
+    invariant::holds(false, "what comes of a command is of its kind");
+    NamesError::Unavailable { reason: "a write came to something else".to_owned() }
 }

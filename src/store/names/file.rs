@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::{
-    Database, Error as RedbError, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
+    Database, Error as RedbError, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, WriteTransaction,
 };
 
 use super::{NamePut, NamesError, StoredName, judge};
@@ -35,25 +35,24 @@ const LAYOUT: u8 = 1;
 pub(super) const CACHE_BYTES: usize = 32 << 20;
 
 /// The most records that one sweep frees, so that none holds up the puts for long.
-const SWEPT_MAX: usize = 1_000;
+const SWEPT_MAX: u64 = 1_000;
 
-/// The open file.
-pub(super) struct NamesFile {
-    file: RedbFile,
-    records: Arc<AtomicU64>,
+/// What the thread that writes is asked for.
+pub(super) enum NamesCommand {
+    /// Store a record.
+    Put(IpnsRecord),
+    /// Free expired records.
+    Sweep,
 }
 
-/// What one put of a batch comes to, unless the disk fails, which fails the whole batch.
-pub(super) type Verdict = Result<NamePut, Refusal>;
-
-/// There is no room for another name.
+/// What one command of a batch comes to, unless the disk fails, which fails the whole batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal;
-
-/// One record that is to be stored.
-pub(super) struct Candidate {
-    pub(super) record: IpnsRecord,
-    pub(super) now_ms: UnixMs,
+pub(super) enum NamesOutcome {
+    Put(NamePut),
+    /// There is no room for another name.
+    Full,
+    /// So many were freed.
+    Swept(u64),
 }
 
 /// Makes both tables, and says how many records there are.
@@ -65,82 +64,57 @@ fn make_tables(database: &Database) -> Result<u64, RedbError> {
     Ok(records)
 }
 
-impl NamesFile {
-    /// Opens the database. One whose disk takes no writes can be read, and is opened again when
-    /// something is to be written.
-    pub(super) fn open(medium: impl Medium) -> Result<Self, RedbError> {
-        let records = Arc::new(AtomicU64::new(0));
-        let counted = records.clone();
-        let set_up = move |database: &mut Database| {
-            counted.store(make_tables(database)?, Ordering::Relaxed);
-            Ok(())
-        };
-        let file = RedbFile::open(medium, Box::new(set_up), "IPNS records")?;
-        Ok(Self { file, records })
-    }
+/// Opens the database, and counts its records. One whose disk takes no writes can be read, and is opened
+/// again when something is to be written.
+pub(super) fn open(medium: impl Medium, records: &Arc<AtomicU64>) -> Result<RedbFile, RedbError> {
+    let records = records.clone();
+    let set_up = move |database: &mut Database| {
+        records.store(make_tables(database)?, Ordering::Relaxed);
+        Ok(())
+    };
+    RedbFile::open(medium, Box::new(set_up), "IPNS records")
+}
 
-    /// Records as of the last commit.
-    pub(super) fn records(&self) -> u64 {
-        self.records.load(Ordering::Relaxed)
-    }
+/// What is stored of a name, expired or not.
+pub(super) fn read(
+    transaction: &ReadTransaction,
+    name: &IpnsName,
+) -> Result<Option<Vec<u8>>, RedbError> {
+    let records = transaction.open_table(RECORDS)?;
+    Ok(records.get(name.as_bytes())?.map(|value| value.value().to_vec()))
+}
 
-    /// The size as of the last commit.
-    pub(super) fn bytes(&self) -> u64 {
-        self.file.bytes()
-    }
+/// Whether a record has expired.
+pub(super) fn is_any_over(
+    transaction: &ReadTransaction,
+    now_ms: UnixMs,
+) -> Result<bool, RedbError> {
+    let ends = transaction.open_table(ENDS)?;
+    Ok(ends.first()?.is_some_and(|(end, _)| end.value().0 <= now_ms))
+}
 
-    /// Whether the database has failed, so that it has to be opened again.
-    pub(super) fn must_reopen(&self) -> bool {
-        self.file.must_reopen()
-    }
+/// What writes.
+pub(super) struct NamesWriter {
+    pub(super) records_max: u64,
+    /// How many there are, as of the last commit.
+    pub(super) records: Arc<AtomicU64>,
+}
 
-    /// Closes what is open and opens it again. If the disk does not let it, it can still be read.
-    pub(super) fn reopen(&self) -> Result<(), NamesError> {
-        Ok(self.file.reopen()?)
-    }
-
-    /// What is stored of a name, expired or not.
-    pub(super) fn get(&self, name: &IpnsName) -> Result<Option<StoredName>, NamesError> {
-        let value = self.file.read(|transaction| {
-            let records = transaction.open_table(RECORDS)?;
-            Ok(records.get(name.as_bytes())?.map(|value| value.value().to_vec()))
-        })?;
-        value.map(|value| decode(&value, name)).transpose()
-    }
-
-    /// Stores what counts of these, in their order, in one commit.
-    pub(super) fn put(
+impl NamesWriter {
+    /// Works off a batch, in its order, in one commit.
+    pub(super) fn write(
         &self,
-        candidates: &[Candidate],
-        records_max: u64,
-    ) -> Result<Vec<Verdict>, FileError> {
-        self.write(|tables| {
-            candidates.iter().map(|candidate| tables.put(candidate, records_max)).collect()
-        })
-    }
-
-    /// Frees some expired records, and says how many.
-    pub(super) fn sweep(&self, now_ms: UnixMs) -> Result<usize, FileError> {
-        let is_any_over = self.file.read(|transaction| {
-            let ends = transaction.open_table(ENDS)?;
-            Ok(ends.first()?.is_some_and(|(end, _)| end.value().0 <= now_ms))
-        })?;
-        if is_any_over { self.write(|tables| tables.sweep(now_ms)) } else { Ok(0) }
-    }
-
-    /// Writes nothing, durably: whether the disk takes writes.
-    pub(super) fn probe(&self) -> Result<(), FileError> {
-        self.file.probe()
-    }
-
-    /// Commits what `work` changed, if it did.
-    fn write<T>(
-        &self,
-        work: impl FnOnce(&mut Tables<'_>) -> Result<T, RedbError>,
-    ) -> Result<T, FileError> {
-        let (done, records) = self.file.write(|transaction| {
-            let mut tables = Tables::open(transaction)?;
-            let done = (work(&mut tables)?, tables.records.len()?);
+        file: &RedbFile,
+        commands: &[(NamesCommand, UnixMs)],
+    ) -> Result<Vec<NamesOutcome>, FileError> {
+        let (done, records) = file.write(|transaction| {
+            let mut tables = NamesTables::open(transaction)?;
+            let outcomes = commands.iter().map(|(command, now_ms)| match command {
+                NamesCommand::Put(record) => tables.put(record, *now_ms, self.records_max),
+                NamesCommand::Sweep => Ok(NamesOutcome::Swept(tables.sweep(*now_ms)?)),
+            });
+            let outcomes: Vec<_> = outcomes.collect::<Result<_, RedbError>>()?;
+            let done = (outcomes, tables.records.len()?);
             Ok(if tables.has_changed { Work::Changed(done) } else { Work::Unchanged(done) })
         })?;
         self.records.store(records, Ordering::Relaxed);
@@ -149,13 +123,13 @@ impl NamesFile {
 }
 
 /// Both tables of one write.
-struct Tables<'txn> {
+struct NamesTables<'txn> {
     records: Table<'txn, &'static [u8], &'static [u8]>,
     ends: Table<'txn, (u64, &'static [u8]), ()>,
     has_changed: bool,
 }
 
-impl<'txn> Tables<'txn> {
+impl<'txn> NamesTables<'txn> {
     fn open(transaction: &'txn WriteTransaction) -> Result<Self, RedbError> {
         Ok(Self {
             records: transaction.open_table(RECORDS)?,
@@ -171,30 +145,34 @@ impl<'txn> Tables<'txn> {
         Ok(stored.map(|stored| stored.record))
     }
 
-    fn put(&mut self, candidate: &Candidate, records_max: u64) -> Result<Verdict, RedbError> {
-        let Candidate { record, now_ms } = candidate;
+    fn put(
+        &mut self,
+        record: &IpnsRecord,
+        now_ms: UnixMs,
+        records_max: u64,
+    ) -> Result<NamesOutcome, RedbError> {
         let name = record.name().as_bytes();
         let current = self.current(record.name())?;
-        let verdict = judge(current.as_ref(), record, *now_ms);
+        let verdict = judge(current.as_ref(), record, now_ms);
         if verdict != NamePut::Stored {
-            return Ok(Ok(verdict));
+            return Ok(NamesOutcome::Put(verdict));
         }
         if current.is_none() && self.records.len()? >= records_max {
-            self.sweep(*now_ms)?;
+            self.sweep(now_ms)?;
             if self.records.len()? >= records_max {
-                return Ok(Err(Refusal));
+                return Ok(NamesOutcome::Full);
             }
         }
         if let Some(replaced) = current {
             self.ends.remove((replaced.end_of_validity().unix_ms(), name))?;
         }
-        self.records.insert(name, encode(record, *now_ms).as_slice())?;
+        self.records.insert(name, encode(record, now_ms).as_slice())?;
         self.ends.insert((record.end_of_validity().unix_ms(), name), ())?;
         self.has_changed = true;
-        Ok(Ok(NamePut::Stored))
+        Ok(NamesOutcome::Put(NamePut::Stored))
     }
 
-    fn sweep(&mut self, now_ms: UnixMs) -> Result<usize, RedbError> {
+    fn sweep(&mut self, now_ms: UnixMs) -> Result<u64, RedbError> {
         let mut swept = 0;
         while swept < SWEPT_MAX {
             let first = self.ends.first()?.map(|(end, _)| {
@@ -224,7 +202,7 @@ fn encode(record: &IpnsRecord, stored_at_ms: UnixMs) -> Vec<u8> {
     [&[LAYOUT][..], &stored_at_ms.to_be_bytes(), record.bytes()].concat()
 }
 
-fn decode(value: &[u8], name: &IpnsName) -> Result<StoredName, NamesError> {
+pub(super) fn decode(value: &[u8], name: &IpnsName) -> Result<StoredName, NamesError> {
     let broken = |what: &str| NamesError::Unavailable {
         reason: format!("the stored record of {name} cannot be read: {what}"),
     };
@@ -241,7 +219,8 @@ impl From<FileError> for NamesError {
         match error {
             FileError::NoSpace(source) => Self::NoSpace { source },
             FileError::Io(source) => Self::Io { source },
-            FileError::Closed => Self::Unavailable { reason: "their file is closed".to_owned() },
+            FileError::Overloaded => Self::Overloaded,
+            FileError::Unavailable(reason) => Self::Unavailable { reason: reason.to_owned() },
         }
     }
 }

@@ -98,7 +98,8 @@ impl NameStore for MemoryNames {
         async move { Ok(self.held.write().sweep(now_ms)) }.boxed()
     }
 
-    fn stats(&self) -> NamesStats {
-        NamesStats { records: self.held.read().records.len() as u64, ..NamesStats::default() }
+    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>> {
+        let records = self.held.read().records.len() as u64;
+        std::future::ready(Ok(NamesStats { records, ..NamesStats::default() })).boxed()
     }
 }

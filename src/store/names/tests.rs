@@ -8,12 +8,11 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::durable::DurableNames;
-use super::file::{CACHE_BYTES, NamesFile};
-use super::writer::LIMITS;
+use super::durable::{DurableNames, OPTIONS};
+use super::file::{self, CACHE_BYTES};
 use super::{NamePut, NameStore, NamesError};
 use crate::state::test_medium::TestMedium;
-use crate::state::{DiskMedium, Medium};
+use crate::state::{DiskMedium, Medium, PAUSE_MS};
 use crate::types::ipns_testing::{name, record};
 
 const NOW_MS: u64 = 1_767_225_600_000;
@@ -68,7 +67,7 @@ async fn records_that_come_together_share_a_commit_and_reads_do_not_wait_for_it(
     assert!(puts.await.into_iter().all(|put| matches!(put, Ok(NamePut::Stored))));
     let syncs = medium.syncs() - before;
     assert!(syncs <= 6, "{syncs} syncs for 100 records: two for each commit");
-    assert_eq!(store.stats().records, 101);
+    assert_eq!(store.stats().await.unwrap().records, 101);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,7 +76,7 @@ async fn more_than_can_wait_are_refused() {
     let store = Arc::new(open(&medium));
     medium.hold();
     let record = record(&name(1), 1, LATER);
-    let tasks: Vec<_> = (0..2 * LIMITS.waiting_max)
+    let tasks: Vec<_> = (0..2 * OPTIONS.waiting_max)
         .map(|_| {
             let (store, record) = (store.clone(), record.clone());
             tokio::spawn(async move { store.put(record, NOW_MS).await })
@@ -97,7 +96,7 @@ async fn more_than_can_wait_are_refused() {
             }
         }
     }
-    assert!(refused > 0 && refused <= LIMITS.waiting_max, "{refused}");
+    assert!(refused > 0 && refused <= OPTIONS.waiting_max, "{refused}");
 }
 
 #[tokio::test]
@@ -113,19 +112,22 @@ async fn a_disk_that_fails_refuses_records_loses_none_and_takes_them_again() {
             assert_eq!(is_full, failure == ErrorKind::StorageFull, "{error:?}");
             assert!(is_full || matches!(error, NamesError::Io { .. }), "{error:?}");
         }
-        assert!(store.stats().is_failing);
+        assert!(store.stats().await.unwrap().is_failing);
         assert!(store.get(&name(1), NOW_MS).await.unwrap().is_some(), "reads go on");
-        assert!(store.sweep(NOW_MS).await.is_err(), "the disk still fails");
+        let later_ms = NOW_MS + PAUSE_MS;
+        assert!(store.sweep(later_ms).await.is_err(), "the disk still fails");
         assert!(store.get(&name(1), NOW_MS).await.unwrap().is_some(), "reads go on");
         assert!(store.get(&name(2), NOW_MS).await.unwrap().is_none());
         let opened = medium.opened();
         medium.fail(None);
-        assert_eq!(store.sweep(NOW_MS).await.unwrap(), 0);
+        assert!(store.sweep(later_ms + 1).await.is_err(), "the disk is left alone");
+        assert_eq!(medium.opened(), opened);
+        assert_eq!(store.sweep(later_ms + PAUSE_MS).await.unwrap(), 0);
         assert_eq!(medium.opened(), opened + 1);
-        assert!(!store.stats().is_failing);
+        assert!(!store.stats().await.unwrap().is_failing);
         assert!(store.get(&name(1), NOW_MS).await.unwrap().is_some());
         assert_eq!(store.put(record(&name(2), 1, LATER), NOW_MS).await.unwrap(), NamePut::Stored);
-        assert_eq!(store.stats().records, 2);
+        assert_eq!(store.stats().await.unwrap().records, 2);
     }
 }
 
@@ -162,7 +164,7 @@ async fn a_value_that_cannot_be_read_is_told_and_can_be_replaced() {
     // The end of the one that could not be read is still there, and harmless.
     assert_eq!(store.sweep(LATER_MS).await.unwrap(), 1);
     assert!(store.get(&name, LATER_MS).await.unwrap().is_some());
-    assert_eq!(store.stats().records, 1);
+    assert_eq!(store.stats().await.unwrap().records, 1);
 }
 
 #[test]
@@ -170,5 +172,5 @@ fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     std::fs::write(&path, [7; 5_000]).unwrap();
-    assert!(NamesFile::open(DiskMedium { path, cache_bytes: CACHE_BYTES }).is_err());
+    assert!(file::open(DiskMedium { path, cache_bytes: CACHE_BYTES }, &Arc::default()).is_err());
 }

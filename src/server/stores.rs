@@ -1,0 +1,102 @@
+//! Which stores there are: the only place that chooses and opens them. A store that is elsewhere is
+//! another arm here.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::memory;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::detached::{Unfinished, run_blocking};
+use crate::state::{DurableState, MemoryState, StateOpenError, StateStore};
+use crate::store::{
+    DurableNames, DurableOptions, DurableStore, IndexLimits, MemoryNames, NameStore,
+    NamesOpenError, OpenError, Recovery, Store,
+};
+
+/// The stores of a server, or of a command that works without one.
+pub struct Stores {
+    /// Where announcements are kept.
+    pub store: Arc<dyn Store>,
+    /// Where IPNS records are kept.
+    pub names: Arc<dyn NameStore>,
+    /// Where the control plane keeps what is decided.
+    pub state: Arc<dyn StateStore>,
+    /// What opening found; `None` where there was nothing to recover.
+    pub report: Option<Recovery>,
+}
+
+/// Why stores cannot be opened.
+#[derive(Debug, Error)]
+pub enum StoresError {
+    /// The data directory cannot be had.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The announcements cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The IPNS records cannot be opened.
+    #[error(transparent)]
+    Names(#[from] NamesOpenError),
+    /// The control plane's state cannot be opened.
+    #[error(transparent)]
+    State(#[from] StateOpenError),
+    /// Opening them panicked.
+    #[error("the data directory was not opened")]
+    Unfinished(#[from] Unfinished),
+}
+
+impl Stores {
+    /// Opens the stores that the settings name: those of a data directory, which is made if it is not
+    /// there. Called within a runtime; goes on when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`StoresError`].
+    pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, StoresError> {
+        let settings = settings.clone();
+        run_blocking(move || open_data_dir(&settings, clock)).await?
+    }
+
+    /// This store, and what goes with it in memory.
+    pub fn with_store(store: Arc<dyn Store>) -> Self {
+        let names = Arc::new(MemoryNames::new(Settings::default().ipns_records_max));
+        Self { store, names, state: Arc::new(MemoryState::new()), report: None }
+    }
+}
+
+fn open_data_dir(settings: &Settings, clock: Clock) -> Result<Stores, StoresError> {
+    let data_dir = DataDir::lock(&settings.data_dir)?;
+    let (store, recovery) = DurableStore::open(DurableOptions {
+        data_dir: data_dir.clone(),
+        clock,
+        schema: settings.record_schema.into(),
+        threads: settings.workers.get(),
+        segment_bytes: settings.journal_segment_bytes,
+        limits: index_limits(settings),
+    })?;
+    let names = DurableNames::open(&data_dir, settings.ipns_records_max)?;
+    let state = DurableState::open(&data_dir)?;
+    Ok(Stores {
+        store: Arc::new(store),
+        names: Arc::new(names),
+        state: Arc::new(state),
+        report: Some(recovery),
+    })
+}
+
+/// What the settings let the index take.
+fn index_limits(settings: &Settings) -> IndexLimits {
+    let bytes_max = match settings.index_memory_max {
+        0 => memory::usable_bytes().map_or(u64::MAX, |bytes| bytes / 4 * 3),
+        bytes_max => bytes_max,
+    };
+    IndexLimits {
+        key_network_max: settings.announce_key_network_max,
+        bytes_max,
+        network_keys_max: settings.announce_client_keys_max,
+        peer_keys_max: settings.announce_peer_keys_max,
+    }
+}
