@@ -200,12 +200,12 @@ fn read_addr(stdout: &mut impl BufRead, label: &str) -> anyhow::Result<Option<So
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Children first: those of a killed parent would live on.
-        for id in self.ids().unwrap_or_default().into_iter().skip(1) {
-            let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+        // A parent ends its children, if it is asked to; it would replace those that are killed.
+        if self.ids().is_ok_and(|ids| ids.len() > 1) {
+            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        } else {
+            let _ = self.child.kill();
         }
-        // Nothing it holds outlives the run.
-        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

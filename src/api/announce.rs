@@ -17,6 +17,7 @@ use super::body;
 use super::context::Context;
 use super::error::ApiError;
 use super::state::Announcing;
+use crate::clock::UnixMs;
 use crate::detached::detached;
 use crate::ingest::{ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, VerifiedPut};
 use crate::metrics::BodyFormat;
@@ -57,10 +58,10 @@ impl Announcing {
     }
 
     /// Counts against the limit of each peer that announces.
-    fn admit(&self, put: &VerifiedPut) -> Result<(), ApiError> {
+    fn admit(&self, put: &VerifiedPut, now_ms: UnixMs) -> Result<(), ApiError> {
         let Some(peers) = &self.peers else { return Ok(()) };
         put.peers().try_for_each(|peer| {
-            let admitted = peers.check(peer);
+            let admitted = peers.check(peer, now_ms);
             admitted.map_err(|wait| ApiError::RateLimited { retry_after_s: wait.get() })
         })
     }
@@ -96,7 +97,7 @@ async fn announce(
     announcing: &Announcing,
 ) -> Result<Vec<Duration>, ApiError> {
     let put = announcing.verified(context, payload).await?;
-    announcing.admit(&put)?;
+    announcing.admit(&put, context.state().clock.now_ms())?;
     let (ttls, keys) = (put.ttls(), put.keys() as u64);
     let addrs_dropped = put.addrs_dropped().clone();
     announcing.apply(put).await?;

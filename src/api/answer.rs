@@ -3,15 +3,14 @@
 //! A body is a concatenation of bytes that were rendered when the records came in. The ETag is
 //! made of the records' own hashes, which say the same as a hash over the body and cost less.
 
-use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use arrayvec::ArrayString;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::conditional::{self, Validators};
@@ -21,6 +20,7 @@ use crate::clock::UnixMs;
 use crate::config::Settings;
 use crate::metrics::WorkerCounts;
 use crate::resolve::Found;
+use crate::text::hex;
 use crate::types::{ReadyRecord, Rendered, Selection};
 
 /// The most bytes of records that are written out before any is sent. Longer bodies are written
@@ -88,20 +88,21 @@ impl AnswerPolicy {
         let validators = Validators { etag, modified_at_ms: found.modified_at_ms };
         let is_partial = found.is_partial;
         if conditional::is_not_modified(request.headers(), &validators) {
-            let mut response = HttpResponse::build(StatusCode::NOT_MODIFIED);
-            self.add_found_headers(&mut response, validators, is_partial, now_ms);
-            return response.finish();
+            let mut response = HttpResponse::new(StatusCode::NOT_MODIFIED);
+            self.add_found_headers(response.headers_mut(), validators, is_partial, now_ms);
+            return response;
         }
-        let mut response = HttpResponse::build(StatusCode::OK);
-        response.insert_header((header::CONTENT_TYPE, format.content_type()));
-        self.add_found_headers(&mut response, validators, is_partial, now_ms);
-        if let Some(rendered) = rendered {
-            return response.body(rendered.body.clone());
-        }
-        if records_bytes(&found) > BODY_BYTES_MAX {
-            return response.body(RecordsBody::whole(found, form, counts.clone()));
-        }
-        response.body(body(&found, form))
+        let body = match rendered {
+            Some(rendered) => BoxBody::new(rendered.body.clone()),
+            None if records_bytes(&found) > BODY_BYTES_MAX => {
+                BoxBody::new(RecordsBody::whole(found, form, counts.clone()))
+            }
+            None => BoxBody::new(body(&found, form)),
+        };
+        let mut response = HttpResponse::with_body(StatusCode::OK, body);
+        response.headers_mut().insert(header::CONTENT_TYPE, format.content_type());
+        self.add_found_headers(response.headers_mut(), validators, is_partial, now_ms);
+        response
     }
 
     /// The answer that goes on while more is found. It has no validators: nobody knows yet what it
@@ -116,24 +117,23 @@ impl AnswerPolicy {
 
     fn respond_empty(&self, request: &HttpRequest, form: Form) -> HttpResponse {
         let (nothing, format) = (Found::default(), form.format);
-        let mut response = HttpResponse::build(self.empty_status);
+        let mut response = HttpResponse::new(self.empty_status);
+        let mut is_not_modified = false;
         if self.empty_status.is_success() {
             let validators =
                 Validators { etag: etag(digest(&nothing, format)), modified_at_ms: None };
-            if conditional::is_not_modified(request.headers(), &validators) {
-                response.status(StatusCode::NOT_MODIFIED);
-            }
-            response.insert_header((header::ETAG, validators.etag));
+            is_not_modified = conditional::is_not_modified(request.headers(), &validators);
+            response.headers_mut().insert(header::ETAG, validators.etag);
         }
-        response
-            .insert_header((header::CACHE_CONTROL, self.cache_empty.clone()))
-            .insert_header((header::VARY, HeaderValue::from_static("Accept")));
-        let mut response = response.finish();
-        if response.status() == StatusCode::NOT_MODIFIED {
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, self.cache_empty.clone());
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        if is_not_modified {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
-        response.headers_mut().insert(header::CONTENT_TYPE, format.content_type());
-        response.set_body(actix_web::body::BoxBody::new(body(&nothing, form)))
+        headers.insert(header::CONTENT_TYPE, format.content_type());
+        response.set_body(BoxBody::new(body(&nothing, form)))
     }
 
     /// The answer where something that is no list is not found, told in a text.
@@ -147,21 +147,19 @@ impl AnswerPolicy {
 
     fn add_found_headers(
         &self,
-        response: &mut HttpResponseBuilder,
+        headers: &mut HeaderMap,
         validators: Validators,
         is_partial: bool,
         now_ms: UnixMs,
     ) {
-        let last_modified = validators.last_modified(now_ms);
         // Where somebody could not say what they know, more may be found soon.
         let cache_control = if is_partial { &self.cache_empty } else { &self.cache_found };
-        response
-            .insert_header((header::CACHE_CONTROL, cache_control.clone()))
-            .insert_header((header::VARY, HeaderValue::from_static("Accept")))
-            .insert_header((header::ETAG, validators.etag));
-        if let Some(last_modified) = last_modified {
-            response.insert_header((header::LAST_MODIFIED, last_modified));
+        headers.insert(header::CACHE_CONTROL, cache_control.clone());
+        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        if let Some(last_modified) = validators.last_modified(now_ms) {
+            headers.insert(header::LAST_MODIFIED, last_modified);
         }
+        headers.insert(header::ETAG, validators.etag);
     }
 }
 
@@ -210,9 +208,10 @@ fn body(found: &Found, form: Form) -> Vec<u8> {
 /// A strong validator: equal bodies have equal ones, different bodies different ones, and it does
 /// not depend on the process, so that servers with the same records agree.
 fn etag(digest: u128) -> HeaderValue {
-    let mut text = ArrayString::<{ ETAG_DIGITS + 2 }>::new();
-    write!(text, "\"{digest:0ETAG_DIGITS$x}\"").expect("the digits and quotes fit");
-    HeaderValue::from_str(&text).expect("hexadecimal digits in quotes make a header value")
+    let mut text = [b'"'; ETAG_DIGITS + 2];
+    let [_, digits @ .., _] = &mut text;
+    digits.copy_from_slice(hex(digest.to_be_bytes()).as_flattened());
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits in quotes make a header value")
 }
 
 /// What an answer's body is made of, hashed.

@@ -4,11 +4,17 @@
 //! made in the second of a change therefore carries an earlier time than the change, and a client
 //! that asks with it gets the new answer.
 
+use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use arrayvec::ArrayString;
+use httpdate::HttpDate;
 
 use crate::clock::UnixMs;
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+const HTTP_DATE_BYTES: usize = 29;
 
 /// What a client can name an answer by, later.
 #[derive(Clone, Debug)]
@@ -23,8 +29,10 @@ impl Validators {
     /// The value of `Last-Modified`.
     pub(super) fn last_modified(&self, now_ms: UnixMs) -> Option<HeaderValue> {
         let seconds = self.modified_at_ms?.div_ceil(1000).min(now_ms / 1000);
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
-        Some(HeaderValue::try_from(date).expect("an HTTP date is ASCII"))
+        let date = HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds));
+        let mut text = ArrayString::<HTTP_DATE_BYTES>::new();
+        write!(text, "{date}").expect("an HTTP date has 29 bytes");
+        Some(HeaderValue::from_str(&text).expect("an HTTP date is ASCII"))
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
+use futures_util::poll;
 
 use super::client_address::{Certainty, ClientAddress, client_address};
 use super::request_id::RequestId;
 use super::state::{ApiState, Worker};
+use crate::clock::UnixMs;
 use crate::metrics::{BodyFormat, Route};
 use crate::resolve::{HOPS_HEADER, Hops, ResolveError, UpstreamReasons};
 use crate::types::Origin;
@@ -26,6 +30,8 @@ pub(super) struct Context {
     pub(super) request_id: RequestId,
     pub(super) client: ClientAddress,
     pub(super) route: Route,
+    /// When the request came.
+    pub(super) now_ms: UnixMs,
     /// How many routers forwarded the request; `None`: its header makes no sense.
     pub(super) hops: Option<Hops>,
     /// Which format the answer has, for the metrics.
@@ -41,6 +47,7 @@ impl Context {
             request_id: worker.state.request_ids.kept_or_new(own_id),
             client: client(&request, &worker.state),
             route,
+            now_ms: worker.state.clock.now_ms(),
             hops: hops(&request),
             format: Cell::new(BodyFormat::Other),
             records: Cell::new(0),
@@ -82,6 +89,11 @@ pub(super) async fn with_timeout<T>(
     timeout: Duration,
     work: impl Future<Output = Result<T, ResolveError>>,
 ) -> Result<T, ResolveError> {
+    let mut work = pin!(work);
+    // A local answer is there at once, and needs neither a timer nor the time.
+    if let Poll::Ready(found) = poll!(work.as_mut()) {
+        return found;
+    }
     tokio::time::timeout(timeout, work)
         .await
         .unwrap_or(Err(ResolveError::TimedOut(UpstreamReasons::default())))

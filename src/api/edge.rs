@@ -107,7 +107,7 @@ fn admit(context: &Context) -> Result<(), ApiError> {
     let (request, state) = (&context.request, context.state());
     let is_preflight = request.method() == Method::OPTIONS;
     if let Some(limiter) = state.limiter.as_ref().filter(|_| !is_preflight) {
-        limiter.check(context.client).map_err(|retry_after| {
+        limiter.check(context.client, context.now_ms).map_err(|retry_after| {
             state.metrics.rate_limited();
             ApiError::RateLimited { retry_after_s: retry_after.get() }
         })?;

@@ -73,6 +73,9 @@ pub(super) fn methods(route: Route, state: &ApiState) -> &'static str {
 
 /// An id of a path, percent-decoded.
 pub(super) fn decode_id(id: &str) -> Result<Cow<'_, str>, String> {
+    if memchr::memchr(b'%', id.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(id));
+    }
     percent_encoding::percent_decode_str(id).decode_utf8().map_err(|_| "not UTF-8".to_owned())
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::error::{ApiError, Fault};
-use super::rate_limit::{Quota, now_ns};
+use super::rate_limit::{Quota, unix_ns};
 use super::request_id::RequestId;
 use crate::clock::Clock;
 use crate::text::with_causes;
@@ -52,7 +52,7 @@ impl FailureLog {
 
     /// How many lines were left out since the last one; `None`: this one is, too.
     fn admit(&self) -> Option<u64> {
-        let now = now_ns(&self.clock);
+        let now = unix_ns(self.clock.now_ms());
         let mut written = self.written.lock();
         match self.quota.take(written.full_at, now) {
             Ok(full_at) => {

@@ -84,8 +84,7 @@ async fn find(context: &Context, of: (Subject, ListName)) -> Result<HttpResponse
 fn respond(context: &Context, found: Found, form: Form) -> HttpResponse {
     context.records.set(found.records.len() as u64);
     let (request, worker) = (&context.request, &context.worker);
-    let now_ms = worker.state.clock.now_ms();
-    worker.state.policy.respond(request, found, form, now_ms, &worker.counts)
+    worker.state.policy.respond(request, found, form, context.now_ms, &worker.counts)
 }
 
 /// Answers with NDJSON.

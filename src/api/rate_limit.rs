@@ -8,7 +8,7 @@
 //! times, whatever the number of threads; a client who is told to wait and waits, and asks nothing in
 //! between, is let through; memory never exceeds what `clients_max` allows.
 //!
-//! Time is that of the [`Clock`]. When the system's clock is set forward, or back by more than
+//! The caller passes the time. When the system's clock is set forward, or back by more than
 //! [`SET_BACK_NS`], buckets are full.
 //!
 //! The only failure is [`RetryAfterSecs`], which the caller answers with 429.
@@ -21,7 +21,7 @@ use ipnet::IpNet;
 
 use self::buckets::{Buckets, ClientKey};
 use super::client_address::{Certainty, ClientAddress, networks_contain};
-use crate::clock::{Clock, UnixMs, whole_seconds};
+use crate::clock::{UnixMs, whole_seconds};
 
 mod buckets;
 mod peers;
@@ -98,9 +98,8 @@ impl Quota {
     }
 }
 
-/// The time of `clock`, in the limiter's unit.
-pub(super) fn now_ns(clock: &Clock) -> UnixNs {
-    let now_ms: UnixMs = clock.now_ms();
+/// `now_ms` in the limiter's unit.
+pub(super) fn unix_ns(now_ms: UnixMs) -> UnixNs {
     now_ms.saturating_mul(1_000_000)
 }
 
@@ -108,21 +107,20 @@ pub(super) fn now_ns(clock: &Clock) -> UnixNs {
 struct KeyedLimiter {
     quota: Quota,
     buckets: Buckets,
-    clock: Clock,
 }
 
 impl KeyedLimiter {
-    fn new(quota: Quota, clients_max: usize, clock: Clock) -> Self {
-        Self { quota, buckets: Buckets::new(clients_max), clock }
+    fn new(quota: Quota, clients_max: usize) -> Self {
+        Self { quota, buckets: Buckets::new(clients_max) }
     }
 
-    fn check(&self, key: ClientKey) -> Result<(), RetryAfterSecs> {
-        let now = now_ns(&self.clock);
+    fn check(&self, key: ClientKey, now_ms: UnixMs) -> Result<(), RetryAfterSecs> {
+        let now = unix_ns(now_ms);
         self.buckets.update(key, |full_at| self.quota.take(full_at.unwrap_or(now), now))
     }
 
-    fn sweep(&self) {
-        self.buckets.drop_full(now_ns(&self.clock));
+    fn sweep(&self, now_ms: UnixMs) {
+        self.buckets.drop_full(unix_ns(now_ms));
     }
 }
 
@@ -133,11 +131,11 @@ pub(super) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// A limiter that runs on `clock`.
-    pub(super) fn new(limits: RateLimits, clock: Clock) -> Self {
+    /// A limiter whose buckets are full.
+    pub(super) fn new(limits: RateLimits) -> Self {
         let RateLimits { per_second, burst, exempt, clients_max } = limits;
         let quota = Quota::new(per_second, Duration::from_secs(1), burst);
-        Self { limiter: KeyedLimiter::new(quota, clients_max, clock), exempt }
+        Self { limiter: KeyedLimiter::new(quota, clients_max), exempt }
     }
 
     /// Takes one token from the client's bucket.
@@ -147,11 +145,15 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`RetryAfterSecs`] if the bucket is empty. A refused request costs no token.
-    pub(super) fn check(&self, client: ClientAddress) -> Result<(), RetryAfterSecs> {
+    pub(super) fn check(
+        &self,
+        client: ClientAddress,
+        now_ms: UnixMs,
+    ) -> Result<(), RetryAfterSecs> {
         if self.is_exempt(client) {
             return Ok(());
         }
-        self.limiter.check(ClientKey::of(client.ip))
+        self.limiter.check(ClientKey::of(client.ip), now_ms)
     }
 
     fn is_exempt(&self, client: ClientAddress) -> bool {
@@ -162,8 +164,8 @@ impl RateLimiter {
     ///
     /// To be called on a timer, every second or few: in a full table new clients share until then.
     /// It stops requests of one shard at a time, for microseconds.
-    pub(super) fn sweep(&self) {
-        self.limiter.sweep();
+    pub(super) fn sweep(&self, now_ms: UnixMs) {
+        self.limiter.sweep(now_ms);
     }
 
     /// Clients that have a bucket of their own now. When it stands at `clients_max`, new ones share.
@@ -191,11 +193,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::ManualClock;
 
     struct Rig {
         limiter: RateLimiter,
-        clock: ManualClock,
+        now_ms: AtomicU64,
     }
 
     impl Rig {
@@ -204,18 +205,33 @@ mod tests {
         }
 
         fn exempting(per_second: u32, burst: u32, clients_max: usize, exempt: &[&str]) -> Self {
-            let clock = ManualClock::new(1_000_000);
             let limits = RateLimits {
                 per_second: NonZeroU32::new(per_second).unwrap(),
                 burst: NonZeroU32::new(burst).unwrap(),
                 exempt: exempt.iter().map(|network| network.parse().unwrap()).collect(),
                 clients_max,
             };
-            Self { limiter: RateLimiter::new(limits, Clock::Manual(clock.clone())), clock }
+            Self { limiter: RateLimiter::new(limits), now_ms: AtomicU64::new(1_000_000) }
+        }
+
+        fn now_ms(&self) -> UnixMs {
+            self.now_ms.load(Ordering::Relaxed)
+        }
+
+        fn check(&self, client: ClientAddress) -> Result<(), RetryAfterSecs> {
+            self.limiter.check(client, self.now_ms())
+        }
+
+        fn sweep(&self) {
+            self.limiter.sweep(self.now_ms());
+        }
+
+        fn advance(&self, ms: u64) {
+            self.now_ms.fetch_add(ms, Ordering::Relaxed);
         }
 
         fn ask(&self, ip: &str) -> Result<(), RetryAfterSecs> {
-            self.limiter.check(ip.parse::<IpAddr>().unwrap().into())
+            self.check(ip.parse::<IpAddr>().unwrap().into())
         }
 
         /// How many of `times` requests are let through.
@@ -228,7 +244,7 @@ mod tests {
             (0..count)
                 .filter(|number| {
                     let bits = (0x2001_0db8_0000_0000 | u128::from(*number)) << 64 | 1;
-                    self.limiter.check(IpAddr::from(bits.to_be_bytes()).into()).is_ok()
+                    self.check(IpAddr::from(bits.to_be_bytes()).into()).is_ok()
                 })
                 .count()
         }
@@ -245,9 +261,9 @@ mod tests {
     fn a_bucket_refills_with_time_but_never_beyond_the_burst() {
         let rig = Rig::new(10, 5, 100);
         assert_eq!(rig.allowed("192.0.2.1", 20), 5);
-        rig.clock.advance(300);
+        rig.advance(300);
         assert_eq!(rig.allowed("192.0.2.1", 20), 3);
-        rig.clock.advance(3_600_000);
+        rig.advance(3_600_000);
         assert_eq!(rig.allowed("192.0.2.1", 20), 5);
     }
 
@@ -255,9 +271,9 @@ mod tests {
     fn a_clock_that_is_set_back_locks_nobody_out() {
         let rig = Rig::new(1, 3, 100);
         assert_eq!(rig.allowed("192.0.2.1", 20), 3);
-        rig.clock.set(1_000_000 - 10_000);
+        rig.now_ms.store(1_000_000 - 10_000, Ordering::Relaxed);
         assert_eq!(rig.ask("192.0.2.1").unwrap_err().get(), 11);
-        rig.clock.set(1_000_000 - 10_001);
+        rig.now_ms.store(1_000_000 - 10_001, Ordering::Relaxed);
         assert_eq!(rig.allowed("192.0.2.1", 20), 3);
     }
 
@@ -306,8 +322,8 @@ mod tests {
     fn a_proxy_that_names_nobody_is_not_exempt_though_its_address_is() {
         let rig = Rig::exempting(1, 1, 100, &["127.0.0.0/8"]);
         let proxy = ClientAddress { ip: [127, 0, 0, 1].into(), certainty: Certainty::Unsure };
-        rig.limiter.check(proxy).unwrap();
-        rig.limiter.check(proxy).unwrap_err();
+        rig.check(proxy).unwrap();
+        rig.check(proxy).unwrap_err();
     }
 
     #[test]
@@ -323,10 +339,10 @@ mod tests {
         let rig = Rig::new(10, 5, 1_000);
         assert_eq!(rig.allowed("192.0.2.1", 3), 3);
         rig.flood(100_000);
-        rig.limiter.sweep();
+        rig.sweep();
         assert_eq!(rig.allowed("192.0.2.1", 20), 2);
-        rig.clock.advance(200);
-        rig.limiter.sweep();
+        rig.advance(200);
+        rig.sweep();
         rig.flood(100_000);
         assert_eq!(rig.allowed("192.0.2.1", 20), 2);
     }
@@ -345,14 +361,14 @@ mod tests {
     fn a_sweep_makes_room_of_full_buckets_and_keeps_the_others() {
         let rig = Rig::new(1, 5, 1_000);
         rig.flood(2_000);
-        rig.limiter.sweep();
+        rig.sweep();
         assert_eq!(rig.limiter.clients_tracked(), 1_000, "no bucket is full yet");
-        rig.clock.advance(3_000);
-        rig.limiter.sweep();
+        rig.advance(3_000);
+        rig.sweep();
         assert_eq!(rig.limiter.clients_tracked(), 0);
         assert_eq!(rig.allowed("192.0.2.1", 20), 5);
-        rig.clock.advance(3_000);
-        rig.limiter.sweep();
+        rig.advance(3_000);
+        rig.sweep();
         assert_eq!(rig.limiter.clients_tracked(), 1);
         assert_eq!(rig.allowed("192.0.2.1", 20), 3);
     }
@@ -368,7 +384,7 @@ mod tests {
     #[test]
     fn the_largest_limits_do_not_overflow() {
         let rig = Rig::new(u32::MAX, u32::MAX, 1);
-        rig.clock.advance(100 * 365 * 86_400_000);
+        rig.advance(100 * 365 * 86_400_000);
         assert_eq!(rig.allowed("192.0.2.1", 1_000), 1_000);
         let rig = Rig::new(1, u32::MAX, 1);
         assert_eq!(rig.allowed("192.0.2.1", 1_000), 1_000);
@@ -383,10 +399,10 @@ mod tests {
         ) {
             let rig = Rig::new(per_second, burst, 10);
             for pause_ms in pauses_ms {
-                rig.clock.advance(pause_ms);
+                rig.advance(pause_ms);
                 rig.allowed("192.0.2.1", 7);
                 if let Err(refusal) = rig.ask("192.0.2.1") {
-                    rig.clock.advance(refusal.get() * 1_000);
+                    rig.advance(refusal.get() * 1_000);
                     prop_assert!(rig.ask("192.0.2.1").is_ok());
                 }
             }
@@ -408,7 +424,7 @@ mod tests {
                     scope.spawn(|| {
                         start.wait();
                         for _ in 0..500 {
-                            rig.clock.advance(step_ms);
+                            rig.advance(step_ms);
                             let passed = rig.allowed("192.0.2.1", 3);
                             allowed.fetch_add(passed as u64, Ordering::Relaxed);
                         }

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayString;
 
+use crate::text::hex;
+
 /// Longest id that is taken from a caller, in bytes; UUIDs and trace ids have 32 to 55.
 pub(super) const REQUEST_ID_BYTES_MAX: usize = 64;
 
@@ -56,10 +58,13 @@ impl RequestIds {
     /// hyphen, twelve (after 2^48 requests: more) for the request.
     pub(super) fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (process, digits) = (hex(self.process.to_be_bytes()), hex(number.to_be_bytes()));
+        let (zeros, short) = digits.split_at(2);
+        let digits = if zeros == [*b"00"; 2] { short } else { &digits };
         let mut text = ArrayString::new();
-        push_hex(&mut text, u64::from(self.process), 8);
-        text.push('-');
-        push_hex(&mut text, number, if number >> 48 == 0 { 12 } else { 16 });
+        for part in [process.as_flattened(), b"-", digits.as_flattened()] {
+            text.push_str(std::str::from_utf8(part).expect("digits are ASCII"));
+        }
         RequestId(text)
     }
 
@@ -72,14 +77,6 @@ impl RequestIds {
 impl Default for RequestIds {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Appends the lowest `digits` hexadecimal digits of `value`; several times faster than `write!`.
-fn push_hex(text: &mut ArrayString<REQUEST_ID_BYTES_MAX>, value: u64, digits: u32) {
-    for position in (0..digits).rev() {
-        let nibble = u8::try_from((value >> (4 * position)) & 0xf).unwrap_or(0);
-        text.push(char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }));
     }
 }
 

@@ -82,9 +82,8 @@ impl ApiState {
             ipns: settings.ipns,
             metrics,
             policy: AnswerPolicy::new(settings),
-            announcing: announcer
-                .map(|announcer| Announcing::new(settings, announcer, clock.clone())),
-            limiter: limiter(settings, clock.clone()),
+            announcing: announcer.map(|announcer| Announcing::new(settings, announcer)),
+            limiter: limiter(settings),
             failures: FailureLog::new(clock.clone()),
             trusted_proxies: settings.trusted_proxies.iter().copied().collect(),
             request_ids: RequestIds::new(),
@@ -99,13 +98,14 @@ impl ApiState {
 
     /// Forgets clients and peers that have been silent for a while. Called from time to time.
     pub fn sweep(&self) {
+        let now_ms = self.clock.now_ms();
         if let Some(limiter) = &self.limiter {
-            limiter.sweep();
+            limiter.sweep(now_ms);
         }
         if let Some(peers) =
             self.announcing.as_ref().and_then(|announcing| announcing.peers.as_ref())
         {
-            peers.sweep();
+            peers.sweep(now_ms);
         }
     }
 
@@ -116,12 +116,12 @@ impl ApiState {
 }
 
 impl Announcing {
-    fn new(settings: &Settings, announcer: Announcer, clock: Clock) -> Self {
+    fn new(settings: &Settings, announcer: Announcer) -> Self {
         let per_minute = NonZeroU32::new(settings.announce_peer_rate_limit);
         let peers_max = settings.rate_limit_clients_max;
         Self {
             announcer,
-            peers: per_minute.map(|per_minute| PeerLimiter::new(per_minute, peers_max, clock)),
+            peers: per_minute.map(|per_minute| PeerLimiter::new(per_minute, peers_max)),
             body: BodyLimits {
                 bytes_max: ANNOUNCEMENT_BYTES_MAX.min(settings.body_bytes_max as u64),
                 timeout: settings.client_timeout,
@@ -131,7 +131,7 @@ impl Announcing {
     }
 }
 
-fn limiter(settings: &Settings, clock: Clock) -> Option<RateLimiter> {
+fn limiter(settings: &Settings) -> Option<RateLimiter> {
     let per_second = NonZeroU32::new(settings.rate_limit)?;
     let limits = RateLimits {
         per_second,
@@ -139,5 +139,5 @@ fn limiter(settings: &Settings, clock: Clock) -> Option<RateLimiter> {
         exempt: settings.rate_limit_exempt.iter().copied().collect(),
         clients_max: settings.rate_limit_clients_max,
     };
-    Some(RateLimiter::new(limits, clock))
+    Some(RateLimiter::new(limits))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::buckets::ClientKey;
 use super::{KeyedLimiter, Quota, RetryAfterSecs};
-use crate::clock::Clock;
+use crate::clock::UnixMs;
 use crate::types::PeerId;
 
 /// The limiter of peers; one for the whole process.
@@ -19,64 +19,65 @@ pub(in crate::api) struct PeerLimiter {
 }
 
 impl PeerLimiter {
-    /// A limiter on `clock`, that remembers `peers_max` peers. A peer that was silent for a minute may
+    /// A limiter that remembers `peers_max` peers. A peer that was silent for a minute may
     /// make a minute's announcements at once.
-    pub(in crate::api) fn new(per_minute: NonZeroU32, peers_max: usize, clock: Clock) -> Self {
+    pub(in crate::api) fn new(per_minute: NonZeroU32, peers_max: usize) -> Self {
         let quota = Quota::new(per_minute, Duration::from_mins(1), per_minute);
-        Self { limiter: KeyedLimiter::new(quota, peers_max, clock), hasher: RandomState::new() }
+        Self { limiter: KeyedLimiter::new(quota, peers_max), hasher: RandomState::new() }
     }
 
     /// Takes one token from the peer's bucket.
     ///
     /// # Errors
     /// [`RetryAfterSecs`] if the bucket is empty. A refused announcement costs no token.
-    pub(in crate::api) fn check(&self, peer: &PeerId) -> Result<(), RetryAfterSecs> {
-        self.limiter.check(ClientKey::of_hash(self.hasher.hash_one(peer)))
+    pub(in crate::api) fn check(
+        &self,
+        peer: &PeerId,
+        now_ms: UnixMs,
+    ) -> Result<(), RetryAfterSecs> {
+        self.limiter.check(ClientKey::of_hash(self.hasher.hash_one(peer)), now_ms)
     }
 
     /// Frees the buckets that are full again.
-    pub(in crate::api) fn sweep(&self) {
-        self.limiter.sweep();
+    pub(in crate::api) fn sweep(&self, now_ms: UnixMs) {
+        self.limiter.sweep(now_ms);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
+
+    const NOW_MS: UnixMs = 1_000_000;
 
     fn peer(number: u8) -> PeerId {
         let digest = multibase::Base::Base58Btc.encode([&[0x12, 0x20][..], &[number; 32]].concat());
         PeerId::parse(&digest).unwrap()
     }
 
-    fn limiter(peers_max: usize) -> (PeerLimiter, ManualClock) {
-        let clock = ManualClock::new(1_000_000);
-        let per_minute = NonZeroU32::new(6).unwrap();
-        (PeerLimiter::new(per_minute, peers_max, Clock::Manual(clock.clone())), clock)
+    fn limiter(peers_max: usize) -> PeerLimiter {
+        PeerLimiter::new(NonZeroU32::new(6).unwrap(), peers_max)
     }
 
-    fn allowed(limiter: &PeerLimiter, peer: &PeerId) -> usize {
-        (0..100).take_while(|_| limiter.check(peer).is_ok()).count()
+    fn allowed(limiter: &PeerLimiter, peer: &PeerId, now_ms: UnixMs) -> usize {
+        (0..100).take_while(|_| limiter.check(peer, now_ms).is_ok()).count()
     }
 
     #[test]
     fn every_peer_has_a_minutes_announcements_and_gets_them_back_with_time() {
-        let (limiter, clock) = limiter(10);
-        assert_eq!(allowed(&limiter, &peer(1)), 6);
-        assert_eq!(limiter.check(&peer(1)).unwrap_err().get(), 10);
-        assert_eq!(allowed(&limiter, &peer(2)), 6);
-        clock.advance(20_000);
-        assert_eq!(allowed(&limiter, &peer(1)), 2);
+        let limiter = limiter(10);
+        assert_eq!(allowed(&limiter, &peer(1), NOW_MS), 6);
+        assert_eq!(limiter.check(&peer(1), NOW_MS).unwrap_err().get(), 10);
+        assert_eq!(allowed(&limiter, &peer(2), NOW_MS), 6);
+        assert_eq!(allowed(&limiter, &peer(1), NOW_MS + 20_000), 2);
     }
 
     #[test]
     fn peers_past_the_limit_of_memory_share_and_a_sweep_makes_room() {
-        let (limiter, clock) = limiter(3);
-        let first: Vec<usize> = (0..200).map(|n| allowed(&limiter, &peer(n))).collect();
+        let limiter = limiter(3);
+        let first: Vec<usize> = (0..200).map(|n| allowed(&limiter, &peer(n), NOW_MS)).collect();
         assert_eq!((limiter.limiter.buckets.len(), &first[..3]), (3, &[6, 6, 6][..]));
-        clock.advance(60_000);
-        limiter.sweep();
+        limiter.sweep(NOW_MS + 60_000);
         assert_eq!(limiter.limiter.buckets.len(), 0);
     }
 }
