@@ -38,7 +38,6 @@ mod merge;
 mod pass;
 mod peer;
 mod provider;
-mod replaced;
 mod restore;
 mod sets;
 mod slab;
@@ -63,7 +62,6 @@ use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
 use group::{Group, Groups};
 use hot_key::{HOT_KEY_GROUP_BYTES, HotKey};
 use memo::{Memo, MemoState, Memos};
-use replaced::Watches;
 use sets::{KeySet, Sets, answer_of_few};
 use slab::IDS_MAX;
 use sweep::SWEEP_STEPS_MAX;
@@ -72,8 +70,8 @@ use table::SlotTable;
 pub use admit::IndexLimits;
 pub use announce::{Announced, Interned, LinkPlan};
 pub use group::{GroupSpec, Statement};
+pub use lineage::LineageRef;
 pub use provider::{COMPANIONS_MAX, CompanionProtocols, CompanionSet, ReadyCompanion, Visibility};
-pub use replaced::ReplacedWatch;
 pub use restore::{Restore, RestoredGroup};
 
 /// The number of round-robin cursors for keys with a few groups. Two keys that share a cursor skip
@@ -91,7 +89,6 @@ pub struct Index {
     groups: Arc<Groups>,
     sets: Sets,
     cursors: Box<[AtomicU32]>,
-    watches: Arc<Watches>,
     memos: Memos,
     counters: IndexCounters,
     limits: IndexLimits,
@@ -216,7 +213,6 @@ impl Index {
             groups: Arc::new(Groups::new(bounds.ids_max)),
             sets: Sets::new(bounds.ids_max),
             cursors: (0..CURSORS).map(|_| AtomicU32::new(0)).collect(),
-            watches: Arc::default(),
             memos: Memos::new(),
             counters: IndexCounters::default(),
             limits: bounds.limits,
@@ -353,6 +349,17 @@ impl Index {
                 }
             }
         }
+    }
+
+    /// The serial of the newest group that lives and that a key has of a lineage.
+    pub fn newest_serial(
+        &self,
+        multihash: &[u8],
+        lineage: &LineageRef<'_>,
+        now_ms: UnixMs,
+    ) -> Option<u64> {
+        let fingerprint = self.fingerprinter.of_multihash(multihash);
+        self.newest_like(lineage, fingerprint, now_ms).map(|newest| newest.serial)
     }
 
     /// Whether there is a group with this serial that has not ended. One that expired may be there

@@ -130,9 +130,11 @@ pub trait Store: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// Everything that the store holds and that is alive, some of it superseded: whoever imports all of
-    /// it again, in any order, has what counts. What is announced or removed meanwhile may show or not.
-    /// An error is the last item.
+    /// Everything that the store holds and that is alive, some of it twice: whoever imports all of it again
+    /// has what counts. The order of entries does not matter, but for announcements that replace each
+    /// other and end at different times: of them the longest comes first. A key that changes
+    /// meanwhile comes as it was or as it has become, or both; what is removed meanwhile may show or not. An
+    /// error is the last item.
     fn export(&self, now_ms: UnixMs) -> ExportStream;
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupSpec, Groups};
+use super::lineage::LineageRef;
 use super::sets::KeySet;
 use super::{Index, IndexError, LinkOutcome, Reference};
 use crate::clock::UnixMs;
@@ -152,9 +153,10 @@ impl Index {
             self.admit(&interned.group, true, keys.len() as u64)?;
             return Ok(LinkPlan { to_link: keys, ..plan });
         }
+        let lineage = interned.group.lineage();
         let fingerprints = self.fingerprints(&keys);
         for (key, fingerprint) in keys.into_iter().zip(fingerprints) {
-            match self.newest_like(&interned.group, fingerprint, now_ms) {
+            match self.newest_like(&lineage, fingerprint, now_ms) {
                 Some(newest) if newest.says_the_same_as(&interned.group) => plan.known += 1,
                 Some(newest) if newest.serial > interned.serial => plan.superseded.push(key),
                 Some(_) => plan.to_link.push(key),
@@ -207,15 +209,15 @@ impl Index {
         fingerprints
     }
 
-    /// The newest group that lives and that a key has of a group's lineage.
-    fn newest_like(
+    /// The newest group that lives and that a key has of a lineage.
+    pub(super) fn newest_like(
         &self,
-        group: &Group,
+        lineage: &LineageRef<'_>,
         fingerprint: Fingerprint,
         now_ms: UnixMs,
     ) -> Option<Arc<Group>> {
         let shard = self.shard(fingerprint).read();
-        let is_like = |other: &Arc<Group>| other.is_of_lineage_of(group) && other.is_live(now_ms);
+        let is_like = |other: &Arc<Group>| other.lineage() == *lineage && other.is_live(now_ms);
         match Reference::read(shard.table.get(fingerprint)?) {
             Reference::Group(id) => self.groups.get(id).clone().filter(is_like),
             Reference::Set(id) => {
@@ -223,7 +225,7 @@ impl Index {
                 drop(shard);
                 match set.as_deref()? {
                     KeySet::Few(few) => few.groups.iter().find(|other| is_like(other)).cloned(),
-                    KeySet::Hot(hot_key) => hot_key.newest_like(group, now_ms),
+                    KeySet::Hot(hot_key) => hot_key.newest_like(lineage, now_ms),
                 }
             }
         }

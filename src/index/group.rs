@@ -57,6 +57,7 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::IndexError;
+use super::lineage::LineageRef;
 use super::provider::Provider;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
@@ -265,11 +266,14 @@ impl Group {
         debug_assert!(before > references, "the last reference is given back by release");
     }
 
-    /// Whether the two are the same announcement, but for addresses, expiry and network.
+    /// The same announcement, but for addresses, expiry and network.
+    pub(super) fn lineage(&self) -> LineageRef<'_> {
+        LineageRef::new(&self.first, &self.context, self.origin)
+    }
+
+    /// Whether the two are of one lineage.
     pub(super) fn is_of_lineage_of(&self, other: &Self) -> bool {
-        self.identity() == other.identity()
-            && self.context == other.context
-            && self.origin.is_operator() == other.origin.is_operator()
+        self.lineage() == other.lineage()
     }
 
     /// Whether a key that has both keeps only this one.

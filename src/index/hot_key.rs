@@ -17,6 +17,7 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 use super::LinkOutcome;
 use super::answer::Wanted;
 use super::group::{Group, Groups};
+use super::lineage::LineageRef;
 use super::pass::{Pass, PassEnd};
 use crate::clock::UnixMs;
 use crate::types::Found;
@@ -133,13 +134,12 @@ impl HotKey {
     }
 
     /// Adds a group, unless its network has `network_max` providers here that stand longer, and removes
-    /// those that it supersedes or evicts, which are reported before anybody sees that they are gone.
+    /// those that it supersedes or evicts.
     pub(super) fn insert(
         &self,
         group: &Arc<Group>,
         Limits { network_max, now_ms }: Limits,
         groups: &Groups,
-        superseded: impl FnOnce(&[Arc<Group>]),
     ) -> InsertOutcome {
         let mut state = self.state.write();
         if state.is_retired {
@@ -160,7 +160,6 @@ impl HotKey {
             group.count_keys(1);
         }
         decision.gone.iter().for_each(|gone| gone.count_key_off());
-        superseded(&decision.gone);
         let mut gone = decision.gone.into_vec();
         state.rotation.prune(&self.hasher, INSERT_STEPS, now_ms, &mut gone);
         if decision.is_linked || !gone.is_empty() {
@@ -274,8 +273,12 @@ impl HotKey {
     }
 
     /// The newest group of a lineage that lives.
-    pub(super) fn newest_like(&self, group: &Group, now_ms: UnixMs) -> Option<Arc<Group>> {
-        self.state.read().rotation.newest_like(&self.hasher, group, now_ms).cloned()
+    pub(super) fn newest_like(
+        &self,
+        lineage: &LineageRef<'_>,
+        now_ms: UnixMs,
+    ) -> Option<Arc<Group>> {
+        self.state.read().rotation.newest_like(&self.hasher, lineage, now_ms).cloned()
     }
 
     /// Whether exactly this group is there.

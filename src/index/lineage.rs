@@ -16,6 +16,29 @@ use super::LinkOutcome;
 use super::group::Group;
 use super::merge::{MERGED_MAX, RecordMerge};
 use crate::clock::UnixMs;
+use crate::types::{MergeKey, Origin, ReadyRecord};
+
+/// A lineage: what makes announcements replace each other on a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineageRef<'a> {
+    identity: [u8; 16],
+    context: &'a Arc<[u8]>,
+    is_operators: bool,
+    /// Follows from the identity.
+    pub(super) merge_key: MergeKey,
+}
+
+impl<'a> LineageRef<'a> {
+    /// The lineage of what is announced with a record.
+    pub fn new(record: &ReadyRecord, context: &'a Arc<[u8]>, origin: Origin) -> Self {
+        let (identity, merge_key) = (record.identity(), record.merge_key());
+        Self { identity, context, is_operators: origin.is_operator(), merge_key }
+    }
+
+    fn key(&self) -> LineageOfKey {
+        (self.identity, self.context.clone(), !self.is_operators)
+    }
+}
 
 /// What linking a group to a key changes.
 pub(super) struct LinkDecision {
@@ -129,15 +152,19 @@ impl Lineages {
         }
     }
 
-    /// The newest of the lineage of a group that lives.
-    pub(super) fn newest_like(&self, group: &Group, now_ms: UnixMs) -> Option<&Arc<Group>> {
+    /// The newest of a lineage that lives.
+    pub(super) fn newest_like(
+        &self,
+        lineage: &LineageRef<'_>,
+        now_ms: UnixMs,
+    ) -> Option<&Arc<Group>> {
         match self {
             Self::None => None,
             Self::One(one) => {
-                Some(one).filter(|one| one.is_of_lineage_of(group) && one.is_live(now_ms))
+                Some(one).filter(|one| one.lineage() == *lineage && one.is_live(now_ms))
             }
             Self::Many(groups) => {
-                let (of, _) = key_of(group);
+                let of = lineage.key();
                 let lineage = (of.clone(), Reverse(u64::MAX))..=(of, Reverse(0));
                 let mut newest_first = groups.range(lineage).map(|(_, other)| other);
                 newest_first.find(|other| other.is_live(now_ms))
@@ -259,6 +286,5 @@ impl Lineages {
 }
 
 fn key_of(group: &Group) -> LineageKey {
-    let lineage = (group.identity(), group.context.clone(), !group.origin.is_operator());
-    (lineage, Reverse(group.serial))
+    (group.lineage().key(), Reverse(group.serial))
 }

@@ -54,9 +54,7 @@ impl Index {
                 Some(KeySet::Hot(hot_key)) => {
                     drop(shard);
                     let limits = Limits { network_max: self.limits.key_network_max, now_ms };
-                    let joined = hot_key.insert(group, limits, &self.groups, |superseded| {
-                        self.watches.record(fingerprint, superseded, now_ms);
-                    });
+                    let joined = hot_key.insert(group, limits, &self.groups);
                     self.count_hot_key(joined.grown);
                     match joined.outcome {
                         Some(outcome) => return Ok(outcome),
@@ -159,7 +157,6 @@ impl Index {
         if !decision.is_linked {
             return Ok(decision.outcome);
         }
-        self.watches.record(fingerprint, &decision.gone, now_ms);
         let before = known.len() as i64;
         known.retain(|other| {
             other.is_live(now_ms) && !decision.gone.iter().any(|gone| Arc::ptr_eq(gone, other))

@@ -41,8 +41,18 @@ impl Snapshot {
         self.definitions.len()
     }
 
+    /// The group with a serial, if it lived.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub fn group(&self, serial: u64) -> Result<Option<GroupDefinition>, JournalError> {
+        let place = self.definitions.get(&serial);
+        place.map(|place| self.definition(*place, serial)).transpose()
+    }
+
     /// Shows every block of keys with its group to `visit`, until that breaks off. A key that other
-    /// groups superseded may still be among them: ask the index whether it holds it.
+    /// groups superseded may still be among them: ask the index how the pair stands.
     pub fn visit(
         &self,
         mut visit: impl FnMut(&Arc<GroupDefinition>, KeyBlock<'_>) -> ControlFlow<()>,

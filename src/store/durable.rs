@@ -64,18 +64,16 @@ pub struct DurableOptions {
 
 /// A store in memory with a journal on disk.
 pub struct DurableStore {
-    inner: Arc<Inner>,
+    inner: Arc<DurableInner>,
 }
 
-struct Inner {
+struct DurableInner {
     index: Arc<Index>,
     journal: Journal,
     clock: Clock,
     schema: AnswerSchema,
     /// Groups that ended and whose end the journal does not have yet.
     unwritten_ends: Arc<UnwrittenEnds>,
-    /// Shared by those who write keys and then place them: alone, one sees index and journal agree.
-    placing: tokio::sync::RwLock<()>,
     locks: ProviderLocks,
 }
 
@@ -129,10 +127,8 @@ impl DurableStore {
         let is_held = ends::is_held(index.clone(), clock.clone());
         let is_needed = ends::is_needed(index.clone(), unwritten_ends.clone());
         journal.start_compaction(Box::new(is_held), Box::new(is_needed))?;
-        let placing = tokio::sync::RwLock::new(());
         let locks = ProviderLocks::new();
-        let inner =
-            Arc::new(Inner { index, journal, clock, schema, unwritten_ends, placing, locks });
+        let inner = Arc::new(DurableInner { index, journal, clock, schema, unwritten_ends, locks });
         let recovery = Recovery {
             entries: stats.entries,
             groups: stats.groups,
@@ -148,7 +144,7 @@ impl DurableStore {
     }
 }
 
-impl Inner {
+impl DurableInner {
     /// The time now that something is about to show; it may have waited for the disk.
     fn later_than(&self, now_ms: UnixMs) -> UnixMs {
         self.clock.now_ms().max(now_ms)

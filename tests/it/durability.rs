@@ -1,6 +1,5 @@
 //! What a data directory holds after the server that filled it is gone.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +13,13 @@ use fingerpost::store::{
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Origin, PeerId, ProviderRecord, Question, UnparsableAddrs,
 };
-use futures_util::StreamExt;
 
 use super::harness::{NOW_MS, peer_id};
 
 pub(super) const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
 pub(super) const UDP: &str = "/ip4/192.0.2.1/udp/4001/quic-v1";
 
-fn open_as(folder: &Path, clock: &ManualClock, schema: AnswerSchema) -> DurableStore {
+pub(super) fn open_as(folder: &Path, clock: &ManualClock, schema: AnswerSchema) -> DurableStore {
     let options = DurableOptions {
         data_dir: DataDir::lock(folder).unwrap(),
         clock: Clock::Manual(clock.clone()),
@@ -37,12 +35,12 @@ pub(super) fn open(folder: &Path, clock: &ManualClock) -> DurableStore {
     open_as(folder, clock, AnswerSchema::Announced)
 }
 
-fn key(number: u32) -> ContentKey {
+pub(super) fn key(number: u32) -> ContentKey {
     let bytes = [&[0x12, 0x20][..], &number.to_be_bytes(), &[7; 28]].concat();
     ContentKey::from_multihash(&bytes).unwrap()
 }
 
-fn record(peer: u32, addr: &str) -> ProviderRecord {
+pub(super) fn record(peer: u32, addr: &str) -> ProviderRecord {
     let json = format!(
         r#"{{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"{}","Addrs":["{addr}"]}}"#,
         peer_id(peer)
@@ -206,50 +204,6 @@ async fn the_schema_of_answers_is_chosen_anew_at_each_start() {
 }
 
 #[tokio::test]
-async fn an_export_holds_everything_that_is_alive_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = ManualClock::new(NOW_MS);
-    let store = open(folder.path(), &clock);
-    announce(&store, 1, 0..10_000, TCP).await;
-    announce(&store, 2, 5_000..6_000, UDP).await;
-    announce(&store, 1, 0..100, UDP).await;
-    announce(&store, 3, 0..50, TCP).await;
-    store.remove(&PeerId::parse(&peer_id(3)).unwrap(), None, NOW_MS).await.unwrap();
-    let export = store.export(NOW_MS);
-    announce(&store, 4, 0..10, TCP).await;
-    let batches: Vec<_> = export.collect().await;
-    let entries: Vec<_> = batches.into_iter().flat_map(Result::unwrap).collect();
-    let distinct: BTreeSet<_> =
-        entries.iter().map(|e| (e.key.clone(), e.record_json.clone())).collect();
-    assert_eq!((entries.len(), distinct.len()), (11_000, 11_000));
-    let udp = entries.iter().filter(|entry| entry.record_json.contains(UDP)).count();
-    assert_eq!(udp, 1_100);
-}
-
-#[tokio::test]
-async fn an_export_holds_what_is_announced_anew_while_it_runs() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = ManualClock::new(NOW_MS);
-    let store = open(folder.path(), &clock);
-    // More than waits in the channel, so that the reading has not ended when the rest happens.
-    announce(&store, 1, 0..60_000, TCP).await;
-    announce(&store, 1, 0..1_000, UDP).await;
-    for other in 2..80 {
-        announce(&store, other, 50_000..50_010, TCP).await;
-    }
-    let mut export = store.export(NOW_MS);
-    let mut entries = export.next().await.unwrap().unwrap();
-    announce(&store, 1, 0..60_000, UDP).await;
-    announce(&store, 1, 59_000..60_000, TCP).await;
-    while let Some(batch) = export.next().await {
-        entries.extend(batch.unwrap());
-    }
-    let udp = entries.iter().filter(|entry| entry.record_json.contains(UDP)).count();
-    let keys: BTreeSet<_> = entries.iter().map(|entry| entry.key.clone()).collect();
-    assert_eq!((entries.len(), udp, keys.len()), (60_000 + 78 * 10, 1_000, 60_000));
-}
-
-#[tokio::test]
 async fn a_second_process_is_told_who_has_the_directory() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(NOW_MS);
@@ -285,7 +239,7 @@ async fn tasks_that_announce_at_once_all_survive() {
     assert_eq!(answer(&store, 19_199).await.len(), 1);
 }
 
-fn under(context: &[u8], announcement: Announcement) -> Announcement {
+pub(super) fn under(context: &[u8], announcement: Announcement) -> Announcement {
     Announcement { context: ContextId::new(context).unwrap(), ..announcement }
 }
 
@@ -316,7 +270,7 @@ async fn peer_json(store: &DurableStore, of: u32) -> Option<String> {
     found.records.first().map(|(record, _)| record.json().to_owned())
 }
 
-fn changed_record(of: u32, addr: &str) -> ProviderRecord {
+pub(super) fn changed_record(of: u32, addr: &str) -> ProviderRecord {
     let json = format!(
         r#"{{"Schema":"peer","ID":"{}","Addrs":["{addr}"],"Protocols":["x"]}}"#,
         peer_id(of)
@@ -417,30 +371,6 @@ async fn a_statement_again_and_again_leaves_little_on_disk() {
         (Some(3), Some(1)),
         "no group is made for an address"
     );
-}
-
-#[tokio::test]
-async fn an_export_has_the_records_as_they_are_at_its_moment() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = ManualClock::new(NOW_MS);
-    let store = open_as(folder.path(), &clock, AnswerSchema::Peer);
-    store.apply(vec![under(b"a", announcement(1, 0..10, TCP))], NOW_MS).await.unwrap();
-    store.apply(vec![under(b"b", announcement(1, 10..20, TCP))], NOW_MS).await.unwrap();
-    announce(&store, 2, 0..10, TCP).await;
-    store.set_record(&ContextId::new(b"b").unwrap(), changed_record(1, TCP), NOW_MS).await.unwrap();
-    state(&store, 1, 100, &[UDP], Vec::new()).await;
-    let export = store.export(NOW_MS);
-    state(&store, 1, 101, &[TCP], Vec::new()).await;
-    let batches: Vec<_> = export.collect().await;
-    let entries: Vec<_> = batches.into_iter().flat_map(Result::unwrap).collect();
-    let records: BTreeSet<_> =
-        entries.iter().map(|it| (it.context.as_bytes().to_vec(), it.record_json.clone())).collect();
-    let expected = [
-        (b"a".to_vec(), record(1, UDP).to_json().into()),
-        (b"b".to_vec(), changed_record(1, UDP).to_json().into()),
-        (Vec::new(), record(2, TCP).to_json().into()),
-    ];
-    assert_eq!((entries.len(), records), (30, expected.into()));
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ use hashbrown::HashTable;
 use crate::clock::UnixMs;
 use crate::index::LinkOutcome;
 use crate::index::group::{Group, GroupRank};
-use crate::index::lineage::{LineageKey, Lineages, LinkDecision};
+use crate::index::lineage::{LineageKey, LineageRef, Lineages, LinkDecision};
 use crate::index::merge::{MERGED_MAX, RecordMerge};
 use crate::invariant;
 use crate::types::{MergeKey, Origin};
@@ -99,7 +99,8 @@ impl Rotation {
         network_max: usize,
         now_ms: UnixMs,
     ) -> LinkDecision {
-        let number = self.number_of(hasher, group).unwrap_or_else(|| self.enter(hasher, group));
+        let number =
+            self.number_of(hasher, group.merge_key()).unwrap_or_else(|| self.enter(hasher, group));
         let slot = self.slots.get_mut(number as usize);
         let slot = slot.expect("numbers in the table are those of slots");
         let mut decision = slot.groups.insert(group, now_ms);
@@ -144,23 +145,23 @@ impl Rotation {
         group: &Arc<Group>,
         now_ms: UnixMs,
     ) -> Option<Arc<Group>> {
-        let groups = &self.slot(hasher, group)?.groups;
-        let newest = || groups.newest_like(group, now_ms).unwrap_or(group).clone();
+        let groups = &self.slot(hasher, group.merge_key())?.groups;
+        let newest = || groups.newest_like(&group.lineage(), now_ms).unwrap_or(group).clone();
         groups.has(group).then(newest)
     }
 
     pub(super) fn has(&self, hasher: &RandomState, group: &Arc<Group>) -> bool {
-        self.slot(hasher, group).is_some_and(|slot| slot.groups.has(group))
+        self.slot(hasher, group.merge_key()).is_some_and(|slot| slot.groups.has(group))
     }
 
     /// The newest group of a lineage that lives.
     pub(super) fn newest_like(
         &self,
         hasher: &RandomState,
-        group: &Group,
+        lineage: &LineageRef<'_>,
         now_ms: UnixMs,
     ) -> Option<&Arc<Group>> {
-        self.slot(hasher, group)?.groups.newest_like(group, now_ms)
+        self.slot(hasher, lineage.merge_key)?.groups.newest_like(lineage, now_ms)
     }
 
     /// Removes dead groups, visiting about `steps`. Returns whether it reached the end.
@@ -234,12 +235,11 @@ impl Rotation {
         misplaced.iter().for_each(|number| self.list(*number));
     }
 
-    fn slot(&self, hasher: &RandomState, group: &Group) -> Option<&RotationSlot> {
-        self.slots.get(self.number_of(hasher, group)? as usize)
+    fn slot(&self, hasher: &RandomState, merge_key: MergeKey) -> Option<&RotationSlot> {
+        self.slots.get(self.number_of(hasher, merge_key)? as usize)
     }
 
-    fn number_of(&self, hasher: &RandomState, group: &Group) -> Option<u32> {
-        let merge_key = group.merge_key();
+    fn number_of(&self, hasher: &RandomState, merge_key: MergeKey) -> Option<u32> {
         let hash = hasher.hash_one(merge_key) as u32;
         let known = self.by_merge_key.find(spread(hash), |(other, number)| {
             let slot = self.slots.get(*number as usize);

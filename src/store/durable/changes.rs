@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Inner, OpenError};
+use super::{DurableInner, OpenError};
 use crate::clock::UnixMs;
 use crate::detached::run_blocking;
 use crate::index::{Restore, Statement, Visibility};
@@ -54,7 +54,7 @@ impl ProviderLocks {
     }
 }
 
-impl Inner {
+impl DurableInner {
     pub(super) async fn update(
         self: Arc<Self>,
         updates: Vec<Update>,
@@ -75,7 +75,6 @@ impl Inner {
             Plan::compute(Planning { index, schema, now_ms, anew: &anew }, updates)
         };
         let plan = run_blocking(compute).await??;
-        let _placing = self.placing.read().await;
         // Held until lookups see it: compaction would take it for superseded before.
         let mut _receipt = None;
         if !plan.is_empty() {

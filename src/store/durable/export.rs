@@ -1,22 +1,30 @@
-//! Reading everything out again: keys from the journal, as far as the index still holds them.
+//! Reading everything out again: keys from the journal, what they have from the index.
 //!
-//! The snapshot is of one moment, in which no keys are between journal and index; a thread of its own
-//! reads it, and waits when nobody takes what it has read. What is superseded meanwhile is noted by
-//! the index (`ReplacedWatch`) and comes as it was; what is removed meanwhile may be left out.
+//! A thread of its own reads a snapshot of the journal, and waits when nobody takes what it has read;
+//! writers go on and know nothing of it. A key that lost a group of the snapshot to a newer one comes
+//! with the newer one, if the snapshot knows that, else as it was when the snapshot was taken. So each key
+//! that has a group of a lineage from the beginning to the end of the reading is there. One that does not
+//! change meanwhile comes with what it has, whatever the order of the entries, some twice; one that does
+//! may come with an older group too, which comes before a newer one.
+//!
+//! What is removed or expires meanwhile may be left out, and what is announced meanwhile is.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use super::Inner;
+use super::DurableInner;
 use super::changes::with_changes;
 use crate::clock::UnixMs;
-use crate::index::ReplacedWatch;
+use crate::index::LineageRef;
 use crate::journal::{GroupDefinition, KeyBlock, Snapshot};
 use crate::store::{ContextId, ExportStream, Exported, StoreError};
-use crate::types::ContentKey;
+use crate::types::{AnswerSchema, ContentKey, ProviderRecord, ReadyRecord};
 
 /// Entries handed on at a time.
 const BATCH_ENTRIES: usize = 4096;
@@ -24,18 +32,19 @@ const BATCH_ENTRIES: usize = 4096;
 /// Batches that wait for whoever takes them.
 const BATCHES_WAITING_MAX: usize = 4;
 
-type Batch = Result<Vec<Exported>, StoreError>;
+/// Groups whose records are kept, so that they are not read for each key.
+const GROUPS_KEPT_MAX: usize = 4096;
 
-pub(super) fn stream(inner: Arc<Inner>, now_ms: UnixMs) -> ExportStream {
+type ExportBatch = Result<Vec<Exported>, StoreError>;
+
+pub(super) fn stream(inner: Arc<DurableInner>, now_ms: UnixMs) -> ExportStream {
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
-    let at_once = inner.placing.try_write().ok().map(|_alone| Moment::now(&inner));
+    let snapshot = inner.journal.snapshot();
     tokio::task::spawn_blocking(move || {
-        let Moment { snapshot, replaced } = at_once.unwrap_or_else(|| {
-            let _alone = inner.placing.blocking_write();
-            Moment::now(&inner)
-        });
-        let mut reader = Reader { inner, now_ms, replaced, sender, batch: Vec::new() };
-        if let Err(Stopped::Failed(error)) = reader.read(snapshot) {
+        let groups = HashMap::new();
+        let mut reader =
+            ExportReader { inner, snapshot: &snapshot, now_ms, groups, sender, batch: Vec::new() };
+        if let Err(ExportEnd::Failed(error)) = reader.read() {
             // Whoever took the entries may be gone.
             let _ = reader.sender.blocking_send(Err(error));
         }
@@ -47,80 +56,72 @@ pub(super) fn stream(inner: Arc<Inner>, now_ms: UnixMs) -> ExportStream {
     .boxed()
 }
 
-/// What is read. Made while no keys are between the journal and the index.
-struct Moment {
-    snapshot: Snapshot,
-    replaced: ReplacedWatch,
-}
-
-struct Reader {
-    inner: Arc<Inner>,
+struct ExportReader<'a> {
+    inner: Arc<DurableInner>,
+    snapshot: &'a Snapshot,
     now_ms: UnixMs,
-    replaced: ReplacedWatch,
-    sender: mpsc::Sender<Batch>,
+    groups: HashMap<u64, Rc<ExportedGroup>>,
+    sender: mpsc::Sender<ExportBatch>,
     batch: Vec<Exported>,
 }
 
+/// What the entries of a group share.
+struct ExportedGroup {
+    /// As it was announced, with the changes that the snapshot has.
+    record_json: Arc<str>,
+    context: ContextId,
+    context_bytes: Arc<[u8]>,
+    definition: GroupDefinition,
+    /// The record that the group was made with, once somebody asked.
+    announced: OnceCell<ReadyRecord>,
+}
+
+impl ExportedGroup {
+    fn announced(&self, schema: AnswerSchema) -> Result<&ReadyRecord, StoreError> {
+        if let Some(announced) = self.announced.get() {
+            return Ok(announced);
+        }
+        let record = ProviderRecord::restore(&self.definition.record_json)
+            .map_err(|error| StoreError::Unavailable { reason: error.to_string() })?;
+        Ok(self.announced.get_or_init(|| ReadyRecord::new(record, schema)))
+    }
+}
+
 /// Why reading ended early.
-enum Stopped {
+enum ExportEnd {
     /// Nobody takes the entries any more.
     Abandoned,
     Failed(StoreError),
 }
 
-impl Moment {
-    fn now(inner: &Inner) -> Self {
-        Self { replaced: inner.index.watch_replaced(), snapshot: inner.journal.snapshot() }
+impl<E: Into<StoreError>> From<E> for ExportEnd {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
     }
 }
 
-impl Reader {
-    fn read(&mut self, snapshot: Snapshot) -> Result<(), Stopped> {
+impl ExportReader<'_> {
+    fn read(&mut self) -> Result<(), ExportEnd> {
+        let snapshot = self.snapshot;
         let mut stopped = Ok(());
-        let mut latest: Option<(u64, Arc<str>)> = None;
-        let read = snapshot.visit(|group, keys| {
-            let known = latest.take().filter(|(serial, _)| *serial == group.serial);
-            let record = known.map_or_else(|| record_of(&snapshot, group), |(_, it)| Ok(it));
-            stopped = record.map_err(Stopped::Failed).and_then(|record_json| {
-                latest = Some((group.serial, record_json.clone()));
-                self.add(group, &record_json, keys)
-            });
+        snapshot.visit(|group, keys| {
+            stopped = self.add(group, keys);
             if stopped.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        read.map_err(|error| Stopped::Failed(error.into()))?;
+        })?;
         stopped?;
-        if self.replaced.has_missed() {
-            let reason =
-                "more was announced anew while everything was read out than can be noted; \
-                          try again when less is announced"
-                    .to_owned();
-            return Err(Stopped::Failed(StoreError::Unavailable { reason }));
-        }
         self.send()
     }
 
-    fn add(
-        &mut self,
-        group: &GroupDefinition,
-        record_json: &Arc<str>,
-        keys: KeyBlock<'_>,
-    ) -> Result<(), Stopped> {
-        let context = ContextId::new(&group.context).unwrap_or_default();
-        let now_ms = self.now_ms;
+    fn add(&mut self, definition: &GroupDefinition, keys: KeyBlock<'_>) -> Result<(), ExportEnd> {
+        let group = self.group_of(definition)?;
         for multihash in keys.iter() {
-            let index = &self.inner.index;
-            // In this order: what is no longer held has been noted before.
-            if !index.holds(multihash, group.serial, now_ms)
-                && !index.was_replaced(&self.replaced, multihash, group.serial)
-            {
-                continue;
-            }
+            let Some(of) = self.current(&group, multihash)? else { continue };
             let Ok(key) = ContentKey::from_multihash(multihash) else { continue };
             self.batch.push(Exported {
                 key,
-                record_json: record_json.clone(),
-                context: context.clone(),
-                expires_at_ms: group.expires_at_ms,
+                record_json: of.record_json.clone(),
+                context: of.context.clone(),
+                expires_at_ms: of.definition.expires_at_ms,
             });
             if self.batch.len() == BATCH_ENTRIES {
                 self.send()?;
@@ -129,18 +130,63 @@ impl Reader {
         Ok(())
     }
 
-    fn send(&mut self) -> Result<(), Stopped> {
+    /// The group that a key comes with that had this one.
+    fn current(
+        &mut self,
+        group: &Rc<ExportedGroup>,
+        multihash: &[u8],
+    ) -> Result<Option<Rc<ExportedGroup>>, StoreError> {
+        let (index, now_ms) = (&self.inner.index, self.now_ms);
+        let GroupDefinition { serial, origin, .. } = group.definition;
+        if index.holds(multihash, serial, now_ms) {
+            return Ok(Some(group.clone()));
+        }
+        let announced = group.announced(self.inner.schema)?;
+        let lineage = LineageRef::new(announced, &group.context_bytes, origin);
+        match index.newest_serial(multihash, &lineage, now_ms) {
+            Some(newest) if newest > serial => {
+                Ok(Some(self.known(newest)?.unwrap_or_else(|| group.clone())))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// The group with a serial, if the snapshot has it.
+    fn known(&mut self, serial: u64) -> Result<Option<Rc<ExportedGroup>>, StoreError> {
+        if let Some(known) = self.groups.get(&serial) {
+            return Ok(Some(known.clone()));
+        }
+        let definition = self.snapshot.group(serial)?;
+        definition.map(|definition| self.group_of(&definition)).transpose()
+    }
+
+    fn group_of(&mut self, definition: &GroupDefinition) -> Result<Rc<ExportedGroup>, StoreError> {
+        if let Some(known) = self.groups.get(&definition.serial) {
+            return Ok(known.clone());
+        }
+        let snapshot = self.snapshot;
+        let addrs_of = |provider: &str| Ok(snapshot.addrs_of(provider)?);
+        let record_of = |provider: &str, context: &[u8]| Ok(snapshot.record_of(provider, context)?);
+        let record_json = with_changes(definition, addrs_of, record_of)?;
+        let group = Rc::new(ExportedGroup {
+            record_json,
+            context: ContextId::new(&definition.context).unwrap_or_default(),
+            context_bytes: (*definition.context).into(),
+            definition: definition.clone(),
+            announced: OnceCell::new(),
+        });
+        if self.groups.len() >= GROUPS_KEPT_MAX {
+            self.groups.clear();
+        }
+        self.groups.insert(definition.serial, group.clone());
+        Ok(group)
+    }
+
+    fn send(&mut self) -> Result<(), ExportEnd> {
         let batch = std::mem::take(&mut self.batch);
         if batch.is_empty() {
             return Ok(());
         }
-        self.sender.blocking_send(Ok(batch)).map_err(|_| Stopped::Abandoned)
+        self.sender.blocking_send(Ok(batch)).map_err(|_| ExportEnd::Abandoned)
     }
-}
-
-/// The record that a group had when the snapshot was taken.
-fn record_of(snapshot: &Snapshot, group: &GroupDefinition) -> Result<Arc<str>, StoreError> {
-    let addrs_of = |provider: &str| Ok(snapshot.addrs_of(provider)?);
-    let record_of = |provider: &str, context: &[u8]| Ok(snapshot.record_of(provider, context)?);
-    with_changes(group, addrs_of, record_of)
 }
