@@ -1,11 +1,12 @@
-//! A store for tests: one in memory that can be held, made to fail, and told what to export.
+//! A store for tests: one in memory that can be held, made to fail, told what to export, and that has no
+//! transactions if that is wanted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fingerpost::store::{
-    Applied, Changed, ContextId, ExportStream, Exported, Health, MemoryStore, ProviderChange,
-    Removed, Store, StoreError, StoreStats, Swept, Update,
+    Applied, Changed, ContextId, ExportStream, Exported, Health, IndexLimits, MemoryStore,
+    ProviderChange, Removed, Store, StoreError, StoreStats, Swept, Update,
 };
 use fingerpost::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question};
 use futures_util::future::BoxFuture;
@@ -21,6 +22,7 @@ pub(crate) struct OddStore {
     applied: AtomicUsize,
     exported: Vec<Vec<Exported>>,
     export_fails: bool,
+    is_piecemeal: bool,
 }
 
 impl OddStore {
@@ -34,6 +36,7 @@ impl OddStore {
             applied: AtomicUsize::new(0),
             exported: Vec::new(),
             export_fails: false,
+            is_piecemeal: false,
         }
     }
 
@@ -50,6 +53,36 @@ impl OddStore {
     /// Exports these batches, and fails after them if told so.
     pub(crate) fn exporting(exported: Vec<Vec<Exported>>, export_fails: bool) -> Self {
         Self { exported, export_fails, ..Self::new() }
+    }
+
+    /// Takes one announcement in after the other, and stays with what it has when one is refused, as a
+    /// database without transactions does.
+    pub(crate) fn piecemeal(limits: IndexLimits) -> Self {
+        let memory = MemoryStore::with_limits(AnswerSchema::Announced, limits);
+        Self { memory, is_piecemeal: true, ..Self::new() }
+    }
+
+    /// Each announcement as an update of its own.
+    async fn update_piecemeal(
+        &self,
+        updates: Vec<Update>,
+        now_ms: u64,
+    ) -> Result<Applied, StoreError> {
+        let mut sum = Applied { taken_in: 0, added: Some(0) };
+        for Update { statement, origin, announcements } in updates {
+            let alone =
+                |announcements| Update { statement: statement.clone(), origin, announcements };
+            let pieces: Vec<_> = match announcements.is_empty() {
+                true => vec![alone(Vec::new())],
+                false => announcements.into_iter().map(|it| alone(vec![it])).collect(),
+            };
+            for piece in pieces {
+                let applied = self.memory.update(vec![piece], now_ms).await?;
+                sum.taken_in += applied.taken_in;
+                sum.added = sum.added.zip(applied.added).map(|(sum, added)| sum + added);
+            }
+        }
+        Ok(sum)
     }
 
     pub(crate) fn shared(self) -> Arc<Self> {
@@ -75,6 +108,9 @@ impl Store for OddStore {
             self.batches.acquire().await.expect("it is never closed").forget();
             if self.applied.fetch_add(1, Ordering::Relaxed) >= self.fails_after {
                 return Err((self.failure)());
+            }
+            if self.is_piecemeal {
+                return self.update_piecemeal(updates, now_ms).await;
             }
             self.memory.update(updates, now_ms).await
         }

@@ -1,5 +1,7 @@
 //! The battery that every [`Store`] passes. A promise of the trait's documentation is a test here;
-//! a new implementation adds one line to `battery!`.
+//! a new implementation adds one line to `battery!`, which says whether it has transactions. What only those
+//! can promise is marked `#[transactional]`; where there are none the test has to fail for that reason, so
+//! that a store that keeps the promise says so.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -11,7 +13,7 @@ use fingerpost::data_dir::DataDir;
 use fingerpost::store::{
     Announcement, Applied, COMPANIONS_MAX, Companion, CompanionProtocols, Companions, ContextId,
     DurableOptions, DurableStore, IndexLimits, MemoryStore, ProviderChange, ProviderStatement,
-    Store, Update, Visibility,
+    Store, StoreError, Update, Visibility,
 };
 use fingerpost::types::{
     self, Addr, AnswerSchema, ContentKey, Filter, Found, Origin, PeerId, ProviderRecord, Question,
@@ -19,18 +21,20 @@ use fingerpost::types::{
 };
 use tempfile::TempDir;
 
+use super::odd_store::OddStore;
+
 const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
 const QUIC: &str = "/ip4/192.0.2.1/udp/4001/quic-v1";
 const START_MS: u64 = 1_700_000_000_000;
 
-/// Makes a battery for each store: a function that builds an empty one over a clock. The tests are
-/// listed as such, so that the specs can name them.
+/// Makes a battery for each store: an asynchronous function that builds an empty one over a clock. The
+/// tests are listed as such, so that the specs can name them.
 macro_rules! battery {
-    ($($store:ident: $build:expr;)*) => {$(
+    ($($store:ident, $transactions:ident: $build:ident;)*) => {$(
         mod $store {
             use super::*;
 
-            battery!(@tests $build;
+            battery!(@tests $build, $transactions;
                 #[test] fn what_is_applied_is_found_when_apply_returns;
                 #[test] fn what_is_removed_is_gone_when_remove_returns;
                 #[test] fn another_provider_with_the_same_context_is_left_alone;
@@ -57,6 +61,8 @@ macro_rules! battery {
                 #[test] fn what_is_announced_after_a_statement_has_addresses_of_its_own;
                 #[test] fn a_very_large_key_shows_new_addresses_too;
                 #[test] fn an_update_is_taken_in_whole;
+                #[test] #[transactional] fn a_refused_call_with_a_statement_takes_nothing_in;
+                #[test] fn the_same_call_completes_what_was_refused;
                 #[test] fn a_record_changes_for_a_whole_context;
                 #[test] fn the_newer_list_of_addresses_wins;
                 #[test] fn records_that_become_the_same_are_served_as_one;
@@ -70,29 +76,53 @@ macro_rules! battery {
             );
         }
     )*};
-    (@tests $build:expr; $(#[test] fn $test:ident;)*) => {$(
+    (@tests $build:ident, $transactions:ident;
+        $(#[test] $(#[$mark:ident])? fn $test:ident;)*) => {$(
+        battery!(@test $build, $transactions, [$($mark)?], $test);
+    )*};
+    (@test $build:ident, without_transactions, [transactional], $test:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        #[should_panic(expected = "this store has no transactions")]
+        async fn $test() {
+            super::$test(Subject::build($build).await).await;
+        }
+    };
+    (@test $build:ident, $transactions:ident, [$($mark:ident)?], $test:ident) => {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $test() {
-            let clock = ManualClock::new(START_MS);
-            let build: fn(Clock) -> Built = $build;
-            let (store, folder) = build(Clock::Manual(clock.clone()));
-            super::$test(Subject { store, clock, _folder: folder.map(Arc::new) }).await;
+            super::$test(Subject::build($build).await).await;
         }
-    )*};
+    };
 }
 
 battery! {
-    memory: |_| (Arc::new(MemoryStore::new(AnswerSchema::Announced)), None);
-    durable: durable_store;
+    memory, with_transactions: memory_store;
+    durable, with_transactions: durable_store;
+    piecemeal, without_transactions: piecemeal_store;
 }
+
+/// What one network of strangers may hold in the stores of the battery; the operator has no limits.
+const NETWORK_KEYS_MAX: u32 = 2_000;
 
 /// A store, and the folder that it is in.
 type Built = (Arc<dyn Store>, Option<TempDir>);
 
-fn durable_store(clock: Clock) -> Built {
+async fn memory_store(_: Clock) -> Built {
+    (Arc::new(MemoryStore::with_limits(AnswerSchema::Announced, limits())), None)
+}
+
+async fn durable_store(clock: Clock) -> Built {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = DurableStore::open(options(folder.path(), clock)).unwrap();
     (Arc::new(store), Some(folder))
+}
+
+async fn piecemeal_store(_: Clock) -> Built {
+    (Arc::new(OddStore::piecemeal(limits())), None)
+}
+
+fn limits() -> IndexLimits {
+    IndexLimits { network_keys_max: NETWORK_KEYS_MAX.into(), ..IndexLimits::default() }
 }
 
 fn options(folder: &Path, clock: Clock) -> DurableOptions {
@@ -102,7 +132,7 @@ fn options(folder: &Path, clock: Clock) -> DurableOptions {
         schema: AnswerSchema::Announced,
         threads: 2,
         segment_bytes: 1 << 20,
-        limits: IndexLimits::default(),
+        limits: limits(),
     }
 }
 
@@ -142,6 +172,12 @@ fn context(name: &str) -> ContextId {
 }
 
 impl Subject {
+    async fn build(build: impl AsyncFnOnce(Clock) -> Built) -> Self {
+        let clock = ManualClock::new(START_MS);
+        let (store, folder) = build(Clock::Manual(clock.clone())).await;
+        Self { store, clock, _folder: folder.map(Arc::new) }
+    }
+
     async fn announce(&self, keys: std::ops::Range<u32>, offer: Offer) -> Applied {
         self.store.apply(vec![self.announcement(keys, &offer)], self.now_ms()).await.unwrap()
     }
@@ -788,6 +824,44 @@ async fn an_update_is_taken_in_whole(subject: Subject) {
     assert!(subject.peer(3, "").await.is_none());
     subject.clock.advance(9);
     assert!(subject.providers(10).await.is_empty());
+}
+
+/// A stranger's statement whose second announcement is one too many for its network, where another
+/// provider holds half of what is allowed.
+async fn refused_update(subject: &Subject) -> Update {
+    let stranger = Origin::of_client([198, 51, 100, 1].into());
+    let half = subject.announcement(10_000..10_000 + NETWORK_KEYS_MAX / 2, &offer(9));
+    let held = Update { statement: None, origin: stranger, announcements: vec![half] };
+    subject.store.update(vec![held], subject.now_ms()).await.unwrap();
+    let mut update = subject.statement(1, 10, &[QUIC], &[under("a", 1)]);
+    update.origin = stranger;
+    update.announcements.push(subject.announcement(100..100 + NETWORK_KEYS_MAX / 2, &offer(1)));
+    let refused = subject.store.update(vec![update.clone()], subject.now_ms()).await;
+    assert!(matches!(refused, Err(StoreError::Full { .. })), "{refused:?}");
+    update
+}
+
+async fn a_refused_call_with_a_statement_takes_nothing_in(subject: Subject) {
+    let refused = refused_update(&subject).await;
+    const TAKEN_IN: &str = "this store has no transactions: some of it was taken in";
+    assert!(subject.peer(1, "").await.is_none(), "{TAKEN_IN}");
+    for key in refused.announcements.iter().flat_map(|announcement| &announcement.keys) {
+        let question = Question::all(types::Subject::Content(key.clone()));
+        let found = subject.store.find(&question, subject.now_ms()).await.unwrap();
+        assert!(found.records.is_empty(), "{TAKEN_IN}");
+    }
+}
+
+async fn the_same_call_completes_what_was_refused(subject: Subject) {
+    let refused = refused_update(&subject).await;
+    subject.remove(9, None).await;
+    subject.store.sweep(subject.now_ms()).await.unwrap();
+    let applied = subject.store.update(vec![refused], subject.now_ms()).await.unwrap();
+    assert_eq!(applied.taken_in, 10 + u64::from(NETWORK_KEYS_MAX) / 2);
+    for number in [0, 9, 100, 99 + NETWORK_KEYS_MAX / 2] {
+        assert_eq!(subject.providers(number).await, peers([1]));
+        assert_eq!(addrs_of(&subject, number, 1).await, list(&[QUIC]));
+    }
 }
 
 async fn a_record_changes_for_a_whole_context(subject: Subject) {
