@@ -42,46 +42,46 @@ use crate::metrics::Metrics;
 use crate::store::{NameStore, Store};
 use error::AdminError;
 
-pub use export::write_line as write_export_line;
-pub use health::{Component, Readiness, StorageCheck};
-pub use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
+pub(crate) use export::write_line as write_export_line;
+pub(crate) use health::{Component, Readiness, StorageCheck};
+pub(crate) use password::{ADMIN_USER, AdminPassword, PasswordError, stored_password};
 pub use pools::{pool_draft, pool_list};
-pub use users::PeerCredentials;
+pub(crate) use users::PeerCredentials;
 use users::Users;
-pub use wire::{
-    ChainedPoolView, ImportEvent, IpnsStats, JournalUsage, NamedId, NotAskedView, Page, PoolAnswer,
-    PoolEndpointView, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute, PoolView,
-    Problem, RejectedEntry, RemovedGroups, RouteExplanation, RouteList, RouteView, Routes,
-    StaticRouteList, StaticRouteRequest, StaticRouteView, StaticRoutes, Stats,
+pub(crate) use wire::{
+    ImportEvent, NamedId, NotAskedView, PoolAnswer, PoolEndpointView, PoolRoute, PoolView, Problem,
+    RejectedEntry, RemovedGroups, RouteExplanation, RouteList, StaticRouteList, StaticRouteRequest,
+    StaticRouteView, Stats,
 };
+pub use wire::{PoolList, PoolRefusal};
 
 /// Renders the metrics, with the gauges as of now.
-pub type RenderMetrics = dyn Fn() -> BoxFuture<'static, String> + Send + Sync;
+pub(crate) type RenderMetrics = dyn Fn() -> BoxFuture<'static, String> + Send + Sync;
 
 /// The dependencies of the admin listener.
-pub struct AdminParts {
+pub(crate) struct AdminParts {
     /// Where announcements are kept.
-    pub store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     /// Where IPNS records are kept.
-    pub names: Arc<dyn NameStore>,
+    pub(crate) names: Arc<dyn NameStore>,
     /// The control plane.
-    pub control: Arc<Control>,
+    pub(crate) control: Arc<Control>,
     /// What the server counts.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// What time it is.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// What the server waits for.
-    pub readiness: Arc<Readiness>,
+    pub(crate) readiness: Arc<Readiness>,
     /// The answer of `/metrics`.
-    pub render_metrics: Box<RenderMetrics>,
+    pub(crate) render_metrics: Box<RenderMetrics>,
     /// The operator's password.
-    pub password: AdminPassword,
+    pub(crate) password: AdminPassword,
     /// The credentials of the peer routers.
-    pub peers: Vec<PeerCredentials>,
+    pub(crate) peers: Vec<PeerCredentials>,
 }
 
 /// The state of the admin listener, shared by all its threads.
-pub struct AdminState {
+pub(crate) struct AdminState {
     store: Arc<dyn Store>,
     names: Arc<dyn NameStore>,
     control: Arc<Control>,
@@ -102,7 +102,7 @@ pub struct AdminState {
 
 impl AdminState {
     /// The state of an admin listener.
-    pub fn new(settings: &Settings, parts: AdminParts) -> Self {
+    pub(crate) fn new(settings: &Settings, parts: AdminParts) -> Self {
         let AdminParts {
             store,
             names,
@@ -137,13 +137,13 @@ impl AdminState {
 
     /// Ends running imports and exports, so that they do not delay a shutdown. Acknowledged entries
     /// stay.
-    pub fn end_transfers(&self) {
+    pub(crate) fn end_transfers(&self) {
         self.stopping.cancel();
     }
 }
 
 /// The actix application of the admin listener.
-pub fn app(
+pub(crate) fn app(
     state: web::Data<AdminState>,
 ) -> App<
     impl ServiceFactory<

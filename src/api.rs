@@ -28,8 +28,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub use edge::app;
-pub use state::{ApiParts, ApiState};
+pub(crate) use edge::app;
+pub(crate) use state::{ApiParts, ApiState};
 
 /// The media type in which a lookup is answered to a request with this `Accept` header; `None`: 406.
 pub fn negotiated(accept: &[u8]) -> Option<&'static str> {

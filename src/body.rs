@@ -12,16 +12,16 @@ use thiserror::Error;
 
 /// How much of a request's body is read, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub struct BodyLimits {
+pub(crate) struct BodyLimits {
     /// The most bytes.
-    pub bytes_max: u64,
+    pub(crate) bytes_max: u64,
     /// From the end of the head to the end of the body.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// Why a request has no body.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// It has more bytes than are read.
     #[error("the request's body is larger than {bytes_max} bytes")]
     TooLarge {
@@ -48,7 +48,7 @@ pub(crate) enum CollectError<E> {
 
 /// The whole body of a request, whether its length was declared or it comes in chunks. `declared` is the
 /// value of `Content-Length`.
-pub async fn read_request<E>(
+pub(crate) async fn read_request<E>(
     body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     declared: Option<&str>,
     limits: BodyLimits,
@@ -83,7 +83,7 @@ pub(crate) async fn collect<E>(
 }
 
 /// What is said of the compression of a body by these lines of `Content-Encoding`; `None`: there is none.
-pub fn compression<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+pub(crate) fn compression<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     let all = lines.map(String::from_utf8_lossy).collect::<Vec<_>>().join(", ");
     let is_none = |name: &str| name.is_empty() || name.eq_ignore_ascii_case("identity");
     let is_plain = all.split(',').all(|name| is_none(name.trim()));

@@ -3,7 +3,7 @@
 //!
 //! A setting has one name everywhere: `rate_limit` in the file is `FINGERPOST_RATE_LIMIT` and
 //! `--rate-limit`. The file is weaker than the environment, and the environment than the flags. Other
-//! servers with their options stand in the file alone, in sections ([`Remotes`]).
+//! servers with their options stand in the file alone, in sections (`remotes`).
 //!
 //! Invariants: a value passes through the same parser whichever source it comes from; settings that
 //! were loaded keep all rules of `rules.rs`; nothing here reads the process's environment, which is
@@ -39,23 +39,18 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 
 pub use account_name::AccountName;
-pub use burst::{Burst, BurstError};
-pub use choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
-pub use duration::{DURATION_MAX, DurationError, format_duration, parse_duration};
-pub use error::{ConfigError, ConfigProblem, SettingOrigin};
-pub use list::{Accounts, List, ListError, ListItem, PeerIds, Prefixes};
-pub use log_filter::{LogFilter, LogFilterError};
-pub use networks::Networks;
-pub use remote_url::{RemoteUrl, RemoteUrlError};
+pub use choices::AnnounceMode;
+pub(crate) use choices::LogFormat;
+pub(crate) use error::{ConfigError, ConfigProblem, SettingOrigin};
+pub(crate) use log_filter::LogFilter;
+pub(crate) use remote_url::RemoteUrl;
+pub(crate) use remotes::EffectiveSection;
 pub use remotes::{
-    ClientSettings, EffectiveSection, EndpointSettings, FanoutSettings, PeerSettings, Remotes,
-    UpstreamSettings,
+    ClientSettings, EndpointSettings, FanoutSettings, PeerSettings, UpstreamSettings,
 };
-pub use secret::{Secret, SecretError};
+pub(crate) use secret::Secret;
 pub use settings::Settings;
-pub use upstream_list::{NamedUrl, UpstreamList};
-pub use workers::{WorkerCount, WorkersError};
-pub use write::example;
+pub(crate) use write::example;
 
 use remotes::Section;
 use schema::{Setting, SettingsSchema};
@@ -79,7 +74,7 @@ impl Loaded {
     }
 
     /// The settings that were given somewhere, for the log of a start.
-    pub fn given(&self) -> impl Iterator<Item = &Effective> {
+    pub(crate) fn given(&self) -> impl Iterator<Item = &Effective> {
         self.effective.iter().filter(|effective| effective.origin != SettingOrigin::Default)
     }
 
@@ -89,7 +84,7 @@ impl Loaded {
     }
 
     /// Where the setting called `name` in the file came from; `None` if there is none of that name.
-    pub fn origin(&self, name: &str) -> Option<&SettingOrigin> {
+    pub(crate) fn origin(&self, name: &str) -> Option<&SettingOrigin> {
         self.effective.iter().find(|effective| effective.name == name).map(|found| &found.origin)
     }
 }
@@ -98,15 +93,15 @@ impl Loaded {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Effective {
     /// Its name in the file.
-    pub name: String,
+    pub(crate) name: String,
     /// Its value as the file writes it; `None` for a secret that is set.
     pub value: Option<String>,
     /// Whether credentials were left out of the value.
     pub is_cut: bool,
     /// Where it came from.
-    pub origin: SettingOrigin,
+    pub(crate) origin: SettingOrigin,
     /// The title of its group.
-    pub heading: String,
+    pub(crate) heading: String,
 }
 
 impl fmt::Display for Effective {
@@ -132,7 +127,7 @@ struct Given {
 }
 
 /// Adds `--config` and the flag of every setting to a command, so that [`load`] can read them.
-pub fn with_settings(command: Command) -> Command {
+pub(crate) fn with_settings(command: Command) -> Command {
     let config = Arg::new(CONFIG_FLAG)
         .long(CONFIG_FLAG)
         .value_name("FILE")
@@ -172,7 +167,7 @@ fn flag(setting: Setting<'_>) -> Arg {
 /// # Panics
 ///
 /// When `matches` belong to a command that was not made with [`with_settings`].
-pub fn load(
+pub(crate) fn load(
     matches: &ArgMatches,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, ConfigError> {

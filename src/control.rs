@@ -31,39 +31,39 @@ use crate::types::{AccountId, RoutePrefix};
 
 use peers::UpdateOutcome;
 
-pub use identity::Identity;
-pub use peers::{PeerParts, PeerRouters, PeersParts, UnknownPeer, UpdateRefused};
-pub use pools::{
-    EndpointParts, ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome, Pools,
-    PoolsError, RuleUpstream,
+pub(crate) use identity::Identity;
+pub(crate) use peers::{PeerParts, PeerRouters, PeersParts, UnknownPeer, UpdateRefused};
+pub use pools::EndpointParts;
+pub(crate) use pools::{
+    ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome, Pools, PoolsError,
 };
-pub use statics::{StaticRoute, Statics, StaticsError};
-pub use targets::{RuleResolver, Target, TargetKind, Targets};
+pub(crate) use statics::{StaticRoute, Statics, StaticsError};
+pub(crate) use targets::{RuleResolver, Target, TargetKind, Targets};
 
 /// Interval between sweeps of expired routes from peers. Lookups do not depend on it: each route
 /// carries its expiry in the table.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The dependencies of a control plane.
-pub struct ControlParts {
+pub(crate) struct ControlParts {
     /// The store of static routes, pools and budgets.
-    pub state: Arc<dyn StateStore>,
+    pub(crate) state: Arc<dyn StateStore>,
     /// The source of the current time.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// The name and the routing secret of this router.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// The possible next hops.
-    pub targets: Targets,
+    pub(crate) targets: Targets,
     /// The configured endpoints, from which pools are provisioned.
-    pub endpoints: Vec<EndpointParts>,
+    pub(crate) endpoints: Vec<EndpointParts>,
     /// The peer routers, and the routes advertised to them.
-    pub peers: PeersParts,
+    pub(crate) peers: PeersParts,
     /// The router that reads the published table.
-    pub router: Arc<Router>,
+    pub(crate) router: Arc<Router>,
 }
 
 /// The control plane of one server.
-pub struct Control {
+pub(crate) struct Control {
     identity: Identity,
     targets: Targets,
     router: Arc<Router>,
@@ -102,7 +102,7 @@ pub enum ControlError {
 
 impl Control {
     /// Reads the stored state and publishes it.
-    pub async fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
+    pub(crate) async fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
         let ControlParts { state, clock, identity, targets, endpoints, peers, router } = parts;
         let control = Arc::new(Self {
             pools: Pools::open(state.clone(), clock.clone(), endpoints).await?,
@@ -120,42 +120,37 @@ impl Control {
     }
 
     /// The static routes.
-    pub fn statics(&self) -> &Statics {
+    pub(crate) fn statics(&self) -> &Statics {
         &self.statics
     }
 
     /// The pools.
-    pub fn pools(&self) -> &Pools {
+    pub(crate) fn pools(&self) -> &Pools {
         &self.pools
     }
 
     /// The routes exchanged with peer routers.
-    pub fn peers(&self) -> &Arc<PeerRouters> {
+    pub(crate) fn peers(&self) -> &Arc<PeerRouters> {
         &self.peers
     }
 
     /// The possible next hops.
-    pub fn targets(&self) -> &Targets {
+    pub(crate) fn targets(&self) -> &Targets {
         &self.targets
     }
 
-    /// The name and the routing secret of this router.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
     /// The table as lookups see it, the default route included.
-    pub fn table(&self) -> Arc<RouteTable> {
+    pub(crate) fn table(&self) -> Arc<RouteTable> {
         self.table.load_full()
     }
 
     /// The `auth` value of a route: as received, or signed with our secret.
-    pub fn auth(&self, route: &RouteEntry) -> RouteAuth {
+    pub(crate) fn auth(&self, route: &RouteEntry) -> RouteAuth {
         route.auth.unwrap_or_else(|| RouteAuth::of(&self.identity.secret, &route.prefix))
     }
 
     /// Creates a static route; an existing one for the prefix is an error.
-    pub async fn create_static(
+    pub(crate) async fn create_static(
         self: &Arc<Self>,
         prefix: RoutePrefix,
         next_hop: AccountId,
@@ -164,7 +159,7 @@ impl Control {
     }
 
     /// Replaces the next hop of a static route atomically.
-    pub async fn replace_static(
+    pub(crate) async fn replace_static(
         self: &Arc<Self>,
         prefix: RoutePrefix,
         next_hop: AccountId,
@@ -173,12 +168,15 @@ impl Control {
     }
 
     /// Removes the static route of a prefix.
-    pub async fn remove_static(self: &Arc<Self>, prefix: RoutePrefix) -> Result<(), StaticsError> {
+    pub(crate) async fn remove_static(
+        self: &Arc<Self>,
+        prefix: RoutePrefix,
+    ) -> Result<(), StaticsError> {
         self.change(|control| async move { control.statics.remove(prefix).await }).await
     }
 
     /// Creates a pool.
-    pub async fn create_pool(
+    pub(crate) async fn create_pool(
         self: &Arc<Self>,
         draft: PoolDraft,
     ) -> Result<PoolSummary, PoolsError> {
@@ -186,7 +184,7 @@ impl Control {
     }
 
     /// Updates the fields of a pool that the draft gives.
-    pub async fn change_pool(
+    pub(crate) async fn change_pool(
         self: &Arc<Self>,
         id: PoolId,
         draft: PoolDraft,
@@ -195,12 +193,12 @@ impl Control {
     }
 
     /// Deletes a pool.
-    pub async fn remove_pool(self: &Arc<Self>, id: PoolId) -> Result<(), PoolsError> {
+    pub(crate) async fn remove_pool(self: &Arc<Self>, id: PoolId) -> Result<(), PoolsError> {
         self.change(|control| async move { control.pools.remove(id).await }).await
     }
 
     /// Applies a route update from a peer.
-    pub fn update_from_peer(
+    pub(crate) fn update_from_peer(
         &self,
         peer: &AccountId,
         update: RouteUpdate,
@@ -217,7 +215,7 @@ impl Control {
     /// # Panics
     ///
     /// One of its tasks did.
-    pub async fn run(self: Arc<Self>, cancelled: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, cancelled: CancellationToken) {
         tokio::select! {
             () = self.peers.clone().run(cancelled) => {}
             () = self.sweep_peers() => {}

@@ -90,22 +90,22 @@ impl DataDir {
     }
 
     /// The directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The journal's folder.
-    pub fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         self.path.join(JOURNAL_NAME)
     }
 
     /// The file of the control plane's state.
-    pub fn control_file(&self) -> PathBuf {
+    pub(crate) fn control_file(&self) -> PathBuf {
         self.path.join(CONTROL_NAME)
     }
 
     /// The file of IPNS records.
-    pub fn names_file(&self) -> PathBuf {
+    pub(crate) fn names_file(&self) -> PathBuf {
         self.path.join(NAMES_NAME)
     }
 
@@ -114,7 +114,7 @@ impl DataDir {
     /// # Errors
     ///
     /// What keeps the system from saying so.
-    pub fn is_at(directory: &Path) -> io::Result<bool> {
+    pub(crate) fn is_at(directory: &Path) -> io::Result<bool> {
         match std::fs::metadata(directory.join(JOURNAL_NAME)) {
             Ok(metadata) => Ok(metadata.is_dir()),
             Err(error) if is_absence(&error) => Ok(false),

@@ -14,14 +14,14 @@ pub struct Unfinished;
 
 /// Runs `work` to its end in a task of its own, even if the returned future is dropped after it was
 /// first polled.
-pub async fn detached<T: Send + 'static>(
+pub(crate) async fn detached<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Unfinished> {
     tokio::spawn(work).await.map_err(|_| Unfinished)
 }
 
 /// Runs blocking `work` to its end on a thread for such work, even if the returned future is dropped.
-pub async fn run_blocking<T: Send + 'static>(
+pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unfinished> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Unfinished)

@@ -10,12 +10,16 @@ mod advertise;
 mod auth;
 mod table;
 
-pub use address::{Address, AddressError, LookupAddress, can_match};
-pub use advertise::{
-    AdvertisedRoute, AppliedUpdate, Dropped, HOLD_DOWN_MS, ImportPolicy, LastKnown,
-    LastKnownFields, MESSAGE_BYTES_MAX, MessageError, NewRoute, OwnRoute, PATH_ROUTERS_MAX,
-    ReceivedRoute, ReceivedRoutes, RouteControl, RouteLog, RouteUpdate, RoutingTableId, SyncMode,
-    UPDATE_ROUTES_MAX, advertised,
+pub use address::{Address, LookupAddress};
+pub(crate) use address::{AddressError, can_match};
+pub(crate) use advertise::{
+    Dropped, HOLD_DOWN_MS, LastKnown, LastKnownFields, MESSAGE_BYTES_MAX, MessageError, OwnRoute,
+    RouteLog, SyncMode, advertised,
 };
-pub use auth::{RouteAuth, RouteAuthError};
+pub use advertise::{
+    ImportPolicy, NewRoute, PATH_ROUTERS_MAX, ReceivedRoutes, RouteControl, RouteUpdate,
+    RoutingTableId, UPDATE_ROUTES_MAX,
+};
+pub use auth::RouteAuth;
+pub(crate) use auth::RouteAuthError;
 pub use table::{RouteEntry, RouteOrigin, RoutingTable};

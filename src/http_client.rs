@@ -17,8 +17,8 @@ pub(crate) mod test_server;
 #[cfg(test)]
 pub(crate) use answer::ERROR_TEXT_BYTES_MAX;
 pub(crate) use answer::HttpAnswer;
-pub use client::ClientOptions;
+pub(crate) use client::ClientOptions;
 pub(crate) use client::HttpClient;
-pub use error::HttpClientError;
-pub use redirects::Redirects;
-pub use server_url::ServerUrl;
+pub(crate) use error::HttpClientError;
+pub(crate) use redirects::Redirects;
+pub(crate) use server_url::ServerUrl;

@@ -68,11 +68,15 @@ use sweep::SWEEP_STEPS_MAX;
 use table::SlotTable;
 
 pub use admit::IndexLimits;
-pub use announce::{Announced, Interned, LinkPlan};
-pub use group::{GroupSpec, Statement};
-pub use lineage::LineageRef;
-pub use provider::{COMPANIONS_MAX, CompanionProtocols, CompanionSet, ReadyCompanion, Visibility};
-pub use restore::{Restore, RestoredGroup};
+pub(crate) use announce::Interned;
+#[cfg(test)]
+pub(crate) use announce::{Announced, LinkPlan};
+pub use group::GroupSpec;
+pub(crate) use group::Statement;
+pub(crate) use lineage::LineageRef;
+pub use provider::{COMPANIONS_MAX, CompanionProtocols, Visibility};
+pub(crate) use provider::{CompanionSet, ReadyCompanion};
+pub(crate) use restore::Restore;
 
 /// The number of round-robin cursors for keys with a few groups. Two keys that share a cursor skip
 /// each other's records; among 65,536 that is rare, and nobody can bring it about.
@@ -101,9 +105,9 @@ pub struct Index {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Freed {
     /// (key, group) pairs.
-    pub entries: u64,
+    pub(crate) entries: u64,
     /// Groups.
-    pub groups: u64,
+    pub(crate) groups: u64,
 }
 
 /// How much an index holds.
@@ -112,13 +116,13 @@ pub struct IndexStats {
     /// (key, group) pairs, those not yet swept included.
     pub entries: u64,
     /// Keys.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Groups, those not yet swept included.
     pub groups: u64,
     /// Peers that have groups.
-    pub providers: u64,
+    pub(crate) providers: u64,
     /// Bytes of memory.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Why an announcement was not taken in.
@@ -202,7 +206,7 @@ impl Index {
     }
 
     /// An empty index that takes no more than the limits say.
-    pub fn with_limits(limits: IndexLimits) -> Self {
+    pub(crate) fn with_limits(limits: IndexLimits) -> Self {
         Self::with_bounds(Bounds { limits, ..Bounds::default() })
     }
 
@@ -222,7 +226,7 @@ impl Index {
     }
 
     /// The answer to a question about content ([`Index::find`]) or a peer ([`Index::peer`]).
-    pub fn answer(&self, question: &Question, now_ms: UnixMs) -> Found {
+    pub(crate) fn answer(&self, question: &Question, now_ms: UnixMs) -> Found {
         let Question { subject, filter, .. } = question;
         match subject {
             Subject::Content(key) => self.find(key, filter, Some(question.cap()), now_ms),
@@ -324,12 +328,12 @@ impl Index {
     /// because newer groups superseded them on their last keys. Those that expired are not among
     /// them, unless their last keys were taken from them before a sweep saw that. They are kept
     /// until they are taken, 8 bytes each.
-    pub fn take_ended(&self) -> Vec<u64> {
+    pub(crate) fn take_ended(&self) -> Vec<u64> {
         self.groups.take_ended()
     }
 
     /// Whether the key has the group with this serial, and it lives.
-    pub fn holds(&self, multihash: &[u8], serial: u64, now_ms: UnixMs) -> bool {
+    pub(crate) fn holds(&self, multihash: &[u8], serial: u64, now_ms: UnixMs) -> bool {
         let fingerprint = self.fingerprinter.of_multihash(multihash);
         let is_it = |group: &Group| group.serial == serial && group.is_live(now_ms);
         let shard = self.shard(fingerprint).read();
@@ -352,7 +356,7 @@ impl Index {
     }
 
     /// The serial of the newest group that lives and that a key has of a lineage.
-    pub fn newest_serial(
+    pub(crate) fn newest_serial(
         &self,
         multihash: &[u8],
         lineage: &LineageRef<'_>,
@@ -364,46 +368,46 @@ impl Index {
 
     /// Whether there is a group with this serial that has not ended. One that expired may be there
     /// until a sweep sees that.
-    pub fn has_group(&self, serial: u64) -> bool {
+    pub(crate) fn has_group(&self, serial: u64) -> bool {
         self.groups.has_serial(serial)
     }
 
     /// Whether [`Index::take_ended`] would give a group with a smaller serial.
-    pub fn has_ended_below(&self, serial: u64) -> bool {
+    pub(crate) fn has_ended_below(&self, serial: u64) -> bool {
         self.groups.has_ended_below(serial)
     }
 
     /// A number for a change of addresses or of a record. It counts for the groups that there are, and
     /// not for those that are made from now on.
-    pub fn stamp(&self) -> u64 {
+    pub(crate) fn stamp(&self) -> u64 {
         self.groups.stamp()
     }
 
     /// The network that a provider announced from last, the operator's announcements left out.
-    pub fn origin_of(&self, peer: &PeerId) -> Option<Origin> {
+    pub(crate) fn origin_of(&self, peer: &PeerId) -> Option<Origin> {
         self.groups.origin_of(peer)
     }
 
     /// What a provider said last of its addresses, as long as it has groups.
-    pub fn statement(&self, peer: &PeerId) -> Option<Statement> {
+    pub(crate) fn statement(&self, peer: &PeerId) -> Option<Statement> {
         self.groups.statement(peer)
     }
 
     /// Whether a change is in force: none of its kind is newer, and it is a record that counts for some
     /// group that lives, or a statement of a provider that has groups.
-    pub fn is_in_force(&self, stamp: u64) -> bool {
+    pub(crate) fn is_in_force(&self, stamp: u64) -> bool {
         self.groups.is_in_force(stamp)
     }
 
     /// Whether a provider has groups.
-    pub fn has_provider(&self, peer: &PeerId) -> bool {
+    pub(crate) fn has_provider(&self, peer: &PeerId) -> bool {
         self.groups.has_provider(peer)
     }
 
     /// Whether a provider has no groups, and said something before that is forgotten. A journal may
     /// still have it, and has to be told ([`Statement::nothing`]) before the provider has groups again.
     /// Of a few providers it is said without reason.
-    pub fn has_forgotten(&self, peer: &PeerId) -> bool {
+    pub(crate) fn has_forgotten(&self, peer: &PeerId) -> bool {
         self.groups.has_forgotten(peer)
     }
 
@@ -411,13 +415,13 @@ impl Index {
     /// how many groups that changed. Takes time by the groups of the provider, or by those made since
     /// the last statement if that said the same; whatever the number of keys. A provider's changes come
     /// in the order of their stamps.
-    pub fn restate(&self, peer: &PeerId, statement: Statement, now_ms: UnixMs) -> u64 {
+    pub(crate) fn restate(&self, peer: &PeerId, statement: Statement, now_ms: UnixMs) -> u64 {
         self.groups.restate(peer, statement, now_ms)
     }
 
     /// Gives everything that the record's provider announced under a context before the stamp this
     /// record. Returns how many groups that changed, which is what it takes time by.
-    pub fn set_record(
+    pub(crate) fn set_record(
         &self,
         context: &Arc<[u8]>,
         stamp: u64,
@@ -428,13 +432,18 @@ impl Index {
     }
 
     /// Whether [`Index::set_record`] would change anything.
-    pub fn would_change(&self, context: &Arc<[u8]>, record: &ReadyRecord, now_ms: UnixMs) -> bool {
+    pub(crate) fn would_change(
+        &self,
+        context: &Arc<[u8]>,
+        record: &ReadyRecord,
+        now_ms: UnixMs,
+    ) -> bool {
         self.groups.would_change(context, record, now_ms)
     }
 
     /// Shows or hides everything of a provider, now and later. Returns whether no newer change is known.
     /// Takes the same time whatever the provider has.
-    pub fn set_visibility(
+    pub(crate) fn set_visibility(
         &self,
         peer: &PeerId,
         stamp: u64,
@@ -445,14 +454,14 @@ impl Index {
     }
 
     /// Whether a provider is hidden.
-    pub fn visibility(&self, peer: &PeerId) -> Visibility {
+    pub(crate) fn visibility(&self, peer: &PeerId) -> Visibility {
         self.groups.visibility(peer)
     }
 
     /// Replaces the companions of a provider: those for all of its contexts, now and later; or those for
     /// one, until all that was announced under it before the stamp is gone. Returns whether that counts.
     /// Takes the same time whatever the provider has.
-    pub fn set_companions(
+    pub(crate) fn set_companions(
         &self,
         peer: &PeerId,
         context: Option<&Arc<[u8]>>,

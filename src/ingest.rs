@@ -27,21 +27,20 @@ mod whole;
 
 use crate::store::{Announcement, Applied, StoreError};
 
-pub use car::{CAR_RECORD_BYTES_MAX, CarFlags, CarRecordError, car_record};
-pub use error::{ImportError, ImportFailure};
-pub use file::{DeclaredBy, ImportSource, import_file, import_source};
-pub use options::{
-    Compression, ImportKind, ImportOptions, LINE_BYTES_MAX_DEFAULT, RECORD_BYTES_MAX_DEFAULT,
+pub(crate) use car::{CarFlags, car_record};
+pub(crate) use error::{ImportError, ImportFailure};
+pub(crate) use file::DeclaredBy;
+pub use file::{ImportSource, import_file, import_source};
+pub use options::ImportOptions;
+pub(crate) use options::{Compression, ImportKind};
+pub(crate) use progress::{
+    Acknowledged, BarObserver, ImportObserver, ImportProgress, LineObserver,
 };
-pub use progress::{Acknowledged, BarObserver, ImportObserver, ImportProgress, LineObserver};
-pub use put::{
-    ADDR_BYTES_MAX, ADDRS_MAX, ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, AddrReasons, Announcer,
-    DroppedAddrs, KEY_TEXT_BYTES_MAX, PutError, PutMoment, PutPolicy, PutRefusal, RECORDS_MAX,
-    TTL_MIN, VerifiedPut,
-};
-pub use summary::{
+pub use put::{ADDRS_MAX, PutError, PutMoment, PutPolicy, RECORDS_MAX, VerifiedPut};
+pub(crate) use put::{ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, Announcer};
+pub(crate) use summary::{
     ImportCounts, ImportSummary, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection,
 };
 
 /// Where announcements go: applies a batch to a store and returns when it has been taken in.
-pub type Sink<'a> = dyn FnMut(Vec<Announcement>) -> Result<Applied, StoreError> + 'a;
+pub(crate) type Sink<'a> = dyn FnMut(Vec<Announcement>) -> Result<Applied, StoreError> + 'a;

@@ -11,20 +11,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static VIOLATIONS: AtomicU64 = AtomicU64::new(0);
 
 /// The violations since the process started.
-pub fn violations() -> u64 {
+pub(crate) fn violations() -> u64 {
     VIOLATIONS.load(Ordering::Relaxed)
 }
 
 /// Unwraps a value that an invariant guarantees. `None` is a violation.
 #[track_caller]
-pub fn present<T>(value: Option<T>, invariant: &'static str) -> Option<T> {
+pub(crate) fn present<T>(value: Option<T>, invariant: &'static str) -> Option<T> {
     holds(value.is_some(), invariant);
     value
 }
 
 /// Whether an invariant holds. `false` is a violation.
 #[track_caller]
-pub fn holds(condition: bool, invariant: &'static str) -> bool {
+pub(crate) fn holds(condition: bool, invariant: &'static str) -> bool {
     debug_assert!(condition, "an invariant does not hold: {invariant}");
     if !condition {
         report(invariant, Location::caller());

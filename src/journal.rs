@@ -80,14 +80,13 @@ pub use block::{GroupDefinition, KeyBlock};
 pub use change::{
     AddrsChange, Change, CompanionChange, CompanionsChange, RecordChange, VisibilityChange,
 };
-pub use compaction::{IsHeld, IsNeeded};
+pub(crate) use compaction::{IsHeld, IsNeeded};
 pub use error::JournalError;
-pub use inspect::{SegmentSummary, inspect_segment, segment_of};
-pub use recovery::{RecoveryReport, TornTail};
-pub use repair::{DamagedSegment, RepairReport, repair};
-pub use salvage::LostBytes;
-pub use segment::Receipt;
-pub use snapshot::Snapshot;
+pub use inspect::{inspect_segment, segment_of};
+pub(crate) use recovery::RecoveryReport;
+pub use repair::repair;
+pub(crate) use segment::Receipt;
+pub(crate) use snapshot::Snapshot;
 
 /// The names of the threads behind a journal.
 const WRITER_THREAD: &str = "journal writer";
@@ -100,16 +99,16 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 #[derive(Clone)]
 pub struct JournalOptions {
     /// The data directory. Its lock is held for as long as any part of the journal lives.
-    pub data_dir: DataDir,
+    pub(crate) data_dir: DataDir,
     /// Threads that read segments when the journal is opened.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// A segment with this many bytes is followed by a new one, 1 GiB at most. Compaction needs as
     /// much room on the disk, for a while.
     pub segment_bytes: u64,
     /// Bytes of entries that may wait to be written; past them [`Journal::append`] waits.
-    pub queue_bytes_max: usize,
+    pub(crate) queue_bytes_max: usize,
     /// Bytes that compaction may read and write each second, so that appends get the disk.
-    pub compaction_bytes_per_second: u64,
+    pub(crate) compaction_bytes_per_second: u64,
     /// Compaction does not begin for less garbage than this.
     pub compaction_garbage_bytes_min: u64,
     /// Tells which groups expired.
@@ -389,7 +388,7 @@ impl Journal {
     /// # Errors
     ///
     /// [`JournalError::Io`] if the thread cannot be started.
-    pub fn start_compaction(
+    pub(crate) fn start_compaction(
         &self,
         is_held: Box<IsHeld>,
         is_needed: Box<IsNeeded>,
@@ -420,7 +419,7 @@ impl Journal {
     }
 
     /// What the journal holds now, to be read while it goes on.
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let mut ledger = self.shared.ledger.lock();
         ledger.expire(self.shared.clock.now_ms());
         Snapshot::new(&ledger)
@@ -428,7 +427,7 @@ impl Journal {
 
     /// The thread behind the journal that has died, if one has: without the writer nothing is appended,
     /// without the compaction nothing that ended is freed.
-    pub fn dead_thread(&self) -> Option<&'static str> {
+    pub(crate) fn dead_thread(&self) -> Option<&'static str> {
         if !self.queue.is_open() {
             return Some(WRITER_THREAD);
         }
@@ -438,7 +437,7 @@ impl Journal {
     }
 
     /// Why the last write failed; `None` once one succeeds.
-    pub fn write_error(&self) -> Option<JournalError> {
+    pub(crate) fn write_error(&self) -> Option<JournalError> {
         self.shared.write_error.lock().clone()
     }
 

@@ -2,24 +2,45 @@
 //!
 //! It answers one question over HTTP: who has this CID, and how do I reach them?
 //!
-//! The modules, in reading order. A lookup passes through [`api`], [`resolve`], [`store`] and
-//! [`index`]; an announcement through [`ingest`], [`store`] and [`index`]; both speak in [`types`].
+//! | module | what it is |
+//! |---|---|
+//! | [`types`] | keys, peers, addresses, records, filters, IPNS names: pure data |
+//! | [`index`] | fingerprints of keys to groups, in memory |
+//! | [`journal`] | the durable log: segments, recovery, compaction |
+//! | [`data_dir`] | the data directory and its lock |
+//! | [`state`] | small state in redb |
+//! | [`store`] | the traits `Store` and `NameStore`, durable and in memory |
+//! | [`ingest`] | decoders of files and of signed announcements |
+//! | [`dispatch`] | the routing table, pools, budgets, the exchange of routes: pure |
+//! | [`resolve`] | the traits `Resolver` and `Upstream`: routing, fan-out, cache |
+//! | [`upstream`] | clients of other routers |
+//! | [`control`] | static routes, pools and peer routers, stored and published |
+//! | [`api`] | the public HTTP API |
+//! | [`admin`] | the admin listener and its API |
+//! | [`config`] | the settings |
+//! | [`server`] | the composition root |
+//! | [`cli`] | the commands |
+//!
+//! The leaves [`clock`], `body`, `detached`, `http_client`, `invariant`, `media`, `metrics`, `telemetry` and
+//! `text` serve all of them. A lookup passes through [`api`], [`resolve`], [`store`] and [`index`]; an
+//! announcement through [`ingest`], [`store`] and [`index`]. The library serves the binary and the tests,
+//! benchmarks and fuzz targets of this repository; public is only what these use.
 //! `docs/ARCHITECTURE.md` is the map with the invariants.
 
 pub mod types;
 
-pub mod body;
+mod body;
 pub mod clock;
 pub mod data_dir;
-pub mod detached;
-pub mod http_client;
+mod detached;
+mod http_client;
 pub mod index;
-pub mod invariant;
+mod invariant;
 pub mod journal;
-pub mod media;
+mod media;
 pub mod state;
 pub mod store;
-pub mod text;
+mod text;
 
 pub mod dispatch;
 
@@ -33,8 +54,8 @@ pub mod admin;
 pub mod api;
 
 pub mod config;
-pub mod metrics;
+mod metrics;
 pub mod server;
-pub mod telemetry;
+mod telemetry;
 
 pub mod cli;

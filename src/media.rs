@@ -10,26 +10,26 @@
 //! list. Nothing is allocated.
 
 /// What a `Content-Type` names, in lower case and without parameters; empty where it names nothing.
-pub fn essence(content_type: &[u8]) -> String {
+pub(crate) fn essence(content_type: &[u8]) -> String {
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     String::from_utf8_lossy(essence.trim_ascii()).to_ascii_lowercase()
 }
 
 /// A weight in thousandths, 0 to 1,000, as `q` gives it.
-pub type Weight = u16;
+pub(crate) type Weight = u16;
 
 /// How much a client wants a media type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Acceptance {
+pub(crate) struct Acceptance {
     /// The weight that it gives the type by its name; `None`: it does not name it.
-    pub named: Option<Weight>,
+    pub(crate) named: Option<Weight>,
     /// The weight that it gives the type by its name, its kind or a star; 0: it does not accept it.
-    pub weight: Weight,
+    pub(crate) weight: Weight,
 }
 
 /// How much these `Accept` lines want each of `media_types`; `None`: they say nothing, which accepts
 /// everything.
-pub fn acceptance<'a, const N: usize>(
+pub(crate) fn acceptance<'a, const N: usize>(
     accept_lines: impl Iterator<Item = &'a [u8]>,
     media_types: [&str; N],
 ) -> Option<[Acceptance; N]> {

@@ -20,13 +20,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::invariant;
 
-pub use answers::AnswerCounts;
+pub(crate) use answers::AnswerCounts;
 use peers::PeerMetrics;
-pub use peers::{PeerCounts, PeerOutcome};
+pub(crate) use peers::{PeerCounts, PeerOutcome};
 use requests::Workers;
-pub use requests::{BodyFormat, FinishedRequest, InFlight, Route, StreamEnd, WorkerCounts};
+pub(crate) use requests::{BodyFormat, FinishedRequest, Route, StreamEnd, WorkerCounts};
 use upstreams::UpstreamMetrics;
-pub use upstreams::{BreakerState, UpstreamCounts, UpstreamOutcome};
+pub(crate) use upstreams::{BreakerState, UpstreamCounts, UpstreamOutcome};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
@@ -40,46 +40,46 @@ struct ReasonLabels {
 
 /// The counts of one imported file.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ImportedFile {
+pub(crate) struct ImportedFile {
     /// Lines or blocks read.
-    pub items: u64,
+    pub(crate) items: u64,
     /// Records taken in.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Keys taken in.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Addresses left out because not all clients read them.
-    pub addrs_dropped: u64,
+    pub(crate) addrs_dropped: u64,
     /// Fields left out because clients read them in different ways.
-    pub fields_dropped: u64,
+    pub(crate) fields_dropped: u64,
 }
 
 /// Gauges that are read when the metrics are rendered.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     /// (key, group) pairs in the index.
-    pub index_entries: u64,
+    pub(crate) index_entries: u64,
     /// Keys in the index.
-    pub index_keys: u64,
+    pub(crate) index_keys: u64,
     /// Groups in the index.
-    pub index_groups: u64,
+    pub(crate) index_groups: u64,
     /// Memory that the index takes up.
-    pub index_bytes: u64,
+    pub(crate) index_bytes: u64,
     /// Bytes of the journal's segments.
-    pub journal_bytes: u64,
+    pub(crate) journal_bytes: u64,
     /// Those of them that compaction would drop.
-    pub journal_garbage_bytes: u64,
+    pub(crate) journal_garbage_bytes: u64,
     /// 1 if the journal's last write failed, so that announcements are refused; 0 otherwise.
-    pub journal_failing: u64,
+    pub(crate) journal_failing: u64,
     /// IPNS records that are kept.
-    pub ipns_records: u64,
+    pub(crate) ipns_records: u64,
     /// 1 if the last write of IPNS records failed, so that they are refused; 0 otherwise.
-    pub ipns_failing: u64,
+    pub(crate) ipns_failing: u64,
     /// Clients whose request rate is remembered.
-    pub rate_limit_clients: u64,
+    pub(crate) rate_limit_clients: u64,
 }
 
 /// All metrics of one server.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     workers: Arc<Workers>,
     upstreams: UpstreamMetrics,
@@ -135,7 +135,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Fresh metrics, all zero.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("fingerpost");
         registry.register(
             "build",
@@ -185,37 +185,37 @@ impl Metrics {
     }
 
     /// Counters for one more worker.
-    pub fn worker(&self) -> Arc<WorkerCounts> {
+    pub(crate) fn worker(&self) -> Arc<WorkerCounts> {
         self.workers.add()
     }
 
     /// Counters of an upstream. Names come from settings, never from clients.
-    pub fn upstream(&self, name: &str) -> UpstreamCounts {
+    pub(crate) fn upstream(&self, name: &str) -> UpstreamCounts {
         self.upstreams.counts(name)
     }
 
     /// Counters of the sources of answers.
-    pub fn answers(&self) -> &AnswerCounts {
+    pub(crate) fn answers(&self) -> &AnswerCounts {
         &self.answers
     }
 
     /// Counters of a peer router. Names come from settings, never from clients.
-    pub fn peer(&self, name: &str) -> PeerCounts {
+    pub(crate) fn peer(&self, name: &str) -> PeerCounts {
         self.peers.counts(name)
     }
 
     /// Counts a request refused by the rate limit.
-    pub fn rate_limited(&self) {
+    pub(crate) fn rate_limited(&self) {
         self.rate_limited.inc();
     }
 
     /// Counts an IPNS record that was sent to be stored. `outcome` is one of a fixed set.
-    pub fn ipns_put(&self, outcome: &'static str) {
+    pub(crate) fn ipns_put(&self, outcome: &'static str) {
         self.ipns_puts.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Counts a file that was read in.
-    pub fn file_imported(&self, file: ImportedFile) {
+    pub(crate) fn file_imported(&self, file: ImportedFile) {
         self.import_files.inc();
         self.import_items.inc_by(file.items);
         self.import_records.inc_by(file.records);
@@ -225,29 +225,29 @@ impl Metrics {
     }
 
     /// Counts rejected entries of a file. `reason` is one of a fixed set.
-    pub fn import_rejected(&self, reason: &'static str, count: u64) {
+    pub(crate) fn import_rejected(&self, reason: &'static str, count: u64) {
         let labels = ReasonLabels { reason: reason.to_owned() };
         self.import_rejected.get_or_create(&labels).inc_by(count);
     }
 
     /// Counts a request to announce by its outcome, one of a fixed set.
-    pub fn announced(&self, outcome: &'static str) {
+    pub(crate) fn announced(&self, outcome: &'static str) {
         self.announcements.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// Counts keys that were taken in from signed announcements.
-    pub fn keys_announced(&self, count: u64) {
+    pub(crate) fn keys_announced(&self, count: u64) {
         self.announced_keys.inc_by(count);
     }
 
     /// Counts addresses left out of signed announcements. `reason` is one of a fixed set.
-    pub fn announced_addrs_dropped(&self, reason: &'static str, count: u64) {
+    pub(crate) fn announced_addrs_dropped(&self, reason: &'static str, count: u64) {
         let labels = ReasonLabels { reason: reason.to_owned() };
         self.announced_addrs_dropped.get_or_create(&labels).inc_by(count);
     }
 
     /// Renders everything as OpenMetrics text, with the gauges as of now.
-    pub fn render(&self, gauges: Gauges) -> String {
+    pub(crate) fn render(&self, gauges: Gauges) -> String {
         let set = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };

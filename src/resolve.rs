@@ -22,18 +22,19 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
-pub use crate::store::{NamePut, NamesError, StoreError, StoredName};
+pub(crate) use crate::store::{NamePut, NamesError, StoreError, StoredName};
+pub(crate) use crate::types::HOPS_HEADER;
 use crate::types::{AccountId, IpnsName, IpnsRecord};
-pub use crate::types::{Found, HOPS_HEADER, Hops, Question, Subject};
-pub use cache::{AnswerCache, CacheOptions, CacheStats};
-pub use fallback::{Fallback, FallbackParts};
-pub use fanout::{Fanout, FanoutOptions, FanoutParts};
+pub use crate::types::{Found, Hops, Question, Subject};
+pub(crate) use cache::{AnswerCache, CacheOptions};
+pub(crate) use fallback::{Fallback, FallbackParts};
+pub(crate) use fanout::{Fanout, FanoutOptions, FanoutParts};
 pub use local::LocalResolver;
-pub use peer_link::{PeerLink, PeerLinkError};
+pub(crate) use peer_link::{PeerLink, PeerLinkError};
 #[cfg(test)]
 pub(crate) use pool::testing as upstream_testing;
-pub use pool::{Endpoints, PoolUpstream, Turn};
-pub use router::{Discard, NoAccount, RouteTable, Router};
+pub(crate) use pool::{Endpoints, PoolUpstream, Turn};
+pub(crate) use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream, UpstreamReasons};
 
 /// Records as they become known, some at a time. What a client does not wait for is dropped, and

@@ -59,7 +59,7 @@ pub struct Parts {
     /// What pools are made of.
     pub endpoints: Vec<EndpointParts>,
     /// What the server counts.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// What time it is.
     pub clock: Clock,
     /// How long peers keep our routes after our last message.
@@ -265,12 +265,12 @@ impl Server {
     }
 
     /// What the server counts.
-    pub fn metrics(&self) -> &Arc<Metrics> {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
     /// Returns only if a listener ends by itself, which it should not.
-    pub async fn stopped(&mut self) -> ServerError {
+    pub(crate) async fn stopped(&mut self) -> ServerError {
         let Listener::Open(_, public) = &mut self.public else {
             return self.admin.ended("admin").await;
         };

@@ -55,16 +55,16 @@ pub type Documents = BTreeMap<String, String>;
 pub struct Health {
     /// Whether it can be worked with. Not so once a thread of it has died, until a restart, or while
     /// a database elsewhere cannot be reached.
-    pub is_ready: bool,
+    pub(crate) is_ready: bool,
     /// Whether the last write succeeded: if not, writes are refused until one does, and reads go on.
     pub is_writable: bool,
     /// What is wrong, if anything is, for an operator.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 impl Health {
     /// Nothing is wrong.
-    pub fn good() -> Self {
+    pub(crate) fn good() -> Self {
         Self { is_ready: true, is_writable: true, detail: None }
     }
 
@@ -75,7 +75,7 @@ impl Health {
     }
 
     /// The last write failed.
-    pub fn unwritable(why: String) -> Self {
+    pub(crate) fn unwritable(why: String) -> Self {
         Self { is_ready: true, is_writable: false, detail: Some(why) }
     }
 }

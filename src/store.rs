@@ -25,12 +25,13 @@ use crate::types::{Addr, ContentKey, Found, Origin, PeerId, ProviderRecord, Ques
 pub use crate::index::{COMPANIONS_MAX, CompanionProtocols, IndexLimits, Visibility};
 pub use crate::journal::repair;
 pub use crate::state::Health;
-pub use context::{ContextId, ContextIdError};
+pub use context::ContextId;
+pub(crate) use context::ContextIdError;
 pub use durable::{DurableOptions, DurableStore, OpenError, Recovery};
 pub use memory::MemoryStore;
+pub(crate) use names::NamesOpenError;
 pub use names::{
-    DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesOpenError, NamesStats,
-    StoredName,
+    DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesStats, StoredName,
 };
 pub use provider::{Companion, Companions, ProviderChange};
 
@@ -252,7 +253,7 @@ pub struct JournalFigures {
     /// Those of them that compaction would drop.
     pub garbage_bytes: u64,
     /// Segments.
-    pub segments: u64,
+    pub(crate) segments: u64,
 }
 
 /// Why a store did not do what it was asked.

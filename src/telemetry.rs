@@ -20,7 +20,7 @@ use crate::config::{LogFilter, LogFormat};
 
 /// Why the log cannot be started.
 #[derive(Debug, Error)]
-pub enum TelemetryError {
+pub(crate) enum TelemetryError {
     /// The process has a log already.
     #[error("the log cannot be started")]
     AlreadyStarted(#[from] TryInitError),
@@ -31,7 +31,7 @@ pub enum TelemetryError {
 /// # Errors
 ///
 /// When the process has a log already.
-pub fn init(log: &LogFilter, log_format: LogFormat) -> Result<(), TelemetryError> {
+pub(crate) fn init(log: &LogFilter, log_format: LogFormat) -> Result<(), TelemetryError> {
     let style = style(log_format, io::stderr().is_terminal(), no_color());
     subscriber(log, style, io::stderr).try_init()?;
     Ok(())

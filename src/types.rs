@@ -18,24 +18,30 @@ mod ready;
 mod record;
 mod records;
 
-pub use account::{ACCOUNT_CHARS_MAX, AccountId, AccountIdError};
+pub use account::AccountId;
+pub(crate) use account::{ACCOUNT_CHARS_MAX, AccountIdError};
+pub use addr::Addr;
+pub(crate) use addr::AddrError;
 pub(crate) use addr::is_public_component;
-pub use addr::{Addr, AddrError, ProtocolSet};
-pub use filter::{Filter, FilterError, TERM_CHARS_MAX, TERMS_MAX};
-pub use hops::{HOPS_HEADER, Hops};
+pub use filter::Filter;
+pub(crate) use filter::FilterError;
+pub(crate) use hops::HOPS_HEADER;
+pub use hops::Hops;
 #[cfg(test)]
 pub(crate) use ipns::testing as ipns_testing;
-pub use ipns::{
-    EndOfValidity, IPNS_RECORD_BYTES_MAX, IpnsError, IpnsName, IpnsNameError, IpnsRecord,
-};
-pub use key::{CID_TEXT_BYTES_MAX, ContentKey, DIGEST_BYTES_MAX, KeyError};
+pub use ipns::{EndOfValidity, IpnsName, IpnsRecord};
+pub(crate) use ipns::{IPNS_RECORD_BYTES_MAX, IpnsNameError};
+pub use key::ContentKey;
+pub(crate) use key::{DIGEST_BYTES_MAX, KeyError};
 pub use lookup::{Found, Question, Subject};
 pub use origin::Origin;
-pub use peer::{PeerId, PeerIdError};
-pub use prefix::{ADDRESS_CHARS_MAX, RoutePrefix, RoutePrefixError};
+pub use peer::PeerId;
+pub(crate) use peer::PeerIdError;
+pub(crate) use prefix::RoutePrefixError;
+pub use prefix::{ADDRESS_CHARS_MAX, RoutePrefix};
 pub use ready::{AnswerSchema, MergeKey, ReadyRecord, Selection};
-pub use record::{
-    ADDRS_MAX, BitswapRecord, ExtraFields, GraphsyncRecord, LeftOut, ParsedRecord, PeerRecord,
-    ProviderRecord, RecordError, Schema, UnknownRecord, UnparsableAddrs,
+pub(crate) use record::{
+    ADDRS_MAX, BitswapRecord, ExtraFields, ParsedRecord, PeerRecord, RecordError, Schema,
 };
-pub use records::{Records, Rendered, SelectedRecord, SharedRecords};
+pub use record::{LeftOut, ProviderRecord, UnparsableAddrs};
+pub(crate) use records::{Records, Rendered, SelectedRecord, SharedRecords};

@@ -11,8 +11,9 @@ mod breaker;
 mod peer_router;
 mod routing_v1;
 
-pub use peer_router::{HttpPeerLink, PeerLogin};
-pub use routing_v1::{
-    AnswerLimits, ProvidersAnswer, ProvidersQuery, ReceivedRecord, RouterUrl, RoutingClient,
-    RoutingV1Upstream, UpstreamOffers, UpstreamOptions, received,
+pub(crate) use peer_router::{HttpPeerLink, PeerLogin};
+pub use routing_v1::{AnswerLimits, received};
+pub(crate) use routing_v1::{
+    ProvidersAnswer, ProvidersQuery, ReceivedRecord, RouterUrl, RoutingClient, RoutingV1Upstream,
+    UpstreamOffers, UpstreamOptions,
 };

@@ -87,7 +87,7 @@ impl ExportBody {
 }
 
 /// Writes an entry as a line that an import reads.
-pub fn write_line(entry: &Exported, line: &mut String) {
+pub(crate) fn write_line(entry: &Exported, line: &mut String) {
     let Exported { key, record_json, context, expires_at_ms } = entry;
     // Neither a CID nor a context's text has characters that JSON would escape.
     line.push_str("{\"CID\":\"");

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// A part of the server that readiness depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Component {
+pub(crate) enum Component {
     /// The files named at start are read in.
     Imports,
     /// The public listener takes connections.
@@ -19,7 +19,7 @@ pub enum Component {
 
 /// Ready when every component is, no background task has died, and storage can be worked with.
 #[derive(Default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     storage: Vec<Box<StorageCheck>>,
     imports: AtomicBool,
     listener: AtomicBool,
@@ -27,31 +27,31 @@ pub struct Readiness {
 }
 
 /// Reports why storage is unusable, if it is. Never blocks.
-pub type StorageCheck = dyn Fn() -> Option<String> + Send + Sync;
+pub(crate) type StorageCheck = dyn Fn() -> Option<String> + Send + Sync;
 
 impl Readiness {
     /// Nothing is ready yet; `storage` is checked on every readiness request.
-    pub fn new(storage: Vec<Box<StorageCheck>>) -> Self {
+    pub(crate) fn new(storage: Vec<Box<StorageCheck>>) -> Self {
         Self { storage, ..Self::default() }
     }
 
     /// Says that a component works.
-    pub fn set_ready(&self, component: Component) {
+    pub(crate) fn set_ready(&self, component: Component) {
         self.flag(component).store(true, Ordering::Release);
     }
 
     /// Marks a component as not ready.
-    pub fn set_not_ready(&self, component: Component) {
+    pub(crate) fn set_not_ready(&self, component: Component) {
         self.flag(component).store(false, Ordering::Release);
     }
 
     /// Marks a background task as dead.
-    pub fn set_dead(&self, task: &'static str) {
+    pub(crate) fn set_dead(&self, task: &'static str) {
         self.dead.lock().insert(task);
     }
 
     /// What is not ready; empty when the server is ready.
-    pub fn waiting_for(&self) -> Vec<String> {
+    pub(crate) fn waiting_for(&self) -> Vec<String> {
         let missing = [
             (Component::Imports, "files are still being imported"),
             (Component::Listener, "the public listener does not take connections"),

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::config::Settings;
 
 /// The only user of the admin API.
-pub const ADMIN_USER: &str = "admin";
+pub(crate) const ADMIN_USER: &str = "admin";
 
 /// The file's name in the data directory.
 const FILE: &str = "admin-password";
@@ -29,7 +29,7 @@ const RANDOM_BYTES: usize = 24;
 const FILE_BYTES_MAX: u64 = 4_096;
 
 /// The hash that credentials are compared with.
-pub struct AdminPassword {
+pub(crate) struct AdminPassword {
     credentials_hash: blake3::Hash,
 }
 
@@ -62,14 +62,14 @@ pub enum PasswordError {
 
 impl AdminPassword {
     /// This password.
-    pub fn new(password: &str) -> Self {
+    pub(crate) fn new(password: &str) -> Self {
         let credentials = format!("{ADMIN_USER}:{password}");
         Self { credentials_hash: blake3::hash(credentials.as_bytes()) }
     }
 
     /// The password that the settings give, or that the data directory has. Makes one if neither
     /// does; the data directory must exist.
-    pub fn load_or_make(settings: &Settings) -> Result<Self, PasswordError> {
+    pub(crate) fn load_or_make(settings: &Settings) -> Result<Self, PasswordError> {
         if let Some(password) = stored_password(settings)? {
             return Ok(Self::new(&password));
         }
@@ -89,7 +89,7 @@ impl AdminPassword {
 }
 
 /// The password that the settings give, or that the data directory has; `None` if neither does.
-pub fn stored_password(settings: &Settings) -> Result<Option<String>, PasswordError> {
+pub(crate) fn stored_password(settings: &Settings) -> Result<Option<String>, PasswordError> {
     if let Some(password) = settings.admin_password.reveal() {
         return Ok(Some(password.to_owned()));
     }

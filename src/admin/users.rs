@@ -12,11 +12,11 @@ use crate::types::AccountId;
 const PEER_PATH: &str = "/peer";
 
 /// The credentials of a peer router.
-pub struct PeerCredentials {
+pub(crate) struct PeerCredentials {
     /// Its account, whose name is its user name.
-    pub account: AccountId,
+    pub(crate) account: AccountId,
     /// Its password; without one it has no access.
-    pub password: Secret,
+    pub(crate) password: Secret,
 }
 
 /// The user of a request. Handlers find it in the request's extensions.

@@ -6,12 +6,11 @@ mod routes;
 
 use serde::{Deserialize, Serialize};
 
-pub use explain::{ChainedPoolView, PoolEndpointView, PoolView};
-pub use pools::{
-    NamedId, PoolAnswer, PoolList, PoolPagination, PoolRefusal, PoolRemoved, PoolRoute,
-};
+pub(crate) use explain::{PoolEndpointView, PoolView};
+pub(crate) use pools::{NamedId, PoolAnswer, PoolPagination, PoolRemoved, PoolRoute};
+pub use pools::{PoolList, PoolRefusal};
 pub(super) use routes::iso_8601;
-pub use routes::{
+pub(crate) use routes::{
     NotAskedView, Page, RouteExplanation, RouteList, RouteView, Routes, StaticRouteList,
     StaticRouteRequest, StaticRouteView, StaticRoutes,
 };
@@ -23,7 +22,7 @@ use crate::store::{NamesStats, StoreStats};
 /// One line of the answer to an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ImportEvent {
+pub(crate) enum ImportEvent {
     /// One of the first entries that were not taken in.
     Rejected(RejectedEntry),
     /// What is with the store by now.
@@ -36,106 +35,106 @@ pub enum ImportEvent {
 
 /// An entry that was not taken in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectedEntry {
+pub(crate) struct RejectedEntry {
     /// Where in the body it stands.
     #[serde(flatten)]
-    pub place: Place,
+    pub(crate) place: Place,
     /// The kind of reason.
-    pub reason: RejectReason,
+    pub(crate) reason: RejectReason,
     /// The reason, for people.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 /// An error (RFC 9457).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The prefix of the static route that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<String>,
+    pub(crate) prefix: Option<String>,
     /// The kind of problem, as a URI.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// The kind of problem or the status, in words.
-    pub title: String,
+    pub(crate) title: String,
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// What is wrong, for people; empty where the title says it all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub detail: String,
+    pub(crate) detail: String,
     /// What is known of a peer's routes, where an update of them does not follow on that.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
-    pub last_known: Option<LastKnownFields>,
+    pub(crate) last_known: Option<LastKnownFields>,
     /// What an import that stopped had taken in before: that stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub imported: Option<ImportCounts>,
+    pub(crate) imported: Option<ImportCounts>,
     /// The first entries that an import that stopped had rejected before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rejected: Vec<RejectedEntry>,
+    pub(crate) rejected: Vec<RejectedEntry>,
 }
 
 /// The answer to a removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemovedGroups {
+pub(crate) struct RemovedGroups {
     /// Whose groups.
-    pub provider: String,
+    pub(crate) provider: String,
     /// The context they were under, where one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context: Option<String>,
+    pub(crate) context: Option<String>,
     /// How many groups are gone.
-    pub groups: u64,
+    pub(crate) groups: u64,
 }
 
 /// How much the store holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// (key, group) pairs, those not yet swept included; as all figures, `null` where the store cannot
     /// tell.
-    pub entries: Option<u64>,
+    pub(crate) entries: Option<u64>,
     /// Keys.
-    pub keys: Option<u64>,
+    pub(crate) keys: Option<u64>,
     /// Groups.
-    pub groups: Option<u64>,
+    pub(crate) groups: Option<u64>,
     /// Providers.
-    pub providers: Option<u64>,
+    pub(crate) providers: Option<u64>,
     /// Memory that the index takes up, in bytes.
-    pub index_bytes: Option<u64>,
+    pub(crate) index_bytes: Option<u64>,
     /// Memory for each entry, in bytes to one decimal; 0 without entries.
-    pub bytes_per_entry: Option<f64>,
+    pub(crate) bytes_per_entry: Option<f64>,
     /// The journal on disk; `null` where there is none.
-    pub journal: Option<JournalUsage>,
+    pub(crate) journal: Option<JournalUsage>,
     /// The IPNS records.
-    pub ipns: IpnsStats,
+    pub(crate) ipns: IpnsStats,
     /// The version that is running.
-    pub version: String,
+    pub(crate) version: String,
     /// How long the server has been running, in seconds; `null` where none is.
-    pub uptime_s: Option<u64>,
+    pub(crate) uptime_s: Option<u64>,
 }
 
 /// How much room the journal takes up on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JournalUsage {
+pub(crate) struct JournalUsage {
     /// Bytes of all segments.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Those of them that compaction would drop.
-    pub garbage_bytes: u64,
+    pub(crate) garbage_bytes: u64,
     /// Their share, from 0 to 1, to three decimals.
-    pub garbage_share: f64,
+    pub(crate) garbage_share: f64,
     /// Segments.
-    pub segments: u64,
+    pub(crate) segments: u64,
 }
 
 /// How many IPNS records there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IpnsStats {
+pub(crate) struct IpnsStats {
     /// Records, one a name, expired ones that are not yet swept included.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Bytes of their file.
-    pub file_bytes: u64,
+    pub(crate) file_bytes: u64,
 }
 
 impl ImportEvent {
     /// The line, with its end.
-    pub fn to_line(&self) -> String {
+    pub(crate) fn to_line(&self) -> String {
         let mut line = serde_json::to_string(self).expect("its maps have texts as keys");
         line.push('\n');
         line
@@ -151,7 +150,7 @@ impl From<&Rejection> for RejectedEntry {
 
 impl Stats {
     /// The figures of both stores.
-    pub fn new(stats: StoreStats, names: NamesStats, uptime_s: Option<u64>) -> Self {
+    pub(crate) fn new(stats: StoreStats, names: NamesStats, uptime_s: Option<u64>) -> Self {
         let StoreStats { entries, keys, groups, providers, bytes, journal } = stats;
         Self {
             entries,

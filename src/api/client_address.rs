@@ -40,9 +40,9 @@ pub(super) enum Certainty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ClientAddress {
     /// The client's address, or that of the proxy nearest to it that we know of.
-    pub ip: IpAddr,
+    pub(crate) ip: IpAddr,
     /// Which of the two it is.
-    pub certainty: Certainty,
+    pub(crate) certainty: Certainty,
 }
 
 impl ClientAddress {

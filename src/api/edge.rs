@@ -29,7 +29,7 @@ use crate::resolve::{HOPS_HEADER, Hops};
 const ANNOUNCE_METHODS: &str = "PUT, OPTIONS";
 
 /// The actix application of the public API: one for each worker.
-pub fn app(
+pub(crate) fn app(
     state: Arc<ApiState>,
 ) -> App<
     impl ServiceFactory<

@@ -32,14 +32,14 @@ pub(super) use peers::PeerLimiter;
 #[derive(Clone, Debug)]
 pub(super) struct RateLimits {
     /// Requests a second in the long run.
-    pub per_second: NonZeroU32,
+    pub(crate) per_second: NonZeroU32,
     /// Requests at once after a time of silence.
-    pub burst: NonZeroU32,
+    pub(crate) burst: NonZeroU32,
     /// Clients in these networks are never refused; empty = nobody.
-    pub exempt: Vec<IpNet>,
+    pub(crate) exempt: Vec<IpNet>,
     /// Clients that have a bucket of their own at one time, at most 40 bytes each. The others share;
     /// 0 = all share.
-    pub clients_max: usize,
+    pub(crate) clients_max: usize,
 }
 
 /// A refusal: the whole seconds, at least one, after which the client will be let through.

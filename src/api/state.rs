@@ -26,7 +26,7 @@ const ANNOUNCEMENT_BYTES_MAX: u64 = 1 << 20;
 const LARGE_AT_ONCE: usize = 2;
 
 /// What the public API works with. One for all threads.
-pub struct ApiState {
+pub(crate) struct ApiState {
     pub(super) resolver: Arc<dyn Resolver>,
     /// Whether IPNS is offered.
     pub(super) ipns: bool,
@@ -47,15 +47,15 @@ pub struct ApiState {
 }
 
 /// What a public API is made of.
-pub struct ApiParts {
+pub(crate) struct ApiParts {
     /// What answers lookups.
-    pub resolver: Arc<dyn Resolver>,
+    pub(crate) resolver: Arc<dyn Resolver>,
     /// What takes announcements in; `None`: nothing does.
-    pub announcer: Option<Announcer>,
+    pub(crate) announcer: Option<Announcer>,
     /// What the server counts.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// What time it is.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 /// What announcing takes.
@@ -75,7 +75,7 @@ pub(super) struct Worker {
 
 impl ApiState {
     /// The state of an API that is made of `parts`.
-    pub fn new(settings: &Settings, parts: ApiParts) -> Self {
+    pub(crate) fn new(settings: &Settings, parts: ApiParts) -> Self {
         let ApiParts { resolver, announcer, metrics, clock } = parts;
         Self {
             resolver,
@@ -97,7 +97,7 @@ impl ApiState {
     }
 
     /// Forgets clients and peers that have been silent for a while. Called from time to time.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now_ms = self.clock.now_ms();
         if let Some(limiter) = &self.limiter {
             limiter.sweep(now_ms);
@@ -110,7 +110,7 @@ impl ApiState {
     }
 
     /// How many clients the rate limit remembers.
-    pub fn clients_tracked(&self) -> u64 {
+    pub(crate) fn clients_tracked(&self) -> u64 {
         self.limiter.as_ref().map_or(0, |limiter| limiter.clients_tracked() as u64)
     }
 }

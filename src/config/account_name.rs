@@ -11,7 +11,7 @@ pub struct AccountName(Option<AccountId>);
 
 impl AccountName {
     /// The account; `None` where none is named.
-    pub fn get(&self) -> Option<&AccountId> {
+    pub(crate) fn get(&self) -> Option<&AccountId> {
         self.0.as_ref()
     }
 }

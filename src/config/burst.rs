@@ -21,7 +21,7 @@ pub enum Burst {
 
 impl Burst {
     /// The burst that goes with a rate.
-    pub fn get(self, per_second: NonZeroU32) -> NonZeroU32 {
+    pub(crate) fn get(self, per_second: NonZeroU32) -> NonZeroU32 {
         match self {
             Self::Auto => per_second.saturating_mul(NonZeroU32::MIN.saturating_add(AUTO_S - 1)),
             Self::Requests(requests) => requests,

@@ -21,7 +21,7 @@ pub enum EmptyStatus {
 
 impl EmptyStatus {
     /// The status as a number.
-    pub fn code(self) -> u16 {
+    pub(crate) fn code(self) -> u16 {
         match self {
             Self::NotFound => 404,
             Self::Ok => 200,

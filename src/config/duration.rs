@@ -9,11 +9,11 @@ use thiserror::Error;
 
 /// A year. Past it a slip of the finger is likelier than a wish, and below it adding a span to the
 /// present cannot overflow a clock.
-pub const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
+pub(crate) const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 
 /// Why a text is not a span of time.
 #[derive(Debug, Error)]
-pub enum DurationError {
+pub(crate) enum DurationError {
     /// Neither a number of seconds nor numbers with units.
     #[error(transparent)]
     Malformed(#[from] humantime::DurationError),
@@ -30,7 +30,7 @@ pub enum DurationError {
 /// # Errors
 ///
 /// When the text is neither, or the span is longer than [`DURATION_MAX`].
-pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let text = text.trim();
     if text.contains('M') {
         return Err(DurationError::Months);
@@ -45,7 +45,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 }
 
 /// Writes a span of time as one whole number of the largest unit that loses nothing: `48h`, `90s`.
-pub fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     const UNITS: [(&str, u128); 6] = [
         ("h", 3_600_000_000_000),
         ("m", 60_000_000_000),

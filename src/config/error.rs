@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Where the value of a setting comes from, weakest first.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SettingOrigin {
+pub(crate) enum SettingOrigin {
     /// Given nowhere.
     Default,
     /// Not given in a section: the setting of this name holds.

@@ -15,13 +15,13 @@ use crate::types::{AccountId, PeerId, RoutePrefix};
 pub struct List<T>(Vec<T>);
 
 /// A list of prefixes of lookup addresses.
-pub type Prefixes = List<RoutePrefix>;
+pub(crate) type Prefixes = List<RoutePrefix>;
 
 /// A list of peers; an empty one is nobody.
-pub type PeerIds = List<PeerId>;
+pub(crate) type PeerIds = List<PeerId>;
 
 /// A list of accounts.
-pub type Accounts = List<AccountId>;
+pub(crate) type Accounts = List<AccountId>;
 
 /// An item that cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct ListError {
 }
 
 /// What stands in a list.
-pub trait ListItem: Sized + fmt::Display {
+pub(crate) trait ListItem: Sized + fmt::Display {
     /// Reads one, or says why it is none.
     fn read(text: &str) -> Result<Self, String>;
 
@@ -44,12 +44,12 @@ pub trait ListItem: Sized + fmt::Display {
 
 impl<T> List<T> {
     /// The items, in the order in which they were written.
-    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

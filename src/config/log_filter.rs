@@ -17,7 +17,7 @@ pub struct LogFilter(String);
 
 impl LogFilter {
     /// The filter in the form that the logging library works with.
-    pub fn to_env_filter(&self) -> EnvFilter {
+    pub(crate) fn to_env_filter(&self) -> EnvFilter {
         EnvFilter::try_new(&self.0).expect("the text was checked when it was parsed")
     }
 }

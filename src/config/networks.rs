@@ -11,11 +11,12 @@ use ipnet::{IpNet, Ipv4Net};
 use super::list::{List, ListItem};
 
 /// A list of IP networks; an empty one contains nobody.
-pub type Networks = List<IpNet>;
+pub(crate) type Networks = List<IpNet>;
 
 impl List<IpNet> {
     /// Whether one of the networks contains `address`.
-    pub fn contains(&self, address: IpAddr) -> bool {
+    #[cfg(test)]
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.iter().any(|network| network.contains(&address))
     }

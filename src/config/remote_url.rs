@@ -33,12 +33,12 @@ pub enum RemoteUrlError {
 
 impl RemoteUrl {
     /// The URL with the credentials in it, for who connects.
-    pub fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }
 
     /// Whether there is a user name or a password in it.
-    pub fn has_credentials(&self) -> bool {
+    pub(crate) fn has_credentials(&self) -> bool {
         !self.0.username().is_empty() || self.0.password().is_some()
     }
 

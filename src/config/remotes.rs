@@ -21,7 +21,7 @@ use super::remote_url::RemoteUrl;
 use super::secret::Secret;
 use crate::types::AccountId;
 
-pub use section::EffectiveSection;
+pub(crate) use section::EffectiveSection;
 pub(super) use section::{Section, SectionKind, combine};
 pub(super) use write::example;
 
@@ -209,7 +209,7 @@ pub struct PeerSettings {
 
 impl EndpointSettings {
     /// The name of the only pool that may have it; `None`: any.
-    pub fn only_pool(&self) -> Option<&str> {
+    pub(crate) fn only_pool(&self) -> Option<&str> {
         Some(self.pool.as_str()).filter(|name| !name.is_empty())
     }
 }

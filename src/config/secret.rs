@@ -20,7 +20,7 @@ pub struct SecretError;
 
 impl Secret {
     /// The secret; `None` where none is set.
-    pub fn reveal(&self) -> Option<&str> {
+    pub(crate) fn reveal(&self) -> Option<&str> {
         Some(&*self.0).filter(|text| !text.is_empty())
     }
 }

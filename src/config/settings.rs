@@ -447,7 +447,7 @@ const ROUTING_SECRET_BYTES_MIN: usize = 32;
 
 impl Settings {
     /// Settings that are legal but probably a mistake, for the log at startup.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let short = self.routing_secret.reveal().filter(|it| it.len() < ROUTING_SECRET_BYTES_MIN);
         let warn = |secret: &str| {
             format!(

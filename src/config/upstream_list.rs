@@ -13,15 +13,15 @@ use super::remote_url::RemoteUrl;
 use crate::types::{ACCOUNT_CHARS_MAX, AccountId};
 
 /// A list of upstreams; it may be empty.
-pub type UpstreamList = List<NamedUrl>;
+pub(crate) type UpstreamList = List<NamedUrl>;
 
 /// One of them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NamedUrl {
     /// Its account.
-    pub name: AccountId,
+    pub(crate) name: AccountId,
     /// Where it is.
-    pub url: RemoteUrl,
+    pub(crate) url: RemoteUrl,
 }
 
 impl List<NamedUrl> {

@@ -23,7 +23,7 @@ pub enum WorkerCount {
 
 impl WorkerCount {
     /// The number of threads; asks the system for its cores when it is left to `auto`.
-    pub fn get(self) -> usize {
+    pub(crate) fn get(self) -> usize {
         match self {
             Self::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             Self::Fixed(count) => count.get(),

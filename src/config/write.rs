@@ -79,7 +79,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The example file: every setting with its documentation, commented out at its default.
-pub fn example() -> String {
+pub(crate) fn example() -> String {
     let mut text = String::from(EXAMPLE_HEAD);
     let mut heading = "";
     let schema = SettingsSchema::new();

@@ -21,17 +21,17 @@ const SECRET_BYTES: usize = 32;
 
 /// The name and the routing secret of a router.
 #[derive(Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The name in the paths of routes.
-    pub name: AccountId,
+    pub(crate) name: AccountId,
     /// The key of the `auth` values of routes.
-    pub secret: Vec<u8>,
+    pub(crate) secret: Vec<u8>,
 }
 
 impl Identity {
     /// The configured name and secret; those not configured are loaded, or generated at the first
     /// start.
-    pub async fn load_or_make(
+    pub(crate) async fn load_or_make(
         state: &dyn StateStore,
         name: Option<AccountId>,
         secret: Option<&str>,

@@ -38,13 +38,13 @@ use crate::types::{AccountId, RoutePrefix};
 use send::{PendingUpdate, Subscription};
 
 /// The configuration of the exchange.
-pub struct PeersParts {
+pub(crate) struct PeersParts {
     /// The parts of the key space that this router advertises as its own.
-    pub advertise: Vec<RoutePrefix>,
+    pub(crate) advertise: Vec<RoutePrefix>,
     /// How long peers keep our routes after our last message.
-    pub hold_down: Duration,
+    pub(crate) hold_down: Duration,
     /// The peers.
-    pub peers: Vec<PeerParts>,
+    pub(crate) peers: Vec<PeerParts>,
 }
 
 impl Default for PeersParts {
@@ -56,21 +56,21 @@ impl Default for PeersParts {
 }
 
 /// The configuration of one peer.
-pub struct PeerParts {
+pub(crate) struct PeerParts {
     /// The account that its routes lead to, and its name in updates.
-    pub account: AccountId,
+    pub(crate) account: AccountId,
     /// The prefixes that it may advertise, including everything below them.
-    pub accept: Vec<RoutePrefix>,
+    pub(crate) accept: Vec<RoutePrefix>,
     /// The most routes kept of it.
-    pub routes_max: usize,
+    pub(crate) routes_max: usize,
     /// The connection to it.
-    pub link: Arc<dyn PeerLink>,
+    pub(crate) link: Arc<dyn PeerLink>,
     /// Its metrics.
-    pub counts: PeerCounts,
+    pub(crate) counts: PeerCounts,
 }
 
 /// The routes from and to all peers.
-pub struct PeerRouters {
+pub(crate) struct PeerRouters {
     us: AccountId,
     own: Vec<OwnRoute>,
     hold_down: Duration,
@@ -117,11 +117,11 @@ pub(super) struct UpdateOutcome {
 /// No peer has this name.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("no peer of this name is configured")]
-pub struct UnknownPeer;
+pub(crate) struct UnknownPeer;
 
 /// Why an update was refused.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum UpdateRefused {
+pub(crate) enum UpdateRefused {
     /// No peer has this name.
     #[error(transparent)]
     Unknown(#[from] UnknownPeer),
@@ -179,7 +179,11 @@ impl PeerRouters {
     }
 
     /// Handles a peer's subscription to our routes.
-    pub fn control(&self, peer: &AccountId, control: RouteControl) -> Result<(), UnknownPeer> {
+    pub(crate) fn control(
+        &self,
+        peer: &AccountId,
+        control: RouteControl,
+    ) -> Result<(), UnknownPeer> {
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
         if let Some(of_peer) = self.state.lock().of_peers.get_mut(&peer.account) {
             of_peer.subscription.update(control);

@@ -23,7 +23,7 @@ use crate::resolve::{PoolUpstream, Upstream};
 use crate::state::{StateError, StateStore};
 use spending::Spending;
 
-pub use explain::{ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome};
+pub(crate) use explain::{ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome};
 
 /// A configured endpoint.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ pub struct EndpointParts {
 }
 
 /// The target of a routing rule.
-pub enum RuleUpstream {
+pub(crate) enum RuleUpstream {
     /// A pool.
     Pool(Arc<dyn Upstream>),
     /// The answer "none found".
@@ -50,7 +50,7 @@ pub enum RuleUpstream {
 
 /// Why a change of pools failed.
 #[derive(Debug, Error)]
-pub enum PoolsError {
+pub(crate) enum PoolsError {
     /// No pool has this id.
     #[error("{}", ChangeError::NotFound(*.0))]
     NotFound(PoolId),
@@ -63,7 +63,7 @@ pub enum PoolsError {
 }
 
 /// All pools.
-pub struct Pools {
+pub(crate) struct Pools {
     state: Arc<dyn StateStore>,
     spending: Arc<Spending>,
     /// Serialises changes.
@@ -98,12 +98,12 @@ impl Pools {
     }
 
     /// The current pools and rules.
-    pub fn book(&self) -> Arc<Book> {
+    pub(crate) fn book(&self) -> Arc<Book> {
         self.spending.book()
     }
 
     /// A pool.
-    pub fn pool(&self, id: PoolId) -> Option<PoolSummary> {
+    pub(crate) fn pool(&self, id: PoolId) -> Option<PoolSummary> {
         let book = self.book();
         book.pools().get(&id).map(|pool| book.summary(pool))
     }
@@ -131,7 +131,7 @@ impl Pools {
     }
 
     /// The target of a routing rule, if the rule exists.
-    pub fn rule_upstream(&self, rule: RuleId) -> Option<RuleUpstream> {
+    pub(crate) fn rule_upstream(&self, rule: RuleId) -> Option<RuleUpstream> {
         Some(match self.book().rules().get(&rule)?.target {
             RuleTarget::Pool(_) => {
                 RuleUpstream::Pool(Arc::new(PoolUpstream::new(rule, self.spending.clone())))
@@ -142,7 +142,7 @@ impl Pools {
 
     /// Which endpoint a lookup of this key (a multihash) would use behind a rule, and what is left
     /// of the budgets, without spending any; `None`: no such rule.
-    pub fn explain(&self, rule: RuleId, key: &[u8]) -> Option<PoolExplanation> {
+    pub(crate) fn explain(&self, rule: RuleId, key: &[u8]) -> Option<PoolExplanation> {
         self.spending.explain(rule, key)
     }
 

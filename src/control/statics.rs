@@ -17,20 +17,20 @@ use crate::types::{AccountId, RoutePrefix};
 
 /// A route set by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticRoute {
+pub(crate) struct StaticRoute {
     /// The prefix.
-    pub prefix: RoutePrefix,
+    pub(crate) prefix: RoutePrefix,
     /// The account that answers lookups.
-    pub next_hop: AccountId,
+    pub(crate) next_hop: AccountId,
     /// When it was created, in milliseconds since the Unix epoch.
-    pub created_at_ms: UnixMs,
+    pub(crate) created_at_ms: UnixMs,
     /// When it was last replaced, or created, in milliseconds since the Unix epoch.
-    pub modified_at_ms: UnixMs,
+    pub(crate) modified_at_ms: UnixMs,
 }
 
 /// Why a change of static routes failed.
 #[derive(Debug, Error)]
-pub enum StaticsError {
+pub(crate) enum StaticsError {
     /// The prefix has a static route already.
     #[error("there is a static route for {0} already")]
     Exists(RoutePrefix),
@@ -43,7 +43,7 @@ pub enum StaticsError {
 }
 
 /// All static routes.
-pub struct Statics {
+pub(crate) struct Statics {
     state: Arc<dyn StateStore>,
     clock: Clock,
     routes: RwLock<BTreeMap<RoutePrefix, StaticRoute>>,
@@ -79,17 +79,18 @@ impl Statics {
     }
 
     /// All routes, sorted by prefix.
-    pub fn all(&self) -> Vec<StaticRoute> {
+    pub(crate) fn all(&self) -> Vec<StaticRoute> {
         self.routes.read().values().cloned().collect()
     }
 
     /// The route of a prefix.
-    pub fn get(&self, prefix: &RoutePrefix) -> Option<StaticRoute> {
+    pub(crate) fn get(&self, prefix: &RoutePrefix) -> Option<StaticRoute> {
         self.routes.read().get(prefix).cloned()
     }
 
     /// How many there are.
-    pub fn count(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
         self.routes.read().len()
     }
 

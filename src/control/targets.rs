@@ -16,7 +16,7 @@ use crate::types::AccountId;
 
 /// The kind of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetKind {
+pub(crate) enum TargetKind {
     /// This server's own index.
     Local,
     /// Answers "none found".
@@ -24,6 +24,7 @@ pub enum TargetKind {
     /// The index and all upstreams.
     Default,
     /// The Amino DHT.
+    #[expect(dead_code, reason = "no configuration can name it yet")]
     Dht,
     /// One upstream.
     Upstream,
@@ -37,23 +38,23 @@ pub enum TargetKind {
 
 /// A configured target.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     /// Its kind.
-    pub kind: TargetKind,
+    pub(crate) kind: TargetKind,
     /// Its resolver.
-    pub resolver: Arc<dyn Resolver>,
+    pub(crate) resolver: Arc<dyn Resolver>,
     /// The names of the sources it queries, including `local`.
-    pub asks: Vec<AccountId>,
+    pub(crate) asks: Vec<AccountId>,
     /// The upstreams among them.
-    pub upstreams: Vec<Arc<dyn Upstream>>,
+    pub(crate) upstreams: Vec<Arc<dyn Upstream>>,
 }
 
 /// Builds the resolver of a routing rule from its pool.
-pub type RuleResolver =
+pub(crate) type RuleResolver =
     Box<dyn Fn(&AccountId, Arc<dyn Upstream>) -> Arc<dyn Resolver> + Send + Sync>;
 
 /// All targets.
-pub struct Targets {
+pub(crate) struct Targets {
     configured: HashMap<AccountId, Target>,
     make_rule: RuleResolver,
     /// Resolvers of routing rules that lead to a pool.
@@ -62,7 +63,7 @@ pub struct Targets {
 
 impl TargetKind {
     /// Its name in the API.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Discard => "discard",
@@ -78,7 +79,7 @@ impl TargetKind {
 
 impl Targets {
     /// The given targets, `discard`, and the routing rules.
-    pub fn new(
+    pub(crate) fn new(
         targets: impl IntoIterator<Item = (AccountId, Target)>,
         make_rule: RuleResolver,
     ) -> Self {
@@ -94,7 +95,7 @@ impl Targets {
     }
 
     /// The configured target of an account, if there is one.
-    pub fn get(&self, account: &AccountId) -> Option<&Target> {
+    pub(crate) fn get(&self, account: &AccountId) -> Option<&Target> {
         self.configured.get(account)
     }
 

@@ -55,7 +55,7 @@ impl<'a> LookupAddress<'a> {
     }
 
     /// The address of a lookup of an IPNS record.
-    pub fn of_name(name: &'a IpnsName) -> Self {
+    pub(crate) fn of_name(name: &'a IpnsName) -> Self {
         Self::new(IPNS, name.multihash())
     }
 
@@ -76,7 +76,7 @@ impl<'a> LookupAddress<'a> {
 
 /// Whether any lookup can have an address that starts with these segments. Other routes are legal
 /// but never match.
-pub fn can_match<'a>(mut segments: impl Iterator<Item = &'a str>) -> bool {
+pub(crate) fn can_match<'a>(mut segments: impl Iterator<Item = &'a str>) -> bool {
     segments.next() == Some(FIRST_SEGMENT)
         && segments.next().is_none_or(|kind| KINDS.contains(&kind))
         && segments.next().is_none_or(|name| HashName::code_of(name).is_some())

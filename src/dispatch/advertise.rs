@@ -21,12 +21,14 @@ mod table_id;
 mod tests;
 mod wire;
 
-pub use choice::{AdvertisedRoute, OwnRoute, advertised};
-pub use log::RouteLog;
-pub use message::{LastKnown, NewRoute, RouteControl, RouteUpdate, SyncMode};
-pub use received::{AppliedUpdate, Dropped, ImportPolicy, ReceivedRoute, ReceivedRoutes};
+pub(crate) use choice::{AdvertisedRoute, OwnRoute, advertised};
+pub(crate) use log::RouteLog;
+pub(crate) use message::{LastKnown, SyncMode};
+pub use message::{NewRoute, RouteControl, RouteUpdate};
+pub(crate) use received::{Dropped, ReceivedRoute};
+pub use received::{ImportPolicy, ReceivedRoutes};
 pub use table_id::RoutingTableId;
-pub use wire::{LastKnownFields, MessageError};
+pub(crate) use wire::{LastKnownFields, MessageError};
 
 /// The most routers on a path: a lookup is forwarded over at most [`PATH_ROUTERS_MAX`] / 2 anyway.
 pub const PATH_ROUTERS_MAX: usize = 16;
@@ -36,7 +38,7 @@ pub const PATH_ROUTERS_MAX: usize = 16;
 pub const UPDATE_ROUTES_MAX: usize = 50;
 
 /// The longest message, in bytes of JSON.
-pub const MESSAGE_BYTES_MAX: usize = 256 * 1_024;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 256 * 1_024;
 
 /// The default hold-down: how long routes of a silent peer are kept.
-pub const HOLD_DOWN_MS: u64 = 45_000;
+pub(crate) const HOLD_DOWN_MS: u64 = 45_000;

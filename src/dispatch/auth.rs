@@ -39,12 +39,12 @@ impl RouteAuth {
     }
 
     /// The value as base64.
-    pub fn to_base64(&self) -> String {
+    pub(crate) fn to_base64(&self) -> String {
         Base::Base64Pad.encode(self.0)
     }
 
     /// The value sent to the next router.
-    pub fn hashed(&self) -> Self {
+    pub(crate) fn hashed(&self) -> Self {
         Self(Sha256::digest(self.0).into())
     }
 }

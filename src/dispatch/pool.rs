@@ -18,9 +18,13 @@ mod name;
 mod problem;
 mod provision;
 
-pub use book::{Book, BookError, Pool, PoolId, PoolSummary, Rule, RuleId, RuleTarget};
-pub use budget::{BudgetLimits, Spent};
+pub use book::{Book, Pool, PoolId};
+pub(crate) use book::{BookError, PoolSummary, Rule, RuleId, RuleTarget};
+pub use budget::BudgetLimits;
+pub(crate) use budget::Spent;
 pub use inventory::{Inventory, PoolEndpoint};
-pub use ledger::{Availability, BudgetLedger, Choice, EndpointState, NoneLeft, Taken, after};
-pub use name::{POOL_NAME_CHARS_MAX, PoolName, PoolNameError};
-pub use problem::{ChangeError, Field, PoolDraft, PoolProblem, PoolReference, VOLUME_MAX};
+pub(crate) use ledger::{Availability, BudgetLedger, Choice, NoneLeft, after};
+pub use name::POOL_NAME_CHARS_MAX;
+pub(crate) use name::PoolName;
+pub(crate) use problem::{ChangeError, PoolProblem, PoolReference};
+pub use problem::{Field, PoolDraft, VOLUME_MAX};

@@ -39,7 +39,7 @@ pub enum RouteOrigin {
 
 impl RouteOrigin {
     /// Its name in the API.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Static => "static",
             Self::Default => "default",
@@ -67,7 +67,7 @@ pub struct RouteEntry {
 
 impl RouteEntry {
     /// Whether it has not expired.
-    pub fn is_live(&self, now_ms: UnixMs) -> bool {
+    pub(crate) fn is_live(&self, now_ms: UnixMs) -> bool {
         self.expires_at_ms.is_none_or(|end_ms| end_ms > now_ms)
     }
 

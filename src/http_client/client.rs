@@ -22,13 +22,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientOptions {
+pub(crate) struct ClientOptions {
     /// The time to connect, name resolution and TLS included.
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     /// The time for a whole request, from connecting to the last byte of the answer.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Which redirects are followed.
-    pub redirects: Redirects,
+    pub(crate) redirects: Redirects,
 }
 
 /// A client for one server. Cheap to clone.

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// Which redirects a client follows, and how many for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Redirects {
+pub(crate) enum Redirects {
     /// None.
     Never,
     /// To the same host and port, or from the host's port 80 to its port 443, and by no other method:

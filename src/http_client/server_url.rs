@@ -10,14 +10,14 @@ use crate::text::printable;
 /// Where a server is: an http or https URL without query, fragment and slashes at its end. Displayed
 /// without credentials.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ServerUrl {
+pub(crate) struct ServerUrl {
     base: Url,
     display: String,
 }
 
 impl ServerUrl {
     /// Reads a URL.
-    pub fn parse(text: &str) -> Result<Self, HttpClientError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, HttpClientError> {
         let text = text.trim();
         let bad = |reason: String| HttpClientError::BadUrl { url: printable(text).into(), reason };
         if !text.contains("://") {
@@ -57,7 +57,7 @@ impl ServerUrl {
     }
 
     /// The server as messages name it.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.display
     }
 

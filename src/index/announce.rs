@@ -18,15 +18,15 @@ use super::lineage::LineageRef;
 use super::sets::KeySet;
 use super::{Index, IndexError, LinkOutcome, Reference};
 use crate::clock::UnixMs;
-use crate::types::{ContentKey, Origin, ReadyRecord};
+use crate::types::{ContentKey, Origin};
 
 /// What announcing did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Announced {
     /// (key, record) pairs that were not known, or no longer.
-    pub added: u64,
+    pub(crate) added: u64,
     /// (key, record) pairs that were known.
-    pub refreshed: u64,
+    pub(crate) refreshed: u64,
 }
 
 /// A group that is being announced. It counts as a reference to the group until it is dropped; a
@@ -34,65 +34,67 @@ pub struct Announced {
 #[derive(Debug)]
 pub struct Interned {
     /// The group's serial: given out in increasing order, never twice.
-    pub serial: u64,
+    pub(crate) serial: u64,
     /// Whether the group was made for this.
-    pub is_new: bool,
+    pub(crate) is_new: bool,
     groups: Arc<Groups>,
     group: Arc<Group>,
 }
 
 /// What is to be done about the keys of an announcement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkPlan {
+pub(crate) struct LinkPlan {
     /// How many keys answer with just this already: nothing is to be done.
-    pub known: u64,
+    pub(crate) known: u64,
     /// The keys to journal and to link.
-    pub to_link: Vec<ContentKey>,
+    pub(crate) to_link: Vec<ContentKey>,
     /// The keys that answer with a newer group of the lineage: to journal and to link to a group
     /// from [`Index::intern_anew`].
-    pub superseded: Vec<ContentKey>,
+    pub(crate) superseded: Vec<ContentKey>,
 }
 
 impl Interned {
     /// The group's record.
-    pub fn record(&self) -> Arc<ReadyRecord> {
+    #[cfg(test)]
+    pub(crate) fn record(&self) -> Arc<crate::types::ReadyRecord> {
         self.group.record().clone()
     }
 
     /// What of it makes announcements replace each other: a record's identity, and the context.
-    pub fn lineage(&self) -> ([u8; 16], Arc<[u8]>, bool) {
+    pub(crate) fn lineage(&self) -> ([u8; 16], Arc<[u8]>, bool) {
         let is_operators = self.group.origin.is_operator();
         (self.group.identity(), self.group.context.clone(), is_operators)
     }
 
     /// The provider's name for the set of keys; empty without one.
-    pub fn context(&self) -> &Arc<[u8]> {
+    pub(crate) fn context(&self) -> &Arc<[u8]> {
         &self.group.context
     }
 
     /// Who announces it.
-    pub fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         self.group.origin
     }
 
     /// Since when its provider has been announced from there without a gap, in milliseconds since the
     /// Unix epoch.
-    pub fn since_ms(&self) -> UnixMs {
+    pub(crate) fn since_ms(&self) -> UnixMs {
         self.group.since_ms
     }
 
     /// When the group lapses, in milliseconds since the Unix epoch; `None`: never.
-    pub fn expires_at_ms(&self) -> Option<UnixMs> {
+    pub(crate) fn expires_at_ms(&self) -> Option<UnixMs> {
         self.group.expires_at_ms()
     }
 
     /// Whether two announcements are of one lineage: the later one replaces the earlier one.
-    pub fn is_of_lineage_of(&self, other: &Self) -> bool {
+    pub(crate) fn is_of_lineage_of(&self, other: &Self) -> bool {
         self.group.is_of_lineage_of(&other.group)
     }
 
     /// Gives the reference back, as dropping does.
-    pub fn release(self) {}
+    #[cfg(test)]
+    pub(crate) fn release(self) {}
 }
 
 impl Drop for Interned {
@@ -122,7 +124,7 @@ impl Index {
     }
 
     /// The newest group of a specification, if there is one.
-    pub fn find_group(&self, spec: &GroupSpec) -> Option<Interned> {
+    pub(crate) fn find_group(&self, spec: &GroupSpec) -> Option<Interned> {
         self.groups.find(spec).map(|group| self.interned((group, false)))
     }
 
@@ -131,7 +133,11 @@ impl Index {
     /// # Errors
     ///
     /// [`IndexError::Full`].
-    pub fn intern_anew(&self, spec: &GroupSpec, now_ms: UnixMs) -> Result<Interned, IndexError> {
+    pub(crate) fn intern_anew(
+        &self,
+        spec: &GroupSpec,
+        now_ms: UnixMs,
+    ) -> Result<Interned, IndexError> {
         let group = self.groups.intern_anew(spec, now_ms)?;
         Ok(self.interned((group, true)))
     }
@@ -141,7 +147,7 @@ impl Index {
     /// # Errors
     ///
     /// [`IndexError::Full`] if there are keys that do not have the announcement yet and are too many.
-    pub fn plan(
+    pub(crate) fn plan(
         &self,
         interned: &Interned,
         keys: Vec<ContentKey>,

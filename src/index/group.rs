@@ -65,7 +65,7 @@ use crate::invariant;
 use crate::types::{MergeKey, Origin, PeerId, ReadyRecord};
 use changes::{CHANGED_AT_ONCE, ChangesInForce};
 
-pub use changes::Statement;
+pub(crate) use changes::Statement;
 pub(super) use standing::GroupRank;
 use standing::Standings;
 pub(super) use usage::GROUP_KEYS;

@@ -20,7 +20,7 @@ use crate::types::{MergeKey, Origin, ReadyRecord};
 
 /// A lineage: what makes announcements replace each other on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineageRef<'a> {
+pub(crate) struct LineageRef<'a> {
     identity: [u8; 16],
     context: &'a Arc<[u8]>,
     is_operators: bool,
@@ -30,7 +30,7 @@ pub struct LineageRef<'a> {
 
 impl<'a> LineageRef<'a> {
     /// The lineage of what is announced with a record.
-    pub fn new(record: &ReadyRecord, context: &'a Arc<[u8]>, origin: Origin) -> Self {
+    pub(crate) fn new(record: &ReadyRecord, context: &'a Arc<[u8]>, origin: Origin) -> Self {
         let (identity, merge_key) = (record.identity(), record.merge_key());
         Self { identity, context, is_operators: origin.is_operator(), merge_key }
     }

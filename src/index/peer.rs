@@ -17,7 +17,7 @@ const PEER_GROUPS_MAX: usize = 256;
 impl Index {
     /// One record of schema `peer` with what the newest groups of a peer say, if it passes the filter.
     /// Records of unknown schemas are left out: nobody knows what their addresses mean.
-    pub fn peer(&self, peer: &PeerId, filter: &Filter, now_ms: UnixMs) -> Found {
+    pub(crate) fn peer(&self, peer: &PeerId, filter: &Filter, now_ms: UnixMs) -> Found {
         let (groups, mut changed_at_ms) = self.groups.newest_of(peer, PEER_GROUPS_MAX);
         let mut seen = HashSet::new();
         let mut records: Vec<Arc<ReadyRecord>> = Vec::new();

@@ -40,7 +40,7 @@ pub enum CompanionProtocols {
 
 /// A record that is served beside those of a provider.
 #[derive(Debug)]
-pub struct ReadyCompanion {
+pub(crate) struct ReadyCompanion {
     record: Arc<ReadyRecord>,
     protocols: CompanionProtocols,
     /// What it was served as last, and the digest of the record that it was beside.
@@ -49,11 +49,11 @@ pub struct ReadyCompanion {
 
 /// The companions of a provider, for all contexts or for one.
 #[derive(Debug, Default)]
-pub struct CompanionSet {
+pub(crate) struct CompanionSet {
     /// At most [`COMPANIONS_MAX`]; what is more is not served.
-    pub companions: Vec<ReadyCompanion>,
+    pub(crate) companions: Vec<ReadyCompanion>,
     /// Whether the set for all contexts does not count beside this one, which is of one context.
-    pub overrides: bool,
+    pub(crate) overrides: bool,
 }
 
 /// A provider.
@@ -135,7 +135,7 @@ impl Provider {
 
 impl ReadyCompanion {
     /// A companion with a record.
-    pub fn new(record: Arc<ReadyRecord>, protocols: CompanionProtocols) -> Self {
+    pub(crate) fn new(record: Arc<ReadyRecord>, protocols: CompanionProtocols) -> Self {
         Self { record, protocols, latest: ArcSwapOption::empty() }
     }
 

@@ -49,7 +49,7 @@ impl Index {
     }
 
     /// Gives out no serial below `next` from now on.
-    pub fn reserve_serials(&self, next: u64) {
+    pub(crate) fn reserve_serials(&self, next: u64) {
         self.groups.reserve_serials(next);
     }
 }
@@ -87,22 +87,22 @@ impl Restore<'_> {
 
     /// Gives a provider's groups the addresses that it stated, once all groups are made; changes come
     /// in the order of their stamps. One that counts for no group is forgotten.
-    pub fn statement(&self, peer: &PeerId, statement: Statement) {
+    pub(crate) fn statement(&self, peer: &PeerId, statement: Statement) {
         self.index.groups.restate(peer, statement, self.now_ms);
     }
 
     /// Gives the groups of a context another record, once all groups are made.
-    pub fn record(&self, context: &Arc<[u8]>, stamp: u64, record: &Arc<ReadyRecord>) {
+    pub(crate) fn record(&self, context: &Arc<[u8]>, stamp: u64, record: &Arc<ReadyRecord>) {
         self.index.groups.set_record(context, stamp, record, self.now_ms);
     }
 
     /// Shows or hides a provider.
-    pub fn visibility(&self, peer: &PeerId, stamp: u64, visibility: Visibility) {
+    pub(crate) fn visibility(&self, peer: &PeerId, stamp: u64, visibility: Visibility) {
         self.index.groups.set_visibility(peer, stamp, visibility, self.now_ms);
     }
 
     /// Gives a provider companions, once all groups are made.
-    pub fn companions(
+    pub(crate) fn companions(
         &self,
         peer: &PeerId,
         context: Option<&Arc<[u8]>>,

@@ -21,7 +21,7 @@ use crate::types::{ContentKey, ProviderRecord};
 use read::{CarBlock, CarError, CarReader};
 use verify::{BlockCheck, check_block};
 
-pub use record::{CAR_RECORD_BYTES_MAX, CarFlags, CarRecordError, car_record};
+pub(crate) use record::{CarFlags, car_record};
 
 /// Imports the CIDs of all blocks of `content`.
 pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(), ImportError> {

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 /// Why an import stopped before the end of its file.
 #[derive(Debug, Error)]
-pub enum ImportError {
+pub(crate) enum ImportError {
     /// The file cannot be opened.
     #[error("cannot open {file}")]
     Open {
@@ -75,9 +75,9 @@ pub enum ImportError {
 #[derive(Debug)]
 pub struct ImportFailure {
     /// Why it stopped.
-    pub error: ImportError,
+    pub(crate) error: ImportError,
     /// What it had done; `None` if it did not get to read.
-    pub summary: Option<ImportSummary>,
+    pub(crate) summary: Option<ImportSummary>,
 }
 
 impl ImportError {

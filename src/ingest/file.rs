@@ -26,7 +26,7 @@ use open::Declared;
 
 /// How the kind of a source is known, for the advice in errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeclaredBy {
+pub(crate) enum DeclaredBy {
     /// The ending of its name.
     #[default]
     Name,
@@ -37,17 +37,17 @@ pub enum DeclaredBy {
 /// Something to import.
 pub struct ImportSource {
     /// What it is called in messages.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// What it holds.
-    pub kind: ImportKind,
+    pub(crate) kind: ImportKind,
     /// What it is compressed with.
-    pub compression: Compression,
+    pub(crate) compression: Compression,
     /// What says so.
-    pub declared_by: DeclaredBy,
+    pub(crate) declared_by: DeclaredBy,
     /// How long it is, compressed; `None` where that is unknown.
-    pub size_bytes: Option<u64>,
+    pub(crate) size_bytes: Option<u64>,
     /// Its bytes.
-    pub reader: Box<dyn Read + Send>,
+    pub(crate) reader: Box<dyn Read + Send>,
 }
 
 impl fmt::Debug for ImportSource {

@@ -7,14 +7,14 @@ use crate::config::Settings;
 use crate::types::{ProviderRecord, UnparsableAddrs};
 
 /// The default of [`ImportOptions::line_bytes_max`]: a line with thousands of usual records.
-pub const LINE_BYTES_MAX_DEFAULT: usize = 4 << 20;
+pub(crate) const LINE_BYTES_MAX_DEFAULT: usize = 4 << 20;
 
 /// The default of [`ImportOptions::record_bytes_max`]: a thousand addresses of 64 bytes.
-pub const RECORD_BYTES_MAX_DEFAULT: usize = 64 << 10;
+pub(crate) const RECORD_BYTES_MAX_DEFAULT: usize = 64 << 10;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImportKind {
+pub(crate) enum ImportKind {
     /// One JSON object a line.
     Ndjson,
     /// Blocks with their CIDs.
@@ -23,7 +23,7 @@ pub enum ImportKind {
 
 /// What a file is compressed with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
+pub(crate) enum Compression {
     /// Nothing.
     #[default]
     None,
@@ -37,15 +37,15 @@ pub enum Compression {
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
     /// The time now: what expired before it is left out.
-    pub now_ms: UnixMs,
+    pub(crate) now_ms: UnixMs,
     /// The longest line that is read, in bytes without its line end; longer ones are rejected.
     pub line_bytes_max: usize,
     /// The longest record that is taken in, in bytes of its JSON; longer ones are rejected.
     pub record_bytes_max: usize,
     /// What to do with addresses that do not parse.
-    pub unparsable_addrs: UnparsableAddrs,
+    pub(crate) unparsable_addrs: UnparsableAddrs,
     /// Whether the first rejection ends the import.
-    pub strict: bool,
+    pub(crate) strict: bool,
     /// Whether the blocks of a CAR are checked against their hashes.
     pub verify: bool,
     /// The record that the blocks of a CAR get; without one, importing a CAR is an error.
@@ -67,7 +67,7 @@ impl ImportOptions {
     }
 
     /// The options that the settings give, at a time.
-    pub fn with_settings(settings: &Settings, now_ms: UnixMs) -> Self {
+    pub(crate) fn with_settings(settings: &Settings, now_ms: UnixMs) -> Self {
         let unparsable_addrs = if settings.keep_unparsable_addrs {
             UnparsableAddrs::Keep
         } else {
@@ -84,7 +84,7 @@ impl ImportOptions {
 
 impl ImportKind {
     /// The kind and compression that the file name's extension says.
-    pub fn of_path(path: &Path) -> (Self, Compression) {
+    pub(crate) fn of_path(path: &Path) -> (Self, Compression) {
         let lower = path.to_string_lossy().to_ascii_lowercase();
         let (stem, compression) = if let Some(stem) = lower.strip_suffix(".gz") {
             (stem, Compression::Gzip)

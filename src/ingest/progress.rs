@@ -21,28 +21,28 @@ const SPINNER: &str = "{prefix} {spinner} {binary_bytes} {msg}, {binary_bytes_pe
 #[derive(Clone, Copy, Debug)]
 pub struct ImportProgress<'a> {
     /// Bytes of the source that were read, compressed as it is.
-    pub position_bytes: u64,
+    pub(crate) position_bytes: u64,
     /// How long the source is; `None` if that is unknown.
-    pub size_bytes: Option<u64>,
+    pub(crate) size_bytes: Option<u64>,
     /// What came of it so far.
-    pub counts: &'a ImportCounts,
+    pub(crate) counts: &'a ImportCounts,
 }
 
 /// What of an import the store has taken in: it is there whatever happens next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     /// Bytes of the source that were read by then, compressed as it is.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Lines of NDJSON, from the first one on, that are done with: taken in or rejected.
-    pub lines: u64,
+    pub(crate) lines: u64,
     /// Blocks of a CAR that are done with.
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Lines or blocks whose key the store has taken in.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// (key, record) pairs that the store has taken in.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Entries that were not taken in.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
 }
 
 /// Observes an import. Called often, so it must be quick.
@@ -69,12 +69,12 @@ impl ImportObserver for () {}
 /// A bar on the terminal that standard error is. Where standard error is none, it shows nothing,
 /// rejections included: use a [`LineObserver`].
 #[derive(Debug)]
-pub struct BarObserver {
+pub(crate) struct BarObserver {
     bar: ProgressBar,
 }
 
 /// Prints a line every few seconds, and one for each rejection that is shown.
-pub struct LineObserver<F> {
+pub(crate) struct LineObserver<F> {
     say: F,
     clock: Clock,
     file: String,
@@ -84,7 +84,7 @@ pub struct LineObserver<F> {
 
 impl BarObserver {
     /// A bar on standard error.
-    pub fn on_stderr() -> Self {
+    pub(crate) fn on_stderr() -> Self {
         Self::on(ProgressDrawTarget::stderr())
     }
 
@@ -122,7 +122,7 @@ impl ImportObserver for BarObserver {
 
 impl<F: FnMut(&str)> LineObserver<F> {
     /// Says its lines through `say`.
-    pub fn new(clock: Clock, say: F) -> Self {
+    pub(crate) fn new(clock: Clock, say: F) -> Self {
         Self { say, clock, file: String::new(), begun_at_ms: 0, said_at_ms: 0 }
     }
 }

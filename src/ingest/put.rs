@@ -33,29 +33,30 @@ use crate::clock::{Clock, UnixMs};
 use crate::config::{AnnounceMode, Settings};
 use crate::store::{Announcement, Applied, ContextId, ProviderStatement, Store, Update};
 use crate::types::{BitswapRecord, ContentKey, ExtraFields, Origin, PeerId, ProviderRecord};
+pub use addrs::ADDRS_MAX;
 use addrs::AddrPolicy;
-pub use addrs::{ADDR_BYTES_MAX, ADDRS_MAX, DroppedAddrs};
-pub use error::{AddrReasons, PutError, PutRefusal};
-pub use terms::TTL_MIN;
+pub(crate) use addrs::DroppedAddrs;
+pub use error::PutError;
+pub(crate) use error::PutRefusal;
 use terms::{TermLimits, Terms};
 use wire::{Payload, SignedRecord};
 
 /// The only schema that is announced this way.
-pub const ANNOUNCED_SCHEMA: &str = "bitswap";
+pub(crate) const ANNOUNCED_SCHEMA: &str = "bitswap";
 
 /// The protocol of every record that is announced this way.
-pub const ANNOUNCED_PROTOCOL: &str = "transport-bitswap";
+pub(crate) const ANNOUNCED_PROTOCOL: &str = "transport-bitswap";
 
 /// The most records, and so signatures, of one request: 16 of 100 us are 1.6 ms. Clients send one.
 pub const RECORDS_MAX: usize = 16;
 
 /// The longest text of an announced CID: a 64-byte digest in base 16 takes 137 characters. Reading
 /// base 58 takes time in the square of the length, some 40 us at this one.
-pub const KEY_TEXT_BYTES_MAX: usize = 256;
+pub(crate) const KEY_TEXT_BYTES_MAX: usize = 256;
 
 /// Verifies announcements and applies them to a store. They are durable when it returns.
 #[derive(Clone)]
-pub struct Announcer {
+pub(crate) struct Announcer {
     policy: Arc<PutPolicy>,
     store: Arc<dyn Store>,
     clock: Clock,
@@ -72,7 +73,7 @@ pub struct PutPolicy {
     pub timestamp_age_max: Duration,
     /// How far a provider's clock may be ahead of ours.
     pub timestamp_ahead_max: Duration,
-    /// The longest time that an announcement holds; at least [`TTL_MIN`].
+    /// The longest time that an announcement holds; at least one minute.
     pub ttl_max: Duration,
     /// Whether addresses stay that the public cannot reach.
     pub allow_private_addrs: bool,
@@ -106,7 +107,7 @@ struct VerifiedRecord {
 
 impl Announcer {
     /// The announcer that the settings describe; `None` if announcing is off.
-    pub fn new(settings: &Settings, store: Arc<dyn Store>, clock: Clock) -> Option<Self> {
+    pub(crate) fn new(settings: &Settings, store: Arc<dyn Store>, clock: Clock) -> Option<Self> {
         let policy = Arc::new(PutPolicy::new(settings)?);
         Some(Self { policy, store, clock })
     }
@@ -117,7 +118,7 @@ impl Announcer {
     /// # Errors
     ///
     /// Those of [`PutPolicy::verify`].
-    pub fn verify(
+    pub(crate) fn verify(
         &self,
         body: &[u8],
         caller: Option<IpAddr>,
@@ -132,7 +133,7 @@ impl Announcer {
     /// # Errors
     ///
     /// [`PutError::NoRoom`] and [`PutError::Unavailable`].
-    pub async fn apply(&self, put: VerifiedPut) -> Result<Applied, PutError> {
+    pub(crate) async fn apply(&self, put: VerifiedPut) -> Result<Applied, PutError> {
         Ok(self.store.update(put.into_updates(), self.clock.now_ms()).await?)
     }
 }
@@ -154,7 +155,7 @@ impl VerifiedPut {
     }
 
     /// The addresses that were left out.
-    pub fn addrs_dropped(&self) -> &DroppedAddrs {
+    pub(crate) fn addrs_dropped(&self) -> &DroppedAddrs {
         &self.addrs_dropped
     }
 
@@ -171,7 +172,7 @@ impl VerifiedPut {
 
 impl PutPolicy {
     /// The policy that the settings describe; `None` if announcing is off.
-    pub fn new(settings: &Settings) -> Option<Self> {
+    pub(crate) fn new(settings: &Settings) -> Option<Self> {
         let allowed = match settings.announce {
             AnnounceMode::Off => return None,
             AnnounceMode::Signed => None,

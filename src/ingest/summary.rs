@@ -14,7 +14,7 @@ use super::options::ImportKind;
 use crate::metrics::{ImportedFile, Metrics};
 
 /// How many rejections of one file are shown in full: enough to see what is wrong with it.
-pub const REJECTIONS_SHOWN_MAX: u64 = 20;
+pub(crate) const REJECTIONS_SHOWN_MAX: u64 = 20;
 
 /// The most characters of a reason that are kept; what is quoted in it may be a whole line.
 const WHY_CHARS_MAX: usize = 240;
@@ -22,7 +22,7 @@ const WHY_CHARS_MAX: usize = 240;
 /// Why an entry was rejected, in countable kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RejectReason {
+pub(crate) enum RejectReason {
     /// A line longer than the limit.
     LineTooLong,
     /// A line that is not UTF-8.
@@ -44,7 +44,7 @@ pub enum RejectReason {
 /// Where in a file an entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub(crate) enum Place {
     /// A line's number, from 1.
     Line(u64),
     /// Bytes from the beginning of the uncompressed content.
@@ -55,13 +55,13 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The file's name.
-    pub file: Arc<str>,
+    pub(crate) file: Arc<str>,
     /// Where in the file.
-    pub place: Place,
+    pub(crate) place: Place,
     /// The kind of reason.
-    pub reason: RejectReason,
+    pub(crate) reason: RejectReason,
     /// The reason, for people: without control characters, and of bounded length.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 /// The counts of an import so far.
@@ -69,48 +69,48 @@ pub struct Rejection {
 pub struct ImportCounts {
     /// Lines of NDJSON that were read, blank ones not counted. Where the import stopped: those, from
     /// the first one on, that are done with, so that it can go on after them.
-    pub lines: u64,
+    pub(crate) lines: u64,
     /// Blocks of a CAR that were read, or are done with.
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Lines or blocks whose key the store has taken in.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// (key, record) pairs that the store has taken in.
     pub records: u64,
     /// Those of them that the store has now: not what lapsed meanwhile.
-    pub entries_taken_in: u64,
+    pub(crate) entries_taken_in: u64,
     /// Those of these that were new to the store, if it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entries_added: Option<u64>,
+    pub(crate) entries_added: Option<u64>,
     /// Lines that had expired before the import.
-    pub expired: u64,
+    pub(crate) expired: u64,
     /// Addresses that were left out of records because not all clients read them.
-    pub addrs_dropped: u64,
+    pub(crate) addrs_dropped: u64,
     /// Fields that were left out of records because clients read them in different ways.
     #[serde(default)]
-    pub fields_dropped: u64,
+    pub(crate) fields_dropped: u64,
     /// Blocks taken in though their hash could not be checked when that was asked for.
-    pub unverifiable: u64,
+    pub(crate) unverifiable: u64,
     /// Whether it is a CAR that was never finalized: what follows its last whole block is missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not", rename = "unfinalized")]
-    pub is_unfinalized: bool,
+    pub(crate) is_unfinalized: bool,
     /// Entries that were not taken in, by reason.
-    pub rejected: BTreeMap<RejectReason, u64>,
+    pub(crate) rejected: BTreeMap<RejectReason, u64>,
 }
 
 /// The result of importing one file. Its text is one line for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportSummary {
     /// The file's name.
-    pub file: Arc<str>,
+    pub(crate) file: Arc<str>,
     /// What was in it.
-    pub kind: ImportKind,
+    pub(crate) kind: ImportKind,
     /// How much.
     pub counts: ImportCounts,
 }
 
 impl RejectReason {
     /// A name for metrics.
-    pub fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::LineTooLong => "line_too_long",
             Self::Utf8 => "utf8",
@@ -172,7 +172,7 @@ impl ImportCounts {
     }
 
     /// Adds them to the metrics, as those of one file.
-    pub fn record(&self, metrics: &Metrics) {
+    pub(crate) fn record(&self, metrics: &Metrics) {
         metrics.file_imported(ImportedFile {
             items: self.lines + self.blocks,
             records: self.records,

@@ -228,8 +228,8 @@ impl<'a> KeyBlock<'a> {
     }
 
     /// How many keys there are; never none.
-    #[allow(clippy::len_without_is_empty, reason = "a block without keys is never made")]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.multihashes.len() / self.stride
     }
 }

@@ -33,11 +33,11 @@ use crate::invariant;
 
 /// Tells whether a group still has a key, by serial and multihash. It is asked of groups that live in the
 /// journal, and of one whose end is not durable yet it must say yes: a restart would bring it back.
-pub type IsHeld = dyn Fn(u64, &[u8]) -> bool + Send + Sync;
+pub(crate) type IsHeld = dyn Fn(u64, &[u8]) -> bool + Send + Sync;
 
 /// Tells whether a change counts for some group, by its stamp; one whose end is not durable yet is such
 /// a group, too.
-pub type IsNeeded = dyn Fn(u64) -> bool + Send + Sync;
+pub(crate) type IsNeeded = dyn Fn(u64) -> bool + Send + Sync;
 
 /// What compaction asks the index.
 #[derive(Clone, Copy)]

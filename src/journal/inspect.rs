@@ -18,15 +18,15 @@ use super::segment::{Segment, walk};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SegmentSummary {
     /// Definitions of groups.
-    pub definitions: u64,
+    pub(crate) definitions: u64,
     /// Blocks of keys.
-    pub key_blocks: u64,
+    pub(crate) key_blocks: u64,
     /// Keys in them.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Ends of groups.
-    pub ends: u64,
+    pub(crate) ends: u64,
     /// Changes of many groups.
-    pub changes: u64,
+    pub(crate) changes: u64,
     /// Whether it ends with a seal.
     pub is_sealed: bool,
 }

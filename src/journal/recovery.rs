@@ -34,9 +34,9 @@ use crate::clock::{Stopwatch, UnixMs};
 #[derive(Clone, Debug, Default)]
 pub struct RecoveryReport {
     /// Segments that were read.
-    pub segments: usize,
+    pub(crate) segments: usize,
     /// Their bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Keys of live groups, those counted twice that were written twice.
     pub keys: u64,
     /// What was cut from the end, if a crash left some.
@@ -44,25 +44,25 @@ pub struct RecoveryReport {
     /// Files that a crash left of a compaction or of a segment's beginning, now removed.
     pub leftovers: Vec<PathBuf>,
     /// How long it took, in milliseconds.
-    pub took_ms: u64,
+    pub(crate) took_ms: u64,
 }
 
 /// A write that a crash interrupted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornTail {
     /// The segment.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Where it was cut.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// How many bytes were cut.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Where they are kept; `None` if the disk did not take them.
-    pub kept_as: Option<PathBuf>,
+    pub(crate) kept_as: Option<PathBuf>,
 }
 
 impl TornTail {
     /// Says where the bytes are now.
-    pub fn kept(&self) -> String {
+    pub(crate) fn kept(&self) -> String {
         match &self.kept_as {
             Some(path) => format!("kept as {}", path.display()),
             None => "not kept: the disk takes no copy".to_owned(),

@@ -26,28 +26,28 @@ use crate::data_dir::DataDir;
 #[derive(Clone, Debug, Default)]
 pub struct RepairReport {
     /// Segments that were read.
-    pub segments: usize,
+    pub(crate) segments: usize,
     /// Those that were damaged.
-    pub damaged: Vec<DamagedSegment>,
+    pub(crate) damaged: Vec<DamagedSegment>,
     /// Sequence numbers of segments that are missing, first and last.
-    pub missing: Vec<(u32, u32)>,
+    pub(crate) missing: Vec<(u32, u32)>,
     /// Groups whose definition is lost.
-    pub groups_lost: u64,
+    pub(crate) groups_lost: u64,
     /// Keys of those groups, in blocks that are whole.
-    pub keys_lost: u64,
+    pub(crate) keys_lost: u64,
 }
 
 /// A damaged segment.
 #[derive(Clone, Debug)]
-pub struct DamagedSegment {
+pub(crate) struct DamagedSegment {
     /// The segment, as it was called.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What it is called now.
-    pub kept_as: PathBuf,
+    pub(crate) kept_as: PathBuf,
     /// What of it is lost.
-    pub lost: Vec<LostBytes>,
+    pub(crate) lost: Vec<LostBytes>,
     /// Blocks that were whole, and were kept.
-    pub blocks_kept: usize,
+    pub(crate) blocks_kept: usize,
 }
 
 impl RepairReport {

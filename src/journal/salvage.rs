@@ -28,13 +28,13 @@ pub(super) struct Salvaged<'a> {
 
 /// Bytes of a segment that are damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LostBytes {
+pub(crate) struct LostBytes {
     /// Where they begin in the file.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// How many they are, as far as that is known.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// What is wrong with them.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
 }
 
 /// Takes what is whole out of the bytes of a segment.

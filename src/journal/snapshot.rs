@@ -15,7 +15,7 @@ use super::ledger::{BlockLocation, Ledger, SegmentId};
 use super::segment::{Segment, walk};
 
 /// The blocks of the groups that lived when the snapshot was taken.
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     segments: Vec<(Arc<Segment>, u64)>,
     definitions: HashMap<u64, BlockLocation>,
     changes: HashMap<ChangeKey, BlockLocation>,
@@ -37,7 +37,8 @@ impl Snapshot {
     }
 
     /// How many groups there are.
-    pub fn groups(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> usize {
         self.definitions.len()
     }
 
@@ -46,14 +47,14 @@ impl Snapshot {
     /// # Errors
     ///
     /// Why it cannot be read.
-    pub fn group(&self, serial: u64) -> Result<Option<GroupDefinition>, JournalError> {
+    pub(crate) fn group(&self, serial: u64) -> Result<Option<GroupDefinition>, JournalError> {
         let place = self.definitions.get(&serial);
         place.map(|place| self.definition(*place, serial)).transpose()
     }
 
     /// Shows every block of keys with its group to `visit`, until that breaks off. A key that other
     /// groups superseded may still be among them: ask the index how the pair stands.
-    pub fn visit(
+    pub(crate) fn visit(
         &self,
         mut visit: impl FnMut(&Arc<GroupDefinition>, KeyBlock<'_>) -> ControlFlow<()>,
     ) -> Result<(), JournalError> {
@@ -85,7 +86,7 @@ impl Snapshot {
     /// # Errors
     ///
     /// Why it cannot be read.
-    pub fn addrs_of(&self, provider: &str) -> Result<Option<AddrsChange>, JournalError> {
+    pub(crate) fn addrs_of(&self, provider: &str) -> Result<Option<AddrsChange>, JournalError> {
         match self.change(&addrs_key(provider))? {
             Some(Change::Addrs(change)) => Ok(Some(change)),
             Some(Change::Record(_) | Change::Visibility(_) | Change::Companions(_)) | None => {
@@ -99,7 +100,7 @@ impl Snapshot {
     /// # Errors
     ///
     /// Why it cannot be read.
-    pub fn record_of(
+    pub(crate) fn record_of(
         &self,
         provider: &str,
         context: &[u8],

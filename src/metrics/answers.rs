@@ -13,17 +13,17 @@ struct SourceLabels {
 
 /// Counts the sources of answers. Clones share their counters.
 #[derive(Clone, Debug, Default)]
-pub struct AnswerCounts {
+pub(crate) struct AnswerCounts {
     /// Lookups that the local index answered alone, because it had enough records.
-    pub local: Counter,
+    pub(crate) local: Counter,
     /// Lookups answered from fresh cache entries.
-    pub fresh: Counter,
+    pub(crate) fresh: Counter,
     /// Lookups answered from stale cache entries.
-    pub stale: Counter,
+    pub(crate) stale: Counter,
     /// Lookups that queried at least one upstream.
-    pub upstream: Counter,
+    pub(crate) upstream: Counter,
     /// Lookups coalesced with one in flight.
-    pub coalesced: Counter,
+    pub(crate) coalesced: Counter,
     cache_entries: Gauge,
     cache_bytes: Gauge,
 }
@@ -61,7 +61,7 @@ impl AnswerCounts {
     }
 
     /// Sets the size of the cache.
-    pub fn set_cache(&self, entries: u64, bytes: u64) {
+    pub(crate) fn set_cache(&self, entries: u64, bytes: u64) {
         self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 /// The outcome of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerOutcome {
+pub(crate) enum PeerOutcome {
     /// Accepted.
     Taken,
     /// Refused because it leaves a gap.
@@ -24,7 +24,7 @@ pub enum PeerOutcome {
 
 /// The counters of one peer. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct PeerCounts(Arc<PeerCounters>);
+pub(crate) struct PeerCounts(Arc<PeerCounters>);
 
 #[derive(Debug)]
 struct PeerCounters {
@@ -69,22 +69,22 @@ impl PeerOutcome {
 
 impl PeerCounts {
     /// Sets the number of its live routes.
-    pub fn has_routes(&self, count: usize) {
+    pub(crate) fn has_routes(&self, count: usize) {
         self.0.routes.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// PeerCounters routes of it that may not be kept.
-    pub fn dropped(&self, count: usize) {
+    pub(crate) fn dropped(&self, count: usize) {
         self.0.dropped.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// PeerCounters an update of it.
-    pub fn received(&self, outcome: PeerOutcome) {
+    pub(crate) fn received(&self, outcome: PeerOutcome) {
         count(&self.0.received, outcome);
     }
 
     /// PeerCounters a message to it.
-    pub fn sent(&self, outcome: PeerOutcome) {
+    pub(crate) fn sent(&self, outcome: PeerOutcome) {
         count(&self.0.sent, outcome);
     }
 }

@@ -21,7 +21,7 @@ use prometheus_client::registry::Unit;
 
 /// The templates of the public API's paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Route {
+pub(crate) enum Route {
     /// `/routing/v1/providers/{cid}`.
     Providers,
     /// `/routing/v1/peers/{peer-id}`.
@@ -38,7 +38,7 @@ pub enum Route {
 
 /// The format of an answer's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BodyFormat {
+pub(crate) enum BodyFormat {
     /// `application/json`.
     Json,
     /// `application/x-ndjson`.
@@ -51,24 +51,24 @@ pub enum BodyFormat {
 
 /// One finished request.
 #[derive(Clone, Copy, Debug)]
-pub struct FinishedRequest {
+pub(crate) struct FinishedRequest {
     /// Where it went.
-    pub route: Route,
+    pub(crate) route: Route,
     /// The answer's status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The answer's format.
-    pub format: BodyFormat,
+    pub(crate) format: BodyFormat,
     /// How long the answer took to make.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
     /// The answer's size, without headers.
-    pub body_bytes: u64,
+    pub(crate) body_bytes: u64,
     /// Provider records in the answer.
-    pub records: u64,
+    pub(crate) records: u64,
 }
 
 /// How a streamed answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StreamEnd {
+pub(crate) enum StreamEnd {
     /// Complete.
     Whole,
     /// The client went away, or the server stopped.
@@ -81,14 +81,14 @@ pub enum StreamEnd {
 
 /// The counters of one worker.
 #[derive(Debug, Default)]
-pub struct WorkerCounts {
+pub(crate) struct WorkerCounts {
     in_flight: AtomicI64,
     streams_open: AtomicI64,
     counts: Mutex<RequestCounters>,
 }
 
 /// A request in flight.
-pub struct InFlight<'a>(&'a AtomicI64);
+pub(crate) struct InFlight<'a>(&'a AtomicI64);
 
 /// The counters of all workers.
 #[derive(Debug, Default)]
@@ -146,7 +146,7 @@ struct Histogram<const BUCKETS: usize> {
 
 impl Route {
     /// The template, as it stands in labels.
-    pub fn template(self) -> &'static str {
+    pub(crate) fn template(self) -> &'static str {
         match self {
             Self::Providers => "/routing/v1/providers/{cid}",
             Self::Peers => "/routing/v1/peers/{peer-id}",
@@ -197,18 +197,18 @@ impl Drop for InFlight<'_> {
 impl WorkerCounts {
     /// RequestCounters a request as in flight until what this returns is dropped, also when its client goes
     /// away first.
-    pub fn request_started(&self) -> InFlight<'_> {
+    pub(crate) fn request_started(&self) -> InFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(&self.in_flight)
     }
 
     /// RequestCounters an answer that is sent while it grows as open.
-    pub fn stream_opened(&self) {
+    pub(crate) fn stream_opened(&self) {
         self.streams_open.fetch_add(1, Ordering::Relaxed);
     }
 
     /// RequestCounters such an answer as no longer open, and how it ended.
-    pub fn stream_ended(&self, end: StreamEnd, records: u64) {
+    pub(crate) fn stream_ended(&self, end: StreamEnd, records: u64) {
         self.streams_open.fetch_sub(1, Ordering::Relaxed);
         let mut counts = self.counts.lock();
         *counts.streams.entry(StreamLabels { end }).or_default() += 1;
@@ -216,7 +216,7 @@ impl WorkerCounts {
     }
 
     /// RequestCounters a request that has its answer.
-    pub fn request_finished(&self, request: FinishedRequest) {
+    pub(crate) fn request_finished(&self, request: FinishedRequest) {
         let FinishedRequest { route, status, format, duration, body_bytes, records } = request;
         let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let mut counts = self.counts.lock();

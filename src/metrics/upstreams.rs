@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 /// The outcome of a request to an upstream, or the reason not to send one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpstreamOutcome {
+pub(crate) enum UpstreamOutcome {
     /// A complete answer with records.
     Found,
     /// An empty answer.
@@ -46,7 +46,7 @@ pub enum UpstreamOutcome {
 
 /// The state of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
+pub(crate) enum BreakerState {
     /// Requests are sent.
     Closed,
     /// No requests are sent, after too many failures.
@@ -57,7 +57,7 @@ pub enum BreakerState {
 
 /// The counters of one upstream. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct UpstreamCounts(Arc<UpstreamCounters>);
+pub(crate) struct UpstreamCounts(Arc<UpstreamCounters>);
 
 #[derive(Debug)]
 struct UpstreamCounters {
@@ -136,40 +136,40 @@ impl UpstreamOutcome {
 
 impl UpstreamCounts {
     /// UpstreamCounters a request that was not sent.
-    pub fn not_asked(&self, outcome: UpstreamOutcome) {
+    pub(crate) fn not_asked(&self, outcome: UpstreamOutcome) {
         self.count(outcome);
     }
 
     /// UpstreamCounters a request as in flight.
-    pub fn started(&self) {
+    pub(crate) fn started(&self) {
         self.0.in_flight.inc();
     }
 
     /// Observes how long the first records of an answer took.
-    pub fn first_record(&self, after: Duration) {
+    pub(crate) fn first_record(&self, after: Duration) {
         self.0.first_records.observe(after.as_secs_f64());
     }
 
     /// UpstreamCounters records that came, and those that could not be used.
-    pub fn received(&self, records: u64, records_bad: u64) {
+    pub(crate) fn received(&self, records: u64, records_bad: u64) {
         self.0.records.inc_by(records);
         self.0.records_bad.inc_by(records_bad);
     }
 
     /// UpstreamCounters fields that were left out of its records.
-    pub fn fields_dropped(&self, fields: u64) {
+    pub(crate) fn fields_dropped(&self, fields: u64) {
         self.0.fields_dropped.inc_by(fields);
     }
 
     /// UpstreamCounters a request as no longer in flight, what became of it, and how long it took.
-    pub fn ended(&self, outcome: UpstreamOutcome, after: Duration) {
+    pub(crate) fn ended(&self, outcome: UpstreamOutcome, after: Duration) {
         self.0.in_flight.dec();
         self.0.durations.observe(after.as_secs_f64());
         self.count(outcome);
     }
 
     /// Sets the state of its breaker.
-    pub fn breaker(&self, state: BreakerState) {
+    pub(crate) fn breaker(&self, state: BreakerState) {
         self.0.breaker.set(match state {
             BreakerState::Closed => 0,
             BreakerState::Open => 1,

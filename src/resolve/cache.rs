@@ -21,11 +21,11 @@ use crate::clock::UnixMs;
 use crate::types::{AccountId, IpnsName, Subject};
 pub(super) use answer::{Extent, RemoteAnswer};
 pub(super) use name::{KeptName, is_valid};
-pub use times::CacheOptions;
+pub(crate) use times::CacheOptions;
 use times::Freshness;
 
 /// Answers of upstreams.
-pub struct AnswerCache {
+pub(crate) struct AnswerCache {
     options: CacheOptions,
     answers: Option<Cache<(u32, Subject), Arc<RemoteAnswer>>>,
     names: Option<Cache<(u32, IpnsName), Arc<KeptName>>>,
@@ -38,17 +38,17 @@ pub struct AnswerCache {
 
 /// What the cache holds, and what became of lookups in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheStats {
+pub(crate) struct CacheStats {
     /// Answers and IPNS records that are kept.
-    pub entries: u64,
+    pub(crate) entries: u64,
     /// Bytes that they take, the texts included that may be made of them.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Lookups that were answered from here, fresh.
-    pub hits: u64,
+    pub(crate) hits: u64,
     /// Lookups that were answered from here with what was no longer fresh.
-    pub stale: u64,
+    pub(crate) stale: u64,
     /// Lookups for which upstreams were asked.
-    pub misses: u64,
+    pub(crate) misses: u64,
 }
 
 /// An account, as the cache knows it.
@@ -71,7 +71,7 @@ pub(super) enum Cached {
 
 impl AnswerCache {
     /// An empty cache.
-    pub fn new(options: CacheOptions) -> Self {
+    pub(crate) fn new(options: CacheOptions) -> Self {
         let answers = (options.bytes_max > 0).then(|| {
             let weigher = |_: &_, kept: &Arc<RemoteAnswer>| weight(kept.bytes());
             Cache::builder().max_capacity(options.bytes_max).weigher(weigher).build()
@@ -93,7 +93,7 @@ impl AnswerCache {
     }
 
     /// What the cache holds, and what became of lookups in it.
-    pub fn stats(&self) -> CacheStats {
+    pub(crate) fn stats(&self) -> CacheStats {
         let answers = self.answers.as_ref().map(|it| (it.entry_count(), it.weighted_size()));
         let names = self.names.as_ref().map(|it| (it.entry_count(), it.weighted_size()));
         let (answers, names) = (answers.unwrap_or_default(), names.unwrap_or_default());

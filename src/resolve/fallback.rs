@@ -17,23 +17,23 @@ use super::{Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver,
 use crate::types::{IpnsName, IpnsRecord};
 
 /// What a [`Fallback`] is made of.
-pub struct FallbackParts {
+pub(crate) struct FallbackParts {
     /// Who is asked first.
-    pub first: Arc<dyn Resolver>,
+    pub(crate) first: Arc<dyn Resolver>,
     /// Whether that is the local index, which speaks for nobody else.
-    pub is_first_local: bool,
+    pub(crate) is_first_local: bool,
     /// Who is asked for what the first do not find.
-    pub then: Arc<dyn Resolver>,
+    pub(crate) then: Arc<dyn Resolver>,
     /// All of them together, for IPNS records and closest peers.
-    pub names: Arc<dyn Resolver>,
+    pub(crate) names: Arc<dyn Resolver>,
 }
 
 /// Resolvers of which some are asked for what others do not find.
-pub struct Fallback(FallbackParts);
+pub(crate) struct Fallback(FallbackParts);
 
 impl Fallback {
     /// A resolver that asks as `parts` say.
-    pub fn new(parts: FallbackParts) -> Self {
+    pub(crate) fn new(parts: FallbackParts) -> Self {
         Self(parts)
     }
 }

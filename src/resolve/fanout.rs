@@ -43,38 +43,38 @@ use singleflight::{Follower, LookupKey, Outcome, Singleflight};
 const PANICKED: &str = "asking it panicked";
 
 /// What a [`Fanout`] is made of.
-pub struct FanoutParts {
+pub(crate) struct FanoutParts {
     /// The account that it answers for. What its upstreams say is kept under this name, so the account
     /// always has the same upstreams.
-    pub account: AccountId,
+    pub(crate) account: AccountId,
     /// The local index; `None`: only upstreams are asked.
-    pub local: Option<Arc<dyn Resolver>>,
+    pub(crate) local: Option<Arc<dyn Resolver>>,
     /// Who is asked; may be none.
-    pub upstreams: Vec<Arc<dyn Upstream>>,
+    pub(crate) upstreams: Vec<Arc<dyn Upstream>>,
     /// Where IPNS records of upstreams are stored, if there is a local index.
-    pub names: Arc<dyn NameStore>,
+    pub(crate) names: Arc<dyn NameStore>,
     /// What all accounts share.
-    pub cache: Arc<AnswerCache>,
+    pub(crate) cache: Arc<AnswerCache>,
     /// Limits and times.
-    pub options: FanoutOptions,
+    pub(crate) options: FanoutOptions,
     /// Says how old kept answers are.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Where it is counted where answers come from.
-    pub counts: AnswerCounts,
+    pub(crate) counts: AnswerCounts,
 }
 
 /// Limits and times of a [`Fanout`].
 #[derive(Clone, Copy, Debug)]
-pub struct FanoutOptions {
+pub(crate) struct FanoutOptions {
     /// How long an answer in one piece waits for more once it has something.
-    pub gather_timeout: Duration,
+    pub(crate) gather_timeout: Duration,
     /// The most records that all upstreams together contribute to an answer; more are left out.
-    pub records_max: usize,
+    pub(crate) records_max: usize,
 }
 
 /// The resolver of one account. Cheap to hold and to clone.
 #[derive(Clone)]
-pub struct Fanout(Arc<Core>);
+pub(crate) struct Fanout(Arc<Core>);
 
 /// What lookups under way need of a [`Fanout`].
 struct Core {
@@ -106,7 +106,7 @@ impl Default for FanoutOptions {
 
 impl Fanout {
     /// The resolver of an account.
-    pub fn new(parts: FanoutParts) -> Self {
+    pub(crate) fn new(parts: FanoutParts) -> Self {
         let FanoutParts { account, local, upstreams, names, cache, options, clock, counts } = parts;
         Self(Arc::new(Core {
             account: cache.account(&account),

@@ -7,7 +7,7 @@ use crate::dispatch::{LastKnown, RouteControl, RouteUpdate};
 
 /// A way to one peer router. A message is delivered within a bounded time, or not; what the peer
 /// answers is bounded, too.
-pub trait PeerLink: Send + Sync + 'static {
+pub(crate) trait PeerLink: Send + Sync + 'static {
     /// Says whether we want to be told its routes.
     fn control<'a>(&'a self, control: &'a RouteControl)
     -> BoxFuture<'a, Result<(), PeerLinkError>>;
@@ -18,7 +18,7 @@ pub trait PeerLink: Send + Sync + 'static {
 
 /// Why a message was not taken.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum PeerLinkError {
+pub(crate) enum PeerLinkError {
     /// The update does not follow on what the peer knows.
     #[error("it has missed what was told before")]
     Gap(LastKnown),

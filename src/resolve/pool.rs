@@ -21,7 +21,7 @@ use crate::types::{AccountId, ContentKey, IpnsName, IpnsRecord};
 const FAILURES_MAX: usize = 2;
 
 /// The endpoints behind routing rules, with their budgets.
-pub trait Endpoints: Send + Sync + 'static {
+pub(crate) trait Endpoints: Send + Sync + 'static {
     /// Spends a lookup of an endpoint behind a rule, durably, and says which. `tried` are the places
     /// of endpoints that this question went to in vain.
     fn take<'a>(
@@ -36,7 +36,7 @@ pub trait Endpoints: Send + Sync + 'static {
 }
 
 /// What to do with a question.
-pub enum Turn {
+pub(crate) enum Turn {
     /// Ask this one, once.
     Ask {
         /// The endpoint's place.
@@ -49,7 +49,7 @@ pub enum Turn {
 }
 
 /// All endpoints behind a routing rule, as one upstream.
-pub struct PoolUpstream {
+pub(crate) struct PoolUpstream {
     account: AccountId,
     rule: RuleId,
     endpoints: Arc<dyn Endpoints>,
@@ -57,7 +57,7 @@ pub struct PoolUpstream {
 
 impl PoolUpstream {
     /// The upstream that is a routing rule.
-    pub fn new(rule: RuleId, endpoints: Arc<dyn Endpoints>) -> Self {
+    pub(crate) fn new(rule: RuleId, endpoints: Arc<dyn Endpoints>) -> Self {
         Self { account: AccountId::of_rule(rule.0), rule, endpoints }
     }
 

@@ -19,10 +19,10 @@ use crate::dispatch::{LookupAddress, RoutingTable};
 use crate::types::{AccountId, IpnsName, IpnsRecord};
 
 /// Which resolver answers which part of the key space.
-pub type RouteTable = RoutingTable<Arc<dyn Resolver>>;
+pub(crate) type RouteTable = RoutingTable<Arc<dyn Resolver>>;
 
 /// The resolver that asks the one that the routing table names.
-pub struct Router {
+pub(crate) struct Router {
     default: Arc<dyn Resolver>,
     /// `None`: there is nothing but the default route.
     table: ArcSwapOption<RouteTable>,
@@ -30,19 +30,19 @@ pub struct Router {
 }
 
 /// The account of a route that does not exist.
-pub struct NoAccount(pub AccountId);
+pub(crate) struct NoAccount(pub AccountId);
 
 /// The account that finds nothing and asks nobody.
-pub struct Discard;
+pub(crate) struct Discard;
 
 impl Router {
     /// A router of which every lookup goes to `default`.
-    pub fn new(default: Arc<dyn Resolver>, clock: Clock) -> Self {
+    pub(crate) fn new(default: Arc<dyn Resolver>, clock: Clock) -> Self {
         Self { default, table: ArcSwapOption::empty(), clock }
     }
 
     /// From now on lookups go as this table says; `None`: all go to the default.
-    pub fn set_table(&self, table: Option<Arc<RouteTable>>) {
+    pub(crate) fn set_table(&self, table: Option<Arc<RouteTable>>) {
         self.table.store(table);
     }
 

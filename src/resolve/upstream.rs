@@ -107,7 +107,7 @@ impl UpstreamReasons {
     const NAMED_MAX: usize = 8;
 
     /// Adds an upstream, unless enough are named.
-    pub fn add(&mut self, account: &AccountId, error: &AskError) {
+    pub(crate) fn add(&mut self, account: &AccountId, error: &AskError) {
         if self.0.len() < Self::NAMED_MAX {
             self.0.push(format!("{account}: {error}").into());
         }

@@ -19,13 +19,13 @@ use crate::store::{
 /// The stores of a server, or of a command that works without one.
 pub struct Stores {
     /// Where announcements are kept.
-    pub store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     /// Where IPNS records are kept.
-    pub names: Arc<dyn NameStore>,
+    pub(crate) names: Arc<dyn NameStore>,
     /// Where the control plane keeps what is decided.
-    pub state: Arc<dyn StateStore>,
+    pub(crate) state: Arc<dyn StateStore>,
     /// What opening found; `None` where there was nothing to recover.
-    pub report: Option<Recovery>,
+    pub(crate) report: Option<Recovery>,
 }
 
 /// Why stores cannot be opened.

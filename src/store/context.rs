@@ -23,7 +23,7 @@ pub enum ContextIdError {
 
 impl ContextId {
     /// IPNI's bound on a context ID, in bytes.
-    pub const BYTES_MAX: usize = 64;
+    pub(crate) const BYTES_MAX: usize = 64;
 
     /// The longest text that can stand for a context ID: base 2, the widest, and its prefix.
     const TEXT_BYTES_MAX: usize = 8 * Self::BYTES_MAX + 1;
@@ -37,7 +37,7 @@ impl ContextId {
     }
 
     /// Reads the multibase text of a context ID.
-    pub fn from_text(text: &str) -> Result<Self, ContextIdError> {
+    pub(crate) fn from_text(text: &str) -> Result<Self, ContextIdError> {
         // Base 58 takes time in the square of the length.
         if text.len() > Self::TEXT_BYTES_MAX {
             return Err(ContextIdError::TooLong(text.len() / 8));
@@ -47,7 +47,7 @@ impl ContextId {
     }
 
     /// The multibase text, in base64url.
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         multibase::encode(Base::Base64Url, &self.0)
     }
 

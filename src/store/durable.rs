@@ -83,11 +83,11 @@ pub struct Recovery {
     /// (key, group) pairs.
     pub entries: u64,
     /// Groups.
-    pub groups: u64,
+    pub(crate) groups: u64,
     /// How long reading the journal took.
     pub duration: Duration,
     /// What the journal says of itself.
-    pub journal: RecoveryReport,
+    pub(crate) journal: RecoveryReport,
 }
 
 /// Why a store cannot be opened.

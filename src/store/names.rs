@@ -20,7 +20,8 @@ use crate::clock::UnixMs;
 use crate::state::Health;
 use crate::types::{EndOfValidity, IpnsName, IpnsRecord};
 
-pub use durable::{DurableNames, NamesOpenError};
+pub use durable::DurableNames;
+pub(crate) use durable::NamesOpenError;
 pub use memory::MemoryNames;
 
 /// Where IPNS records are kept.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// The longest name of an account, in characters.
-pub const ACCOUNT_CHARS_MAX: usize = 64;
+pub(crate) const ACCOUNT_CHARS_MAX: usize = 64;
 
 /// The normalised name of an account. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,15 +33,15 @@ pub enum AccountIdError {
 
 impl AccountId {
     /// The account that is this server's own index.
-    pub const LOCAL: &str = "local";
+    pub(crate) const LOCAL: &str = "local";
     /// The account that answers "none found" and asks nobody.
-    pub const DISCARD: &str = "discard";
+    pub(crate) const DISCARD: &str = "discard";
     /// The account of the default route: the index and all upstreams.
-    pub const DEFAULT: &str = "default";
+    pub(crate) const DEFAULT: &str = "default";
     /// The account of the Amino DHT.
-    pub const DHT: &str = "dht";
+    pub(crate) const DHT: &str = "dht";
     /// The part of the default account that is asked last; no route points to it.
-    pub const FALLBACK: &str = "default~fallback";
+    pub(crate) const FALLBACK: &str = "default~fallback";
 
     /// Reads a name in the form in which people write it.
     pub fn parse(text: &str) -> Result<Self, AccountIdError> {
@@ -70,13 +70,13 @@ impl AccountId {
     }
 
     /// The id of the routing rule that it names; `None`: it names something else.
-    pub fn rule(&self) -> Option<u64> {
+    pub(crate) fn rule(&self) -> Option<u64> {
         let is_integer = self.0.bytes().all(|it| it.is_ascii_digit());
         if is_integer { self.0.parse().ok() } else { None }
     }
 
     /// Whether it is a plain integer, of whatever size.
-    pub fn is_integer(&self) -> bool {
+    pub(crate) fn is_integer(&self) -> bool {
         self.0.bytes().all(|it| it.is_ascii_digit())
     }
 

@@ -60,26 +60,21 @@ const PROTOCOL_NAMES: [&str; 42] = [
 
 /// A set of multiaddr protocols: one bit a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ProtocolSet(u64);
+pub(crate) struct ProtocolSet(u64);
 
 impl ProtocolSet {
     /// The set without any protocol.
-    pub const EMPTY: Self = Self(0);
+    pub(crate) const EMPTY: Self = Self(0);
 
     /// The set of the one protocol called `name` (in any case), if there is one.
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         let position = PROTOCOL_NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))?;
         Some(Self(1 << position))
     }
 
     /// Whether the two sets share a protocol.
-    pub fn intersects(self, other: Self) -> bool {
+    pub(crate) fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
-    }
-
-    /// Whether the set is without any protocol.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
     }
 }
 
@@ -127,7 +122,7 @@ impl Addr {
 
     /// An address whose text does not parse, for those who keep such: every segment that is the
     /// name of a protocol counts as a component.
-    pub fn unparsable(text: &str) -> Self {
+    pub(crate) fn unparsable(text: &str) -> Self {
         let protocols = text
             .split('/')
             .filter_map(ProtocolSet::of_name)
@@ -151,7 +146,7 @@ impl Addr {
     }
 
     /// The protocols of its components, relay hops included.
-    pub fn protocols(&self) -> ProtocolSet {
+    pub(crate) fn protocols(&self) -> ProtocolSet {
         self.protocols
     }
 }

@@ -10,10 +10,10 @@ use super::addr::ProtocolSet;
 use super::ready::{ReadyRecord, Selection};
 
 /// The most terms that one parameter may have.
-pub const TERMS_MAX: usize = 64;
+pub(crate) const TERMS_MAX: usize = 64;
 
 /// The most characters that one term may have.
-pub const TERM_CHARS_MAX: usize = 63;
+pub(crate) const TERM_CHARS_MAX: usize = 63;
 
 /// What a request wants of records and of their addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,7 +83,7 @@ impl Filter {
     }
 
     /// Whether everything passes.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 

@@ -1,7 +1,7 @@
 //! How many routers a lookup has passed through, so that a loop between them ends.
 
 /// The name of the header that carries the count from router to router.
-pub const HOPS_HEADER: &str = "fingerpost-hops";
+pub(crate) const HOPS_HEADER: &str = "fingerpost-hops";
 
 /// How many routers forwarded a lookup before it came here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,27 +9,27 @@ pub struct Hops(u8);
 
 impl Hops {
     /// The most that a lookup may have; one that has more is refused.
-    pub const MAX: u8 = 8;
+    pub(crate) const MAX: u8 = 8;
 
     /// Reads the header's value: a whole number. A larger one than can be counted is past the limit.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let is_number = !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
         is_number.then(|| Self(text.parse().unwrap_or(u8::MAX)))
     }
 
     /// The count.
-    pub fn get(self) -> u8 {
+    pub(crate) fn get(self) -> u8 {
         self.0
     }
 
     /// The count as the next router is told it.
-    pub fn next(self) -> Self {
+    pub(crate) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
     /// Whether the lookup has gone too far.
-    pub fn is_past_limit(self) -> bool {
+    pub(crate) fn is_past_limit(self) -> bool {
         self.0 > Self::MAX
     }
 }

@@ -25,7 +25,7 @@
 //! Of two records of a name the one with the higher sequence counts, then the one that is valid
 //! longer. A record that was verified stays so; whether it has expired is asked with the time.
 //!
-//! Everything that is wrong with a record is an [`IpnsError`]; no bytes panic.
+//! Everything that is wrong with a record is an `IpnsError`; no bytes panic.
 
 mod data;
 mod name;
@@ -35,6 +35,8 @@ mod validity;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use name::{IpnsName, IpnsNameError};
-pub use record::{IPNS_RECORD_BYTES_MAX, IpnsError, IpnsRecord};
+pub use name::IpnsName;
+pub(crate) use name::IpnsNameError;
+pub(crate) use record::IPNS_RECORD_BYTES_MAX;
+pub use record::IpnsRecord;
 pub use validity::EndOfValidity;

@@ -22,11 +22,11 @@ use unsigned_varint::decode;
 
 /// The longest digest of a key, in bytes. No registered hash function gives more than 128; the
 /// room above is for identity multihashes, which carry content.
-pub const DIGEST_BYTES_MAX: usize = 1024;
+pub(crate) const DIGEST_BYTES_MAX: usize = 1024;
 
 /// The longest text of a CID, in bytes. A 64-byte digest in base 2 takes 545; decoding bases 36 and
 /// 58 takes time in the square of the length, so this also bounds what a request can cost.
-pub const CID_TEXT_BYTES_MAX: usize = 1024;
+pub(crate) const CID_TEXT_BYTES_MAX: usize = 1024;
 
 /// The longest varint of the multiformats, in bytes: 63 bits.
 const VARINT_BYTES_MAX: usize = 9;
@@ -91,7 +91,7 @@ impl ContentKey {
     }
 
     /// Reads the multihash of a peer ID or IPNS name out of a version 1 CID of codec libp2p-key.
-    pub fn from_libp2p_key_text(text: &str) -> Result<Self, KeyError> {
+    pub(crate) fn from_libp2p_key_text(text: &str) -> Result<Self, KeyError> {
         match decode_cid_text(text)? {
             (CODEC_LIBP2P_KEY, key) => Ok(key),
             (codec, _) => Err(KeyError::NotLibp2pKey(codec)),
@@ -99,7 +99,7 @@ impl ContentKey {
     }
 
     /// Reads the key of the CID that `bytes` begin with, and says how many bytes the CID takes.
-    pub fn from_cid_prefix(bytes: &[u8]) -> Result<(Self, usize), KeyError> {
+    pub(crate) fn from_cid_prefix(bytes: &[u8]) -> Result<(Self, usize), KeyError> {
         let (_, key, rest) = split_cid(bytes)?;
         Ok((key, bytes.len() - rest.len()))
     }
@@ -127,18 +127,18 @@ impl ContentKey {
     }
 
     /// The code of the hash function.
-    pub fn hash_code(&self) -> u64 {
+    pub(crate) fn hash_code(&self) -> u64 {
         decode::u64(&self.0).expect("a key begins with the varint that it was parsed from").0
     }
 
     /// The digest.
-    pub fn digest(&self) -> &[u8] {
+    pub(crate) fn digest(&self) -> &[u8] {
         let after_code = decode::u64(&self.0).expect("a key holds its hash code").1;
         decode::u64(after_code).expect("a key holds its digest's length").1
     }
 
     /// Whether the key is an identity multihash: the content itself, which nobody need be asked for.
-    pub fn is_identity(&self) -> bool {
+    pub(crate) fn is_identity(&self) -> bool {
         self.hash_code() == IDENTITY
     }
 

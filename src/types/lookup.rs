@@ -56,14 +56,14 @@ impl Question {
     }
 
     /// The most records that a store gives: there is always a cap.
-    pub fn cap(&self) -> NonZeroUsize {
+    pub(crate) fn cap(&self) -> NonZeroUsize {
         self.records_max.map_or(ANSWER_RECORDS_MAX, |max| max.min(ANSWER_RECORDS_MAX))
     }
 }
 
 impl Subject {
     /// The multihash of what is looked up.
-    pub fn multihash(&self) -> ContentKey {
+    pub(crate) fn multihash(&self) -> ContentKey {
         match self {
             Self::Content(key) => key.clone(),
             Self::Peer(peer) => peer.multihash(),
@@ -71,14 +71,14 @@ impl Subject {
     }
 
     /// Whether it is content that its key carries: whoever asks has it already.
-    pub fn is_identity(&self) -> bool {
+    pub(crate) fn is_identity(&self) -> bool {
         matches!(self, Self::Content(key) if key.is_identity())
     }
 }
 
 impl Found {
     /// All that was found, and when that last changed.
-    pub fn new(records: Records, modified_at_ms: u64) -> Self {
+    pub(crate) fn new(records: Records, modified_at_ms: u64) -> Self {
         let modified_at_ms = (!records.is_empty()).then_some(modified_at_ms);
         Self { records, modified_at_ms, is_partial: false }
     }

@@ -40,22 +40,22 @@ impl Origin {
     }
 
     /// Whether the operator brought it in.
-    pub fn is_operator(self) -> bool {
+    pub(crate) fn is_operator(self) -> bool {
         self == Self::OPERATOR
     }
 
     /// Whether it is a network that is known.
-    pub fn is_network(self) -> bool {
+    pub(crate) fn is_network(self) -> bool {
         matches!(self.0 >> KIND_SHIFT, KIND_IPV4 | KIND_IPV6)
     }
 
     /// The 64 bits, for a disk.
-    pub fn to_bits(self) -> u64 {
+    pub(crate) fn to_bits(self) -> u64 {
         self.0
     }
 
     /// Reads what [`Origin::to_bits`] gave; bits of no meaning are an unknown origin.
-    pub fn from_bits(bits: u64) -> Self {
+    pub(crate) fn from_bits(bits: u64) -> Self {
         let network = bits & ((1 << KIND_SHIFT) - 1);
         let has_meaning = match bits >> KIND_SHIFT {
             KIND_OPERATOR => network == 0,

@@ -47,12 +47,12 @@ impl PeerId {
     }
 
     /// The multihash that the ID is.
-    pub fn multihash(&self) -> ContentKey {
+    pub(crate) fn multihash(&self) -> ContentKey {
         ContentKey::from_multihash_text(&self.0).expect("it was printed from a multihash")
     }
 
     /// The ID as a version 1 CID of codec libp2p-key, in base 32: the form that URLs have.
-    pub fn to_cid_text(&self) -> String {
+    pub(crate) fn to_cid_text(&self) -> String {
         const CID_PREFIX: [u8; 2] = [0x01, 0x72];
         let bytes = [&CID_PREFIX, self.multihash().as_bytes()].concat();
         multibase::encode(multibase::Base::Base32Lower, bytes)

@@ -59,7 +59,7 @@ impl RoutePrefix {
     }
 
     /// The prefix of every lookup.
-    pub fn everything() -> Self {
+    pub(crate) fn everything() -> Self {
         Self("g".into())
     }
 

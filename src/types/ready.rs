@@ -96,7 +96,7 @@ impl ReadyRecord {
     }
 
     /// The schema that the record is served in.
-    pub fn schema(&self) -> Schema {
+    pub(crate) fn schema(&self) -> Schema {
         self.schema
     }
 
@@ -118,17 +118,17 @@ impl ReadyRecord {
     /// Which announcement this is, beside its context: the same provider, schema and other fields but
     /// for the addresses give the same value, and the newer replaces the older. Which records an answer
     /// merges says [`ReadyRecord::merge_key`]. Nobody can make two records that share one.
-    pub fn identity(&self) -> [u8; 16] {
+    pub(crate) fn identity(&self) -> [u8; 16] {
         self.identity
     }
 
     /// A hash of the record's JSON.
-    pub fn digest(&self) -> [u8; 16] {
+    pub(crate) fn digest(&self) -> [u8; 16] {
         self.digest
     }
 
     /// How many bytes [`ReadyRecord::write_to`] writes at most.
-    pub fn len_bytes(&self) -> usize {
+    pub(crate) fn len_bytes(&self) -> usize {
         self.json.len()
     }
 
@@ -142,7 +142,7 @@ impl ReadyRecord {
 
     /// The same record with these addresses instead of its own, as
     /// [`ProviderRecord::with_addrs`] has them; `None` when that makes no difference.
-    pub fn with_addrs(&self, addrs: &[Addr]) -> Option<Self> {
+    pub(crate) fn with_addrs(&self, addrs: &[Addr]) -> Option<Self> {
         if self.schema == Schema::Unknown || self.has_just(addrs) {
             return None;
         }
@@ -171,7 +171,7 @@ impl ReadyRecord {
 
     /// The same record with the ID and the addresses of another one: what that peer would announce if it
     /// had the same protocols. Reads the JSON of both. `None`: one of them is of an unknown schema.
-    pub fn with_provider_of(&self, other: &Self) -> Option<Self> {
+    pub(crate) fn with_provider_of(&self, other: &Self) -> Option<Self> {
         // Its JSON is in the schema of answers already.
         let read = |ready: &Self| ProviderRecord::parse(&ready.json, UnparsableAddrs::Keep).ok();
         let (mut record, other) = (read(self)?.record, read(other)?.record);
@@ -188,7 +188,10 @@ impl ReadyRecord {
 
     /// One record of schema `peer` with the addresses and the protocols that several records name,
     /// each once and in their order; as many addresses as [`ReadyRecord::merged`] takes.
-    pub fn of_peer<'a>(peer: &PeerId, records: impl Iterator<Item = &'a Self> + Clone) -> Self {
+    pub(crate) fn of_peer<'a>(
+        peer: &PeerId,
+        records: impl Iterator<Item = &'a Self> + Clone,
+    ) -> Self {
         let mut protocols: Vec<String> = Vec::new();
         for name in records.clone().filter_map(Self::protocol_names).flatten() {
             if !protocols.contains(name) {
@@ -215,7 +218,7 @@ impl ReadyRecord {
     }
 
     /// Whether the record has a list of addresses, be it empty.
-    pub fn has_addr_list(&self) -> bool {
+    pub(crate) fn has_addr_list(&self) -> bool {
         self.addrs.is_some()
     }
 

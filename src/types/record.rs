@@ -15,11 +15,12 @@ mod writer;
 
 use thiserror::Error;
 
-pub use bitswap::BitswapRecord;
-pub use fields::{ExtraFields, LeftOut};
-pub use graphsync::GraphsyncRecord;
-pub use peer::PeerRecord;
-pub use unknown::UnknownRecord;
+pub(crate) use bitswap::BitswapRecord;
+pub(crate) use fields::ExtraFields;
+pub use fields::LeftOut;
+pub(crate) use graphsync::GraphsyncRecord;
+pub(crate) use peer::PeerRecord;
+pub(crate) use unknown::UnknownRecord;
 
 use super::addr::Addr;
 use super::peer::{PeerId, PeerIdError};
@@ -28,7 +29,7 @@ use writer::single_line;
 pub(super) use writer::{AddrsLayout, RecordWriter, addr_list, offset};
 
 /// The most addresses that one record may carry.
-pub const ADDRS_MAX: usize = 4096;
+pub(crate) const ADDRS_MAX: usize = 4096;
 
 /// How deep objects and lists may be nested: Go's JSON reader gives up a whole answer at 10,000
 /// levels, serde_json at 128.
@@ -36,7 +37,7 @@ const DEPTH_MAX: usize = 100;
 
 /// Which schema a record is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Schema {
+pub(crate) enum Schema {
     /// `bitswap`.
     Bitswap,
     /// `graphsync-filecoinv1`.
@@ -150,7 +151,7 @@ impl ProviderRecord {
     }
 
     /// The schema that the record is of.
-    pub fn schema(&self) -> Schema {
+    pub(crate) fn schema(&self) -> Schema {
         match self {
             Self::Bitswap(_) => Schema::Bitswap,
             Self::Graphsync(_) => Schema::Graphsync,
@@ -160,7 +161,7 @@ impl ProviderRecord {
     }
 
     /// The provider; a record of an unknown schema may name none.
-    pub fn peer(&self) -> Option<&PeerId> {
+    pub(crate) fn peer(&self) -> Option<&PeerId> {
         match self {
             Self::Bitswap(record) => Some(&record.id),
             Self::Graphsync(record) => Some(&record.id),
@@ -182,7 +183,7 @@ impl ProviderRecord {
     /// The same record with these addresses instead of its own. One of an unknown schema stays as
     /// it is: nobody knows what its addresses mean. A missing list stays missing if there is nothing
     /// to put into it.
-    pub fn with_addrs(mut self, addrs: &[Addr]) -> Self {
+    pub(crate) fn with_addrs(mut self, addrs: &[Addr]) -> Self {
         let list = match &mut self {
             Self::Bitswap(record) => &mut record.addrs,
             Self::Graphsync(record) => &mut record.addrs,
@@ -196,7 +197,7 @@ impl ProviderRecord {
     }
 
     /// The names of the transfer protocols: `Protocols`, or `Protocol` of the legacy schemas.
-    pub fn protocols(&self) -> &[String] {
+    pub(crate) fn protocols(&self) -> &[String] {
         match self {
             Self::Bitswap(record) => record.protocol.as_slice(),
             Self::Graphsync(record) => record.protocol.as_slice(),
@@ -207,7 +208,7 @@ impl ProviderRecord {
 
     /// The record in the `peer` schema: `bitswap` and `graphsync-filecoinv1` are turned into it,
     /// their protocol becomes the only one, and their other fields stay as they are.
-    pub fn into_peer(self) -> Self {
+    pub(crate) fn into_peer(self) -> Self {
         match self {
             Self::Bitswap(record) => Self::Peer(record.into()),
             Self::Graphsync(record) => Self::Peer(record.into()),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::ready::{ReadyRecord, Selection};
 
 /// A record, and what of it is part of an answer.
-pub type SelectedRecord = (Arc<ReadyRecord>, Selection);
+pub(crate) type SelectedRecord = (Arc<ReadyRecord>, Selection);
 
 /// How many texts can be kept of shared records.
 const RENDERINGS: usize = 2;
@@ -28,23 +28,23 @@ enum Kind {
 
 /// Records that several answers have.
 #[derive(Debug)]
-pub struct SharedRecords {
+pub(crate) struct SharedRecords {
     records: Vec<SelectedRecord>,
     rendered: [OnceLock<Rendered>; RENDERINGS],
 }
 
 /// The text of an answer.
 #[derive(Clone, Debug)]
-pub struct Rendered {
+pub(crate) struct Rendered {
     /// The whole body.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// Tells it from other texts.
-    pub digest: u128,
+    pub(crate) digest: u128,
 }
 
 impl Records {
     /// Adds records at the end.
-    pub fn append(&mut self, more: Self) {
+    pub(crate) fn append(&mut self, more: Self) {
         if self.is_empty() {
             *self = more;
             return;
@@ -55,7 +55,7 @@ impl Records {
     }
 
     /// The records, if they are shared.
-    pub fn shared(&self) -> Option<&SharedRecords> {
+    pub(crate) fn shared(&self) -> Option<&SharedRecords> {
         match &self.0 {
             Kind::Own(_) => None,
             Kind::Shared(shared) => Some(shared),
@@ -72,23 +72,22 @@ impl Records {
 
 impl SharedRecords {
     /// Records to be shared.
-    pub fn new(records: Vec<SelectedRecord>) -> Self {
+    pub(crate) fn new(records: Vec<SelectedRecord>) -> Self {
         Self { records, rendered: Default::default() }
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.records.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
     }
 
     /// The text that is kept in `place` (0 or 1), made first if it is not there; `None`: there is no
     /// such place.
-    pub fn rendered(&self, place: usize, make: impl FnOnce() -> Rendered) -> Option<&Rendered> {
+    pub(crate) fn rendered(
+        &self,
+        place: usize,
+        make: impl FnOnce() -> Rendered,
+    ) -> Option<&Rendered> {
         self.rendered.get(place).map(|rendered| rendered.get_or_init(make))
     }
 }

@@ -26,18 +26,18 @@ const ANSWER_BYTES_MAX: usize = 16 * 1_024;
 
 /// The way to a peer router over HTTP.
 #[derive(Clone, Debug)]
-pub struct HttpPeerLink {
+pub(crate) struct HttpPeerLink {
     http: HttpClient,
     credentials: PeerLogin,
 }
 
 /// What we are called at a peer router, and how we prove it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PeerLogin {
+pub(crate) struct PeerLogin {
     /// The user.
-    pub user: String,
+    pub(crate) user: String,
     /// The password.
-    pub password: String,
+    pub(crate) password: String,
 }
 
 impl fmt::Debug for PeerLogin {
@@ -49,7 +49,7 @@ impl fmt::Debug for PeerLogin {
 impl HttpPeerLink {
     /// A way to the peer whose admin listener is at `admin_url`: an http or https URL without query,
     /// perhaps with a path that a proxy puts before.
-    pub fn new(admin_url: &str, credentials: PeerLogin) -> Result<Self, HttpClientError> {
+    pub(crate) fn new(admin_url: &str, credentials: PeerLogin) -> Result<Self, HttpClientError> {
         Self::with_timeout(admin_url, credentials, TIMEOUT)
     }
 

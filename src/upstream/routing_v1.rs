@@ -34,54 +34,54 @@ use crate::http_client::{ClientOptions, HttpClient, HttpClientError, Redirects};
 use crate::metrics::{Metrics, UpstreamCounts, UpstreamOutcome};
 use crate::resolve::{AskError, AskedRecords, HOPS_HEADER, Hops, Subject, Upstream};
 use crate::types::{AccountId, AnswerSchema, IpnsName, IpnsRecord, UnparsableAddrs};
-pub use answer::{ProvidersAnswer, ReceivedRecord};
+pub(crate) use answer::{ProvidersAnswer, ReceivedRecord};
 pub use body::AnswerLimits;
-pub use client::{ProvidersQuery, RoutingClient};
+pub(crate) use client::{ProvidersQuery, RoutingClient};
 use exchange::Exchange;
 pub use records::received;
-pub use router_url::RouterUrl;
+pub(crate) use router_url::RouterUrl;
 use sanitize::SanitizeOptions;
 
 /// What an upstream is, and how it is asked.
 #[derive(Clone, Debug)]
-pub struct UpstreamOptions {
+pub(crate) struct UpstreamOptions {
     /// The name under which it is known.
-    pub account: AccountId,
+    pub(crate) account: AccountId,
     /// Where it is. A user name and a password in it are sent as Basic authentication.
-    pub url: RouterUrl,
+    pub(crate) url: RouterUrl,
     /// Times and redirects.
-    pub client: ClientOptions,
+    pub(crate) client: ClientOptions,
     /// How much of an answer is read.
-    pub limits: AnswerLimits,
+    pub(crate) limits: AnswerLimits,
     /// Requests under way at once.
-    pub requests_max: usize,
+    pub(crate) requests_max: usize,
     /// The schema in which records are served.
-    pub schema: AnswerSchema,
+    pub(crate) schema: AnswerSchema,
     /// What becomes of addresses that do not parse.
-    pub unparsable_addrs: UnparsableAddrs,
+    pub(crate) unparsable_addrs: UnparsableAddrs,
     /// Whether addresses stay that the public cannot reach.
-    pub allow_private_addrs: bool,
+    pub(crate) allow_private_addrs: bool,
     /// What it is asked for.
-    pub offers: UpstreamOffers,
+    pub(crate) offers: UpstreamOffers,
     /// Whether its requests are counted: then a question is one request, which is not sent again when a
     /// connection fails and follows no redirect.
-    pub is_metered: bool,
+    pub(crate) is_metered: bool,
 }
 
 /// What an upstream is asked for; of anything else it is taken to offer nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UpstreamOffers {
+pub(crate) struct UpstreamOffers {
     /// Who provides content.
-    pub providers: bool,
+    pub(crate) providers: bool,
     /// Where peers are.
-    pub peers: bool,
+    pub(crate) peers: bool,
     /// IPNS records, to find and to store.
-    pub ipns: bool,
+    pub(crate) ipns: bool,
 }
 
 /// A Routing V1 server that is asked over HTTP. Cheap to clone.
 #[derive(Clone)]
-pub struct RoutingV1Upstream(Arc<Shared>);
+pub(crate) struct RoutingV1Upstream(Arc<Shared>);
 
 struct Shared {
     account: AccountId,
@@ -104,21 +104,21 @@ impl Default for UpstreamOffers {
 
 impl UpstreamOptions {
     /// Requests under way at once: a burst of lookups, which a small router bears.
-    pub const REQUESTS_MAX: usize = 128;
+    pub(crate) const REQUESTS_MAX: usize = 128;
 
     /// The time to connect: three tries to send the first packet.
-    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+    pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
     /// The time for a whole request, well below what clients wait for an answer of ours.
-    pub const TIMEOUT: Duration = Duration::from_secs(10);
+    pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
     /// How much of an answer is read: what is served of one at most, of records of 4 KiB on average,
     /// and no record longer than one that takes in other records' addresses.
-    pub const LIMITS: AnswerLimits =
+    pub(crate) const LIMITS: AnswerLimits =
         AnswerLimits { body_bytes_max: 4 << 20, line_bytes_max: 128 << 10, records_max: 1_000 };
 
     /// An upstream of which nothing else is known.
-    pub fn new(account: AccountId, url: RouterUrl) -> Self {
+    pub(crate) fn new(account: AccountId, url: RouterUrl) -> Self {
         let client = ClientOptions {
             connect_timeout: Self::CONNECT_TIMEOUT,
             timeout: Self::TIMEOUT,
@@ -141,7 +141,7 @@ impl UpstreamOptions {
 
 impl RoutingV1Upstream {
     /// An upstream; nobody is asked yet.
-    pub fn new(
+    pub(crate) fn new(
         mut options: UpstreamOptions,
         clock: Clock,
         metrics: &Metrics,

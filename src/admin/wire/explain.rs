@@ -6,49 +6,49 @@ use crate::control::{ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutc
 
 /// How a routing rule would handle a lookup, for `/routes/explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolView {
+pub(crate) struct PoolView {
     /// The id of the routing rule.
-    pub rule_id: u64,
+    pub(crate) rule_id: u64,
     /// Its name.
-    pub rule_name: String,
+    pub(crate) rule_name: String,
     /// `ask`, `discard` (the pool was deleted) or `refused`.
-    pub outcome: String,
+    pub(crate) outcome: String,
     /// The endpoint that would be queried, if any.
-    pub endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
     /// The id of the pool that this endpoint belongs to.
-    pub pool_id: Option<u64>,
+    pub(crate) pool_id: Option<u64>,
     /// Why nobody would be asked.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The pool, followed by the chain of overflow pools.
-    pub chain: Vec<ChainedPoolView>,
+    pub(crate) chain: Vec<ChainedPoolView>,
 }
 
 /// A pool of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChainedPoolView {
+pub(crate) struct ChainedPoolView {
     /// Its id.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its endpoints, in the order in which this lookup prefers them.
-    pub endpoints: Vec<PoolEndpointView>,
+    pub(crate) endpoints: Vec<PoolEndpointView>,
 }
 
 /// An endpoint and what is left of its budgets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolEndpointView {
+pub(crate) struct PoolEndpointView {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Lookups in a UTC day.
-    pub daily_volume: u64,
+    pub(crate) daily_volume: u64,
     /// Lookups that are left of this day.
-    pub daily_left: u64,
+    pub(crate) daily_left: u64,
     /// Lookups in an hour.
-    pub hourly_rate: u64,
+    pub(crate) hourly_rate: u64,
     /// Lookups that are left in the bucket of the hour.
-    pub hourly_left: u64,
+    pub(crate) hourly_left: u64,
     /// Why it would be skipped; `null` if it is eligible.
-    pub held_back: Option<String>,
+    pub(crate) held_back: Option<String>,
 }
 
 impl From<PoolExplanation> for PoolView {

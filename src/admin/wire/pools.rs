@@ -7,9 +7,9 @@ use crate::dispatch::pool::PoolSummary;
 
 /// The answer with one pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolAnswer {
+pub(crate) struct PoolAnswer {
     /// The pool.
-    pub route: PoolRoute,
+    pub(crate) route: PoolRoute,
 }
 
 /// A pool.
@@ -18,26 +18,26 @@ pub struct PoolRoute {
     /// Its id.
     pub id: u64,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The requested lookups a day.
-    pub requested_target_daily_volume: u64,
+    pub(crate) requested_target_daily_volume: u64,
     /// The lookups a day that its endpoints allow.
-    pub recommended_max_daily_volume: u64,
+    pub(crate) recommended_max_daily_volume: u64,
     /// The lookups an hour that its endpoints allow.
-    pub recommended_max_delivery_rate_per_hour: u64,
+    pub(crate) recommended_max_delivery_rate_per_hour: u64,
     /// The pool that it overflows into.
-    pub overflow_route: Option<NamedId>,
+    pub(crate) overflow_route: Option<NamedId>,
     /// The routing rule that leads to it.
-    pub routing_rule: NamedId,
+    pub(crate) routing_rule: NamedId,
 }
 
 /// The id and the name of something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NamedId {
+pub(crate) struct NamedId {
     /// The id.
-    pub id: u64,
+    pub(crate) id: u64,
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// The answer with several pools.
@@ -55,7 +55,7 @@ pub struct PoolPagination {
     /// The page, counted from 0.
     pub page: u64,
     /// Pools on a page.
-    pub per_page: u64,
+    pub(crate) per_page: u64,
     /// Pages as of now.
     pub num_pages: u64,
     /// Pools as of now.
@@ -66,20 +66,20 @@ pub struct PoolPagination {
 
 /// The answer to a deletion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolRemoved {
+pub(crate) struct PoolRemoved {
     /// True.
-    pub success: bool,
+    pub(crate) success: bool,
 }
 
 /// An error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRefusal {
     /// False.
-    pub success: bool,
+    pub(crate) success: bool,
     /// Nothing: `null`.
-    pub data: Option<()>,
+    pub(crate) data: Option<()>,
     /// The kind of error.
-    pub error_code: String,
+    pub(crate) error_code: String,
     /// All that is wrong, for people.
     pub error_messages: Vec<String>,
 }

@@ -14,130 +14,130 @@ use crate::dispatch::{RouteAuth, RouteEntry};
 const LAST_MS: UnixMs = 253_402_300_799_999;
 
 /// What `GET /routes` answers.
-pub type RouteList = ListPage<Routes>;
+pub(crate) type RouteList = ListPage<Routes>;
 
 /// What `GET /routes/static` answers.
-pub type StaticRouteList = ListPage<StaticRoutes>;
+pub(crate) type StaticRouteList = ListPage<StaticRoutes>;
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListPage<T> {
+pub(crate) struct ListPage<T> {
     /// What it lists.
     #[serde(rename = "_embedded")]
-    pub embedded: T,
+    pub(crate) embedded: T,
     /// Which part of the whole it is.
-    pub page: Page,
+    pub(crate) page: Page,
 }
 
 /// Routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Routes {
+pub(crate) struct Routes {
     /// One for each prefix.
-    pub routes: Vec<RouteView>,
+    pub(crate) routes: Vec<RouteView>,
 }
 
 /// Static routes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StaticRoutes {
+pub(crate) struct StaticRoutes {
     /// One for each prefix.
-    pub static_routes: Vec<StaticRouteView>,
+    pub(crate) static_routes: Vec<StaticRouteView>,
 }
 
 /// Which part of a list an answer is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Page {
+pub(crate) struct Page {
     /// How many a page has.
-    pub size: String,
+    pub(crate) size: String,
     /// How many the list has.
-    pub total_elements: String,
+    pub(crate) total_elements: String,
     /// How many pages that makes.
-    pub total_pages: String,
+    pub(crate) total_pages: String,
     /// Which page it is, from 0.
-    pub number: String,
+    pub(crate) number: String,
 }
 
 /// A route that decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RouteView {
+pub(crate) struct RouteView {
     /// The part of the key space.
-    pub route_prefix: String,
+    pub(crate) route_prefix: String,
     /// The account that answers.
-    pub next_hop_account_id: String,
+    pub(crate) next_hop_account_id: String,
     /// The routers that it came through, the nearest first.
-    pub path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// When it ends; `null`: not by itself.
-    pub expires_at: Option<String>,
+    pub(crate) expires_at: Option<String>,
     /// What proves it, as base64.
-    pub auth: String,
+    pub(crate) auth: String,
 }
 
 /// A route that an operator set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StaticRouteView {
+pub(crate) struct StaticRouteView {
     /// When it was created.
-    pub created_at: String,
+    pub(crate) created_at: String,
     /// When it was last replaced, or created.
-    pub modified_at: String,
+    pub(crate) modified_at: String,
     /// The part of the key space.
-    pub route_prefix: String,
+    pub(crate) route_prefix: String,
     /// The account that answers.
-    pub next_hop_account_id: String,
+    pub(crate) next_hop_account_id: String,
 }
 
 /// The body of `PUT /routes/static/{prefix}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct StaticRouteRequest {
+pub(crate) struct StaticRouteRequest {
     /// The part of the key space: what the path says too.
-    pub route_prefix: String,
+    pub(crate) route_prefix: String,
     /// The account that is to answer.
-    pub next_hop_account_id: String,
+    pub(crate) next_hop_account_id: String,
 }
 
 /// The answer to `GET /routes/explain`: which target would answer a lookup, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RouteExplanation {
+pub(crate) struct RouteExplanation {
     /// The address of the lookup.
-    pub destination_address: String,
+    pub(crate) destination_address: String,
     /// Whether no lookup can have this address, or one below it.
     #[serde(default)]
-    pub never_matches: bool,
+    pub(crate) never_matches: bool,
     /// The prefix of the route that it takes.
-    pub route_prefix: String,
+    pub(crate) route_prefix: String,
     /// The account that answers.
-    pub next_hop_account_id: String,
+    pub(crate) next_hop_account_id: String,
     /// Where the route comes from: `static`, `default` or `dynamic`.
-    pub origin: String,
+    pub(crate) origin: String,
     /// The routers that it came through, the nearest first.
-    pub path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// When it ends; `null`: not by itself.
-    pub expires_at: Option<String>,
+    pub(crate) expires_at: Option<String>,
     /// Whether there is such an account. If not, the lookup fails.
-    pub exists: bool,
+    pub(crate) exists: bool,
     /// What the account is: `local`, `discard`, `default`, `dht`, `upstream`, `fanout`, `peer` or `pool`;
     /// `null` where there is none.
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// All that are asked, `local` among them.
-    pub upstreams: Vec<String>,
+    pub(crate) upstreams: Vec<String>,
     /// Those of them that would not be asked now.
     #[serde(default)]
-    pub not_asked: Vec<NotAskedView>,
+    pub(crate) not_asked: Vec<NotAskedView>,
     /// How the pool would choose, where the account is one.
-    pub pool: Option<PoolView>,
+    pub(crate) pool: Option<PoolView>,
 }
 
 /// An upstream that would not be asked now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotAskedView {
+pub(crate) struct NotAskedView {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Why.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl RouteView {

@@ -36,9 +36,9 @@ pub(in crate::config) struct Section {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EffectiveSection {
     /// Its name in the file: `upstream`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Where it begins.
-    pub origin: SettingOrigin,
+    pub(crate) origin: SettingOrigin,
     /// Each key with its value and origin.
     pub keys: Vec<Effective>,
 }

@@ -12,48 +12,48 @@ use crate::resolve::{AskError, Upstream};
 
 /// How a routing rule would handle a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolExplanation {
+pub(crate) struct PoolExplanation {
     /// The rule.
-    pub rule: RuleId,
+    pub(crate) rule: RuleId,
     /// Its name.
-    pub rule_name: String,
+    pub(crate) rule_name: String,
     /// Its pool, followed by the chain of overflow pools.
-    pub chain: Vec<ExplainedPool>,
+    pub(crate) chain: Vec<ExplainedPool>,
     /// The result of the lookup.
-    pub outcome: PoolOutcome,
+    pub(crate) outcome: PoolOutcome,
 }
 
 /// A pool of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExplainedPool {
+pub(crate) struct ExplainedPool {
     /// Its id.
-    pub id: PoolId,
+    pub(crate) id: PoolId,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its endpoints, in the key's order of preference.
-    pub endpoints: Vec<ExplainedEndpoint>,
+    pub(crate) endpoints: Vec<ExplainedEndpoint>,
 }
 
 /// An endpoint of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExplainedEndpoint {
+pub(crate) struct ExplainedEndpoint {
     /// Its name.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// Lookups in a UTC day.
-    pub daily_volume: u64,
+    pub(crate) daily_volume: u64,
     /// Lookups that are left of this day.
-    pub daily_left: u64,
+    pub(crate) daily_left: u64,
     /// Lookups in an hour.
-    pub hourly_rate: u64,
+    pub(crate) hourly_rate: u64,
     /// Lookups that are left in the bucket of the hour.
-    pub hourly_left: u64,
+    pub(crate) hourly_left: u64,
     /// Why it would be skipped; `None` if it is eligible.
-    pub held_back: Option<AskError>,
+    pub(crate) held_back: Option<AskError>,
 }
 
 /// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PoolOutcome {
+pub(crate) enum PoolOutcome {
     /// This endpoint would be queried.
     Ask {
         /// The pool that it belongs to.

@@ -14,27 +14,27 @@ use super::{PATH_ROUTERS_MAX, ReceivedRoute};
 
 /// A prefix that this router is authoritative for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnRoute {
+pub(crate) struct OwnRoute {
     /// The prefix.
-    pub prefix: RoutePrefix,
+    pub(crate) prefix: RoutePrefix,
     /// Our `auth` value for it.
-    pub auth: RouteAuth,
+    pub(crate) auth: RouteAuth,
 }
 
 /// A route as it is sent to peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdvertisedRoute {
+pub(crate) struct AdvertisedRoute {
     /// The routers on the path, us first.
-    pub path: Vec<AccountId>,
+    pub(crate) path: Vec<AccountId>,
     /// The `auth` value sent along.
-    pub auth: RouteAuth,
+    pub(crate) auth: RouteAuth,
     /// The peer that it leads to, which is not sent it; `None` if it ends here.
-    pub next_hop: Option<AccountId>,
+    pub(crate) next_hop: Option<AccountId>,
 }
 
 /// All routes that we, under the name `us`, advertise. Each received route comes with the peer that
 /// sent it.
-pub fn advertised<'a>(
+pub(crate) fn advertised<'a>(
     us: &AccountId,
     own: &[OwnRoute],
     received: impl IntoIterator<Item = (&'a AccountId, &'a RoutePrefix, &'a ReceivedRoute)>,

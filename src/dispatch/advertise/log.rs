@@ -18,7 +18,7 @@ const GONE_MAX: usize = 1_000;
 
 /// The log of what we advertise.
 #[derive(Clone, Debug)]
-pub struct RouteLog {
+pub(crate) struct RouteLog {
     table_id: RoutingTableId,
     speaker: AccountId,
     hold_down_ms: u64,
@@ -37,7 +37,7 @@ struct LogEntry {
 
 impl RouteLog {
     /// An empty log of the router `speaker`, which sends an update at least every `hold_down_ms`.
-    pub fn new(table_id: RoutingTableId, speaker: AccountId, hold_down_ms: u64) -> Self {
+    pub(crate) fn new(table_id: RoutingTableId, speaker: AccountId, hold_down_ms: u64) -> Self {
         Self {
             table_id,
             speaker,
@@ -50,17 +50,17 @@ impl RouteLog {
     }
 
     /// The table's ID.
-    pub fn table_id(&self) -> RoutingTableId {
+    pub(crate) fn table_id(&self) -> RoutingTableId {
         self.table_id
     }
 
     /// The epoch of the next change.
-    pub fn next_epoch(&self) -> u64 {
+    pub(crate) fn next_epoch(&self) -> u64 {
         self.next_epoch
     }
 
     /// Advertises exactly `routes` from now on. Returns whether that is a change.
-    pub fn advertise(&mut self, routes: &BTreeMap<RoutePrefix, AdvertisedRoute>) -> bool {
+    pub(crate) fn advertise(&mut self, routes: &BTreeMap<RoutePrefix, AdvertisedRoute>) -> bool {
         let withdrawn: Vec<RoutePrefix> = self
             .live()
             .map(|(prefix, _)| prefix)
@@ -84,14 +84,14 @@ impl RouteLog {
     }
 
     /// The first epoch to send to a peer that knows this much.
-    pub fn first_unknown_to(&self, known: LastKnown) -> u64 {
+    pub(crate) fn first_unknown_to(&self, known: LastKnown) -> u64 {
         let is_ours = known.table_id == self.table_id && known.epoch <= self.next_epoch;
         if is_ours { known.epoch } else { 0 }
     }
 
     /// The update for `peer`, which knows all epochs before `epoch`: at most as many changes as an
     /// update may have. Without changes it is a heartbeat.
-    pub fn update_from(&self, epoch: u64, peer: &AccountId) -> RouteUpdate {
+    pub(crate) fn update_from(&self, epoch: u64, peer: &AccountId) -> RouteUpdate {
         let mut rest = self.changes.range(epoch..);
         let mut update = RouteUpdate {
             table_id: self.table_id,
@@ -121,7 +121,7 @@ impl RouteLog {
     }
 
     /// All that is advertised.
-    pub fn live(&self) -> impl Iterator<Item = (&RoutePrefix, &AdvertisedRoute)> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = (&RoutePrefix, &AdvertisedRoute)> {
         self.changes.values().filter_map(|change| Some((&change.prefix, change.route.as_ref()?)))
     }
 

@@ -16,12 +16,12 @@ pub struct LastKnown {
 
 impl LastKnown {
     /// Nothing is known.
-    pub const NOTHING: Self = Self { table_id: RoutingTableId::NONE, epoch: 0 };
+    pub(crate) const NOTHING: Self = Self { table_id: RoutingTableId::NONE, epoch: 0 };
 }
 
 /// Whether a router subscribes to updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncMode {
+pub(crate) enum SyncMode {
     /// No updates.
     Idle,
     /// Updates from the last known epoch on.
@@ -32,9 +32,9 @@ pub enum SyncMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteControl {
     /// Which of the two.
-    pub mode: SyncMode,
+    pub(crate) mode: SyncMode,
     /// How much is known already.
-    pub last_known: LastKnown,
+    pub(crate) last_known: LastKnown,
 }
 
 /// An update: the changes of a range of epochs, or none, as a heartbeat.

@@ -49,34 +49,34 @@ pub struct ReceivedRoute {
     /// The routers on the path, nearest first.
     pub path: Vec<AccountId>,
     /// Its `auth` value, as received.
-    pub auth: RouteAuth,
+    pub(crate) auth: RouteAuth,
 }
 
 /// The effect of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppliedUpdate {
     /// Whether any route was added, removed or changed.
-    pub is_change: bool,
+    pub(crate) is_change: bool,
     /// The routes of it that were dropped.
-    pub dropped: Dropped,
+    pub(crate) dropped: Dropped,
 }
 
 /// Dropped routes of an update, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
+pub(crate) struct Dropped {
     /// The peer may not advertise the prefix.
-    pub not_accepted: usize,
+    pub(crate) not_accepted: usize,
     /// The path contains us.
-    pub loops: usize,
+    pub(crate) loops: usize,
     /// The path has too many routers.
-    pub too_long: usize,
+    pub(crate) too_long: usize,
     /// The maximum count was reached.
-    pub excess: usize,
+    pub(crate) excess: usize,
 }
 
 impl Dropped {
     /// The total.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.not_accepted + self.loops + self.too_long + self.excess
     }
 }
@@ -95,12 +95,12 @@ impl ReceivedRoutes {
     }
 
     /// How much of the peer's table is known.
-    pub fn last_known(&self, now_ms: UnixMs) -> LastKnown {
+    pub(crate) fn last_known(&self, now_ms: UnixMs) -> LastKnown {
         if now_ms < self.expires_at_ms { self.known } else { LastKnown::NOTHING }
     }
 
     /// The peer's hold-down, in milliseconds.
-    pub fn hold_down_ms(&self) -> u64 {
+    pub(crate) fn hold_down_ms(&self) -> u64 {
         self.hold_down_ms
     }
 

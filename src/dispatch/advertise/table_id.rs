@@ -17,7 +17,7 @@ pub struct RoutingTableId(Uuid);
 
 impl RoutingTableId {
     /// No table.
-    pub const NONE: Self = Self(Uuid::nil());
+    pub(crate) const NONE: Self = Self(Uuid::nil());
 
     /// A version 4 UUID of these random bytes.
     pub fn new(random: [u8; 16]) -> Self {
@@ -25,12 +25,12 @@ impl RoutingTableId {
     }
 
     /// Reads a UUID with its dashes.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() == CHARS { Uuid::try_parse(text).ok().map(Self) } else { None }
     }
 
     /// The ID of the table that replaces this one in the same process.
-    pub fn successor(self) -> Self {
+    pub(crate) fn successor(self) -> Self {
         let digest: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
         let (first, _) = digest.split_first_chunk().expect("a digest is longer than an identity");
         Self::new(*first)

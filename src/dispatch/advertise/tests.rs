@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::received::AppliedUpdate;
 use super::*;
 use crate::dispatch::RouteAuth;
 use crate::types::{AccountId, RoutePrefix};

@@ -81,11 +81,11 @@ pub enum MessageError {
 /// leaves a gap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LastKnownFields {
+pub(crate) struct LastKnownFields {
     /// The table, as a UUID.
-    pub last_known_routing_table_id: String,
+    pub(crate) last_known_routing_table_id: String,
     /// The first epoch that is not known.
-    pub last_known_epoch: u64,
+    pub(crate) last_known_epoch: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,7 +124,7 @@ struct RouteFields {
 
 impl LastKnownFields {
     /// Reads them.
-    pub fn read(&self) -> Result<LastKnown, MessageError> {
+    pub(crate) fn read(&self) -> Result<LastKnown, MessageError> {
         let table_id = table_id(&self.last_known_routing_table_id, "lastKnownRoutingTableId")?;
         Ok(LastKnown { table_id, epoch: self.last_known_epoch })
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::inventory::{Inventory, PoolEndpoint};
 use super::name::PoolName;
 
-pub use restore::BookError;
+pub(crate) use restore::BookError;
 
 /// The first rule's id: that of the example in the source document.
 const FIRST_RULE: u64 = 42;
@@ -36,7 +36,7 @@ pub struct Pool {
     /// The requested lookups a day, for which endpoints are provisioned.
     pub requested_daily_volume: u64,
     /// The pool that is used when no endpoint of this one is available.
-    pub overflow: Option<PoolId>,
+    pub(crate) overflow: Option<PoolId>,
     /// The rule that leads here.
     pub rule: RuleId,
     /// The names of its endpoints, including those removed from the configuration.
@@ -45,18 +45,18 @@ pub struct Pool {
 
 /// A routing rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Its id.
-    pub id: RuleId,
+    pub(crate) id: RuleId,
     /// Its name, made of its pool's.
-    pub name: String,
+    pub(crate) name: String,
     /// Its target.
-    pub target: RuleTarget,
+    pub(crate) target: RuleTarget,
 }
 
 /// The target of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleTarget {
+pub(crate) enum RuleTarget {
     /// To a pool.
     Pool(PoolId),
     /// To the answer "none found": its pool was deleted.
@@ -65,21 +65,21 @@ pub enum RuleTarget {
 
 /// A pool with derived figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolSummary {
+pub(crate) struct PoolSummary {
     /// Its id.
-    pub id: PoolId,
+    pub(crate) id: PoolId,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// The requested lookups a day.
-    pub requested_daily_volume: u64,
+    pub(crate) requested_daily_volume: u64,
     /// The lookups a day that its endpoints allow.
-    pub daily_volume: u64,
+    pub(crate) daily_volume: u64,
     /// The lookups an hour that its endpoints allow.
-    pub hourly_rate: u64,
+    pub(crate) hourly_rate: u64,
     /// The overflow pool and its name.
-    pub overflow: Option<(PoolId, String)>,
+    pub(crate) overflow: Option<(PoolId, String)>,
     /// Its rule and the rule's name.
-    pub rule: (RuleId, String),
+    pub(crate) rule: (RuleId, String),
 }
 
 /// All pools and rules.
@@ -105,7 +105,7 @@ impl Book {
     }
 
     /// The configured endpoints.
-    pub fn inventory(&self) -> &Inventory {
+    pub(crate) fn inventory(&self) -> &Inventory {
         &self.inventory
     }
 
@@ -115,7 +115,7 @@ impl Book {
     }
 
     /// All rules, by id.
-    pub fn rules(&self) -> &BTreeMap<RuleId, Rule> {
+    pub(crate) fn rules(&self) -> &BTreeMap<RuleId, Rule> {
         &self.rules
     }
 
@@ -130,7 +130,7 @@ impl Book {
     }
 
     /// The summary of a pool.
-    pub fn summary(&self, pool: &Pool) -> PoolSummary {
+    pub(crate) fn summary(&self, pool: &Pool) -> PoolSummary {
         let overflow = pool.overflow.and_then(|id| self.pools.get(&id));
         PoolSummary {
             id: pool.id,
@@ -150,17 +150,17 @@ impl Book {
     }
 
     /// The inventory indices of a pool's endpoints that are still configured.
-    pub fn places(&self, pool: &Pool) -> Vec<usize> {
+    pub(crate) fn places(&self, pool: &Pool) -> Vec<usize> {
         pool.endpoints.iter().filter_map(|name| self.inventory.index_of(name)).collect()
     }
 
     /// The lookups a day that a pool's endpoints allow.
-    pub fn daily_volume(&self, pool: &Pool) -> u64 {
+    pub(crate) fn daily_volume(&self, pool: &Pool) -> u64 {
         self.sum(pool, |endpoint| endpoint.limits.daily_volume)
     }
 
     /// The lookups an hour that a pool's endpoints allow.
-    pub fn hourly_rate(&self, pool: &Pool) -> u64 {
+    pub(crate) fn hourly_rate(&self, pool: &Pool) -> u64 {
         self.sum(pool, |endpoint| endpoint.limits.hourly_rate)
     }
 

@@ -30,15 +30,15 @@ pub struct BudgetLimits {
 
 /// The spent budget of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
+pub(crate) struct Spent {
     /// The day that `of_day` counts, in days since the Unix epoch.
-    pub day: u64,
+    pub(crate) day: u64,
     /// Lookups of that day.
-    pub of_day: u64,
+    pub(crate) of_day: u64,
     /// What was missing from a full bucket at `at_ms`, in parts of a token.
-    pub missing_parts: u64,
+    pub(crate) missing_parts: u64,
     /// The time of `missing_parts`.
-    pub at_ms: UnixMs,
+    pub(crate) at_ms: UnixMs,
 }
 
 impl BudgetLimits {
@@ -54,7 +54,7 @@ impl BudgetLimits {
 
 impl Spent {
     /// Debits one lookup, or returns the time from which one is available.
-    pub fn debit(&mut self, limits: BudgetLimits, now_ms: UnixMs) -> Result<(), UnixMs> {
+    pub(crate) fn debit(&mut self, limits: BudgetLimits, now_ms: UnixMs) -> Result<(), UnixMs> {
         let mut as_of_now = self.as_of(limits, now_ms);
         let ready_at_ms = as_of_now.ready_at_ms(limits, now_ms);
         if ready_at_ms > now_ms {
@@ -67,7 +67,7 @@ impl Spent {
     }
 
     /// The time from which a lookup is available: `now_ms` if one is available now.
-    pub fn ready_at_ms(&self, limits: BudgetLimits, now_ms: UnixMs) -> UnixMs {
+    pub(crate) fn ready_at_ms(&self, limits: BudgetLimits, now_ms: UnixMs) -> UnixMs {
         let now = self.as_of(limits, now_ms);
         let of_day = if now.of_day < limits.daily_volume {
             now_ms
@@ -80,12 +80,12 @@ impl Spent {
     }
 
     /// Lookups left of the day.
-    pub fn left_of_day(&self, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
+    pub(crate) fn left_of_day(&self, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
         limits.daily_volume.saturating_sub(self.as_of(limits, now_ms).of_day)
     }
 
     /// Whole tokens in the bucket.
-    pub fn left_of_hour(&self, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
+    pub(crate) fn left_of_hour(&self, limits: BudgetLimits, now_ms: UnixMs) -> u64 {
         let missing = self.as_of(limits, now_ms).missing_parts;
         (limits.capacity_parts() - missing) / TOKEN_PARTS
     }

@@ -39,23 +39,23 @@ impl Inventory {
     }
 
     /// The endpoints, by index.
-    pub fn endpoints(&self) -> &[PoolEndpoint] {
+    pub(crate) fn endpoints(&self) -> &[PoolEndpoint] {
         &self.endpoints
     }
 
     /// The endpoint at an index.
-    pub fn get(&self, index: usize) -> Option<&PoolEndpoint> {
+    pub(crate) fn get(&self, index: usize) -> Option<&PoolEndpoint> {
         self.endpoints.get(index)
     }
 
     /// The index of the endpoint with this name, if it is configured.
-    pub fn index_of(&self, name: &str) -> Option<usize> {
+    pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
 
     /// Sorts indices by a key's preference: by rendezvous hash, so that a key keeps its endpoint,
     /// whose cache is warm, whatever other endpoints come and go.
-    pub fn ranked(&self, mut indices: Vec<usize>, key: &[u8]) -> Vec<usize> {
+    pub(crate) fn ranked(&self, mut indices: Vec<usize>, key: &[u8]) -> Vec<usize> {
         let hash_of_key = xxh3_64_with_seed(key, 0);
         indices.sort_by_cached_key(|index| {
             let name = self.get(*index).map_or("", |endpoint| &*endpoint.name);

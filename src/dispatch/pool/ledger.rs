@@ -12,16 +12,16 @@ use crate::invariant;
 
 /// The state of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EndpointState {
+pub(crate) struct EndpointState {
     /// Its spent budget.
-    pub spent: Spent,
+    pub(crate) spent: Spent,
     /// The end of the backoff that it requested; none if in the past.
-    pub backoff_until_ms: UnixMs,
+    pub(crate) backoff_until_ms: UnixMs,
 }
 
 /// Whether an endpoint can be queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Availability {
+pub(crate) enum Availability {
     /// It can be queried.
     Ready,
     /// It can be queried from this time on.
@@ -32,18 +32,18 @@ pub enum Availability {
 
 /// An endpoint to query once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// Its pool, possibly an overflow pool.
-    pub pool: PoolId,
+    pub(crate) pool: PoolId,
     /// Its index in the inventory.
-    pub place: usize,
+    pub(crate) place: usize,
     /// Its spent budget, including this lookup.
-    pub spent: Spent,
+    pub(crate) spent: Spent,
 }
 
 /// Why a chain of pools has no available endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoneLeft {
+pub(crate) enum NoneLeft {
     /// All budgets are exhausted, or upstreams back off, until this time at the earliest.
     Until(UnixMs),
     /// This one has budget left, but is unavailable.
@@ -54,39 +54,39 @@ pub enum NoneLeft {
 
 /// The state of all endpoints, indexed like the inventory.
 #[derive(Debug)]
-pub struct BudgetLedger(Vec<EndpointState>);
+pub(crate) struct BudgetLedger(Vec<EndpointState>);
 
 /// The parameters of a choice.
-pub struct Choice<'a> {
+pub(crate) struct Choice<'a> {
     /// The pools and endpoints.
-    pub book: &'a Book,
+    pub(crate) book: &'a Book,
     /// The pool to begin with.
-    pub pool: PoolId,
+    pub(crate) pool: PoolId,
     /// The key of the lookup.
-    pub key: &'a [u8],
+    pub(crate) key: &'a [u8],
     /// Endpoints that already failed this lookup.
-    pub tried: &'a [usize],
+    pub(crate) tried: &'a [usize],
     /// The availability that an upstream reports.
-    pub availability: &'a dyn Fn(usize) -> Availability,
+    pub(crate) availability: &'a dyn Fn(usize) -> Availability,
     /// The time.
-    pub now_ms: UnixMs,
+    pub(crate) now_ms: UnixMs,
 }
 
 impl BudgetLedger {
     /// The ledger of an inventory, in its order.
-    pub fn new(spent: impl IntoIterator<Item = Spent>) -> Self {
+    pub(crate) fn new(spent: impl IntoIterator<Item = Spent>) -> Self {
         let unspent = |spent| EndpointState { spent, backoff_until_ms: 0 };
         Self(spent.into_iter().map(unspent).collect())
     }
 
     /// The state of an endpoint; that of an unknown one is unspent.
-    pub fn state(&self, place: usize) -> EndpointState {
+    pub(crate) fn state(&self, place: usize) -> EndpointState {
         self.0.get(place).copied().unwrap_or_default()
     }
 
     /// Debits a lookup from the first available endpoint, in the key's order of preference, of the
     /// pool or else of its overflow pools.
-    pub fn take(&mut self, choice: &Choice<'_>) -> Result<Taken, NoneLeft> {
+    pub(crate) fn take(&mut self, choice: &Choice<'_>) -> Result<Taken, NoneLeft> {
         let (pool, place) = self.choose(choice)?;
         let limits = choice.book.inventory().get(place).map(|endpoint| endpoint.limits);
         let endpoint = self.0.get_mut(place).zip(limits);
@@ -99,7 +99,7 @@ impl BudgetLedger {
     }
 
     /// What [`BudgetLedger::take`] would choose.
-    pub fn choose(&self, choice: &Choice<'_>) -> Result<(PoolId, usize), NoneLeft> {
+    pub(crate) fn choose(&self, choice: &Choice<'_>) -> Result<(PoolId, usize), NoneLeft> {
         let Choice { book, key, now_ms, .. } = *choice;
         let mut soonest_ms = None;
         let mut unavailable = None;
@@ -126,7 +126,7 @@ impl BudgetLedger {
     }
 
     /// Whether an endpoint can be queried, considering budget, backoff and its upstream.
-    pub fn availability(&self, choice: &Choice<'_>, place: usize) -> Availability {
+    pub(crate) fn availability(&self, choice: &Choice<'_>, place: usize) -> Availability {
         let endpoint = choice.book.inventory().get(place);
         let Some(endpoint) = invariant::present(endpoint, "pools name places of the inventory")
         else {
@@ -146,7 +146,7 @@ impl BudgetLedger {
     }
 
     /// Backs off from an endpoint for a while.
-    pub fn back_off(&mut self, place: usize, now_ms: UnixMs, retry_after: Duration) {
+    pub(crate) fn back_off(&mut self, place: usize, now_ms: UnixMs, retry_after: Duration) {
         let endpoint = self.0.get_mut(place);
         if let Some(endpoint) = invariant::present(endpoint, "a queried endpoint is in the ledger")
         {
@@ -157,7 +157,7 @@ impl BudgetLedger {
 }
 
 /// The first whole millisecond after a delay.
-pub fn after(now_ms: UnixMs, retry_after: Duration) -> UnixMs {
+pub(crate) fn after(now_ms: UnixMs, retry_after: Duration) -> UnixMs {
     let ms = retry_after.as_nanos().div_ceil(1_000_000);
     now_ms.saturating_add(u64::try_from(ms).unwrap_or(u64::MAX))
 }

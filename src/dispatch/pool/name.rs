@@ -33,7 +33,7 @@ pub enum PoolNameError {
 
 impl PoolName {
     /// Reads a name.
-    pub fn parse(text: &str) -> Result<Self, PoolNameError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, PoolNameError> {
         let chars = text.chars().count();
         if text.trim().is_empty() {
             return Err(PoolNameError::Blank);
@@ -57,12 +57,12 @@ impl PoolName {
     }
 
     /// Whether the name equals `text`, ignoring case.
-    pub fn is(&self, text: &str) -> bool {
+    pub(crate) fn is(&self, text: &str) -> bool {
         self.0.eq_ignore_ascii_case(text)
     }
 
     /// Whether the name contains `text`, ignoring case.
-    pub fn contains(&self, text: &str) -> bool {
+    pub(crate) fn contains(&self, text: &str) -> bool {
         self.0.to_ascii_lowercase().contains(&text.to_ascii_lowercase())
     }
 }

@@ -46,19 +46,19 @@ const END_STRIPES: usize = 4096;
 
 /// What a provider said of its addresses.
 #[derive(Clone, Debug)]
-pub struct Statement {
+pub(crate) struct Statement {
     /// Counts for groups with a smaller serial.
-    pub stamp: u64,
+    pub(crate) stamp: u64,
     /// When the provider said it, by its own clock.
-    pub stated_at_ms: UnixMs,
+    pub(crate) stated_at_ms: UnixMs,
     /// Where it is reached.
-    pub addrs: Arc<[Addr]>,
+    pub(crate) addrs: Arc<[Addr]>,
 }
 
 impl Statement {
     /// That nothing is known of what a provider said. It stands in the way of older statements in a
     /// journal; every statement is newer by the provider's clock.
-    pub fn nothing(stamp: u64) -> Self {
+    pub(crate) fn nothing(stamp: u64) -> Self {
         Self { stamp, stated_at_ms: 0, addrs: Arc::default() }
     }
 

@@ -21,26 +21,26 @@ use crate::types::{
 };
 
 /// The longest `--record` file: as long as a record in NDJSON may be by default.
-pub const CAR_RECORD_BYTES_MAX: usize = RECORD_BYTES_MAX_DEFAULT;
+pub(crate) const CAR_RECORD_BYTES_MAX: usize = RECORD_BYTES_MAX_DEFAULT;
 
 const BITSWAP: &str = "transport-bitswap";
 
 /// What the operator says of who provides the blocks of CAR files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CarFlags {
+pub(crate) struct CarFlags {
     /// `--provider`: a peer ID.
-    pub provider: Option<String>,
+    pub(crate) provider: Option<String>,
     /// `--addr`: multiaddrs.
-    pub addrs: Vec<String>,
+    pub(crate) addrs: Vec<String>,
     /// `--protocol`: names of transfer protocols, taken as they are.
-    pub protocols: Vec<String>,
+    pub(crate) protocols: Vec<String>,
     /// The JSON of a whole record: the content of `--record`'s file.
-    pub record_json: Option<String>,
+    pub(crate) record_json: Option<String>,
 }
 
 /// Why the flags give no record.
 #[derive(Debug, Error)]
-pub enum CarRecordError {
+pub(crate) enum CarRecordError {
     /// A CAR is to be imported, and nothing says who provides it.
     #[error(
         "{} is a CAR file and says nothing of who provides its blocks: give --provider PEERID \
@@ -102,7 +102,7 @@ pub enum CarRecordError {
 
 impl CarFlags {
     /// Reads the file of `--record`.
-    pub fn read_record(path: &Path) -> Result<String, CarRecordError> {
+    pub(crate) fn read_record(path: &Path) -> Result<String, CarRecordError> {
         let read = || {
             let mut text = String::new();
             let most = CAR_RECORD_BYTES_MAX as u64;
@@ -122,7 +122,7 @@ impl CarFlags {
 }
 
 /// The record for the CAR files among `paths`; `None` if there are none, and no flags either.
-pub fn car_record(
+pub(crate) fn car_record(
     paths: &[PathBuf],
     flags: &CarFlags,
 ) -> Result<Option<ProviderRecord>, CarRecordError> {

@@ -26,7 +26,7 @@ const HEAD_BYTES: usize = 16;
 
 impl ImportSource {
     /// Opens a file; the path `-` is standard input.
-    pub fn open(path: &Path) -> Result<Self, ImportError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ImportError> {
         let (kind, compression) = ImportKind::of_path(path);
         if path.as_os_str() == "-" {
             let reader = Box::new(io::stdin());

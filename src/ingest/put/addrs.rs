@@ -27,7 +27,7 @@ use crate::types::{Addr, PeerId, is_public_component};
 pub const ADDRS_MAX: usize = 32;
 
 /// The longest text of an address; a WebTransport one with two certificate hashes takes 200 bytes.
-pub const ADDR_BYTES_MAX: usize = 1024;
+pub(crate) const ADDR_BYTES_MAX: usize = 1024;
 
 /// The most addresses that are looked at, which bounds the work: room for those that are dropped.
 pub(super) const ADDRS_READ_MAX: usize = 8 * ADDRS_MAX;
@@ -45,7 +45,7 @@ pub(super) enum DropReason {
 
 /// How many addresses were left out, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DroppedAddrs([u64; DropReason::ALL.len()]);
+pub(crate) struct DroppedAddrs([u64; DropReason::ALL.len()]);
 
 /// What becomes of addresses.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl DropReason {
 
 impl DroppedAddrs {
     /// How many were left out for each reason; a reason is one of a fixed set of words.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         DropReason::ALL.iter().zip(self.0).map(|(reason, count)| (reason.label(), count))
     }
 

@@ -20,7 +20,7 @@ use super::error::PutRefusal;
 use crate::clock::UnixMs;
 
 /// The shortest time that an announcement holds. Shorter ones would cost more than they say.
-pub const TTL_MIN: Duration = Duration::from_secs(60);
+pub(crate) const TTL_MIN: Duration = Duration::from_secs(60);
 
 const NS_IN_MS: i64 = 1_000_000;
 

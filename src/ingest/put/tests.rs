@@ -8,6 +8,7 @@ use multihash_codetable::{Code, MultihashDigest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::addrs::ADDR_BYTES_MAX;
 use super::*;
 
 /// The test vector of draft IPIP-0526: its seed is sha256("ipip-0526-test-vector").

@@ -21,20 +21,20 @@ const MOMENT: Duration = Duration::from_secs(1);
 
 /// Limits and times of the cache.
 #[derive(Clone, Copy, Debug)]
-pub struct CacheOptions {
+pub(crate) struct CacheOptions {
     /// The most memory that answers about content and peers take, in bytes; 0: none are kept.
-    pub bytes_max: u64,
+    pub(crate) bytes_max: u64,
     /// The most memory that IPNS records of upstreams take, in bytes; 0: none are kept.
-    pub names_bytes_max: u64,
+    pub(crate) names_bytes_max: u64,
     /// How long an answer with records is served without asking.
-    pub found_fresh: Duration,
+    pub(crate) found_fresh: Duration,
     /// How long an empty answer, or one to which not all could contribute, is served without asking;
     /// also how long what failed is not asked again where something is there to be served instead.
-    pub empty_fresh: Duration,
+    pub(crate) empty_fresh: Duration,
     /// For how long after that an answer is served while it is asked for anew.
-    pub stale_while_revalidate: Duration,
+    pub(crate) stale_while_revalidate: Duration,
     /// For how long after it was fresh an answer is served if asking anew fails.
-    pub stale_if_error: Duration,
+    pub(crate) stale_if_error: Duration,
 }
 
 /// What a kept answer is good for.

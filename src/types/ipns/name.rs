@@ -60,7 +60,7 @@ impl IpnsName {
     }
 
     /// The multihash that the name is.
-    pub fn multihash(&self) -> &ContentKey {
+    pub(crate) fn multihash(&self) -> &ContentKey {
         &self.0
     }
 

@@ -15,7 +15,7 @@ use super::name::IpnsName;
 use super::validity::EndOfValidity;
 
 /// The largest record that is read, in bytes: the limit of the IPNS record specification.
-pub const IPNS_RECORD_BYTES_MAX: usize = 10 * 1024;
+pub(crate) const IPNS_RECORD_BYTES_MAX: usize = 10 * 1024;
 
 /// What stands before the data under the signature, so that it is one of nothing else.
 const SIGNATURE_PREFIX: &[u8] = b"ipns-signature:";
@@ -111,7 +111,7 @@ impl IpnsRecord {
     }
 
     /// Whose record it is.
-    pub fn name(&self) -> &IpnsName {
+    pub(crate) fn name(&self) -> &IpnsName {
         &self.name
     }
 

@@ -46,23 +46,23 @@ impl EndOfValidity {
     }
 
     /// The end in whole seconds since the Unix epoch, rounded down; before it 0.
-    pub fn unix_s(self) -> u64 {
+    pub(crate) fn unix_s(self) -> u64 {
         u64::try_from(self.unix_s).unwrap_or(0)
     }
 
     /// The first millisecond since the Unix epoch at which it has come; before the epoch 0.
-    pub fn unix_ms(self) -> u64 {
+    pub(crate) fn unix_ms(self) -> u64 {
         let ms = self.unix_s * 1_000 + i64::from(self.ns.div_ceil(1_000_000));
         u64::try_from(ms).unwrap_or(0)
     }
 
     /// Whether it has come.
-    pub fn is_over(self, now_ms: u64) -> bool {
+    pub(crate) fn is_over(self, now_ms: u64) -> bool {
         self.unix_ms() <= now_ms
     }
 
     /// Whole seconds that are left, rounded down.
-    pub fn remaining_s(self, now_ms: u64) -> u64 {
+    pub(crate) fn remaining_s(self, now_ms: u64) -> u64 {
         self.unix_ms().saturating_sub(now_ms) / 1_000
     }
 }

@@ -16,13 +16,13 @@ pub(super) const SCHEMA: &str = "bitswap";
 #[derive(Clone, Debug, PartialEq)]
 pub struct BitswapRecord {
     /// The transfer protocol, `transport-bitswap` as a rule.
-    pub protocol: Option<String>,
+    pub(crate) protocol: Option<String>,
     /// The peer to contact.
-    pub id: PeerId,
+    pub(crate) id: PeerId,
     /// Hints where the peer may be; a missing list and an empty one are different.
-    pub addrs: Option<Vec<Addr>>,
+    pub(crate) addrs: Option<Vec<Addr>>,
     /// Fields that the schema does not name.
-    pub extra: ExtraFields,
+    pub(crate) extra: ExtraFields,
 }
 
 impl BitswapRecord {

@@ -31,14 +31,14 @@ pub(super) struct Fields<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Items of `Addrs` that are no address which all clients read.
-    pub addrs: usize,
+    pub(crate) addrs: usize,
     /// Fields, and items of `Protocols`, that mean something else to some clients than to others.
-    pub fields: usize,
+    pub(crate) fields: usize,
 }
 
 /// Fields that the schema does not name: name and JSON value as they came, in their order.
 #[derive(Clone, Debug, Default)]
-pub struct ExtraFields(Vec<(Box<str>, Box<RawValue>)>);
+pub(crate) struct ExtraFields(Vec<(Box<str>, Box<RawValue>)>);
 
 impl<'a> Fields<'a> {
     pub(super) fn read(json: &'a str, unparsable: UnparsableAddrs) -> Result<Self, RecordError> {
@@ -158,7 +158,7 @@ impl<'a> Fields<'a> {
 
 impl ExtraFields {
     /// The fields' names and JSON values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, value.get()))
     }
 

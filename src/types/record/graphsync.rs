@@ -22,19 +22,19 @@ pub(super) const SCHEMA: &str = "graphsync-filecoinv1";
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphsyncRecord {
     /// The transfer protocol, `transport-graphsync-filecoinv1` as a rule.
-    pub protocol: Option<String>,
+    pub(crate) protocol: Option<String>,
     /// The provider's peer ID.
-    pub id: PeerId,
+    pub(crate) id: PeerId,
     /// Hints where the provider may be; a missing list and an empty one are different.
-    pub addrs: Option<Vec<Addr>>,
+    pub(crate) addrs: Option<Vec<Addr>>,
     /// The CID of the piece within which the data is stored, as an opaque text.
-    pub piece_cid: Option<String>,
+    pub(crate) piece_cid: Option<String>,
     /// Whether the deal for the data is verified.
-    pub verified_deal: Option<bool>,
+    pub(crate) verified_deal: Option<bool>,
     /// Whether the provider claims to hold an unsealed copy.
-    pub fast_retrieval: Option<bool>,
+    pub(crate) fast_retrieval: Option<bool>,
     /// Fields that the schema does not name.
-    pub extra: ExtraFields,
+    pub(crate) extra: ExtraFields,
 }
 
 impl GraphsyncRecord {

@@ -17,13 +17,13 @@ pub(super) const SCHEMA: &str = "peer";
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerRecord {
     /// The peer.
-    pub id: PeerId,
+    pub(crate) id: PeerId,
     /// Where the peer may be; a missing list and an empty one are different.
-    pub addrs: Option<Vec<Addr>>,
+    pub(crate) addrs: Option<Vec<Addr>>,
     /// The transfer protocols that the peer speaks; missing or empty: unknown.
-    pub protocols: Option<Vec<String>>,
+    pub(crate) protocols: Option<Vec<String>>,
     /// Fields that the schema does not name, the protocols' own data among them.
-    pub extra: ExtraFields,
+    pub(crate) extra: ExtraFields,
 }
 
 impl PeerRecord {

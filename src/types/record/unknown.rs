@@ -31,22 +31,22 @@ impl UnknownRecord {
     }
 
     /// The schema's name.
-    pub fn schema_name(&self) -> &str {
+    pub(crate) fn schema_name(&self) -> &str {
         &self.schema
     }
 
     /// The provider, where `ID` is a peer ID.
-    pub fn id(&self) -> Option<&PeerId> {
+    pub(crate) fn id(&self) -> Option<&PeerId> {
         self.id.as_ref()
     }
 
     /// The addresses, where `Addrs` is a list: the strings in it.
-    pub fn addrs(&self) -> Option<&[Addr]> {
+    pub(crate) fn addrs(&self) -> Option<&[Addr]> {
         self.addrs.as_ref().map(|(addrs, _)| &addrs[..])
     }
 
     /// The protocols, where `Protocols` is a list of strings.
-    pub fn protocols(&self) -> Option<&[String]> {
+    pub(crate) fn protocols(&self) -> Option<&[String]> {
         self.protocols.as_deref()
     }
 

@@ -13,26 +13,26 @@ use crate::types::{ProviderRecord, UnparsableAddrs};
 
 /// What a router knows about who provides something.
 #[derive(Debug, Default)]
-pub struct ProvidersAnswer {
+pub(crate) struct ProvidersAnswer {
     /// The records that can be read, in the router's order; empty: none found.
-    pub records: Vec<ReceivedRecord>,
+    pub(crate) records: Vec<ReceivedRecord>,
     /// How many records could not be read.
-    pub records_bad: usize,
+    pub(crate) records_bad: usize,
     /// Why the first of them could not be read; printable.
-    pub first_bad: Option<String>,
+    pub(crate) first_bad: Option<String>,
     /// Why the answer is not whole, if it is not.
-    pub cut: Option<HttpClientError>,
+    pub(crate) cut: Option<HttpClientError>,
     /// The answer is a 404 with a web page as body, as something other than a router sends it.
-    pub is_web_page: bool,
+    pub(crate) is_web_page: bool,
 }
 
 /// One record, read and as it came.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReceivedRecord {
+pub(crate) struct ReceivedRecord {
     /// The record; addresses that do not parse are in it.
-    pub record: ProviderRecord,
+    pub(crate) record: ProviderRecord,
     /// The JSON text that the router sent.
-    pub json: Box<str>,
+    pub(crate) json: Box<str>,
 }
 
 /// Takes a body in pieces of any size.

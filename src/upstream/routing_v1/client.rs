@@ -15,18 +15,18 @@ use crate::http_client::{ClientOptions, HttpAnswer, HttpClient, HttpClientError}
 
 /// A question for providers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProvidersQuery<'a> {
+pub(crate) struct ProvidersQuery<'a> {
     /// The CID, in any form.
-    pub cid_text: &'a str,
+    pub(crate) cid_text: &'a str,
     /// `filter-addrs`, as the router is to get it.
-    pub filter_addrs: Option<&'a str>,
+    pub(crate) filter_addrs: Option<&'a str>,
     /// `filter-protocols`, as the router is to get it.
-    pub filter_protocols: Option<&'a str>,
+    pub(crate) filter_protocols: Option<&'a str>,
 }
 
 /// A client for one router.
 #[derive(Clone, Debug)]
-pub struct RoutingClient {
+pub(crate) struct RoutingClient {
     http: HttpClient,
     url: RouterUrl,
     limits: AnswerLimits,
@@ -34,7 +34,7 @@ pub struct RoutingClient {
 
 impl RoutingClient {
     /// A client for the router at `base_url`, in any form that [`RouterUrl`] reads.
-    pub fn new(
+    pub(crate) fn new(
         base_url: &str,
         options: ClientOptions,
         limits: AnswerLimits,
@@ -45,12 +45,12 @@ impl RoutingClient {
     }
 
     /// The router that is asked.
-    pub fn url(&self) -> &RouterUrl {
+    pub(crate) fn url(&self) -> &RouterUrl {
         &self.url
     }
 
     /// Asks who has a CID. A 404 or 204 is an answer without records.
-    pub async fn providers(
+    pub(crate) async fn providers(
         &self,
         query: ProvidersQuery<'_>,
     ) -> Result<ProvidersAnswer, HttpClientError> {

@@ -8,11 +8,11 @@ use crate::http_client::{HttpClientError, ServerUrl};
 
 /// Where a router is: the URL of its server, without `/routing/v1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouterUrl(ServerUrl);
+pub(crate) struct RouterUrl(ServerUrl);
 
 impl RouterUrl {
     /// Reads a URL with or without `/routing/v1` and with or without slashes at its end.
-    pub fn parse(text: &str) -> Result<Self, HttpClientError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, HttpClientError> {
         Ok(Self(ServerUrl::parse(text)?.without_path_end("/routing/v1")))
     }
 
@@ -22,7 +22,7 @@ impl RouterUrl {
     }
 
     /// The router as messages name it.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.0.as_str()
     }
 

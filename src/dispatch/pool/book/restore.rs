@@ -31,7 +31,7 @@ pub enum BookError {
 impl Book {
     /// A book of these pools and rules. The next ids are larger than all existing ones, even if
     /// `next_ids` is not.
-    pub fn restore(
+    pub(crate) fn restore(
         inventory: Arc<Inventory>,
         pools: Vec<Pool>,
         rules: Vec<Rule>,
