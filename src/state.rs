@@ -23,7 +23,7 @@ use crate::clock::UnixMs;
 
 pub use durable::{DurableState, StateOpenError};
 pub(crate) use redb_file::{
-    DiskMedium, FileError, Medium, RedbFile, RedbService, ServiceOptions, Work, begin_write,
+    DiskMedium, FileError, Medium, RedbFile, RedbService, ServiceOptions, WriteWork, begin_write,
 };
 #[cfg(test)]
 pub(crate) use redb_file::{PAUSE_MS, test_medium};

@@ -27,7 +27,7 @@ pub use crate::journal::repair;
 pub use crate::state::Health;
 pub use context::ContextId;
 pub(crate) use context::ContextIdError;
-pub use durable::{DurableOptions, DurableStore, OpenError, Recovery};
+pub use durable::{DurableOptions, DurableStore, Recovery, StoreOpenError};
 pub use memory::MemoryStore;
 pub(crate) use names::NamesOpenError;
 pub use names::{

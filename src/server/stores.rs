@@ -13,7 +13,7 @@ use crate::detached::{Unfinished, run_blocking};
 use crate::state::{DurableState, MemoryState, StateOpenError, StateStore};
 use crate::store::{
     DurableNames, DurableOptions, DurableStore, IndexLimits, MemoryNames, NameStore,
-    NamesOpenError, OpenError, Recovery, Store,
+    NamesOpenError, Recovery, Store, StoreOpenError,
 };
 
 /// The stores of a server, or of a command that works without one.
@@ -36,7 +36,7 @@ pub enum StoresError {
     DataDir(#[from] DataDirError),
     /// The announcements cannot be opened.
     #[error(transparent)]
-    Store(#[from] OpenError),
+    Store(#[from] StoreOpenError),
     /// The IPNS records cannot be opened.
     #[error(transparent)]
     Names(#[from] NamesOpenError),

@@ -18,7 +18,7 @@ use redb::{
 };
 
 use super::{Documents, StateChange, StateTable};
-use crate::state::{FileError, Medium, RedbFile, Work, begin_write};
+use crate::state::{FileError, Medium, RedbFile, WriteWork, begin_write};
 
 /// Memory for pages of the file, in bytes.
 pub(super) const CACHE_BYTES: usize = 8 << 20;
@@ -55,7 +55,7 @@ pub(super) fn write<'a>(
         for (table, changes) in &of_tables {
             make(transaction, *table, changes)?;
         }
-        Ok(if of_tables.is_empty() { Work::Unchanged(()) } else { Work::Changed(()) })
+        Ok(if of_tables.is_empty() { WriteWork::Unchanged(()) } else { WriteWork::Changed(()) })
     })
 }
 

@@ -3,7 +3,7 @@
 //! Readers see the last commit and wait for no writer. redb takes an I/O error as the end of an open
 //! database: whatever failed, the file is opened again before the next write, which is the only thing
 //! that readers wait for; and if the disk does not even allow that, it is read without being written
-//! (`aside`).
+//! (`overlay`).
 //!
 //! Commits are in two phases: what is stored comes from strangers, and the checksums that a commit in
 //! one phase relies on after a crash are not made against them.
@@ -11,8 +11,8 @@
 //! Failure: a write that fails counts for nothing, and whatever was committed before stays. A file
 //! that is damaged, or no database, is an error when it is opened.
 
-mod aside;
 mod medium;
+mod overlay;
 mod service;
 #[cfg(test)]
 pub(crate) mod test_medium;
@@ -46,7 +46,7 @@ pub(crate) struct RedbFile {
 }
 
 /// What the work of one write comes to.
-pub(crate) enum Work<T> {
+pub(crate) enum WriteWork<T> {
     /// It changed something, which is committed.
     Changed(T),
     /// It did not; nothing is committed.
@@ -80,7 +80,7 @@ impl RedbFile {
             // Of a file that is no database redb says so in this way.
             Err(RedbError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
                 tracing::warn!(%error, "{what} cannot be written; trying again");
-                (caught(|| set_up_of(medium.open_aside(), &*set_up))?, true)
+                (caught(|| set_up_of(medium.open_overlay(), &*set_up))?, true)
             }
             Err(error) => return Err(error),
         };
@@ -112,7 +112,7 @@ impl RedbFile {
         match set_up_of(self.medium.open(), &*self.set_up) {
             Ok(opened) => *database = Some(opened),
             Err(error) => {
-                *database = set_up_of(self.medium.open_aside(), &*self.set_up).ok();
+                *database = set_up_of(self.medium.open_overlay(), &*self.set_up).ok();
                 return Err(error.into());
             }
         }
@@ -131,7 +131,7 @@ impl RedbFile {
     /// Commits what `work` changed, if it did. When this returns, it is on the disk.
     pub(crate) fn write<T>(
         &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<Work<T>, RedbError>,
+        work: impl FnOnce(&WriteTransaction) -> Result<WriteWork<T>, RedbError>,
     ) -> Result<T, FileError> {
         if self.must_reopen() {
             self.reopen()?;
@@ -139,12 +139,12 @@ impl RedbFile {
         self.with_database(|database| {
             let transaction = begin_write(database)?;
             match work(&transaction)? {
-                Work::Changed(done) => {
+                WriteWork::Changed(done) => {
                     transaction.commit()?;
                     self.bytes.store(self.medium.length(), Ordering::Relaxed);
                     Ok(done)
                 }
-                Work::Unchanged(done) => {
+                WriteWork::Unchanged(done) => {
                     transaction.abort()?;
                     Ok(done)
                 }
@@ -154,7 +154,7 @@ impl RedbFile {
 
     /// Writes nothing, durably: whether the disk takes writes.
     pub(crate) fn probe(&self) -> Result<(), FileError> {
-        self.write(|_| Ok(Work::Changed(())))
+        self.write(|_| Ok(WriteWork::Changed(())))
     }
 
     fn with_database<T>(

@@ -35,6 +35,7 @@ use crate::clock::{Clock, Stopwatch, UnixMs};
 use crate::data_dir::DataDir;
 use crate::detached::{Unfinished, detached, run_blocking};
 use crate::index::{GroupSpec, Index, IndexError, IndexLimits};
+use crate::invariant;
 use crate::journal::{
     Journal, JournalEntry, JournalError, JournalOptions, JournalStats, Opened, Receipt,
     RecoveryReport,
@@ -92,7 +93,7 @@ pub struct Recovery {
 
 /// Why a store cannot be opened.
 #[derive(Debug, Error)]
-pub enum OpenError {
+pub enum StoreOpenError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -111,7 +112,7 @@ pub enum OpenError {
 
 impl DurableStore {
     /// Reads the journal of a data directory, and starts its compaction.
-    pub fn open(options: DurableOptions) -> Result<(Self, Recovery), OpenError> {
+    pub fn open(options: DurableOptions) -> Result<(Self, Recovery), StoreOpenError> {
         let DurableOptions { data_dir, clock, schema, threads, segment_bytes, limits } = options;
         let stopwatch = Stopwatch::start();
         let mut journal_options = JournalOptions::new(data_dir);
@@ -294,7 +295,7 @@ fn restore(
     threads: usize,
     limits: IndexLimits,
     now_ms: UnixMs,
-) -> Result<Index, OpenError> {
+) -> Result<Index, StoreOpenError> {
     let index = Index::with_limits(limits);
     index.reserve_serials(opened.next_serial());
     let restore = index.restore(now_ms);
@@ -303,7 +304,7 @@ fn restore(
     for definition in &opened.groups {
         let serial = definition.serial;
         let record = ProviderRecord::restore(&definition.record_json)
-            .map_err(|source| OpenError::Record { serial, source })?;
+            .map_err(|source| StoreOpenError::Record { serial, source })?;
         let spec = GroupSpec {
             record: Arc::new(ReadyRecord::new(record, schema)),
             context: (*definition.context).into(),
@@ -311,19 +312,23 @@ fn restore(
             origin: definition.origin,
         };
         let group = restore.group(&spec, serial, definition.since_ms);
-        groups.insert(serial, group.map_err(OpenError::Full)?);
+        groups.insert(serial, group.map_err(StoreOpenError::Full)?);
     }
     changes::restore_changes(&opened.changes, &restore, schema)?;
     let full = Mutex::new(None);
     opened.replay(threads, |serial, keys| {
-        let Some(group) = groups.get(&serial) else { return };
+        let group = groups.get(&serial);
+        let Some(group) = invariant::present(group, "keys that live have a group that lives")
+        else {
+            return;
+        };
         if let Err(error) = restore.keys(group, keys.iter()) {
             full.lock().get_or_insert(error);
         }
     })?;
     if let Some(error) = full.into_inner() {
-        return Err(OpenError::Full(error));
+        return Err(StoreOpenError::Full(error));
     }
-    restore.finish().map_err(OpenError::Full)?;
+    restore.finish().map_err(StoreOpenError::Full)?;
     Ok(index)
 }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 
-use super::update::{Plan, Planning};
+use super::update::{PlanInput, UpdatePlan};
 use super::{
     Applied, Changed, ContextId, ExportStream, Health, ProviderChange, Removed, Store, StoreError,
     StoreStats, Swept, Update,
@@ -56,7 +56,8 @@ impl Store for MemoryStore {
         async move {
             let _one_at_a_time = self.changing.lock();
             let (index, schema) = (&self.index, self.schema);
-            let plan = Plan::compute(Planning { index, schema, now_ms, anew: &[] }, updates)?;
+            let plan =
+                UpdatePlan::compute(PlanInput { index, schema, now_ms, anew: &[] }, updates)?;
             Ok(plan.commit(index, now_ms)?)
         }
         .boxed()

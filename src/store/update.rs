@@ -27,14 +27,14 @@ pub(super) struct Placement {
 
 /// What some updates come to.
 #[derive(Default)]
-pub(super) struct Plan {
+pub(super) struct UpdatePlan {
     pub(super) placements: Vec<Placement>,
     pub(super) statements: Vec<(PeerId, Statement)>,
     known: u64,
 }
 
 /// What a plan is computed with.
-pub(super) struct Planning<'a> {
+pub(super) struct PlanInput<'a> {
     pub(super) index: &'a Index,
     pub(super) schema: AnswerSchema,
     pub(super) now_ms: UnixMs,
@@ -43,7 +43,7 @@ pub(super) struct Planning<'a> {
 }
 
 /// The newest that a provider said.
-struct Newest {
+struct NewestStatement {
     stated_at_ms: UnixMs,
     addrs: Arc<[Addr]>,
     /// What was in force before, if this is news.
@@ -53,7 +53,7 @@ struct Newest {
 
 /// What makes announcements replace each other: the record but for its addresses, the context, and
 /// whether it is the operator's.
-type Lineage = ([u8; 16], Arc<[u8]>, bool);
+type LineageId = ([u8; 16], Arc<[u8]>, bool);
 
 /// What of a lineage is planned.
 #[derive(Default)]
@@ -64,16 +64,16 @@ struct PlannedLineage {
 }
 
 struct Planner<'a> {
-    planning: Planning<'a>,
-    newest: HashMap<PeerId, Newest>,
-    lineages: HashMap<Lineage, PlannedLineage>,
-    plan: Plan,
+    planning: PlanInput<'a>,
+    newest: HashMap<PeerId, NewestStatement>,
+    lineages: HashMap<LineageId, PlannedLineage>,
+    plan: UpdatePlan,
 }
 
-impl Plan {
+impl UpdatePlan {
     /// Finds out what updates change. Their groups are interned, and seen by nobody.
     pub(super) fn compute(
-        planning: Planning<'_>,
+        planning: PlanInput<'_>,
         updates: Vec<Update>,
     ) -> Result<Self, IndexError> {
         let mut planner = Planner {
@@ -120,7 +120,7 @@ impl Planner<'_> {
         let (index, provider) = (self.planning.index, &statement.provider);
         let known = self.newest.entry(provider.clone()).or_insert_with(|| {
             let known = index.statement(provider);
-            Newest {
+            NewestStatement {
                 stated_at_ms: known.as_ref().map_or(0, |known| known.stated_at_ms),
                 addrs: known.as_ref().map(|known| known.addrs.clone()).unwrap_or_default(),
                 before: known.map(|known| known.addrs),
@@ -150,7 +150,7 @@ impl Planner<'_> {
         origin: Origin,
         announcement: Announcement,
     ) -> Result<(), IndexError> {
-        let Planning { index, schema, now_ms, .. } = self.planning;
+        let PlanInput { index, schema, now_ms, .. } = self.planning;
         let Announcement { keys, record, context, expires_at_ms } = announcement;
         if keys.is_empty() || expires_at_ms.is_some_and(|expires_at| expires_at <= now_ms) {
             return Ok(());
@@ -190,7 +190,7 @@ impl Planner<'_> {
 
     /// A provider that has a group again starts with nothing said.
     fn begin_anew(&self, peer: Option<&PeerId>) {
-        let Planning { index, now_ms, anew, .. } = self.planning;
+        let PlanInput { index, now_ms, anew, .. } = self.planning;
         if let Some((peer, nothing)) = anew.iter().find(|(of, _)| Some(of) == peer) {
             index.restate(peer, nothing.clone(), now_ms);
         }
@@ -232,14 +232,14 @@ impl Planner<'_> {
     }
 
     /// Draws the stamps, now that all groups are there that the statements count for.
-    fn finish(mut self) -> Plan {
+    fn finish(mut self) -> UpdatePlan {
         let index = self.planning.index;
         for (peer, newest) in self.newest {
             // A provider of whom nothing is there has nothing to be reached for.
             if !newest.is_news || !index.has_provider(&peer) {
                 continue;
             }
-            let Newest { stated_at_ms, addrs, .. } = newest;
+            let NewestStatement { stated_at_ms, addrs, .. } = newest;
             let statement = Statement { stamp: index.stamp(), stated_at_ms, addrs };
             self.plan.statements.push((peer, statement));
         }

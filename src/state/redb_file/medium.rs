@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Database, Error as RedbError};
 
-use super::aside::Aside;
+use super::overlay::Overlay;
 
 /// What the database lies on.
 pub(crate) trait Medium: Send + Sync + 'static {
@@ -17,7 +17,7 @@ pub(crate) trait Medium: Send + Sync + 'static {
     fn open(&self) -> Result<Database, RedbError>;
 
     /// Opens the database without writing to what it lies on.
-    fn open_aside(&self) -> Result<Database, RedbError>;
+    fn open_overlay(&self) -> Result<Database, RedbError>;
 
     /// Its size in bytes.
     fn length(&self) -> u64;
@@ -38,7 +38,7 @@ impl Medium for DiskMedium {
         Ok(Database::builder().set_cache_size(self.cache_bytes).open(&self.path)?)
     }
 
-    fn open_aside(&self) -> Result<Database, RedbError> {
+    fn open_overlay(&self) -> Result<Database, RedbError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             // The disk had no room for it yet: there is nothing in it.
@@ -51,8 +51,8 @@ impl Medium for DiskMedium {
             // It would be made a new database: a file that lost its content is not one without any.
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty").into());
         }
-        let aside = Aside::new(FileBackend::new(file)?)?;
-        Ok(Database::builder().set_cache_size(self.cache_bytes).create_with_backend(aside)?)
+        let overlay = Overlay::new(FileBackend::new(file)?)?;
+        Ok(Database::builder().set_cache_size(self.cache_bytes).create_with_backend(overlay)?)
     }
 
     fn length(&self) -> u64 {

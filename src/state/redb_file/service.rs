@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{FileError, RedbFile};
 use crate::clock::UnixMs;
 use crate::detached::run_blocking;
+use crate::invariant;
 use crate::state::Health;
 
 /// How long commands are refused after a failure.
@@ -200,7 +201,8 @@ impl<W> ServiceWriter<W> {
         for reply in waiting {
             let result = match &self.failure {
                 Some((error, _)) => Err(error.again()),
-                None => done.next().ok_or(FileError::Unavailable("a write came to nothing")),
+                None => invariant::present(done.next(), "each command of a batch has an outcome")
+                    .ok_or(FileError::Unavailable("a write came to nothing")),
             };
             // Whoever asked may have gone.
             let _ = reply.send(result);

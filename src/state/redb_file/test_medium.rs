@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use redb::{Database, Error as RedbError, StorageBackend};
 
 use super::Medium;
-use super::aside::Aside;
+use super::overlay::Overlay;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TestMedium(Arc<State>);
@@ -108,8 +108,8 @@ impl Medium for TestMedium {
         Ok(Database::builder().create_with_backend(self.clone())?)
     }
 
-    fn open_aside(&self) -> Result<Database, RedbError> {
-        Ok(Database::builder().create_with_backend(Aside::new(self.clone())?)?)
+    fn open_overlay(&self) -> Result<Database, RedbError> {
+        Ok(Database::builder().create_with_backend(Overlay::new(self.clone())?)?)
     }
 
     fn length(&self) -> u64 {

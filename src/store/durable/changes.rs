@@ -12,16 +12,17 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{DurableInner, OpenError};
+use super::{DurableInner, StoreOpenError};
 use crate::clock::UnixMs;
 use crate::detached::run_blocking;
 use crate::index::{Restore, Statement, Visibility};
+use crate::invariant;
 use crate::journal::{
     AddrsChange, Change, CompanionsChange, GroupDefinition, JournalEntry, Receipt, RecordChange,
     VisibilityChange,
 };
 use crate::store::provider::{ProviderChange, read_companions};
-use crate::store::update::{Placement, Plan, Planning};
+use crate::store::update::{Placement, PlanInput, UpdatePlan};
 use crate::store::{Applied, Changed, ContextId, StoreError, Update};
 use crate::types::{Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError};
 
@@ -47,8 +48,12 @@ impl ProviderLocks {
         numbers.sort_unstable();
         numbers.dedup();
         let mut guards = Vec::with_capacity(numbers.len());
-        for lock in numbers.into_iter().filter_map(|number| self.0.get(number)) {
-            guards.push(lock.lock().await);
+        for number in numbers {
+            if let Some(lock) =
+                invariant::present(self.0.get(number), "there is a lock of each number")
+            {
+                guards.push(lock.lock().await);
+            }
         }
         guards
     }
@@ -72,7 +77,7 @@ impl DurableInner {
         let inner = self.clone();
         let compute = move || {
             let (index, schema) = (&*inner.index, inner.schema);
-            Plan::compute(Planning { index, schema, now_ms, anew: &anew }, updates)
+            UpdatePlan::compute(PlanInput { index, schema, now_ms, anew: &anew }, updates)
         };
         let plan = run_blocking(compute).await??;
         // Held until lookups see it: compaction would take it for superseded before.
@@ -173,7 +178,7 @@ fn entry_of(peer: &PeerId, statement: &Statement) -> JournalEntry {
 }
 
 /// What the journal has to know of a plan.
-fn entries_of(plan: &Plan) -> Vec<JournalEntry> {
+fn entries_of(plan: &UpdatePlan) -> Vec<JournalEntry> {
     let statements = plan.statements.iter().map(|(peer, statement)| entry_of(peer, statement));
     let keys = plan.placements.iter().map(|Placement { group, keys, announced_json }| {
         let definition = GroupDefinition {
@@ -194,7 +199,7 @@ pub(super) fn restore_changes(
     changes: &[Change],
     restore: &Restore<'_>,
     schema: AnswerSchema,
-) -> Result<(), OpenError> {
+) -> Result<(), StoreOpenError> {
     let mut in_order: Vec<&Change> = changes.iter().collect();
     in_order.sort_by_key(|change| change.stamp());
     for change in in_order {
@@ -209,7 +214,7 @@ pub(super) fn restore_changes(
             }
             Change::Record(RecordChange { stamp, context, record_json, .. }) => {
                 let record = ProviderRecord::restore(record_json)
-                    .map_err(|source| OpenError::Record { serial: *stamp, source })?;
+                    .map_err(|source| StoreOpenError::Record { serial: *stamp, source })?;
                 let ready = Arc::new(ReadyRecord::new(record, schema));
                 restore.record(&(**context).into(), *stamp, &ready);
             }
@@ -222,7 +227,7 @@ pub(super) fn restore_changes(
                 let CompanionsChange { stamp, provider, context, .. } = change;
                 let Ok(peer) = PeerId::parse(provider) else { continue };
                 let set = read_companions(change, schema)
-                    .map_err(|source| OpenError::Record { serial: *stamp, source })?;
+                    .map_err(|source| StoreOpenError::Record { serial: *stamp, source })?;
                 let context = context.as_deref().map(Arc::from);
                 restore.companions(&peer, context.as_ref(), *stamp, set);
             }

@@ -22,6 +22,7 @@ use super::DurableInner;
 use super::changes::with_changes;
 use crate::clock::UnixMs;
 use crate::index::LineageRef;
+use crate::invariant;
 use crate::journal::{GroupDefinition, KeyBlock, Snapshot};
 use crate::store::{ContextId, ExportStream, Exported, StoreError};
 use crate::types::{AnswerSchema, ContentKey, ProviderRecord, ReadyRecord};
@@ -116,7 +117,8 @@ impl ExportReader<'_> {
         let group = self.group_of(definition)?;
         for multihash in keys.iter() {
             let Some(of) = self.current(&group, multihash)? else { continue };
-            let Ok(key) = ContentKey::from_multihash(multihash) else { continue };
+            let key = ContentKey::from_multihash(multihash).ok();
+            let Some(key) = invariant::present(key, "the journal was given keys") else { continue };
             self.batch.push(Exported {
                 key,
                 record_json: of.record_json.clone(),
@@ -168,9 +170,16 @@ impl ExportReader<'_> {
         let addrs_of = |provider: &str| Ok(snapshot.addrs_of(provider)?);
         let record_of = |provider: &str, context: &[u8]| Ok(snapshot.record_of(provider, context)?);
         let record_json = with_changes(definition, addrs_of, record_of)?;
+        let unreadable = || StoreError::Unavailable {
+            reason: format!("the context of group {} is too long", definition.serial),
+        };
+        let context = invariant::present(
+            ContextId::new(&definition.context).ok(),
+            "the journal was given context IDs",
+        );
         let group = Rc::new(ExportedGroup {
             record_json,
-            context: ContextId::new(&definition.context).unwrap_or_default(),
+            context: context.ok_or_else(unreadable)?,
             context_bytes: (*definition.context).into(),
             definition: definition.clone(),
             announced: OnceCell::new(),

@@ -22,7 +22,7 @@ use redb::{
 
 use super::{NamePut, NamesError, StoredName, judge};
 use crate::clock::UnixMs;
-use crate::state::{FileError, Medium, RedbFile, Work, begin_write};
+use crate::state::{FileError, Medium, RedbFile, WriteWork, begin_write};
 use crate::types::{IpnsName, IpnsRecord};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ipns_records");
@@ -115,7 +115,11 @@ impl NamesWriter {
             });
             let outcomes: Vec<_> = outcomes.collect::<Result<_, RedbError>>()?;
             let done = (outcomes, tables.records.len()?);
-            Ok(if tables.has_changed { Work::Changed(done) } else { Work::Unchanged(done) })
+            Ok(if tables.has_changed {
+                WriteWork::Changed(done)
+            } else {
+                WriteWork::Unchanged(done)
+            })
         })?;
         self.records.store(records, Ordering::Relaxed);
         Ok(done)

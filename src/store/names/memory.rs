@@ -15,11 +15,11 @@ use crate::types::{IpnsName, IpnsRecord};
 #[derive(Debug)]
 pub struct MemoryNames {
     records_max: u64,
-    held: RwLock<Held>,
+    held: RwLock<HeldNames>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldNames {
     records: HashMap<IpnsName, StoredName>,
     /// The ends of all records, soonest first.
     ends: BTreeSet<(UnixMs, IpnsName)>,
@@ -32,7 +32,7 @@ impl MemoryNames {
     }
 }
 
-impl Held {
+impl HeldNames {
     fn put(
         &mut self,
         record: IpnsRecord,

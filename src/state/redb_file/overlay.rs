@@ -1,7 +1,7 @@
-//! Reading a database whose disk takes no writes.
+//! A copy-on-write overlay, for reading a database whose disk takes no writes.
 //!
-//! redb opens a database that was not closed well by writing to it. Here what it writes stays in
-//! memory, and the disk is only read; what was committed is on it. Nothing that is written here lasts.
+//! redb opens a database that was not closed well by writing to it. Here its writes stay in memory, and the
+//! disk is only read; what was committed is on it. Nothing that is written here lasts.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +12,9 @@ use redb::StorageBackend;
 /// The unit in which changes are kept, in bytes.
 const BLOCK_BYTES: u64 = 4_096;
 
-/// What lies on the base, under what was written since.
+/// Reads of blocks that were not written fall through to the base.
 #[derive(Debug)]
-pub(crate) struct Aside<B> {
+pub(crate) struct Overlay<B> {
     base: B,
     written: RwLock<Written>,
 }
@@ -22,12 +22,12 @@ pub(crate) struct Aside<B> {
 #[derive(Debug)]
 struct Written {
     length: u64,
-    /// How much of the base still shows: less than its length once that was cut.
+    /// The bytes of the base that still count: fewer than its length once it was truncated.
     base_length: u64,
     blocks: BTreeMap<u64, Vec<u8>>,
 }
 
-impl<B: StorageBackend> Aside<B> {
+impl<B: StorageBackend> Overlay<B> {
     pub(crate) fn new(base: B) -> io::Result<Self> {
         let length = base.len()?;
         let written = Written { length, base_length: length, blocks: BTreeMap::new() };
@@ -46,7 +46,7 @@ impl<B: StorageBackend> Aside<B> {
     }
 }
 
-impl<B: StorageBackend> StorageBackend for Aside<B> {
+impl<B: StorageBackend> StorageBackend for Overlay<B> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.written.read().length)
     }
@@ -168,24 +168,24 @@ mod tests {
             let base = InMemoryBackend::new();
             base.set_len(initial.len() as u64).unwrap();
             base.write(0, &initial).unwrap();
-            let aside = Aside::new(base).unwrap();
+            let overlay = Overlay::new(base).unwrap();
             let mut model = initial.clone();
             for step in steps {
                 match step {
                     Step::Write(offset, data) => {
                         let start = usize::try_from(offset).unwrap().min(model.len());
                         let data = &data[..data.len().min(model.len() - start)];
-                        aside.write(start as u64, data).unwrap();
+                        overlay.write(start as u64, data).unwrap();
                         model[start..start + data.len()].copy_from_slice(data);
                     }
                     Step::SetLength(length) => {
-                        aside.set_len(length).unwrap();
+                        overlay.set_len(length).unwrap();
                         model.resize(usize::try_from(length).unwrap(), 0);
                     }
                 }
-                prop_assert_eq!(&content(&aside), &model);
+                prop_assert_eq!(&content(&overlay), &model);
             }
-            prop_assert_eq!(content(&aside.base), initial);
+            prop_assert_eq!(content(&overlay.base), initial);
         }
     }
 }
