@@ -23,9 +23,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 pub(crate) use crate::store::{NamePut, NamesError, StoreError, StoredName};
-pub(crate) use crate::types::HOPS_HEADER;
-use crate::types::{AccountId, IpnsName, IpnsRecord};
-pub use crate::types::{Found, Hops, Question, Subject};
+use crate::types::{AccountId, Found, Hops, IpnsName, IpnsRecord, Question};
 pub(crate) use cache::{AnswerCache, CacheOptions};
 pub(crate) use fallback::{Fallback, FallbackParts};
 pub(crate) use fanout::{Fanout, FanoutOptions, FanoutParts};
@@ -33,7 +31,7 @@ pub use local::LocalResolver;
 pub(crate) use peer_link::{PeerLink, PeerLinkError};
 #[cfg(test)]
 pub(crate) use pool::testing as upstream_testing;
-pub(crate) use pool::{Endpoints, PoolUpstream, Turn};
+pub(crate) use pool::{Endpoints, NextEndpoint, PoolUpstream};
 pub(crate) use router::{Discard, NoAccount, RouteTable, Router};
 pub use upstream::{AskError, AskedRecords, Upstream, UpstreamReasons};
 
@@ -112,10 +110,10 @@ pub enum ResolveError {
         /// The time until the soonest refill.
         retry_after: Duration,
     },
-    /// Every upstream that could know asks to be left alone for a while.
+    /// Every upstream that could know asks for backoff.
     #[error("every upstream asks to be left alone for a while")]
-    Resting {
-        /// The soonest end of such a while.
+    Backoff {
+        /// The time until the first of them may be asked again.
         retry_after: Duration,
     },
     /// Every upstream that could know failed, and nothing is known locally.

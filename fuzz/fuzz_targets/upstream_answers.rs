@@ -13,7 +13,7 @@ use fingerpost::upstream::{AnswerLimits, received};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: AnswerLimits =
-    AnswerLimits { body_bytes_max: 8_192, line_bytes_max: 512, records_max: 20 };
+    AnswerLimits { body_bytes_max: 8_192, record_bytes_max: 512, records_max: 20 };
 
 const CONTENT_TYPES: [&str; 2] = ["application/json", "application/x-ndjson"];
 
@@ -55,7 +55,7 @@ fn check(content_type: &str, body: &[u8], piece_bytes: usize, subject: &Subject)
     assert!(records.len() <= LIMITS.records_max);
     check_merged(&records);
     for record in &records {
-        assert!(record.json().len() <= LIMITS.line_bytes_max && !record.json().contains('\n'));
+        assert!(record.json().len() <= LIMITS.record_bytes_max && !record.json().contains('\n'));
         if let Subject::Peer(peer) = subject {
             assert_eq!(record.peer(), Some(peer));
         }

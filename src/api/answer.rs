@@ -19,8 +19,8 @@ use super::stream::RecordsBody;
 use crate::clock::UnixMs;
 use crate::config::Settings;
 use crate::metrics::WorkerCounts;
-use crate::resolve::Found;
 use crate::text::hex;
+use crate::types::Found;
 use crate::types::{ReadyRecord, Rendered, Selection};
 
 /// The most bytes of records that are written out before any is sent. Longer bodies are written

@@ -16,8 +16,9 @@ use super::request_id::RequestId;
 use super::state::{ApiState, Worker};
 use crate::clock::UnixMs;
 use crate::metrics::{BodyFormat, Route};
-use crate::resolve::{HOPS_HEADER, Hops, ResolveError, UpstreamReasons};
+use crate::resolve::{ResolveError, UpstreamReasons};
 use crate::types::Origin;
+use crate::types::{HOPS_HEADER, Hops};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FINGERPOST_HOPS: HeaderName = HeaderName::from_static(HOPS_HEADER);

@@ -23,7 +23,7 @@ use super::{announce, cors, ipns, lookup};
 use crate::body::BodyError;
 use crate::clock::Stopwatch;
 use crate::metrics::FinishedRequest;
-use crate::resolve::{HOPS_HEADER, Hops};
+use crate::types::{HOPS_HEADER, Hops};
 
 /// The methods of announcing, as its 501 names them.
 const ANNOUNCE_METHODS: &str = "PUT, OPTIONS";

@@ -115,7 +115,7 @@ impl ApiError {
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Put(error) => put_status(error),
             Self::Overloaded
-            | Self::Resolve(ResolveError::Overloaded | ResolveError::Resting { .. }) => {
+            | Self::Resolve(ResolveError::Overloaded | ResolveError::Backoff { .. }) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Resolve(ResolveError::Names(error)) => names_status(error),
@@ -212,7 +212,7 @@ impl ApiError {
                 | Self::MethodNotSupported { .. }
                 | Self::TooManyHops { .. }
                 | Self::Put(PutError::NoRoom(StoreError::Full { .. }))
-                | Self::Resolve(ResolveError::Resting { .. })
+                | Self::Resolve(ResolveError::Backoff { .. })
         ) || matches!(names, Some(NamesError::Full { .. } | NamesError::Overloaded))
     }
 
@@ -221,7 +221,7 @@ impl ApiError {
             return Some(*retry_after_s);
         }
         if let Self::Resolve(
-            ResolveError::OverBudget { retry_after } | ResolveError::Resting { retry_after },
+            ResolveError::OverBudget { retry_after } | ResolveError::Backoff { retry_after },
         ) = self
         {
             return Some(whole_seconds(*retry_after).max(1));

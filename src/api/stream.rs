@@ -22,7 +22,8 @@ use tokio::time::Sleep;
 
 use super::form::{BodyWriter, Form};
 use crate::metrics::{StreamEnd, WorkerCounts};
-use crate::resolve::{Found, FoundStream};
+use crate::resolve::FoundStream;
+use crate::types::Found;
 use crate::types::{ReadyRecord, Selection};
 
 /// Bytes of a chunk, and one record more at most.

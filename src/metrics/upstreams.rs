@@ -32,14 +32,14 @@ pub(crate) enum UpstreamOutcome {
     Failed,
     /// Not sent: the circuit breaker is open.
     Broken,
-    /// Not sent: it asked for a pause (Retry-After).
-    Resting,
+    /// Not sent: it asked for backoff (Retry-After).
+    Backoff,
     /// Not sent: the concurrency limit is reached.
     Busy,
     /// Not offered by it, or not enabled for it.
     NotOffered,
     /// A forwarding loop.
-    Circle,
+    Loop,
     /// Cancelled: no lookup waits for it any more.
     Abandoned,
 }
@@ -108,10 +108,10 @@ impl UpstreamOutcome {
         Self::TimedOut,
         Self::Failed,
         Self::Broken,
-        Self::Resting,
+        Self::Backoff,
         Self::Busy,
         Self::NotOffered,
-        Self::Circle,
+        Self::Loop,
         Self::Abandoned,
     ];
 
@@ -125,10 +125,10 @@ impl UpstreamOutcome {
             Self::TimedOut => "timed_out",
             Self::Failed => "failed",
             Self::Broken => "broken",
-            Self::Resting => "resting",
+            Self::Backoff => "backoff",
             Self::Busy => "busy",
             Self::NotOffered => "not_offered",
-            Self::Circle => "circle",
+            Self::Loop => "loop",
             Self::Abandoned => "abandoned",
         }
     }

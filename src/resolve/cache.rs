@@ -1,9 +1,9 @@
-//! What accounts share: the answers of their upstreams, kept for a while.
+//! The cache of upstreams' answers, shared by all accounts.
 //!
 //! Answers are kept merged and unfiltered, by account and subject, so that one serves every filter
 //! and every cap; an answer that is served from here shares its records, and the text that was made
-//! of them, with all others. Memory is bounded in bytes; what is asked for seldom is evicted. What a
-//! server knows itself is never kept here, so that what is announced to it shows at once.
+//! of them, with all others. Memory is bounded in bytes; what is asked for seldom is evicted. The
+//! local index's records are never cached, so that announcements show at once.
 
 mod answer;
 mod name;
@@ -133,8 +133,8 @@ impl AnswerCache {
         cached
     }
 
-    /// Keeps what upstreams said, and gives what is served of it. What failed leaves what was kept
-    /// before in its place; what is partial is merged with it, to `records_max` records.
+    /// Caches an answer, and returns what is served of it. A failed one leaves the cached one in place; a
+    /// partial one is merged with it, to `records_max` records.
     pub(super) fn keep(
         &self,
         account: CachedAccount,
@@ -170,14 +170,14 @@ impl AnswerCache {
         let now_ms = answer.made_at_ms();
         if answer.is_empty() {
             if answer.is_partial() {
-                before.iter().for_each(|before| before.note_failure(now_ms));
+                before.iter().for_each(|before| before.record_failure(now_ms));
             }
             return Op::Nop;
         }
         let Some(base) = before.and_then(|before| self.options.base(before, now_ms)) else {
             return Op::Put(answer.clone());
         };
-        // What went in a circle might be told what it said itself, for ever.
+        // Routers in a loop could otherwise keep an answer alive between them for ever.
         if !answer.is_partial() {
             return if base.is_whole() { Op::Nop } else { Op::Put(answer.clone()) };
         }

@@ -1,34 +1,32 @@
-//! Asking some first, and others only where those know nothing.
+//! The fallback resolver: asks some upstreams first, and others only if those know nothing.
 //!
-//! The others are asked when the first found nothing or failed. Where the first found nothing and the
-//! others failed, nothing was found: as with several that are asked together, one that failed does not
-//! undo what another said. The local index alone says nothing about what others have, so where it is all
-//! that was asked first, the failure is the answer.
+//! The others are asked when the first found nothing or failed. If the first found nothing and the others
+//! failed, nothing was found, as with upstreams that are asked together. The local index is authoritative for
+//! nothing else, so if it is all that was asked first, the failure is the answer.
 //!
-//! Of IPNS records the best counts, not the first, and of peers the closest, so for those all are asked
-//! together.
+//! For IPNS records, of which the best counts, and for closest peers all are asked together.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName};
-use crate::types::{IpnsName, IpnsRecord};
+use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question};
 
 /// What a [`Fallback`] is made of.
 pub(crate) struct FallbackParts {
-    /// Who is asked first.
+    /// Asked first.
     pub(crate) first: Arc<dyn Resolver>,
-    /// Whether that is the local index, which speaks for nobody else.
+    /// Whether that is the local index, which is authoritative for nothing else.
     pub(crate) is_first_local: bool,
-    /// Who is asked for what the first do not find.
+    /// Asked if the first finds nothing.
     pub(crate) then: Arc<dyn Resolver>,
     /// All of them together, for IPNS records and closest peers.
     pub(crate) names: Arc<dyn Resolver>,
 }
 
-/// Resolvers of which some are asked for what others do not find.
+/// Two resolvers, of which the second is asked if the first finds nothing.
 pub(crate) struct Fallback(FallbackParts);
 
 impl Fallback {
@@ -62,7 +60,7 @@ impl Resolver for Fallback {
         let FallbackParts { first, is_first_local, then, .. } = &self.0;
         let source = first.stream(question.clone());
         let next = Next { resolver: then.clone(), question, is_first_local: *is_first_local };
-        let state = Streaming { source, phase: Phase::First(next) };
+        let state = FallbackStream { source, phase: Phase::First(next) };
         stream::unfold(Some(state), |state| async { state?.next().await }).boxed()
     }
 
@@ -88,7 +86,7 @@ impl Resolver for Fallback {
 }
 
 /// A stream of what is asked now.
-struct Streaming {
+struct FallbackStream {
     source: FoundStream,
     phase: Phase,
 }
@@ -109,7 +107,7 @@ struct Next {
     is_first_local: bool,
 }
 
-impl Streaming {
+impl FallbackStream {
     async fn next(mut self) -> Option<(Result<Found, ResolveError>, Option<Self>)> {
         loop {
             let ended = match self.source.next().await {
@@ -142,7 +140,8 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::resolve::{Subject, UpstreamReasons};
+    use crate::resolve::UpstreamReasons;
+    use crate::types::Subject;
     use crate::types::{
         AnswerSchema, ContentKey, Filter, ProviderRecord, ReadyRecord, Selection, UnparsableAddrs,
     };

@@ -1,18 +1,17 @@
 //! The resolver of one account: the local index, where it has one, and upstreams, as one.
 //!
 //! The local index is asked every time, and first: what is announced shows at once, and where it fills
-//! an answer nobody else is asked. Upstreams are asked unfiltered, all at once, each lookup once
-//! however many ask it; what they say is kept, and filtered and cut on the way out, so that one kept
-//! answer serves every question about its subject. Of a peer there is one record, with what all know.
+//! an answer no upstream is asked. Upstreams are asked unfiltered and concurrently, and equal lookups are
+//! coalesced (singleflight); their answers are cached, and filtered and cut on the way out, so that one
+//! cached answer serves every question about its subject. A peer has one record, merged of all that is known.
 //!
-//! A failing upstream is only ever a matter of its own log and metrics as long as somebody else knows
-//! something; what it means when nobody does is said in [`failure`]. A local index that fails
-//! counts like an upstream that does, but for its error, which is the answer then. What was kept and
-//! is past its time is served where asking anew fails, rather than an error.
+//! A failing upstream only shows in its log and metrics as long as something was found; [`failure`]
+//! defines the error otherwise. A local index that fails counts like a failing upstream, but its error is
+//! the answer's. A stale answer is served if asking anew fails, rather than an error.
 //!
-//! Dropping what [`Resolver::find`] or [`Resolver::stream`] returned ends the work, unless others wait
-//! for it too, or one has gone away content: an answer in one piece that did not wait for the slowest
-//! upstream leaves it running, so that the next one has it all. Upstreams bound how long that is.
+//! Dropping what [`Resolver::find`] or [`Resolver::stream`] returned ends the work, unless it has other
+//! followers, or an answer in one piece was complete before the slowest upstream: then the lookup goes on,
+//! so that the next answer has it all. Upstreams bound how long that is.
 
 mod answer;
 mod closest;
@@ -36,16 +35,16 @@ use crate::clock::Clock;
 use crate::metrics::AnswerCounts;
 use crate::store::NameStore;
 use crate::types::{AccountId, Found, Hops, IpnsName, IpnsRecord, Question, Subject};
+use failure::{FailureSummary, LookupFailure};
 use names::NameLookups;
 use singleflight::{Follower, LookupKey, Outcome, Singleflight};
 
-/// How the log calls a panic of an upstream, which the panic's own message follows.
+/// The error of an upstream that panicked.
 const PANICKED: &str = "asking it panicked";
 
 /// What a [`Fanout`] is made of.
 pub(crate) struct FanoutParts {
-    /// The account that it answers for. What its upstreams say is kept under this name, so the account
-    /// always has the same upstreams.
+    /// The account that it answers for; the cache's key, so an account always has the same upstreams.
     pub(crate) account: AccountId,
     /// The local index; `None`: only upstreams are asked.
     pub(crate) local: Option<Arc<dyn Resolver>>,
@@ -57,9 +56,9 @@ pub(crate) struct FanoutParts {
     pub(crate) cache: Arc<AnswerCache>,
     /// Limits and times.
     pub(crate) options: FanoutOptions,
-    /// Says how old kept answers are.
+    /// By which the age of cached answers is known.
     pub(crate) clock: Clock,
-    /// Where it is counted where answers come from.
+    /// Counts where answers come from.
     pub(crate) counts: AnswerCounts,
 }
 
@@ -90,7 +89,7 @@ struct Core {
     name_lookups: Arc<NameLookups>,
 }
 
-/// What there is of upstreams' answers when a lookup begins.
+/// The upstreams' part of an answer when a lookup begins.
 enum Remote {
     /// All that is needed.
     Kept(Arc<RemoteAnswer>),
@@ -177,7 +176,7 @@ impl Resolver for Fanout {
 }
 
 impl Core {
-    /// What upstreams say: kept, or being asked for. Counts the lookup.
+    /// The upstreams' answer, out of the cache or of a lookup under way. Counts the lookup.
     fn remote(self: &Arc<Self>, question: &Question) -> Remote {
         let now_ms = self.clock.now_ms();
         if question.subject.is_identity() {
@@ -217,13 +216,21 @@ impl Core {
         Remote::Asked { follower, reserve }
     }
 
+    /// Why nothing is known, if nothing was found.
+    fn failure(&self, summary: &FailureSummary) -> Option<LookupFailure> {
+        match self.local {
+            Some(_) => summary.failure_beside_local(),
+            None => summary.failure(),
+        }
+    }
+
     /// Whether any upstream would be asked now.
     fn is_asked(&self) -> bool {
         self.upstreams.iter().any(|upstream| upstream.is_ready().is_ok())
     }
 
-    /// What is served of a lookup that has ended: what was kept, where the new answer says nothing
-    /// because somebody failed who may have known.
+    /// What is served of a lookup that has ended; the reserve, if the new answer is empty because an
+    /// upstream failed that may have known.
     fn served(
         &self,
         outcome: Outcome,
@@ -238,7 +245,7 @@ impl Core {
         }
     }
 
-    /// An answer with what was kept, unless nobody failed who may know more, or it has that already.
+    /// An answer merged with the reserve, unless no upstream failed, or it is merged already.
     fn with_reserve(
         &self,
         answer: Arc<RemoteAnswer>,
@@ -254,7 +261,7 @@ impl Core {
         }
     }
 
-    /// What upstreams say who know nothing.
+    /// The answer of upstreams that know nothing.
     fn nothing(&self, subject: &Subject) -> Arc<RemoteAnswer> {
         let now_ms = self.clock.now_ms();
         Arc::new(RemoteAnswer::new(subject, Vec::new(), now_ms, Extent::Whole))

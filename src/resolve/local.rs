@@ -1,4 +1,4 @@
-//! The resolver that answers from the local store, and asks nobody else.
+//! The resolver over the local store, which asks no upstream and is the sole resolver without any.
 
 use std::sync::Arc;
 

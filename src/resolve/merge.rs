@@ -1,9 +1,8 @@
-//! Merging the records of several upstreams while they come: each provider has one place, and what
-//! is said of it is merged when somebody wants it.
+//! Merges the records of several upstreams as they arrive, by provider.
 //!
 //! Records are held as they came, and merged only on demand, so that an upstream that names one
-//! provider over and over costs no more than what it sends. Which records there are in the end, and
-//! what they say, does not depend on the order in which they came.
+//! provider over and over costs no more than what it sends. The final records do not depend on the order
+//! of arrival.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::types::{MergeKey, ReadyRecord};
 
-/// The most records that are merged into one: what an upstream says of one provider has to end.
+/// The most records that are merged into one: bounds what upstreams can send of one provider.
 const PARTS_MAX: usize = 64;
 
 /// Records with their merge keys.
@@ -21,23 +20,23 @@ pub(super) type KeyedRecords = Vec<(MergeKey, Arc<ReadyRecord>)>;
 /// Records that are being merged.
 #[derive(Default)]
 pub(super) struct MergedRecords {
-    providers: Vec<Provider>,
-    /// The place of each provider in `providers`.
+    providers: Vec<MergedProvider>,
+    /// The index of each provider in `providers`.
     by_key: HashMap<MergeKey, usize>,
-    /// The place that each change was at, in their order.
+    /// The index of the provider of each change, in their order.
     changes: Vec<usize>,
 }
 
-/// What is known of one provider. It has a part at least.
-struct Provider {
+/// The records of one provider, at least one.
+struct MergedProvider {
     key: MergeKey,
     parts: SmallVec<[Arc<ReadyRecord>; 1]>,
     merged: Option<Arc<ReadyRecord>>,
 }
 
 impl MergedRecords {
-    /// Adds a record, unless it says nothing new, or would be one of more than `records_max`. Says
-    /// whether it did.
+    /// Adds a record, unless it is a duplicate, or would be one of more than `records_max`. Returns whether
+    /// it did.
     pub(super) fn add(
         &mut self,
         key: MergeKey,
@@ -50,7 +49,7 @@ impl MergedRecords {
             None if next >= records_max => return false,
             None => {
                 self.by_key.insert(key, next);
-                self.providers.push(Provider { key, parts: SmallVec::new(), merged: None });
+                self.providers.push(MergedProvider { key, parts: SmallVec::new(), merged: None });
                 next
             }
         };
@@ -84,13 +83,13 @@ impl MergedRecords {
 
     /// All records, in the order in which they became known, those with addresses first.
     pub(super) fn all(&mut self) -> KeyedRecords {
-        let mut all: KeyedRecords = self.providers.iter_mut().map(Provider::merged).collect();
+        let mut all: KeyedRecords = self.providers.iter_mut().map(MergedProvider::merged).collect();
         all.sort_by_key(|(_, record)| !record.has_addrs());
         all
     }
 }
 
-impl Provider {
+impl MergedProvider {
     fn merged(&mut self) -> (MergeKey, Arc<ReadyRecord>) {
         let merge = || ReadyRecord::merged(&self.parts).expect("a provider has a part at least");
         (self.key, self.merged.get_or_insert_with(merge).clone())

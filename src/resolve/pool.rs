@@ -2,10 +2,10 @@
 //!
 //! Which endpoint, and whether it may be asked, is decided behind [`Endpoints`], which spends a lookup
 //! of its budget before the endpoint is named here. A lookup that was spent is never given back,
-//! whatever becomes of the question. An endpoint that wants to be left alone costs a turn and no
-//! failure: the next one is asked. One that fails before its first record is a failure: one other
-//! endpoint is asked, and what that says is the answer. A circle is an answer, too: another endpoint
-//! may lead into the same one, and costs again. What fails later ends the records.
+//! whatever the endpoint answers. Failover: an endpoint that asks for backoff is skipped and does not count
+//! as a failure. After one that fails before its first record one other endpoint is asked, and the answer of
+//! that is final. A routing loop is final, too: another endpoint may lead into the same loop, and costs
+//! again. A later failure ends the records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,31 +13,31 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::{AskError, AskedRecords, Hops, Subject, Upstream};
+use super::{AskError, AskedRecords, Upstream};
 use crate::dispatch::pool::RuleId;
-use crate::types::{AccountId, ContentKey, IpnsName, IpnsRecord};
+use crate::types::{AccountId, ContentKey, Hops, IpnsName, IpnsRecord, Subject};
 
 /// How many endpoints may fail before the failure is the answer.
 const FAILURES_MAX: usize = 2;
 
 /// The endpoints behind routing rules, with their budgets.
 pub(crate) trait Endpoints: Send + Sync + 'static {
-    /// Spends a lookup of an endpoint behind a rule, durably, and says which. `tried` are the places
-    /// of endpoints that this question went to in vain.
+    /// Debits one lookup of an endpoint behind a rule, durably, and returns the endpoint. `tried` are the
+    /// places of endpoints that have already failed this question.
     fn take<'a>(
         &'a self,
         rule: RuleId,
         key: &'a [u8],
         tried: &'a [usize],
-    ) -> BoxFuture<'a, Result<Turn, AskError>>;
+    ) -> BoxFuture<'a, Result<NextEndpoint, AskError>>;
 
     /// Leaves the endpoint at a place alone for a while.
     fn back_off(&self, place: usize, retry_after: Duration);
 }
 
-/// What to do with a question.
-pub(crate) enum Turn {
-    /// Ask this one, once.
+/// The next step of a question.
+pub(crate) enum NextEndpoint {
+    /// Ask this endpoint, once.
     Ask {
         /// The endpoint's place.
         place: usize,
@@ -61,9 +61,9 @@ impl PoolUpstream {
         Self { account: AccountId::of_rule(rule.0), rule, endpoints }
     }
 
-    fn asking(&self, key: ContentKey) -> Asking {
+    fn failover(&self, key: ContentKey) -> Failover {
         let Self { rule, endpoints, .. } = self;
-        Asking {
+        Failover {
             rule: *rule,
             endpoints: endpoints.clone(),
             key,
@@ -80,9 +80,9 @@ impl Upstream for PoolUpstream {
     }
 
     fn records(&self, subject: &Subject, hops: Hops) -> AskedRecords {
-        let asking = self.asking(subject.multihash());
+        let failover = self.failover(subject.multihash());
         let subject = subject.clone();
-        stream::once(records(asking, subject, hops)).try_flatten().boxed()
+        stream::once(records(failover, subject, hops)).try_flatten().boxed()
     }
 
     fn name<'a>(
@@ -90,12 +90,12 @@ impl Upstream for PoolUpstream {
         name: &'a IpnsName,
         hops: Hops,
     ) -> BoxFuture<'a, Result<Option<IpnsRecord>, AskError>> {
-        let mut asking = self.asking(name.multihash().clone());
+        let mut failover = self.failover(name.multihash().clone());
         async move {
-            while let Some((place, upstream)) = asking.turn().await? {
+            while let Some((place, upstream)) = failover.next_endpoint().await? {
                 match upstream.name(name, hops).await {
                     Ok(found) => return Ok(found),
-                    Err(error) => asking.in_vain(place, error)?,
+                    Err(error) => failover.failed(place, error)?,
                 }
             }
             Ok(None)
@@ -108,12 +108,12 @@ impl Upstream for PoolUpstream {
         record: &'a IpnsRecord,
         hops: Hops,
     ) -> BoxFuture<'a, Result<(), AskError>> {
-        let mut asking = self.asking(record.name().multihash().clone());
+        let mut failover = self.failover(record.name().multihash().clone());
         async move {
-            while let Some((place, upstream)) = asking.turn().await? {
+            while let Some((place, upstream)) = failover.next_endpoint().await? {
                 match upstream.put_name(record, hops).await {
                     Ok(()) => return Ok(()),
-                    Err(error) => asking.in_vain(place, error)?,
+                    Err(error) => failover.failed(place, error)?,
                 }
             }
             // A record that is dropped must not count as stored.
@@ -125,11 +125,11 @@ impl Upstream for PoolUpstream {
 
 /// The records of the first endpoint that answers: an end counts as an answer.
 async fn records(
-    mut asking: Asking,
+    mut failover: Failover,
     subject: Subject,
     hops: Hops,
 ) -> Result<AskedRecords, AskError> {
-    while let Some((place, upstream)) = asking.turn().await? {
+    while let Some((place, upstream)) = failover.next_endpoint().await? {
         let mut records = upstream.records(&subject, hops);
         let first = loop {
             match records.next().await {
@@ -140,45 +140,45 @@ async fn records(
         match first {
             None => break,
             Some(Ok(first)) => return Ok(stream::iter([Ok(first)]).chain(records).boxed()),
-            Some(Err(error)) => asking.in_vain(place, error)?,
+            Some(Err(error)) => failover.failed(place, error)?,
         }
     }
     Ok(stream::empty().boxed())
 }
 
-/// A question on its way from endpoint to endpoint.
-struct Asking {
+/// One question that is retried at other endpoints.
+struct Failover {
     rule: RuleId,
     endpoints: Arc<dyn Endpoints>,
     key: ContentKey,
     tried: Vec<usize>,
-    /// What the last endpoint said that did not just want to be left alone.
+    /// The last error that was not a request for backoff.
     last: Option<AskError>,
     failures: usize,
 }
 
-impl Asking {
-    /// The next endpoint; `None`: the rule finds nothing. Where none is left, what the last one said
-    /// tells more than that.
-    async fn turn(&mut self) -> Result<Option<(usize, Arc<dyn Upstream>)>, AskError> {
+impl Failover {
+    /// Chooses the next endpoint; `None`: the rule finds nothing. If none is left, the last endpoint's error
+    /// is more telling than that.
+    async fn next_endpoint(&mut self) -> Result<Option<(usize, Arc<dyn Upstream>)>, AskError> {
         match self.endpoints.take(self.rule, self.key.as_bytes(), &self.tried).await {
-            Ok(Turn::Ask { place, upstream }) => Ok(Some((place, upstream))),
-            Ok(Turn::Discard) => Ok(None),
+            Ok(NextEndpoint::Ask { place, upstream }) => Ok(Some((place, upstream))),
+            Ok(NextEndpoint::Discard) => Ok(None),
             Err(error) => Err(self.last.take().unwrap_or(error)),
         }
     }
 
-    /// Notes what an endpoint answered in place of an answer; an error ends the question.
-    fn in_vain(&mut self, place: usize, error: AskError) -> Result<(), AskError> {
+    /// Records an endpoint's error; returns it if no other endpoint is to be asked.
+    fn failed(&mut self, place: usize, error: AskError) -> Result<(), AskError> {
         self.tried.push(place);
         match error {
-            AskError::Resting { retry_after } | AskError::OverBudget { retry_after } => {
+            AskError::Backoff { retry_after } | AskError::OverBudget { retry_after } => {
                 self.endpoints.back_off(place, retry_after);
                 return Ok(());
             }
             // Nothing was sent.
             AskError::Broken | AskError::Busy => {}
-            AskError::Circle => return Err(error),
+            AskError::Loop => return Err(error),
             AskError::NotOffered | AskError::TimedOut | AskError::Failed(_) => self.failures += 1,
         }
         if self.failures == FAILURES_MAX {

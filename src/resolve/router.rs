@@ -1,9 +1,9 @@
-//! Asking whom the routing table names.
+//! The resolver that dispatches each lookup by the routing table.
 //!
 //! Invariants: a lookup reads one immutable snapshot and takes no lock of the control plane. Where no
 //! route but the default one is, there is no snapshot, and a lookup costs one pointer load more than
-//! without a table. An account that does not exist fails its lookups: never does the shorter prefix
-//! answer in its place.
+//! without a table. An account that does not exist fails its lookups: a shorter prefix never
+//! answers instead.
 
 use std::sync::Arc;
 
@@ -11,17 +11,15 @@ use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{
-    Found, FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Subject,
-};
+use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
 use crate::clock::Clock;
 use crate::dispatch::{LookupAddress, RoutingTable};
-use crate::types::{AccountId, IpnsName, IpnsRecord};
+use crate::types::{AccountId, Found, Hops, IpnsName, IpnsRecord, Question, Subject};
 
 /// Which resolver answers which part of the key space.
 pub(crate) type RouteTable = RoutingTable<Arc<dyn Resolver>>;
 
-/// The resolver that asks the one that the routing table names.
+/// Hands each lookup to the resolver that the routing table names.
 pub(crate) struct Router {
     default: Arc<dyn Resolver>,
     /// `None`: there is nothing but the default route.
@@ -41,7 +39,7 @@ impl Router {
         Self { default, table: ArcSwapOption::empty(), clock }
     }
 
-    /// From now on lookups go as this table says; `None`: all go to the default.
+    /// Publishes a table; `None`: all lookups go to the default.
     pub(crate) fn set_table(&self, table: Option<Arc<RouteTable>>) {
         self.table.store(table);
     }
@@ -62,7 +60,7 @@ impl Router {
         self.at(table.as_deref()?, &LookupAddress::of_name(name))
     }
 
-    /// Who answers at an address. The default route answers where no other does.
+    /// The resolver of an address; `None`: the default.
     fn at(&self, table: &RouteTable, address: &LookupAddress<'_>) -> Option<Arc<dyn Resolver>> {
         let (_, resolver) = table.find(address.segments(), self.clock.now_ms())?;
         Some(resolver.clone())

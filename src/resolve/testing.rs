@@ -10,15 +10,15 @@ use futures_util::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 
 use super::{
-    AnswerCache, AskError, AskedRecords, CacheOptions, Fanout, FanoutOptions, FanoutParts, Found,
-    FoundStream, Hops, NamePut, Question, ResolveError, Resolver, StoredName, Subject, Upstream,
+    AnswerCache, AskError, AskedRecords, CacheOptions, Fanout, FanoutOptions, FanoutParts,
+    FoundStream, NamePut, ResolveError, Resolver, StoredName, Upstream,
 };
 use crate::clock::{Clock, ManualClock};
 use crate::metrics::AnswerCounts;
 use crate::store::{MemoryNames, NameStore, StoreError};
 use crate::types::{
-    AccountId, AnswerSchema, Filter, IpnsName, IpnsRecord, PeerId, ProviderRecord, ReadyRecord,
-    SelectedRecord, UnparsableAddrs,
+    AccountId, AnswerSchema, Filter, Found, Hops, IpnsName, IpnsRecord, PeerId, ProviderRecord,
+    Question, ReadyRecord, SelectedRecord, Subject, UnparsableAddrs,
 };
 
 /// The time at which tests begin, in milliseconds since the Unix epoch.

@@ -1,7 +1,7 @@
-//! What resolvers need of a remote router, and how it fails.
+//! The trait of remote routers, and its errors.
 //!
-//! Whoever implements [`Upstream`] vouches for what it gives: resolvers merge, cap and cache it, but do
-//! not check it again. A failure is never an empty answer.
+//! An implementation of [`Upstream`] vouches for what it returns: resolvers merge, cap and cache it, but do
+//! not validate it again. A failure is never an empty answer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub trait Upstream: Send + Sync + 'static {
     /// The account under which it is known.
     fn account(&self) -> &AccountId;
 
-    /// Whether it would be asked at all: not resting, not broken, not busy; asks nobody.
+    /// Whether it would be asked at all: not backing off, not broken, not busy; sends nothing.
     fn is_ready(&self) -> Result<(), AskError> {
         Ok(())
     }
@@ -59,17 +59,17 @@ pub trait Upstream: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), AskError>>;
 }
 
-/// What [`Upstream::records`] gives.
+/// The stream of [`Upstream::records`].
 pub type AskedRecords = BoxStream<'static, Result<Vec<Arc<ReadyRecord>>, AskError>>;
 
-/// Why an upstream did not answer, by what the caller can do about it. The upstream has told the log
-/// and the metrics.
+/// Why an upstream did not answer, by what the caller can do about it. The upstream has already logged and
+/// counted it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AskError {
-    /// It has said to be left alone for a while, which is not over.
+    /// It has asked for backoff (`Retry-After`), which is not over.
     #[error("it asks to be left alone for {}", rounded_up(*.retry_after))]
-    Resting {
-        /// What is left of the while.
+    Backoff {
+        /// What remains of it.
         retry_after: Duration,
     },
     /// It failed so often that it is not asked for a while.
@@ -84,9 +84,9 @@ pub enum AskError {
         /// The time until the soonest refill.
         retry_after: Duration,
     },
-    /// The lookup has gone in a circle there: whoever it could ask has been asked already.
-    #[error("the lookup has gone in a circle")]
-    Circle,
+    /// The lookup loops: every router behind this one has been asked already.
+    #[error("the lookup loops between routers")]
+    Loop,
     /// It does not offer what was asked for.
     #[error("it does not offer this")]
     NotOffered,
@@ -123,7 +123,7 @@ impl fmt::Display for UpstreamReasons {
     }
 }
 
-/// A while for people, in whole seconds: it is over when it is said to be.
+/// A duration for people, rounded up to whole seconds.
 fn rounded_up(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(whole_seconds(duration)))
 }
@@ -133,13 +133,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_while_is_told_in_whole_seconds_and_never_too_short() {
-        for (ms, told) in [(0, "0s"), (1, "1s"), (1_000, "1s"), (1_001, "2s"), (3_599_001, "1h")] {
+    fn a_retry_after_is_shown_in_whole_seconds_rounded_up() {
+        for (ms, shown) in [(0, "0s"), (1, "1s"), (1_000, "1s"), (1_001, "2s"), (3_599_001, "1h")] {
             let retry_after = Duration::from_millis(ms);
-            let resting = AskError::Resting { retry_after }.to_string();
-            assert_eq!(resting, format!("it asks to be left alone for {told}"));
+            let backoff = AskError::Backoff { retry_after }.to_string();
+            assert_eq!(backoff, format!("it asks to be left alone for {shown}"));
             let spent = AskError::OverBudget { retry_after }.to_string();
-            assert_eq!(spent, format!("its budget is used up for {told}"));
+            assert_eq!(spent, format!("its budget is used up for {shown}"));
         }
         let longest = AskError::OverBudget { retry_after: Duration::MAX };
         assert!(longest.to_string().starts_with("its budget is used up for "));

@@ -19,7 +19,7 @@ use crate::metrics::{BreakerState, UpstreamCounts, UpstreamOutcome};
 use crate::resolve::AskError;
 use crate::types::AccountId;
 
-/// How long a request waits for a place: what a lookup can spare and still be answered in time.
+/// How long a request waits for a slot: what a lookup can spare and still be answered in time.
 const SLOT_WAIT: Duration = Duration::from_secs(1);
 
 /// Decides whether one upstream is asked.
@@ -54,7 +54,7 @@ pub(super) struct Admission {
 impl AdmissionState {
     fn check(&self, now_ms: UnixMs) -> Result<(), AskError> {
         match self.backoff.remaining(now_ms) {
-            Some(retry_after) => Err(AskError::Resting { retry_after }),
+            Some(retry_after) => Err(AskError::Backoff { retry_after }),
             None if self.breaker.is_ready(now_ms) => Ok(()),
             None => Err(AskError::Broken),
         }
@@ -95,7 +95,7 @@ impl AdmissionControl {
             } else if *error == AskError::Broken {
                 UpstreamOutcome::Broken
             } else {
-                UpstreamOutcome::Resting
+                UpstreamOutcome::Backoff
             });
         }
         entered
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_finds_no_place_waits_a_second_for_one() {
+    async fn a_request_without_a_slot_waits_a_second_for_one() {
         let (control, _) = control(1);
         let first = control.enter().await.unwrap();
         let (not_yet, soon) = (Duration::from_millis(999), Duration::from_millis(1_001));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_while_it_breaks_is_not_let_in() {
+    async fn a_request_that_waits_while_the_breaker_opens_is_refused() {
         let (control, _) = control(1);
         let first = control.enter().await.unwrap();
         let break_it = async {
@@ -267,20 +267,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rest_is_told_for_as_long_as_it_lasts() {
+    async fn a_backoff_is_reported_for_as_long_as_it_lasts() {
         let (control, clock) = control(4);
         control.enter().await.unwrap().back_off(Duration::from_secs(3));
         clock.advance(1_000);
-        let resting = AskError::Resting { retry_after: Duration::from_secs(2) };
-        assert_eq!(control.is_ready(), Err(resting.clone()));
-        assert_eq!(control.enter().await.err(), Some(resting));
+        let backing_off = AskError::Backoff { retry_after: Duration::from_secs(2) };
+        assert_eq!(control.is_ready(), Err(backing_off.clone()));
+        assert_eq!(control.enter().await.err(), Some(backing_off));
         clock.advance(2_000);
         assert_eq!(control.is_ready(), Ok(()));
         assert!(control.enter().await.is_ok());
     }
 
     #[tokio::test]
-    async fn a_probe_that_is_dropped_frees_its_place() {
+    async fn a_dropped_probe_lets_the_next_one_try() {
         let (control, clock) = control(4);
         break_it(&control).await;
         assert_eq!(control.enter().await.err(), Some(AskError::Broken));

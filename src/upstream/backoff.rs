@@ -39,14 +39,14 @@ impl RequestedBackoff {
 pub(super) fn parse_retry_after(value: &[u8], now_ms: UnixMs) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
-    let rest = if is_number {
+    let backoff = if is_number {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let date = httpdate::parse_http_date(text).ok()?;
         let since_epoch = date.duration_since(UNIX_EPOCH).unwrap_or_default();
         since_epoch.saturating_sub(Duration::from_millis(now_ms))
     };
-    Some(rest.clamp(BACKOFF_MIN, BACKOFF_MAX))
+    Some(backoff.clamp(BACKOFF_MIN, BACKOFF_MAX))
 }
 
 #[cfg(test)]

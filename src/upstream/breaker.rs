@@ -6,7 +6,7 @@
 //!                                  +--failure, pause x 2--+
 //! ```
 //!
-//! Pure: `now_ms` is a parameter. At most one probe is under way; an abandoned one frees its place.
+//! Pure: `now_ms` is a parameter. At most one probe is under way; after an abandoned one the next may try.
 //! A request that began before the breaker opened and ends later changes nothing. A clock that was set back
 //! to before a pause began ends it.
 

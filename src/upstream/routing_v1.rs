@@ -1,13 +1,13 @@
 //! A remote router as an upstream: any Routing V1 server over HTTP.
 //!
 //! Invariants: what it gives is parsed record by record, bounded in bytes, records and time, and fit to
-//! be served; IPNS records are verified. It is never asked while it wants to be left alone, while it
-//! failed too often, or for more at once than it may be. Redirects never leave its host and port (but
+//! be served; IPNS records are verified. It is never asked during its backoff, while its
+//! breaker is open, or for more at once than `requests_max`. Redirects never leave its host and port (but
 //! for port 443 from port 80), so that a lying router cannot make this one ask what only this machine
 //! or network can reach. Every request says how many routers the lookup has passed.
 //!
 //! A read whose connection fails before the answer has begun is sent once more; nothing else is.
-//! Failures are told to the metrics, and to the log where they change whether the upstream is asked.
+//! Failures are counted, and logged where they change whether the upstream is asked.
 
 mod answer;
 mod body;
@@ -32,8 +32,9 @@ use super::admission::AdmissionControl;
 use crate::clock::Clock;
 use crate::http_client::{ClientOptions, HttpClient, HttpClientError, Redirects};
 use crate::metrics::{Metrics, UpstreamCounts, UpstreamOutcome};
-use crate::resolve::{AskError, AskedRecords, HOPS_HEADER, Hops, Subject, Upstream};
+use crate::resolve::{AskError, AskedRecords, Upstream};
 use crate::types::{AccountId, AnswerSchema, IpnsName, IpnsRecord, UnparsableAddrs};
+use crate::types::{HOPS_HEADER, Hops, Subject};
 pub(crate) use answer::{ProvidersAnswer, ReceivedRecord};
 pub use body::AnswerLimits;
 pub(crate) use client::{ProvidersQuery, RoutingClient};
@@ -83,6 +84,14 @@ pub(crate) struct UpstreamOffers {
 #[derive(Clone)]
 pub(crate) struct RoutingV1Upstream(Arc<Shared>);
 
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+enum Resource {
+    Providers,
+    Peers,
+    Ipns,
+}
+
 struct Shared {
     account: AccountId,
     url: RouterUrl,
@@ -115,7 +124,7 @@ impl UpstreamOptions {
     /// How much of an answer is read: what is served of one at most, of records of 4 KiB on average,
     /// and no record longer than one that takes in other records' addresses.
     pub(crate) const LIMITS: AnswerLimits =
-        AnswerLimits { body_bytes_max: 4 << 20, line_bytes_max: 128 << 10, records_max: 1_000 };
+        AnswerLimits { body_bytes_max: 4 << 20, record_bytes_max: 128 << 10, records_max: 1_000 };
 
     /// An upstream of which nothing else is known.
     pub(crate) fn new(account: AccountId, url: RouterUrl) -> Self {
@@ -205,21 +214,20 @@ impl Upstream for RoutingV1Upstream {
 }
 
 impl Shared {
-    /// Begins a request for something that it is asked for, or not.
-    async fn begin(&self, is_offered: bool) -> Result<Exchange, AskError> {
+    /// Begins a request for a resource, if the upstream offers it.
+    async fn begin(&self, resource: Resource) -> Result<Exchange, AskError> {
+        let UpstreamOffers { providers, peers, ipns } = self.offers;
+        let is_offered = match resource {
+            Resource::Providers => providers,
+            Resource::Peers => peers,
+            Resource::Ipns => ipns,
+        };
         if !is_offered {
             self.counts.not_asked(UpstreamOutcome::NotOffered);
             return Err(AskError::NotOffered);
         }
         let admission = self.admission.enter().await?;
         Ok(Exchange::start(self.account.clone(), admission, self.counts.clone()))
-    }
-
-    fn offers(&self, subject: &Subject) -> bool {
-        match subject {
-            Subject::Content(_) => self.offers.providers,
-            Subject::Peer(_) => self.offers.peers,
-        }
     }
 
     /// A request that says how many routers the lookup will have passed.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver, UpstreamReasons};
+use fingerpost::resolve::{FoundStream, ResolveError, Resolver, UpstreamReasons};
 use fingerpost::store::StoreError;
+use fingerpost::types::{Found, Question};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 

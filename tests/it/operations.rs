@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver};
+use fingerpost::resolve::{FoundStream, ResolveError, Resolver};
 use fingerpost::store::{Health, NamePut, NameStore, NamesError, NamesStats, StoredName};
+use fingerpost::types::{Found, Question};
 use fingerpost::types::{IpnsName, IpnsRecord};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};

@@ -448,7 +448,7 @@ async fn exchanged([a, b]: &[TestServer; 2]) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lookup_that_goes_in_a_circle_ends_at_the_hop_limit_and_breaks_nothing() {
+async fn a_looping_lookup_ends_at_the_hop_limit_and_breaks_nothing() {
     let circle = circle(None).await;
     let [a, b] = &circle;
     let start = Instant::now();
@@ -473,7 +473,7 @@ async fn a_lookup_that_goes_in_a_circle_ends_at_the_hop_limit_and_breaks_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circle_hides_nothing_that_somebody_else_says() {
+async fn a_loop_hides_nothing_that_another_upstream_says() {
     let third = FakeRouter::start(Reply::json(r#"{"Providers":[]}"#)).await;
     let circle = circle(Some(&third)).await;
     assert_eq!(provider(&circle[0], &cid_below("0", 0)).await, Err(404));
@@ -492,7 +492,7 @@ async fn a_circle_hides_nothing_that_somebody_else_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_put_goes_round_a_circle_once() {
+async fn a_name_that_is_put_goes_round_a_loop_once() {
     let circle = circle(None).await;
     let [a, b] = &circle;
     let publisher = Publisher::ed25519(1);

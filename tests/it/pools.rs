@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fingerpost::control::EndpointParts;
-use fingerpost::resolve::{AskError, AskedRecords, Hops, Subject, Upstream};
+use fingerpost::resolve::{AskError, AskedRecords, Upstream};
 use fingerpost::state::{Documents, MemoryState, StateChange, StateError, StateStore, StateTable};
 use fingerpost::types::{AccountId, IpnsName, IpnsRecord};
+use fingerpost::types::{Hops, Subject};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use reqwest::Method;

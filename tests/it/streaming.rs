@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fingerpost::resolve::{Found, FoundStream, Question, ResolveError, Resolver, UpstreamReasons};
+use fingerpost::resolve::{FoundStream, ResolveError, Resolver, UpstreamReasons};
 use fingerpost::types::{AnswerSchema, ProviderRecord, ReadyRecord, Selection, UnparsableAddrs};
+use fingerpost::types::{Found, Question};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;

@@ -9,17 +9,17 @@ const CID: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
 const RECORD: &str = r#"{"Schema":"peer","ID":"QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3","Addrs":["/ip4/192.0.2.1/tcp/4001"],"Protocols":[]}"#;
 
 #[derive(Parser)]
-struct Command {
+struct LookupLine {
     #[command(flatten)]
     lookup: LookupArgs,
 }
 
 fn args(words: &[&str]) -> LookupArgs {
     let words = ["lookup"].iter().chain(words);
-    Command::try_parse_from(words).unwrap().lookup
+    LookupLine::try_parse_from(words).unwrap().lookup
 }
 
-/// LookupOutcome, standard output, standard error.
+/// The outcome, standard output, standard error.
 fn look_up_text(words: &[&str], format: RecordFormat) -> (LookupOutcome, String, String) {
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     let outcome = look_up(&args(words), format, &mut out, &mut notes);

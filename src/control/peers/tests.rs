@@ -252,7 +252,7 @@ async fn a_connection_that_comes_back_brings_the_routes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn routers_in_a_circle_keep_the_shortest_way_and_forget_what_is_gone() {
+async fn routers_in_a_loop_keep_the_shortest_way_and_forget_what_is_gone() {
     let network = Network::new(&[("alpha", "beta"), ("beta", "gamma"), ("gamma", "alpha")]);
     for (name, own) in [("alpha", "g.a"), ("beta", "g.b"), ("gamma", "g.c")] {
         network.start(name, &[own]);

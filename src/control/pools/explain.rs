@@ -109,7 +109,7 @@ fn soonest(chain: &[ExplainedPool]) -> Option<AskError> {
     let endpoints = chain.iter().flat_map(|pool| &pool.endpoints);
     let whiles = endpoints.filter_map(|endpoint| match &endpoint.held_back {
         Some(
-            error @ (AskError::Resting { retry_after } | AskError::OverBudget { retry_after }),
+            error @ (AskError::Backoff { retry_after } | AskError::OverBudget { retry_after }),
         ) => Some((*retry_after, error)),
         Some(_) | None => None,
     });
@@ -133,7 +133,7 @@ fn endpoint(
             Some(if is_spent {
                 AskError::OverBudget { retry_after }
             } else {
-                AskError::Resting { retry_after }
+                AskError::Backoff { retry_after }
             })
         }
         Availability::Unavailable => {

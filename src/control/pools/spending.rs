@@ -20,7 +20,7 @@ use crate::clock::{Clock, UnixMs};
 use crate::dispatch::pool::{
     Availability, Book, BudgetLedger, Choice, NoneLeft, PoolId, RuleId, RuleTarget, after,
 };
-use crate::resolve::{AskError, Endpoints, Turn, Upstream};
+use crate::resolve::{AskError, Endpoints, NextEndpoint, Upstream};
 use crate::state::{StateError, StateStore};
 
 /// The endpoints and their spent budgets.
@@ -114,12 +114,12 @@ impl Endpoints for Spending {
         rule: RuleId,
         key: &'a [u8],
         tried: &'a [usize],
-    ) -> BoxFuture<'a, Result<Turn, AskError>> {
+    ) -> BoxFuture<'a, Result<NextEndpoint, AskError>> {
         async move {
             let book = self.book();
             let pool = match book.rules().get(&rule).map(|rule| rule.target) {
                 Some(RuleTarget::Pool(pool)) => pool,
-                Some(RuleTarget::Discard) => return Ok(Turn::Discard),
+                Some(RuleTarget::Discard) => return Ok(NextEndpoint::Discard),
                 None => return Err(AskError::Failed("there is no such routing rule".into())),
             };
             let (place, written) = self.spend(&book, pool, key, tried)?;
@@ -128,7 +128,7 @@ impl Endpoints for Spending {
             let failed = || AskError::Failed("its budget cannot be written".into());
             written.map_err(|_| failed())?;
             let upstream = self.upstreams.get(place).cloned().ok_or_else(failed)?;
-            Ok(Turn::Ask { place, upstream })
+            Ok(NextEndpoint::Ask { place, upstream })
         }
         .boxed()
     }
@@ -147,7 +147,7 @@ pub(super) fn availability(
 ) -> Availability {
     match upstreams.get(place).map(|upstream| upstream.is_ready()) {
         Some(Ok(())) => Availability::Ready,
-        Some(Err(AskError::Resting { retry_after } | AskError::OverBudget { retry_after })) => {
+        Some(Err(AskError::Backoff { retry_after } | AskError::OverBudget { retry_after })) => {
             Availability::Until(after(now_ms, retry_after))
         }
         Some(Err(_)) | None => Availability::Unavailable,

@@ -11,10 +11,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::ManualClock;
 use crate::dispatch::pool::{Field, PoolReference};
+use crate::resolve::AskError;
 use crate::resolve::upstream_testing::{FakeUpstream, Script, record};
-use crate::resolve::{AskError, Hops, Subject};
 use crate::state::{Documents, MemoryState, StateChange, StateTable};
 use crate::types::ContentKey;
+use crate::types::{Hops, Subject};
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -241,7 +242,7 @@ async fn an_endpoint_that_wants_to_be_left_alone_is_until_then() {
     pools.create(draft("r1", Some("r0"))).await.unwrap();
     let upstream = upstream(&pools, 43);
     let retry_after = Duration::from_secs(30);
-    let too_many = Script { batches: Vec::new(), error: Some(AskError::Resting { retry_after }) };
+    let too_many = Script { batches: Vec::new(), error: Some(AskError::Backoff { retry_after }) };
     world.fakes[1].says(too_many.clone());
     assert_eq!(look_up(&*upstream, 1).await, None);
     assert_eq!(look_up(&*upstream, 1).await, None);
@@ -267,7 +268,7 @@ async fn an_endpoint_that_is_not_ready_costs_nothing() {
         assert_eq!(look_up(&*upstream, 1).await, Some(said));
     }
     let retry_after = Duration::from_secs(3);
-    world.fakes[0].stands(Err(AskError::Resting { retry_after }));
+    world.fakes[0].stands(Err(AskError::Backoff { retry_after }));
     assert_eq!(look_up(&*upstream, 1).await, Some(AskError::OverBudget { retry_after }));
     assert_eq!(world.asked(), [0]);
     assert_eq!(world.state.read(StateTable::Budgets).await.unwrap().len(), 0);
@@ -349,7 +350,7 @@ async fn explaining_names_what_holds_back_soonest() {
     pools.create(draft("r1", Some("r0"))).await.unwrap();
     let upstream = upstream(&pools, 43);
     let retry_after = Duration::from_millis(30_500);
-    let too_many = Script { batches: Vec::new(), error: Some(AskError::Resting { retry_after }) };
+    let too_many = Script { batches: Vec::new(), error: Some(AskError::Backoff { retry_after }) };
     let outcome = || pools.explain(RuleId(43), key(1).as_bytes()).unwrap().outcome;
     // Both days are spent: what one says besides makes no difference until midnight.
     world.fakes[1].says(too_many);
@@ -361,10 +362,10 @@ async fn explaining_names_what_holds_back_soonest() {
     // Midnight gives the days back, and only what the endpoints themselves ask for is left.
     world.clock.set(MIDNIGHT);
     for (fake, seconds) in world.fakes.iter().zip([9, 4]) {
-        fake.stands(Err(AskError::Resting { retry_after: Duration::from_secs(seconds) }));
+        fake.stands(Err(AskError::Backoff { retry_after: Duration::from_secs(seconds) }));
     }
     let retry_after = Duration::from_secs(4);
-    assert_eq!(outcome(), PoolOutcome::Refused(AskError::Resting { retry_after }));
+    assert_eq!(outcome(), PoolOutcome::Refused(AskError::Backoff { retry_after }));
     let told = look_up(&*upstream, 1).await;
     assert_eq!(told, Some(AskError::OverBudget { retry_after }), "clients are told 429");
 }

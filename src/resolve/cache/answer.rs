@@ -17,7 +17,7 @@ const SHARED_BYTES_MAX: usize = 64 << 10;
 /// How many texts are kept of shared records.
 const TEXTS: usize = 2;
 
-/// Questions that go round an answer's records each by itself; more share their turns.
+/// Questions that have a cursor of their own in an answer; more share cursors.
 const CURSORS: usize = 8;
 
 /// Bytes that an answer takes besides its records, places in tables included.
@@ -34,9 +34,8 @@ const ADDR_BYTES: usize = 16;
 pub(in crate::resolve) enum Extent {
     /// All that they said.
     Whole,
-    /// No upstream failed, but at one the lookup went in a circle: asked from elsewhere, it may know
-    /// more.
-    Circled,
+    /// No upstream failed, but the lookup looped at one: asked from elsewhere, it may know more.
+    Looped,
     /// An upstream failed, or has not answered yet.
     Partial,
 }
@@ -51,17 +50,17 @@ pub(in crate::resolve) struct RemoteAnswer {
     extent: Extent,
     /// When asking anew failed last; 0: it did not.
     failed_at_ms: AtomicU64,
-    /// Where the next answer begins that cannot have all that it could, by what is asked for: one for
-    /// all would starve whoever takes turns with others.
+    /// Round-robin cursors of answers that do not fit, by question: one for all would starve a question
+    /// that alternates with others.
     cursors: [AtomicUsize; CURSORS],
     sources: Option<Sources>,
 }
 
-/// What a partial answer was united of.
+/// What a partial answer was merged of.
 #[derive(Debug)]
 struct Sources {
     new: Arc<RemoteAnswer>,
-    /// What was known before; itself not united of anything that counts.
+    /// What was known before; itself not merged of anything that counts.
     old: Arc<RemoteAnswer>,
 }
 
@@ -118,7 +117,7 @@ impl RemoteAnswer {
         self
     }
 
-    /// What is new in this answer, and the older one that it was united with.
+    /// What is new in this answer, and the older one that it was merged with.
     pub(in crate::resolve) fn parts(&self) -> Option<(&Arc<Self>, &Arc<Self>)> {
         self.sources.as_ref().map(|Sources { new, old }| (new, old))
     }
@@ -153,8 +152,8 @@ impl RemoteAnswer {
     }
 
     /// As many as there is `room` for of the records of which `select` gives something, in their order.
-    /// Where more match than fit, successive answers go round all of them, and those that have addresses
-    /// come first in each. Says whether some were left out.
+    /// If more match than fit, successive answers take them round-robin, and those that have addresses
+    /// come first in each. Returns whether some were left out.
     pub(in crate::resolve) fn take_turn(
         &self,
         room: usize,
@@ -201,8 +200,8 @@ impl RemoteAnswer {
         self.cursors.get(place).unwrap_or(first)
     }
 
-    /// Notes that asking anew failed.
-    pub(in crate::resolve) fn note_failure(&self, now_ms: UnixMs) {
+    /// Records that asking anew failed.
+    pub(in crate::resolve) fn record_failure(&self, now_ms: UnixMs) {
         self.failed_at_ms.store(now_ms, Ordering::Relaxed);
     }
 

@@ -1,4 +1,4 @@
-//! What is remembered of asking upstreams for a name.
+//! The cached outcome of asking upstreams for a name.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const ENTRY_BYTES: usize = 600;
 pub(in crate::resolve) struct KeptName {
     pub(in crate::resolve) record: Option<StoredName>,
     pub(in crate::resolve) asked_at_ms: UnixMs,
-    /// Whether no upstream failed, and the question went in no circle.
+    /// Whether no upstream failed, and the lookup did not loop.
     pub(in crate::resolve) is_whole: bool,
 }
 

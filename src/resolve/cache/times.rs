@@ -1,9 +1,9 @@
-//! How long answers are kept, and what they are good for at an age.
+//! Freshness: how long answers are cached, and how they may be used at an age.
 //!
 //! An answer that has records is fresh for a while, then it is served while it is asked for anew in
 //! the background, and after that only if asking fails. One that is not whole is fresh for as long as
 //! an empty one, and not served while it is asked for anew: the upstream that failed may know more. It
-//! never takes the place of a whole one that is good for anything: it is united with that, whose records
+//! never replaces a whole one that is good for anything: it is merged with that, whose records
 //! go when its own time is over, however often the new part is renewed. An empty one is only ever
 //! served fresh, because what nobody had may be somewhere by now, and because a failure must not look
 //! like "nobody has it".
@@ -107,8 +107,8 @@ impl CacheOptions {
         }
     }
 
-    /// With what a partial answer is united that comes after `before`: with a whole answer as long as
-    /// there is one that is good for anything, or else with what is newest.
+    /// The answer that a partial answer after `before` is merged with: a whole one as long as there is one
+    /// that is good for anything, or else the newest.
     pub(super) fn base(
         &self,
         before: &Arc<RemoteAnswer>,
@@ -130,9 +130,9 @@ fn since(then_ms: UnixMs, now_ms: UnixMs) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolve::Subject;
     use crate::resolve::cache::Extent;
     use crate::resolve::testing::{peer, record};
+    use crate::types::Subject;
 
     const SECOND: u64 = 1_000;
     const MINUTE: u64 = 60 * SECOND;
@@ -172,7 +172,7 @@ mod tests {
     fn after_a_failure_a_stale_answer_is_served_for_a_while_without_asking() {
         let answer = answer(1, true);
         for at_ms in [HOUR + 6 * MINUTE, 20 * HOUR] {
-            answer.note_failure(at_ms);
+            answer.record_failure(at_ms);
             let freshness = |after_ms| CacheOptions::default().freshness(&answer, at_ms + after_ms);
             assert_eq!(freshness(15 * SECOND - 1), Freshness::StaleAfterFailure);
             assert_ne!(freshness(15 * SECOND), Freshness::StaleAfterFailure);

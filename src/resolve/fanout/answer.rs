@@ -1,9 +1,8 @@
-//! Making answers of what is known locally and of what upstreams said.
+//! Merges local records and upstreams' records into answers.
 //!
 //! Local records come first and keep their place when an upstream knows more of the same provider.
-//! What of an upstream's record passes the filter is looked at when it is merged. Where more of
-//! upstreams' records match than there is room for, successive answers go round them. Of a peer there
-//! is one record, whatever else the records of it say.
+//! The filter is applied to the merged record. If more of upstreams' records match than fit, successive
+//! answers take them round-robin. A peer has one record, merged of all that are known of it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::types::{
     Filter, Found, MergeKey, PeerId, Question, ReadyRecord, SelectedRecord, Subject,
 };
 
-/// What the local index said, if there is one. What it fails to say may be said by others.
+/// The local index's part of an answer, if there is one.
 #[derive(Default)]
 pub(super) struct Local {
     pub(super) found: Found,
@@ -49,20 +48,20 @@ impl Core {
 }
 
 impl Local {
-    /// Whether there is nothing left to ask for. Others may know more of a peer.
+    /// Whether no upstream need be asked. Of a peer, upstreams may know more.
     pub(super) fn is_enough(&self, question: &Question) -> bool {
         let is_content = matches!(question.subject, Subject::Content(_));
         let is_full = |max: std::num::NonZeroUsize| self.found.records.len() >= max.get();
         is_content && question.records_max.is_some_and(is_full)
     }
 
-    /// Whether something of it will be part of the answer.
+    /// Whether a record of it passes the filter.
     pub(super) fn has_some(&self, question: &Question) -> bool {
         let mut records = self.found.records.iter();
         records.any(|(record, _)| question.filter.select(record).is_some())
     }
 
-    /// The answer where no upstream could say anything.
+    /// The answer if all upstreams failed.
     pub(super) fn without(
         self,
         remote_error: ResolveError,
@@ -101,7 +100,7 @@ fn of_peer(peer: &PeerId, local: Found, remote: Option<&RemoteAnswer>, filter: &
     }
 }
 
-/// As much as is wanted of what passes the filter.
+/// The records that pass the filter, up to the cap.
 fn passing(remote: &RemoteAnswer, question: &Question, now_ms: UnixMs) -> Found {
     let Question { filter, records_max, .. } = question;
     let max = records_max.map_or(usize::MAX, |max| max.get());
@@ -135,7 +134,7 @@ fn merged(local: Found, remote: &RemoteAnswer, question: &Question, now_ms: Unix
     Found { records: records.into(), modified_at_ms, is_partial: local.is_partial }
 }
 
-/// When what is served changed, if the store can say that of its part.
+/// When the answer last changed, if the store knows that of its part.
 fn changed_at_ms(local: Option<Option<UnixMs>>, remote: Option<UnixMs>) -> Option<UnixMs> {
     match local {
         Some(local) => local.map(|local| remote.map_or(local, |remote| local.max(remote))),
@@ -143,7 +142,7 @@ fn changed_at_ms(local: Option<Option<UnixMs>>, remote: Option<UnixMs>) -> Optio
     }
 }
 
-/// Has local records say, too, what upstreams are known to say of the same providers.
+/// Merges upstreams' records of the same providers into local records.
 pub(super) fn merge_into(records: &mut [SelectedRecord], known: &RemoteAnswer, filter: &Filter) {
     let places = records.iter().enumerate().map(|(at, (record, _))| (record.merge_key(), at));
     let places: HashMap<MergeKey, usize> = places.collect();
@@ -158,7 +157,7 @@ pub(super) fn merge_into(records: &mut [SelectedRecord], known: &RemoteAnswer, f
     }
 }
 
-/// What of a record passes, if anything does.
+/// The part of a record that passes, if anything does.
 pub(super) fn select(filter: &Filter, record: &Arc<ReadyRecord>) -> Option<SelectedRecord> {
     filter.select(record).map(|selection| (record.clone(), selection))
 }

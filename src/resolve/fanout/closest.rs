@@ -1,8 +1,8 @@
 //! The peers that are closest to a key (IPIP-476), of all that upstreams know: merged, nearest first.
 //!
 //! Distance is that of Kademlia as the Amino DHT has it: the exclusive or of the sha2-256 digests of the
-//! key's multihash and of the peer ID. The local index has no part in it, and nothing is kept: whoever
-//! offers this answers out of a table of its own.
+//! key's multihash and of the peer ID. The local index is not asked, and nothing is cached: an upstream
+//! that offers this answers from a routing table of its own.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -42,7 +42,7 @@ pub(super) async fn find(core: &Core, question: &Question) -> Result<Found, Reso
             biased;
             answer = all.next() => answer,
             () = grace.is_over() => {
-                // Whoever has not answered may know closer ones.
+                // An upstream that has not answered may know closer peers.
                 is_late = true;
                 break;
             }
@@ -55,7 +55,9 @@ pub(super) async fn find(core: &Core, question: &Question) -> Result<Found, Reso
             }
         }
         summary.count(&account, answer.map(drop));
-        grace.begin_if(!peers.is_empty());
+        if !peers.is_empty() {
+            grace.begin();
+        }
     }
     if !summary.is_offered() {
         return Err(ResolveError::NotOffered);
@@ -68,7 +70,7 @@ pub(super) async fn find(core: &Core, question: &Question) -> Result<Found, Reso
     });
     let records: Vec<_> = merged.take(max).collect();
     if records.is_empty()
-        && let Some(failure) = summary.failure(false)
+        && let Some(failure) = summary.failure()
     {
         return Err(failure.into());
     }

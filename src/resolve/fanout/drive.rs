@@ -1,7 +1,7 @@
-//! Asking all upstreams of an account at once, and putting what they say together.
+//! Asks all upstreams of an account concurrently and merges their records.
 //!
 //! An upstream that panics counts as one that failed. What was found is kept before the lookup counts
-//! as ended, so that whoever comes later finds one or the other.
+//! as ended, so that a later caller finds one or the other.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::resolve::cache::{Extent, RemoteAnswer};
 use crate::resolve::{AskError, Upstream};
 use crate::types::{Hops, ReadyRecord, Subject};
 
-/// What comes of an upstream.
+/// One event of an upstream's answer.
 enum Event {
     Records(Vec<Arc<ReadyRecord>>),
     /// The upstream of this number ended.
     Ended(usize, Result<(), AskError>),
 }
 
-/// Has a task ask the upstreams.
+/// Spawns the task that asks the upstreams.
 pub(super) fn spawn(core: Arc<Core>, leader: Leader) -> AbortHandle {
     tokio::spawn(drive(core, leader)).abort_handle()
 }
@@ -48,7 +48,7 @@ async fn drive(core: Arc<Core>, leader: Leader) {
         }
     }
     let records = leader.all();
-    let failure = if records.is_empty() { summary.failure(core.local.is_some()) } else { None };
+    let failure = if records.is_empty() { core.failure(&summary) } else { None };
     let extent = summary.extent();
     let is_unknown = extent == Extent::Whole && failure.is_some();
     let extent = if is_unknown { Extent::Partial } else { extent };
@@ -57,7 +57,7 @@ async fn drive(core: Arc<Core>, leader: Leader) {
     leader.complete(Outcome { answer, failure });
 }
 
-/// What an upstream says, and last how it ended.
+/// An upstream's records, and last how it ended.
 fn ask(
     number: usize,
     upstream: Arc<dyn Upstream>,

@@ -1,19 +1,18 @@
-//! What it means that upstreams failed.
+//! Classifies the failures of a lookup's upstreams.
 //!
 //! | upstreams | nothing found anywhere means |
 //! |---|---|
 //! | one answered that it knows nothing | nobody has it; whole, and kept, only if none failed |
 //! | all have used up their budget | over budget, until the soonest refill |
-//! | all ask to be left alone, but for those over budget | resting, until the soonest end of either |
+//! | all ask for backoff, but for those over budget | backoff, until the soonest end of either |
 //! | all timed out | timed out |
 //! | all are asked as much as they may be at once | overloaded |
 //! | all failed, in these or other ways | failed |
 //!
-//! An upstream that does not offer what is asked for does not count, nor one where the lookup has gone in
-//! a circle: it knows nothing that has not been asked for. But how far a lookup gets depends on where it
-//! began, so what is found with a circle is not whole, and nothing found is not kept. Where none counts, the local index
-//! is all there is to ask, and it is a failure if there is none either. Where anything was found, it
-//! is the answer.
+//! An upstream that does not offer what is asked for does not count, nor one at which the lookup loops:
+//! everything behind it is being asked already. How far a lookup gets depends on where it began, so an answer
+//! with a loop is not whole, and an empty one is not cached. If no upstream counts, only the local index was
+//! asked, and it is a failure if there is none either. If anything was found, it is the answer.
 
 use std::time::Duration;
 
@@ -21,26 +20,26 @@ use crate::resolve::cache::Extent;
 use crate::resolve::{AskError, ResolveError, UpstreamReasons};
 use crate::types::AccountId;
 
-/// Why nothing is known. The clonable part of [`ResolveError`], for those who share an answer.
+/// Why nothing is known. The clonable part of [`ResolveError`], for the followers of one lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LookupFailure {
     OverBudget { retry_after: Duration },
-    Resting { retry_after: Duration },
+    Backoff { retry_after: Duration },
     TimedOut(UpstreamReasons),
     Overloaded,
     Failed(UpstreamReasons),
 }
 
-/// How the upstreams of one lookup did.
+/// Counts the upstreams of one lookup by how they ended.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FailureSummary {
     answered: usize,
-    circled: usize,
+    looped: usize,
     failed: usize,
     timed_out: usize,
     busy: usize,
     over_budget: usize,
-    resting: usize,
+    backing_off: usize,
     retry_after: Option<Duration>,
     reasons: UpstreamReasons,
 }
@@ -54,14 +53,14 @@ impl FailureSummary {
         match result {
             Ok(()) => self.answered += 1,
             Err(AskError::NotOffered) => {}
-            Err(AskError::Circle) => self.circled += 1,
+            Err(AskError::Loop) => self.looped += 1,
             Err(AskError::OverBudget { retry_after }) => {
                 self.over_budget += 1;
-                self.note_end(retry_after);
+                self.observe_end(retry_after);
             }
-            Err(AskError::Resting { retry_after }) => {
-                self.resting += 1;
-                self.note_end(retry_after);
+            Err(AskError::Backoff { retry_after }) => {
+                self.backing_off += 1;
+                self.observe_end(retry_after);
             }
             Err(AskError::TimedOut) => self.timed_out += 1,
             Err(AskError::Busy) => self.busy += 1,
@@ -71,30 +70,37 @@ impl FailureSummary {
 
     /// Whether any upstream offers what was asked for.
     pub(super) fn is_offered(&self) -> bool {
-        self.answered + self.circled + self.failures() > 0
+        self.answered + self.looped + self.failures() > 0
     }
 
     /// How much of what upstreams know was found.
     pub(super) fn extent(&self) -> Extent {
-        match (self.failures(), self.circled) {
+        match (self.failures(), self.looped) {
             (0, 0) => Extent::Whole,
-            (0, _) => Extent::Circled,
+            (0, _) => Extent::Looped,
             _ => Extent::Partial,
         }
     }
 
-    /// Why nothing is known, if nothing was found; `None`: because nobody has it. `has_local`:
-    /// whether the local index was asked, too.
-    pub(super) fn failure(&self, has_local: bool) -> Option<LookupFailure> {
+    /// Why nothing is known, if nothing was found and the local index was asked, too; `None`: because
+    /// nobody has it.
+    pub(super) fn failure_beside_local(&self) -> Option<LookupFailure> {
+        if self.failures() == 0 { None } else { self.failure() }
+    }
+
+    /// Why nothing is known, if nothing was found and only upstreams were asked.
+    pub(super) fn failure(&self) -> Option<LookupFailure> {
         let failures = self.failures();
-        if self.answered > 0 || (failures == 0 && has_local) {
+        if self.answered > 0 {
             return None;
         }
         let retry_after = self.retry_after.unwrap_or_default();
         let failure = match failures {
             0 => LookupFailure::Failed(self.reasons.clone()),
             all if all == self.over_budget => LookupFailure::OverBudget { retry_after },
-            all if all == self.over_budget + self.resting => LookupFailure::Resting { retry_after },
+            all if all == self.over_budget + self.backing_off => {
+                LookupFailure::Backoff { retry_after }
+            }
             all if all == self.timed_out => LookupFailure::TimedOut(self.reasons.clone()),
             all if all == self.busy => LookupFailure::Overloaded,
             _ => LookupFailure::Failed(self.reasons.clone()),
@@ -103,10 +109,10 @@ impl FailureSummary {
     }
 
     fn failures(&self) -> usize {
-        self.failed + self.timed_out + self.busy + self.over_budget + self.resting
+        self.failed + self.timed_out + self.busy + self.over_budget + self.backing_off
     }
 
-    fn note_end(&mut self, retry_after: Duration) {
+    fn observe_end(&mut self, retry_after: Duration) {
         self.retry_after = Some(self.retry_after.map_or(retry_after, |it| it.min(retry_after)));
     }
 }
@@ -115,7 +121,7 @@ impl From<LookupFailure> for ResolveError {
     fn from(failure: LookupFailure) -> Self {
         match failure {
             LookupFailure::OverBudget { retry_after } => Self::OverBudget { retry_after },
-            LookupFailure::Resting { retry_after } => Self::Resting { retry_after },
+            LookupFailure::Backoff { retry_after } => Self::Backoff { retry_after },
             LookupFailure::TimedOut(reasons) => Self::TimedOut(reasons),
             LookupFailure::Overloaded => Self::Overloaded,
             LookupFailure::Failed(reasons) => Self::UpstreamsFailed(reasons),
@@ -132,17 +138,17 @@ mod tests {
 
     const OK: Result<(), AskError> = Ok(());
     const NOT_OFFERED: Result<(), AskError> = Err(AskError::NotOffered);
-    const RESTING: Result<(), AskError> = Err(AskError::Resting { retry_after: LATE });
+    const BACKING_OFF: Result<(), AskError> = Err(AskError::Backoff { retry_after: LATE });
     const SPENT: Result<(), AskError> = Err(AskError::OverBudget { retry_after: SOON });
     const LATE_ONE: Result<(), AskError> = Err(AskError::TimedOut);
     const BUSY: Result<(), AskError> = Err(AskError::Busy);
     const BROKEN: Result<(), AskError> = Err(AskError::Broken);
-    const CIRCLE: Result<(), AskError> = Err(AskError::Circle);
+    const LOOP: Result<(), AskError> = Err(AskError::Loop);
 
     #[test]
     fn each_combination_of_failures_has_its_meaning() {
         let over_budget = |retry_after| Some(LookupFailure::OverBudget { retry_after });
-        let resting = |retry_after| Some(LookupFailure::Resting { retry_after });
+        let backing_off = |retry_after| Some(LookupFailure::Backoff { retry_after });
         let reasons = UpstreamReasons::default;
         let timed_out = || Some(LookupFailure::TimedOut(reasons()));
         let failed = || Some(LookupFailure::Failed(reasons()));
@@ -159,16 +165,16 @@ mod tests {
             (vec![NOT_OFFERED, SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
             (vec![SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
             (vec![SPENT, SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
-            (vec![RESTING], resting(LATE), resting(LATE), Extent::Partial),
-            (vec![RESTING, RESTING], resting(LATE), resting(LATE), Extent::Partial),
-            (vec![RESTING, SPENT], resting(SOON), resting(SOON), Extent::Partial),
-            (vec![SPENT, RESTING], resting(SOON), resting(SOON), Extent::Partial),
-            (vec![RESTING, BROKEN], failed(), failed(), Extent::Partial),
-            (vec![CIRCLE], None, failed(), Extent::Circled),
-            (vec![CIRCLE, OK], None, None, Extent::Circled),
-            (vec![CIRCLE, NOT_OFFERED], None, failed(), Extent::Circled),
-            (vec![CIRCLE, BROKEN], failed(), failed(), Extent::Partial),
-            (vec![CIRCLE, RESTING], resting(LATE), resting(LATE), Extent::Partial),
+            (vec![BACKING_OFF], backing_off(LATE), backing_off(LATE), Extent::Partial),
+            (vec![BACKING_OFF, BACKING_OFF], backing_off(LATE), backing_off(LATE), Extent::Partial),
+            (vec![BACKING_OFF, SPENT], backing_off(SOON), backing_off(SOON), Extent::Partial),
+            (vec![SPENT, BACKING_OFF], backing_off(SOON), backing_off(SOON), Extent::Partial),
+            (vec![BACKING_OFF, BROKEN], failed(), failed(), Extent::Partial),
+            (vec![LOOP], None, failed(), Extent::Looped),
+            (vec![LOOP, OK], None, None, Extent::Looped),
+            (vec![LOOP, NOT_OFFERED], None, failed(), Extent::Looped),
+            (vec![LOOP, BROKEN], failed(), failed(), Extent::Partial),
+            (vec![LOOP, BACKING_OFF], backing_off(LATE), backing_off(LATE), Extent::Partial),
             (vec![SPENT, LATE_ONE], failed(), failed(), Extent::Partial),
             (vec![LATE_ONE], timed_out(), timed_out(), Extent::Partial),
             (vec![LATE_ONE, LATE_ONE], timed_out(), timed_out(), Extent::Partial),
@@ -187,8 +193,8 @@ mod tests {
             let account = AccountId::parse("far").unwrap();
             results.iter().for_each(|result| summary.count(&account, result.clone()));
             summary.reasons = UpstreamReasons::default();
-            assert_eq!(summary.failure(true), with_local, "{results:?}");
-            assert_eq!(summary.failure(false), without, "{results:?}");
+            assert_eq!(summary.failure_beside_local(), with_local, "{results:?}");
+            assert_eq!(summary.failure(), without, "{results:?}");
             assert_eq!(summary.extent(), extent, "{results:?}");
         }
     }
@@ -199,7 +205,7 @@ mod tests {
         for (name, result) in [("a", LATE_ONE), ("b", Err(AskError::Failed("it is red".into())))] {
             summary.count(&AccountId::parse(name).unwrap(), result);
         }
-        let error = ResolveError::from(summary.failure(true).unwrap());
+        let error = ResolveError::from(summary.failure_beside_local().unwrap());
         let expected = "every upstream failed (a: it gave no whole answer in time; b: it is red)";
         assert_eq!(error.to_string(), expected);
     }

@@ -65,8 +65,7 @@ async fn ask_local(core: &Core, question: &Question) -> Local {
     }
 }
 
-/// What the local index is asked. What it knows of a peer is filtered when it is merged with what
-/// upstreams know.
+/// The local index's question. Of a peer it is unfiltered, because the merged record is filtered.
 fn for_local(question: &Question) -> Cow<'_, Question> {
     match question.subject {
         Subject::Content(_) => Cow::Borrowed(question),
@@ -74,13 +73,13 @@ fn for_local(question: &Question) -> Cow<'_, Question> {
     }
 }
 
-/// What upstreams say, as far as it is worth waiting for.
+/// Collects upstreams' records until the grace timeout.
 struct Gathering<'a> {
     core: &'a Core,
     question: &'a Question,
     follower: Option<Follower>,
     reserve: Option<Arc<RemoteAnswer>>,
-    /// What it all came to.
+    /// The result, when the lookup has ended.
     answer: Option<Result<Arc<RemoteAnswer>, ResolveError>>,
     grace: GraceTimeout,
 }
@@ -102,14 +101,15 @@ impl<'a> Gathering<'a> {
         if let (Some(follower), None) = (follower, &answer) {
             if let Some(outcome) = follower.outcome(core.clock.now_ms()) {
                 *answer = Some(core.served(outcome, reserve.take(), &question.subject));
-            } else if !grace.has_begun() {
-                grace.begin_if(follower.read().iter().any(|(_, record)| passes(record)));
+            } else if !grace.has_begun() && follower.read().iter().any(|(_, it)| passes(it)) {
+                grace.begin();
             }
         }
-        if let Some(Ok(answer)) = answer {
-            grace.begin_if(answer.iter().any(|(_, record)| passes(record)));
+        if local.is_some_and(|local| local.has_some(question))
+            || matches!(answer, Some(Ok(answer)) if answer.iter().any(|(_, it)| passes(it)))
+        {
+            grace.begin();
         }
-        grace.begin_if(local.is_some_and(|local| local.has_some(question)));
     }
 
     /// Waits until there is something to read; `None`: no longer.
@@ -128,7 +128,7 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// What is known. A lookup that has not ended goes on, so that the next answer has it all.
+    /// The answer so far. A lookup that has not ended goes on, so that the next answer has it all.
     fn finish(self) -> Result<Arc<RemoteAnswer>, ResolveError> {
         let Self { core, question, follower, reserve, answer, grace: _ } = self;
         answer.unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! How long whoever has something waits for more.
+//! The grace timeout: how long an answer that has something waits for more.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-/// A while that begins when there is something, and until then has no end.
+/// A timeout that has no end until it is begun.
 pub(super) struct GraceTimeout {
     timeout: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl GraceTimeout {
-    /// A while of this length that has not begun.
+    /// A timeout of this length that has not begun.
     pub(super) fn new(timeout: Duration) -> Self {
         Self { timeout, sleep: None }
     }
@@ -22,14 +22,14 @@ impl GraceTimeout {
         self.sleep.is_some()
     }
 
-    /// Begins, unless it has, and if there is something.
-    pub(super) fn begin_if(&mut self, has_some: bool) {
-        if has_some && self.sleep.is_none() {
+    /// Begins the timeout, unless it has begun.
+    pub(super) fn begin(&mut self) {
+        if self.sleep.is_none() {
             self.sleep = Some(Box::pin(tokio::time::sleep(self.timeout)));
         }
     }
 
-    /// Waits until the while is over.
+    /// Waits for the end of the timeout.
     pub(super) async fn is_over(&mut self) {
         match &mut self.sleep {
             Some(sleep) => sleep.await,

@@ -1,15 +1,16 @@
-//! IPNS names: the best valid record of all that anybody has, and records handed on.
+//! IPNS names: the best valid record of the local store and all upstreams, and forwarding of records.
 //!
 //! The local store is read every time. Upstreams are asked at the same time as each other, unless they
 //! were a short while ago, and each name once, however many ask for it; the record of the greatest
-//! sequence, then of the latest end, wins. Whoever has a record waits no longer than a moment for a
-//! better one; the upstreams go on for those who come later. A record that was found outside and
-//! counts more is stored where there is a local store; where there is none, it is remembered for the
-//! account. A store that takes no more is no error for the reader.
+//! sequence, then of the latest end, wins. Once a record is known, a better one is awaited for the grace
+//! timeout only; the upstreams go on for later callers. A better record of an upstream is
+//! stored locally if there is a local store, and else cached for the account. A store that is full is no
+//! error for the reader.
 //!
 //! A record that is put is stored locally first, and the local answer is the answer; upstreams then
-//! get what was new here, and what a client puts again, for one that was down when it was new. What
-//! routers hand to each other stops where it is known. Without a local store, it is enough that one upstream takes it.
+//! get it if it was new here, or if a client puts it again, for one that was down when it was new. Records
+//! that routers forward to each other stop where they are known. Without a local store, it is enough that one
+//! upstream takes it.
 
 mod ask;
 mod put;
@@ -51,16 +52,16 @@ pub(super) async fn find(
     } else {
         let key = NameKey { name: name.clone(), hops };
         let mut is_asked = false;
-        let (progress, was_there) = core.name_lookups.follow(key, |asking| {
+        let (progress, was_there) = core.name_lookups.follow(key, |leader| {
             is_asked = core.is_asked();
-            ask::spawn(core.clone(), asking);
+            ask::spawn(core.clone(), leader);
         });
         if was_there {
             core.counts.coalesced.inc();
         } else if is_asked {
             core.counts.upstream.inc();
         }
-        let (found, failure) = gather(core, progress, known.is_some()).await;
+        let (found, failure) = gather(core, progress, known.as_ref()).await;
         (better(known, found), failure)
     };
     match (best, local_error, failure) {
@@ -71,20 +72,24 @@ pub(super) async fn find(
     }
 }
 
-/// What upstreams have, as far as it is worth waiting for.
+/// Waits for upstreams, once a record is known no longer than the grace timeout.
 async fn gather(
     core: &Core,
     mut progress: watch::Receiver<NameProgress>,
-    has_known: bool,
+    known: Option<&StoredName>,
 ) -> (Option<StoredName>, Option<LookupFailure>) {
     let mut grace = GraceTimeout::new(core.options.gather_timeout);
-    grace.begin_if(has_known);
+    if known.is_some() {
+        grace.begin();
+    }
     loop {
         let NameProgress { best, ended } = progress.borrow_and_update().clone();
         if let Some(ended) = ended {
             return (best, ended.failure);
         }
-        grace.begin_if(best.is_some());
+        if best.is_some() {
+            grace.begin();
+        }
         tokio::select! {
             biased;
             changed = progress.changed() => if changed.is_err() {
@@ -101,7 +106,7 @@ async fn gather(
     }
 }
 
-/// The one that counts more; of equal ones the first.
+/// The record that takes precedence; of equal ones the first.
 fn better(one: Option<StoredName>, other: Option<StoredName>) -> Option<StoredName> {
     match (one, other) {
         (Some(one), Some(other)) if one.record.cmp_precedence(&other.record).is_lt() => Some(other),

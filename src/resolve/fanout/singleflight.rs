@@ -1,13 +1,13 @@
 //! Singleflight: of equal lookups one is the leader, which asks the upstreams, and the others follow it.
 //!
-//! The leader puts what upstreams say into the shared lookup; any number of followers read it from its
-//! beginning at their own pace. A slow follower holds up nobody. Lookups that have come through
+//! The leader adds upstreams' records to the shared lookup; any number of followers read it from its
+//! beginning at their own pace. A slow follower delays nobody. Lookups that have come through
 //! different numbers of routers are different ones, so that where routers point at each other a lookup
 //! never waits for itself.
 //!
 //! A lookup ends when its last follower has gone, unless one has asked for it to be kept running; then
-//! it ends with its leader. A leader that dies, however it does, wakes its followers, who take it for a
-//! failure of all upstreams.
+//! it ends with its leader. A leader that dies, however it does, wakes its followers, for which all
+//! upstreams have failed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -78,7 +78,7 @@ pub(super) struct Follower {
 }
 
 impl Singleflight {
-    /// Follows the lookup that is under way, or begins one: `start` spawns its leader. Says whether
+    /// Follows the lookup that is under way, or begins one: `start` spawns its leader. Returns whether
     /// there was one.
     pub(super) fn follow(
         self: &Arc<Self>,
@@ -209,8 +209,8 @@ impl Follower {
         let _ = self.changed.changed().await;
     }
 
-    /// What was found or changed since this was asked last, as it is now. What changed several times
-    /// comes several times.
+    /// The records that are new or changed since the last call, as they are now. One that changed several
+    /// times comes several times.
     pub(super) fn read(&mut self) -> KeyedRecords {
         let mut progress = self.lookup.progress.lock();
         let changed = progress.merged.changed_since(self.read);
@@ -239,7 +239,7 @@ impl Follower {
         Arc::new(answer.beginning_anywhere())
     }
 
-    /// Has the lookup go on when this follower is gone.
+    /// Keeps the lookup running when this follower is gone.
     pub(super) fn keep_running(&self) {
         self.lookup.progress.lock().is_kept = true;
     }

@@ -1,13 +1,12 @@
-//! Answers that come record by record: what is at hand at once, then the rest, as it comes.
+//! Streamed answers: records at hand first, then the rest as they come.
 //!
 //! The local index is polled first: where it has enough at hand, nobody else is asked; where it has to
-//! wait itself, upstreams are asked meanwhile. Each provider comes once, with what is known of it at
-//! that moment, whoever knows it; what is said of it later is dropped. An upstream's record that has no
-//! addresses waits until all upstreams have answered, because another may know some, but no longer than
-//! an answer in one piece waits from its first record on; nothing else waits for anything. Of a peer
-//! there is one record, which waits like an answer in one piece, since it is one. The filter looks at
-//! what is known of a provider by then, so that one whose first addresses do not pass comes when others
-//! do.
+//! wait itself, upstreams are asked meanwhile. Each provider is sent once, merged of all that is known of it
+//! at that moment; later records of it are dropped. An upstream's record without addresses waits until all
+//! upstreams have answered, because another may know some, but no longer than the grace timeout from the
+//! first record on; no other record waits. A peer has one record, which is an answer in one piece. The
+//! filter is applied to the merged record, so that a provider whose first addresses do not pass is sent when
+//! others do.
 
 use std::collections::HashSet;
 use std::future::pending;
@@ -24,7 +23,7 @@ use crate::resolve::{FoundStream, ResolveError};
 use crate::types::{Found, MergeKey, Question, ReadyRecord, Schema, SelectedRecord};
 
 /// An answer under way.
-struct Streaming {
+struct FanoutStream {
     core: Arc<Core>,
     question: Question,
     /// The local index, until it has ended.
@@ -34,7 +33,7 @@ struct Streaming {
     /// The records that it has given.
     sent: HashSet<MergeKey>,
     given: usize,
-    /// How long records without addresses wait, and whether they have.
+    /// How long records without addresses wait, and whether that is over.
     grace: GraceTimeout,
     has_waited: bool,
 }
@@ -57,7 +56,7 @@ enum Upstreams {
 type Item = Result<Found, ResolveError>;
 
 pub(super) fn stream(core: Arc<Core>, question: Question) -> FoundStream {
-    let streaming = Streaming {
+    let streaming = FanoutStream {
         local: core.local.as_ref().map(|local| local.stream(question.clone())),
         local_error: None,
         upstreams: Upstreams::NotAsked,
@@ -79,7 +78,7 @@ pub(super) fn in_one_piece(core: Arc<Core>, question: Question) -> FoundStream {
     stream::once(async move { find::find(&core, &question).await }).boxed()
 }
 
-impl Streaming {
+impl FanoutStream {
     async fn next(&mut self) -> Option<Item> {
         loop {
             if self.room() == 0 {
@@ -93,11 +92,13 @@ impl Streaming {
                 }
             };
             match item {
-                // That there may be more is worth saying.
+                // An empty item still tells that the answer is partial.
                 Some(Ok(found)) if found.records.is_empty() && !found.is_partial => {}
                 Some(Ok(found)) => {
                     self.given += found.records.len();
-                    self.grace.begin_if(self.given > 0);
+                    if self.given > 0 {
+                        self.grace.begin();
+                    }
                     return Some(Ok(found));
                 }
                 Some(Err(error)) => {
@@ -115,7 +116,7 @@ impl Streaming {
         max.saturating_sub(self.given)
     }
 
-    /// What is at hand when the stream is first read.
+    /// The records that are at hand when the stream is first polled.
     fn begin(&mut self) -> Item {
         let mut found = Found::default();
         while let Some(local) = &mut self.local
@@ -138,7 +139,7 @@ impl Streaming {
         Ok(self.give_local(found))
     }
 
-    /// What the local index says next; nothing if that is its end.
+    /// Reads the local index's next item; empty at its end.
     fn read_local(&mut self, next: Option<Item>) -> Found {
         match next {
             Some(Ok(found)) => return found,
@@ -154,7 +155,9 @@ impl Streaming {
             let read = follower.read();
             if !read.is_empty() {
                 let filter = &self.question.filter;
-                self.grace.begin_if(read.iter().any(|(_, it)| filter.select(it).is_some()));
+                if read.iter().any(|(_, it)| filter.select(it).is_some()) {
+                    self.grace.begin();
+                }
                 let has_waited = self.has_waited;
                 let ready = read.into_iter().filter(|(_, it)| has_waited || !can_wait(it));
                 return Some(Ok(self.unsent(ready)));
@@ -201,7 +204,7 @@ impl Streaming {
         }
     }
 
-    /// What is known of upstreams' answers now.
+    /// The upstreams' answer so far.
     fn at_hand(&self) -> Option<Arc<RemoteAnswer>> {
         match &self.upstreams {
             Upstreams::Followed { follower, reserve } => {
@@ -216,7 +219,7 @@ impl Streaming {
         }
     }
 
-    /// Local records that were not sent, with what upstreams are known to say of the same providers.
+    /// Unsent local records, merged with upstreams' records of the same providers.
     fn give_local(&mut self, local: Found) -> Found {
         if local.records.is_empty() {
             return local;
@@ -231,7 +234,7 @@ impl Streaming {
         Found { records: records.into(), modified_at_ms, is_partial }
     }
 
-    /// What is left to give when all upstreams have said what they know, and the local index, too.
+    /// The last item, when the local index and all upstreams have ended.
     fn end(&mut self, local: Found, remote: Result<Arc<RemoteAnswer>, ResolveError>) -> Item {
         self.upstreams = Upstreams::Ended;
         let local = Local { found: local, error: self.local_error.take() };
@@ -247,7 +250,7 @@ impl Streaming {
         }
     }
 
-    /// What passes of an answer and was not sent, as much as is wanted. Counts as sent.
+    /// The unsent records of an answer that pass the filter, up to the cap. Marks them sent.
     fn rest(&mut self, answer: &RemoteAnswer) -> Found {
         let room = self.room();
         let Self { question, sent, .. } = self;
@@ -260,7 +263,7 @@ impl Streaming {
         Found { records: records.into(), modified_at_ms, is_partial }
     }
 
-    /// What passes of records that were not sent, as much as is wanted. Counts as sent.
+    /// The unsent ones of `records` that pass the filter, up to the cap. Marks them sent.
     fn unsent(&mut self, records: impl Iterator<Item = (MergeKey, Arc<ReadyRecord>)>) -> Found {
         let room = self.room();
         let mut selected: Vec<SelectedRecord> = Vec::new();

@@ -7,10 +7,11 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 
-use crate::resolve::{AskError, AskedRecords, Hops, Subject, Upstream};
+use crate::resolve::{AskError, AskedRecords, Upstream};
 use crate::types::{
     AccountId, AnswerSchema, IpnsName, IpnsRecord, ProviderRecord, ReadyRecord, UnparsableAddrs,
 };
+use crate::types::{Hops, Subject};
 
 /// What a [`FakeUpstream`] gives: batches, and perhaps an error after them.
 #[derive(Clone, Debug, Default)]

@@ -24,16 +24,18 @@ impl Endpoints for InOrder {
         rule: RuleId,
         key: &'a [u8],
         tried: &'a [usize],
-    ) -> BoxFuture<'a, Result<Turn, AskError>> {
+    ) -> BoxFuture<'a, Result<NextEndpoint, AskError>> {
         assert_eq!(rule, RuleId(42));
         self.keys.lock().push(key.to_vec());
         let place = (0..self.upstreams.len()).find(|place| !tried.contains(place));
-        let turn = match (place, &self.end) {
-            (Some(place), _) => Ok(Turn::Ask { place, upstream: self.upstreams[place].clone() }),
+        let next = match (place, &self.end) {
+            (Some(place), _) => {
+                Ok(NextEndpoint::Ask { place, upstream: self.upstreams[place].clone() })
+            }
             (None, Some(error)) => Err(error.clone()),
-            (None, None) => Ok(Turn::Discard),
+            (None, None) => Ok(NextEndpoint::Discard),
         };
-        std::future::ready(turn).boxed()
+        std::future::ready(next).boxed()
     }
 
     fn back_off(&self, place: usize, retry_after: Duration) {
@@ -100,12 +102,12 @@ async fn a_deleted_route_finds_nothing_and_takes_nothing() {
 }
 
 #[rstest]
-#[case(AskError::Resting { retry_after: WHILE }, 1)]
+#[case(AskError::Backoff { retry_after: WHILE }, 1)]
 #[case(AskError::OverBudget { retry_after: WHILE }, 1)]
 #[case(AskError::Broken, 0)]
 #[case(AskError::Busy, 0)]
 #[tokio::test]
-async fn who_was_not_asked_or_wants_to_be_left_alone_is_no_failure(
+async fn an_endpoint_that_is_not_asked_or_backs_off_is_no_failure(
     #[case] error: AskError,
     #[case] rested: usize,
 ) {
@@ -142,20 +144,20 @@ async fn one_other_endpoint_is_asked_after_a_failure_and_then_it_is_the_answer(
 }
 
 #[tokio::test]
-async fn a_circle_costs_no_second_lookup() {
-    let both = ["a", "b"].map(|name| FakeUpstream::failing(name, AskError::Circle));
+async fn a_loop_costs_no_second_lookup() {
+    let both = ["a", "b"].map(|name| FakeUpstream::failing(name, AskError::Loop));
     let (pool, _) = pool(&both, Some(spent()));
     let asked = ask(&pool).await;
-    assert!(matches!(&asked[..], [Err(AskError::Circle)]), "{asked:?}");
+    assert!(matches!(&asked[..], [Err(AskError::Loop)]), "{asked:?}");
     let name = ipns_testing::name(1);
-    assert_eq!(pool.name(&name, Hops::default()).await, Err(AskError::Circle));
+    assert_eq!(pool.name(&name, Hops::default()).await, Err(AskError::Loop));
     assert_eq!(both.each_ref().map(|fake| fake.asked()), [2, 0]);
 }
 
 #[tokio::test]
-async fn a_spent_chain_is_told_as_it_is() {
-    let resting = FakeUpstream::failing("a", AskError::Resting { retry_after: WHILE });
-    let (pool, _) = pool(&[resting], Some(spent()));
+async fn a_spent_chain_is_reported_as_it_is() {
+    let backing_off = FakeUpstream::failing("a", AskError::Backoff { retry_after: WHILE });
+    let (pool, _) = pool(&[backing_off], Some(spent()));
     let asked = ask(&pool).await;
     assert!(matches!(&asked[..], [Err(said)] if *said == spent()), "{asked:?}");
 }
@@ -177,7 +179,7 @@ async fn names_go_the_same_way() {
     let name = ipns_testing::name(1);
     let record = ipns_testing::record(&name, 1, "2030-01-01T00:00:00Z");
     let all = [
-        FakeUpstream::failing("a", AskError::Resting { retry_after: WHILE }),
+        FakeUpstream::failing("a", AskError::Backoff { retry_after: WHILE }),
         FakeUpstream::failing("b", failed()),
         FakeUpstream::new("c"),
     ];

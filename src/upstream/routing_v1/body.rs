@@ -25,7 +25,7 @@ pub struct AnswerLimits {
     /// Bytes of the body, after decompression.
     pub body_bytes_max: usize,
     /// Bytes of one record; a longer one is skipped.
-    pub line_bytes_max: usize,
+    pub record_bytes_max: usize,
     /// Records, readable or not; those beyond are not read.
     pub records_max: usize,
 }
@@ -86,7 +86,7 @@ pub(super) enum AnswerBodyError {
 impl Default for AnswerLimits {
     /// Far above real answers (100 records of 1 kB in JSON, 1,000 in NDJSON), far below what hurts.
     fn default() -> Self {
-        Self { body_bytes_max: 16 << 20, line_bytes_max: 1 << 20, records_max: 10_000 }
+        Self { body_bytes_max: 16 << 20, record_bytes_max: 1 << 20, records_max: 10_000 }
     }
 }
 
@@ -264,7 +264,7 @@ impl AnswerBodyReader {
         if self.is_too_long {
             return;
         }
-        if self.pending.len() + bytes.len() > self.limits.line_bytes_max {
+        if self.pending.len() + bytes.len() > self.limits.record_bytes_max {
             self.is_too_long = true;
             self.pending = Vec::new();
             return;
@@ -279,7 +279,7 @@ impl AnswerBodyReader {
         let mut record = std::mem::take(&mut self.pending);
         (self.begun, self.line_start) = (Begun::None, 0);
         if std::mem::take(&mut self.is_too_long) {
-            self.hand_on(Err(TextError::TooLong(self.limits.line_bytes_max)), take)?;
+            self.hand_on(Err(TextError::TooLong(self.limits.record_bytes_max)), take)?;
         } else {
             let text = std::str::from_utf8(record.trim_ascii()).map_err(|_| TextError::NotUtf8);
             self.hand_on(text, take)?;
@@ -298,7 +298,7 @@ impl AnswerBodyReader {
         let list = self.list;
         let records = parse_body(&body, list, self.limits.records_max.saturating_add(1))
             .map_err(|source| AnswerBodyError::Shape { list, source })?;
-        let limit = self.limits.line_bytes_max;
+        let limit = self.limits.record_bytes_max;
         for record in records {
             let text = record.get();
             let is_short = text.len() <= limit;
@@ -435,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_too_long_costs_only_itself_in_both_formats() {
-        let limits = AnswerLimits { line_bytes_max: 3, ..AnswerLimits::default() };
+        let limits = AnswerLimits { record_bytes_max: 3, ..AnswerLimits::default() };
         let expected = [Some("123".to_owned()), None, Some("7".to_owned())];
         assert_eq!(texts(AnswerFormat::Ndjson, limits, "123\n1234\n7"), expected);
         assert_eq!(texts(AnswerFormat::Json, limits, r#"{"Peers":[123,1234,7]}"#), expected);
@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn a_whole_json_answer_is_read_where_ndjson_is_named() {
         // One record at a time is bounded, not the list.
-        let limits = AnswerLimits { line_bytes_max: 20, ..AnswerLimits::default() };
+        let limits = AnswerLimits { record_bytes_max: 20, ..AnswerLimits::default() };
         let list = [r#"{"a":1}"#; 10];
         let expected = vec![Some(r#"{"a":1}"#.to_owned()); 10];
         let body = format!("\n{{ \"Peers\" : [{}]}}\n", list.join(",\n"));
@@ -498,7 +498,7 @@ mod tests {
             piece in 1usize..9,
         ) {
             let limits =
-                AnswerLimits { body_bytes_max: 400, line_bytes_max: 40, records_max: 8 };
+                AnswerLimits { body_bytes_max: 400, record_bytes_max: 40, records_max: 8 };
             let body = parts.concat();
             let read = |pieces: Vec<&[u8]>| {
                 let mut texts = Vec::new();
@@ -520,7 +520,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_skipped_without_being_held() {
-        let limits = AnswerLimits { line_bytes_max: 100, ..AnswerLimits::default() };
+        let limits = AnswerLimits { record_bytes_max: 100, ..AnswerLimits::default() };
         let mut reader = AnswerBodyReader::new(AnswerFormat::Ndjson, "Peers", limits);
         let mut bad = 0;
         let mut take = |text: Result<&str, TextError>| bad += usize::from(text.is_err());

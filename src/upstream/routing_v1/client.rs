@@ -2,7 +2,7 @@
 //!
 //! An answer that was cut after its first record counts as an answer, with the reason in
 //! [`ProvidersAnswer::cut`]; everything else that fails is an [`HttpClientError`]. Addresses that do not
-//! parse are kept: whoever asks sees what came.
+//! parse are kept: the caller shows what came.
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, StatusCode, Url};

@@ -89,8 +89,8 @@ impl Exchange {
         let error = failure.to_ask_error();
         let account = &self.account;
         tracing::debug!(%account, %error, "an upstream gave no whole answer");
-        if let ExchangeFailure::Resting(rest) = failure {
-            self.admission.back_off(*rest);
+        if let ExchangeFailure::Backoff(time) = failure {
+            self.admission.back_off(*time);
         }
         if failure.is_of_upstream() {
             self.admission.failed(&error);

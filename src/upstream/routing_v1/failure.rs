@@ -1,4 +1,4 @@
-//! Why asking failed, and what that means: to the caller, to the metrics, and to the breaker.
+//! The failures of an exchange, and what each means to the caller, the metrics and the breaker.
 //!
 //! | what happened | caller | breaker |
 //! |---|---|---|
@@ -7,16 +7,16 @@
 //! | 5xx | failed | failure |
 //! | 502 | failed | works |
 //! | 504 | timed out | works |
-//! | 429, 503 with `Retry-After` | resting | works |
+//! | 429, 503 with `Retry-After` | backoff | works |
 //! | 405, 501 | not offered | works |
-//! | 508 | a circle | works |
+//! | 508 | loop | works |
 //! | 409 and other statuses | failed | works |
 //! | more bytes or records than are read | failed | works |
 //! | records that cannot be used | failed | works |
 //!
-//! What others have written into an upstream's answers is no failure of the upstream to the breaker:
-//! whoever announces nonsense there must not cut it off here. Nor is a refusal of one question. Nor are
-//! those that it asked in turn: a router two hops away must not cut off this one's own index.
+//! Bad records in an answer do not count against the upstream: a stranger who announces nonsense there must
+//! not open its breaker here. Nor does the refusal of one question, nor the failure of a router behind it:
+//! one two hops away must not cut off this one's own index.
 
 use std::time::Duration;
 
@@ -33,23 +33,23 @@ use crate::text::{printable, with_root_cause};
 pub(super) enum ExchangeFailure {
     #[error("it does not offer this")]
     NotOffered,
-    /// The lookup has passed too many routers: it goes round in a circle.
-    #[error("the lookup has gone in a circle")]
-    Circle,
+    /// The lookup has passed too many routers.
+    #[error("the lookup loops between routers")]
+    Loop,
     #[error("it asks to be left alone for {}", humantime::format_duration(*.0))]
-    Resting(Duration),
+    Backoff(Duration),
     #[error(transparent)]
     Client(#[from] HttpClientError),
-    /// What it has under the key is of no use; printable.
+    /// Its answer has no usable record; printable.
     #[error("{0}")]
     Contents(String),
 }
 
 impl ExchangeFailure {
-    /// Whether it says that the upstream does not work.
+    /// Whether it counts against the upstream.
     pub(super) fn is_of_upstream(&self) -> bool {
         match self {
-            Self::NotOffered | Self::Circle | Self::Resting(_) | Self::Contents(_) => false,
+            Self::NotOffered | Self::Loop | Self::Backoff(_) | Self::Contents(_) => false,
             Self::Client(error) => match error {
                 HttpClientError::Connect { .. }
                 | HttpClientError::TimedOut { .. }
@@ -70,8 +70,8 @@ impl ExchangeFailure {
     pub(super) fn outcome(&self) -> UpstreamOutcome {
         match self {
             Self::NotOffered => UpstreamOutcome::NotOffered,
-            Self::Circle => UpstreamOutcome::Circle,
-            Self::Resting(_) | Self::Client(HttpClientError::Status { .. }) => {
+            Self::Loop => UpstreamOutcome::Loop,
+            Self::Backoff(_) | Self::Client(HttpClientError::Status { .. }) => {
                 UpstreamOutcome::Refused
             }
             Self::Client(HttpClientError::TimedOut { .. }) => UpstreamOutcome::TimedOut,
@@ -83,8 +83,8 @@ impl ExchangeFailure {
     pub(super) fn to_ask_error(&self) -> AskError {
         match self {
             Self::NotOffered => AskError::NotOffered,
-            Self::Circle => AskError::Circle,
-            Self::Resting(retry_after) => AskError::Resting { retry_after: *retry_after },
+            Self::Loop => AskError::Loop,
+            Self::Backoff(retry_after) => AskError::Backoff { retry_after: *retry_after },
             Self::Client(HttpClientError::TimedOut { .. }) => AskError::TimedOut,
             Self::Client(HttpClientError::Status { status, .. })
                 if *status == StatusCode::GATEWAY_TIMEOUT =>
@@ -132,8 +132,8 @@ mod tests {
             (status(422), false, UpstreamOutcome::Refused),
             (status(401), false, UpstreamOutcome::Refused),
             (ExchangeFailure::NotOffered, false, UpstreamOutcome::NotOffered),
-            (ExchangeFailure::Circle, false, UpstreamOutcome::Circle),
-            (ExchangeFailure::Resting(Duration::from_secs(1)), false, UpstreamOutcome::Refused),
+            (ExchangeFailure::Loop, false, UpstreamOutcome::Loop),
+            (ExchangeFailure::Backoff(Duration::from_secs(1)), false, UpstreamOutcome::Refused),
             (contents, false, UpstreamOutcome::Failed),
             (too_large, false, UpstreamOutcome::Failed),
             (not_routing, true, UpstreamOutcome::Failed),
@@ -148,9 +148,9 @@ mod tests {
         let expected = "http://far.test answered 500 Internal Server Error: because";
         assert_eq!(status(500).to_ask_error(), AskError::Failed(expected.into()));
         assert_eq!(status(504).to_ask_error(), AskError::TimedOut);
-        assert_eq!(ExchangeFailure::Circle.to_ask_error(), AskError::Circle);
+        assert_eq!(ExchangeFailure::Loop.to_ask_error(), AskError::Loop);
         let retry_after = Duration::from_secs(4);
-        let resting = ExchangeFailure::Resting(retry_after).to_ask_error();
-        assert_eq!(resting, AskError::Resting { retry_after });
+        let backoff = ExchangeFailure::Backoff(retry_after).to_ask_error();
+        assert_eq!(backoff, AskError::Backoff { retry_after });
     }
 }

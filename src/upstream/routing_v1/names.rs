@@ -7,14 +7,15 @@ use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
-use super::Shared;
 use super::exchange::Exchange;
 use super::failure::ExchangeFailure;
 use super::reply::{self, Reply};
+use super::{Resource, Shared};
 use crate::http_client::HttpAnswer;
 use crate::media;
 use crate::metrics::UpstreamOutcome;
-use crate::resolve::{AskError, Hops};
+use crate::resolve::AskError;
+use crate::types::Hops;
 use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
 
 /// The media type of records.
@@ -26,7 +27,7 @@ pub(super) async fn get(
     name: &IpnsName,
     hops: Hops,
 ) -> Result<Option<IpnsRecord>, AskError> {
-    let mut exchange = shared.begin(shared.offers.ipns).await?;
+    let mut exchange = shared.begin(Resource::Ipns).await?;
     match find(shared, &exchange, name, hops).await {
         Ok(Some(record)) => {
             exchange.received(1, 0);
@@ -48,7 +49,7 @@ pub(super) async fn get(
 
 /// Has it store a record. Sent once only.
 pub(super) async fn put(shared: &Shared, record: &IpnsRecord, hops: Hops) -> Result<(), AskError> {
-    let exchange = shared.begin(shared.offers.ipns).await?;
+    let exchange = shared.begin(Resource::Ipns).await?;
     match store(shared, &exchange, record, hops).await {
         Ok(()) => {
             exchange.succeed(UpstreamOutcome::Stored);

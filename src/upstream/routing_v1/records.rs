@@ -10,16 +10,17 @@ use futures_util::{StreamExt, stream};
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Request};
 
-use super::Shared;
 use super::body::{AnswerBodyError, AnswerBodyReader, AnswerFormat, AnswerLimits};
 use super::exchange::Exchange;
 use super::failure::ExchangeFailure;
 use super::reply::{self, ACCEPT_RECORDS, Reply};
 use super::sanitize::{SanitizeOptions, Sanitizer};
+use super::{Resource, Shared};
 use crate::http_client::{HttpAnswer, HttpClientError};
 use crate::metrics::UpstreamOutcome;
-use crate::resolve::{AskError, AskedRecords, Hops, Subject};
+use crate::resolve::{AskError, AskedRecords};
 use crate::types::ReadyRecord;
+use crate::types::{Hops, Subject};
 
 /// How far a lookup is.
 enum LookupPhase {
@@ -43,14 +44,14 @@ struct Reading {
     sanitizer: Sanitizer,
 }
 
-type Batch = Result<Vec<Arc<ReadyRecord>>, AskError>;
+type RecordBatch = Result<Vec<Arc<ReadyRecord>>, AskError>;
 
 /// The records of a subject, from one request.
 pub(super) fn ask(shared: Arc<Shared>, subject: Subject, hops: Hops) -> AskedRecords {
     stream::unfold(LookupPhase::Begin { shared, subject, hops }, step).boxed()
 }
 
-async fn step(mut phase: LookupPhase) -> Option<(Batch, LookupPhase)> {
+async fn step(mut phase: LookupPhase) -> Option<(RecordBatch, LookupPhase)> {
     loop {
         let next = match phase {
             LookupPhase::Begin { shared, subject, hops } => begin(shared, &subject, hops).await,
@@ -70,7 +71,7 @@ async fn begin(
     subject: &Subject,
     hops: Hops,
 ) -> (Vec<Arc<ReadyRecord>>, LookupPhase) {
-    let exchange = match shared.begin(shared.offers(subject)).await {
+    let exchange = match shared.begin(resource(subject)).await {
         Ok(exchange) => exchange,
         Err(error) => return (Vec::new(), LookupPhase::Failed(error)),
     };
@@ -114,6 +115,13 @@ fn request(shared: &Shared, subject: &Subject, hops: Hops) -> Result<Request, Ht
         Subject::Peer(peer) => shared.url.endpoint(["peers", &peer.to_cid_text()]),
     };
     shared.http.build(shared.request(Method::GET, url, hops).header(ACCEPT, ACCEPT_RECORDS))
+}
+
+fn resource(subject: &Subject) -> Resource {
+    match subject {
+        Subject::Content(_) => Resource::Providers,
+        Subject::Peer(_) => Resource::Peers,
+    }
 }
 
 /// The field of a JSON answer that has the records.

@@ -33,12 +33,12 @@ pub(super) async fn read(shared: &Shared, answer: HttpAnswer) -> Result<Reply, E
         StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => {
             Err(ExchangeFailure::NotOffered)
         }
-        StatusCode::LOOP_DETECTED => Err(ExchangeFailure::Circle),
+        StatusCode::LOOP_DETECTED => Err(ExchangeFailure::Loop),
         StatusCode::TOO_MANY_REQUESTS => {
-            Err(ExchangeFailure::Resting(retry_after(&answer, now_ms).unwrap_or(BACKOFF_MIN)))
+            Err(ExchangeFailure::Backoff(retry_after(&answer, now_ms).unwrap_or(BACKOFF_MIN)))
         }
         StatusCode::SERVICE_UNAVAILABLE => match retry_after(&answer, now_ms) {
-            Some(rest) => Err(ExchangeFailure::Resting(rest)),
+            Some(time) => Err(ExchangeFailure::Backoff(time)),
             None => Err(http.refusal(answer).await.into()),
         },
         _ => Err(http.refusal(answer).await.into()),

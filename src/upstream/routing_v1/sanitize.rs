@@ -14,8 +14,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::body::TextError;
-use crate::resolve::Subject;
 use crate::text::printable;
+use crate::types::Subject;
 use crate::types::{
     Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, Schema, UnparsableAddrs,
 };

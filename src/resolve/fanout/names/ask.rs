@@ -1,8 +1,7 @@
-//! Asking all upstreams for a name, once for all who want it.
+//! Singleflight for names: one task asks all upstreams for a name, and every caller follows its progress.
 //!
-//! One task asks; whoever wants the name follows what it has found so far. It ends when nobody follows
-//! it any more, or when all upstreams have answered. If it dies, its followers are told that there will
-//! be no more.
+//! The task ends when its last follower has gone, or when all upstreams have answered. If it dies, its
+//! followers observe that the channel is closed.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -45,8 +44,8 @@ pub(super) struct Ended {
     pub(super) failure: Option<LookupFailure>,
 }
 
-/// The side that asks.
-pub(super) struct Asking {
+/// The side of a lookup that asks.
+pub(super) struct NameLeader {
     lookups: Arc<NameLookups>,
     key: NameKey,
     progress: watch::Sender<NameProgress>,
@@ -58,19 +57,19 @@ impl NameLookups {
     pub(super) fn follow(
         self: &Arc<Self>,
         key: NameKey,
-        start: impl FnOnce(Asking),
+        start: impl FnOnce(NameLeader),
     ) -> (watch::Receiver<NameProgress>, bool) {
         // Following and ending both hold the table's lock, so nobody follows what is being ended.
-        let (asking, progress) = match self.0.entry(key.clone()) {
+        let (leader, progress) = match self.0.entry(key.clone()) {
             Entry::Occupied(entry) => return (entry.get().subscribe(), true),
             Entry::Vacant(entry) => {
                 let (sender, progress) = watch::channel(NameProgress::default());
                 entry.insert(sender.clone());
-                (Asking { lookups: self.clone(), key, progress: sender }, progress)
+                (NameLeader { lookups: self.clone(), key, progress: sender }, progress)
             }
         };
         // Not under the lock, which dropping takes, too.
-        start(asking);
+        start(leader);
         (progress, false)
     }
 
@@ -80,7 +79,7 @@ impl NameLookups {
     }
 }
 
-impl Asking {
+impl NameLeader {
     /// Waits until nobody follows.
     async fn is_abandoned(&self) {
         loop {
@@ -103,16 +102,16 @@ impl Asking {
     }
 }
 
-impl Drop for Asking {
+impl Drop for NameLeader {
     fn drop(&mut self) {
         self.lookups.0.remove_if(&self.key, |_, it| it.same_channel(&self.progress));
     }
 }
 
-/// Has a task ask the upstreams.
-pub(super) fn spawn(core: Arc<Core>, asking: Asking) {
+/// Spawns the task that asks the upstreams.
+pub(super) fn spawn(core: Arc<Core>, leader: NameLeader) {
     tokio::spawn(async move {
-        let Some(found) = drive(&core, asking).await else { return };
+        let Some(found) = drive(&core, leader).await else { return };
         if core.local.is_some()
             && let Err(error) = core.names.put(found, core.clock.now_ms()).await
         {
@@ -121,9 +120,9 @@ pub(super) fn spawn(core: Arc<Core>, asking: Asking) {
     });
 }
 
-/// Asks until all have answered or nobody waits any more. Gives the record that is new.
-async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
-    let NameKey { name, hops, .. } = asking.key.clone();
+/// Asks until all have answered or the last follower has gone. Returns the record if it is new.
+async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
+    let NameKey { name, hops, .. } = leader.key.clone();
     let known = core.cache.name(core.account, &name);
     let known = known.and_then(|kept| kept.record(core.clock.now_ms()));
     let mut best = known.clone();
@@ -137,7 +136,7 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
         let answer = tokio::select! {
             biased;
             answer = all.next() => answer,
-            () = asking.is_abandoned() => return None,
+            () = leader.is_abandoned() => return None,
         };
         let Some((account, answer)) = answer else { break };
         if let Ok(Some(record)) = &answer {
@@ -145,18 +144,18 @@ async fn drive(core: &Core, asking: Asking) -> Option<IpnsRecord> {
             let found = StoredName { record: record.clone(), stored_at_ms };
             let found = Some(found).filter(|it| is_valid(it, stored_at_ms));
             best = better(best, found);
-            best.iter().for_each(|best| asking.found(best));
+            best.iter().for_each(|best| leader.found(best));
         }
         summary.count(&account, answer.map(drop));
     }
-    let failure = if best.is_none() { summary.failure(core.local.is_some()) } else { None };
+    let failure = if best.is_none() { core.failure(&summary) } else { None };
     let kept = KeptName {
         record: best.clone(),
         asked_at_ms: core.clock.now_ms(),
         is_whole: summary.extent() == Extent::Whole && failure.is_none(),
     };
     core.cache.keep_name(core.account, &name, kept);
-    asking.end(failure);
+    leader.end(failure);
     best.filter(|best| known.as_ref() != Some(best)).map(|best| best.record)
 }
 

@@ -1,5 +1,5 @@
-//! Storing a record locally, and handing it on to upstreams, which goes on when whoever put it has
-//! gone. An upstream that does not take it is a matter of its own log.
+//! Stores a record locally and forwards it to upstreams, which is completed though the client goes away.
+//! An upstream that refuses it only shows in its log and metrics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,9 +12,8 @@ use super::better;
 use crate::resolve::cache::KeptName;
 use crate::resolve::fanout::Core;
 use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
-use crate::resolve::{
-    AskError, Hops, NamePut, ResolveError, StoredName, Upstream, UpstreamReasons,
-};
+use crate::resolve::{AskError, NamePut, ResolveError, StoredName, Upstream, UpstreamReasons};
+use crate::types::Hops;
 use crate::types::IpnsRecord;
 
 /// Stores a record locally, or has upstreams store it where there is no local store.
@@ -26,16 +25,16 @@ pub(in crate::resolve::fanout) async fn put(
     let (sender, receiver) = oneshot::channel();
     if let Some(local) = &core.local {
         let done = local.put_name(record.clone(), hops).await?;
-        // What another router hands on was handed on when it came first; a client may put it again
+        // A record from another router was forwarded when it first came; a client may put it again
         // because not every upstream has it.
         let is_again = done == NamePut::Unchanged && hops == Hops::default();
         if done == NamePut::Stored || is_again {
-            tokio::spawn(hand_on(core.clone(), record, hops, sender));
+            tokio::spawn(forward(core.clone(), record, hops, sender));
         }
         return Ok(done);
     }
     // A task, so that those that are slow get it too when the first has taken it.
-    tokio::spawn(hand_on(core, record, hops, sender));
+    tokio::spawn(forward(core, record, hops, sender));
     match receiver.await {
         Ok(Ok(())) => Ok(NamePut::Stored),
         Ok(Err(failure)) => Err(failure.into()),
@@ -43,8 +42,8 @@ pub(in crate::resolve::fanout) async fn put(
     }
 }
 
-/// Hands a record to all upstreams, and tells when the first has taken it, or that none has.
-async fn hand_on(
+/// Forwards a record to all upstreams, and reports the first success, or that there was none.
+async fn forward(
     core: Arc<Core>,
     record: IpnsRecord,
     hops: Hops,
@@ -52,10 +51,10 @@ async fn hand_on(
 ) {
     let mut taken = Some(taken);
     let mut summary = FailureSummary::default();
-    let hand_to = async |upstream: &Arc<dyn Upstream>| {
-        (upstream.account().clone(), hand_to(&**upstream, &record, hops).await)
+    let forward_to = async |upstream: &Arc<dyn Upstream>| {
+        (upstream.account().clone(), forward_to(&**upstream, &record, hops).await)
     };
-    let all = core.upstreams.iter().map(hand_to);
+    let all = core.upstreams.iter().map(forward_to);
     let mut all: FuturesUnordered<_> = all.collect();
     while let Some((account, result)) = all.next().await {
         if result.is_ok()
@@ -64,18 +63,18 @@ async fn hand_on(
             if core.local.is_none() {
                 remember(&core, &record);
             }
-            // Whoever has gone need not be told.
+            // The client may have gone.
             let _ = taken.send(Ok(()));
         }
         summary.count(&account, result);
     }
     if let Some(taken) = taken {
         let failed = || LookupFailure::Failed(UpstreamReasons::default());
-        let _ = taken.send(Err(summary.failure(false).unwrap_or_else(failed)));
+        let _ = taken.send(Err(summary.failure().unwrap_or_else(failed)));
     }
 }
 
-/// Whoever has put a record finds it, though upstreams were asked a moment before.
+/// Caches the record, so that a client finds what it has put though upstreams were asked shortly before.
 fn remember(core: &Core, record: &IpnsRecord) {
     let (name, now_ms) = (record.name(), core.clock.now_ms());
     let known = core.cache.name(core.account, name).and_then(|kept| kept.record(now_ms));
@@ -84,9 +83,13 @@ fn remember(core: &Core, record: &IpnsRecord) {
     core.cache.keep_name(core.account, name, kept);
 }
 
-/// Hands a record to one upstream. One that panics has failed.
-async fn hand_to(upstream: &dyn Upstream, record: &IpnsRecord, hops: Hops) -> Result<(), AskError> {
-    let handed =
+/// Forwards a record to one upstream. One that panics has failed.
+async fn forward_to(
+    upstream: &dyn Upstream,
+    record: &IpnsRecord,
+    hops: Hops,
+) -> Result<(), AskError> {
+    let forwarded =
         AssertUnwindSafe(async { upstream.put_name(record, hops).await }).catch_unwind().await;
-    handed.unwrap_or_else(|_| Err(AskError::Failed("handing it a record panicked".into())))
+    forwarded.unwrap_or_else(|_| Err(AskError::Failed("handing it a record panicked".into())))
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::resolve::testing::*;
-use crate::resolve::{AskError, CacheOptions, Hops, NamePut, ResolveError, Resolver};
+use crate::resolve::{AskError, CacheOptions, NamePut, ResolveError, Resolver};
+use crate::types::Hops;
 use crate::types::ipns_testing::{name, record as signed};
 use crate::types::{IpnsName, IpnsRecord};
 

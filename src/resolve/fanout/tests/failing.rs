@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use crate::resolve::testing::*;
-use crate::resolve::{AskError, CacheOptions, Found, ResolveError, Resolver};
+use crate::resolve::{AskError, CacheOptions, ResolveError, Resolver};
+use crate::types::Found;
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -29,8 +30,8 @@ fn called(answer: &Result<Vec<String>, ResolveError>) -> String {
         Err(ResolveError::OverBudget { retry_after }) => {
             format!("over budget for {}", humantime::format_duration(*retry_after))
         }
-        Err(ResolveError::Resting { retry_after }) => {
-            format!("resting for {}", humantime::format_duration(*retry_after))
+        Err(ResolveError::Backoff { retry_after }) => {
+            format!("backoff for {}", humantime::format_duration(*retry_after))
         }
         // Without the names of upstreams.
         Err(error) => error.to_string().split(" (").next().unwrap().to_owned(),
@@ -41,7 +42,7 @@ fn called(answer: &Result<Vec<String>, ResolveError>) -> String {
 async fn each_combination_has_its_answer() {
     let none = Vec::new;
     let spent = || fails(AskError::OverBudget { retry_after: SOON });
-    let resting = || fails(AskError::Resting { retry_after: 2 * SOON });
+    let backoff = || fails(AskError::Backoff { retry_after: 2 * SOON });
     let late = || fails(AskError::TimedOut);
     let partly = || [finds(), broken()].concat();
     // Upstreams, the answer without a local index, and how often two are asked for two lookups.
@@ -56,10 +57,10 @@ async fn each_combination_has_its_answer() {
         (vec![vec![Step::Panic]], "every upstream failed", 2),
         (vec![broken(), broken()], "every upstream failed", 4),
         (vec![spent(), spent()], "over budget for 3s", 4),
-        (vec![spent(), resting()], "resting for 3s", 4),
-        (vec![resting()], "resting for 6s", 2),
-        (vec![fails(AskError::Circle), finds()], "1 records", 2),
-        (vec![fails(AskError::Circle), none()], "0 records", 4),
+        (vec![spent(), backoff()], "backoff for 3s", 4),
+        (vec![backoff()], "backoff for 6s", 2),
+        (vec![fails(AskError::Loop), finds()], "1 records", 2),
+        (vec![fails(AskError::Loop), none()], "0 records", 4),
         (vec![spent(), broken()], "every upstream failed", 4),
         (vec![late(), late()], "the lookup timed out", 4),
         (vec![late(), broken()], "every upstream failed", 4),
@@ -126,11 +127,11 @@ async fn without_upstreams_the_local_index_answers_and_without_either_nobody_doe
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_went_in_a_circle_found_nothing_which_is_not_kept_nor_made_up_for() {
+async fn a_looping_lookup_that_finds_nothing_is_not_kept() {
     let upstream = FakeUpstream::new(finds());
     let bench = Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream));
     assert_eq!(called(&bench.find(&question()).await), "1 records");
-    upstream.now_do(fails(AskError::Circle));
+    upstream.now_do(fails(AskError::Loop));
     bench.clock.advance(20 * 60_000);
     for asked in 2..4 {
         assert_eq!(called(&bench.find(&question()).await), "0 records");
@@ -141,8 +142,8 @@ async fn what_went_in_a_circle_found_nothing_which_is_not_kept_nor_made_up_for()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_circle_left_is_kept_anew_each_time_that_it_is_asked_for() {
-    let upstreams = [FakeUpstream::new(finds()), FakeUpstream::new(fails(AskError::Circle))];
+async fn what_a_looping_lookup_finds_is_kept_anew_each_time() {
+    let upstreams = [FakeUpstream::new(finds()), FakeUpstream::new(fails(AskError::Loop))];
     let bench = Bench::new(HasLocal::Yes, &upstreams);
     for asked in 1..4 {
         for _ in 0..3 {
@@ -203,7 +204,7 @@ async fn an_answer_says_whether_it_is_to_be_asked_for_again_soon() {
         (vec![finds()], HasLocal::Yes, false),
         (vec![vec![]], HasLocal::Yes, false),
         (vec![fails(AskError::NotOffered)], HasLocal::Yes, false),
-        (vec![fails(AskError::Circle)], HasLocal::Yes, true),
+        (vec![fails(AskError::Loop)], HasLocal::Yes, true),
         (vec![broken()], HasLocal::Yes, true),
         (vec![vec![], broken()], HasLocal::Yes, true),
         (vec![finds(), broken()], HasLocal::Yes, true),

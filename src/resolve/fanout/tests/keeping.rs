@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::resolve::testing::*;
-use crate::resolve::{AskError, CacheOptions, Resolver, Subject};
+use crate::resolve::{AskError, CacheOptions, Resolver};
 use crate::types::ReadyRecord;
+use crate::types::Subject;
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 
 use crate::resolve::testing::*;
-use crate::resolve::{FoundStream, Resolver, Subject};
+use crate::resolve::{FoundStream, Resolver};
+use crate::types::Subject;
 use crate::types::{ContentKey, ReadyRecord};
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
@@ -273,7 +274,7 @@ async fn hops_are_told_to_upstreams() {
     let upstream = FakeUpstream::new([]);
     let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
     let mut question = question();
-    question.hops = crate::resolve::Hops::parse("3").unwrap();
+    question.hops = crate::types::Hops::parse("3").unwrap();
     bench.find(&question).await.unwrap();
     assert_eq!(*upstream.hops.lock(), [question.hops]);
 }
@@ -405,7 +406,7 @@ async fn a_peer_is_one_record_of_what_all_know_of_it() {
     ] {
         let bench = Bench::new(HasLocal::Yes, &upstreams).holding(held);
         let mut question = asking(filter, Some(1));
-        question.subject = crate::resolve::Subject::Peer(peer(1));
+        question.subject = crate::types::Subject::Peer(peer(1));
         let expected = [expected];
         for _ in 0..2 {
             assert_eq!(bench.find(&question).await.unwrap(), expected);
@@ -415,7 +416,7 @@ async fn a_peer_is_one_record_of_what_all_know_of_it() {
     let bench =
         Bench::new(HasLocal::Yes, &[FakeUpstream::new([Step::Hang])]).holding([local.clone()]);
     let mut question = question();
-    question.subject = crate::resolve::Subject::Peer(peer(1));
+    question.subject = crate::types::Subject::Peer(peer(1));
     let start = runtime_now();
     assert_eq!(bench.streamed(&question).await, json(&[local]));
     assert_eq!(elapsed_ms(start) / 10 * 10, 500);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::resolve::testing::*;
-use crate::resolve::{CacheOptions, Hops, ResolveError, Resolver};
+use crate::resolve::{CacheOptions, ResolveError, Resolver};
+use crate::types::Hops;
 
 fn slow() -> Vec<Step> {
     let second = Step::Wait(Duration::from_secs(1));

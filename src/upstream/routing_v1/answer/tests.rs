@@ -84,7 +84,7 @@ fn an_answer_of_bad_records_only_is_no_answer() {
 #[test]
 fn a_line_beyond_its_limit_is_skipped() {
     let good = record("/ip4/192.0.2.1/tcp/4001");
-    let limits = AnswerLimits { line_bytes_max: good.len(), ..AnswerLimits::default() };
+    let limits = AnswerLimits { record_bytes_max: good.len(), ..AnswerLimits::default() };
     let mut reader = reader(AnswerFormat::Ndjson, limits);
     for _ in 0..100 {
         assert!(reader.push(&[b'x'; 1000]).is_continue());

@@ -13,7 +13,7 @@ const RECORD: &str = r#"{"Schema":"peer","ID":"12D3KooWKcTtoUYcQVfURdwUZtPsanm97
 
 /// Few records, so that an answer without end is soon cut.
 const LIMITS: AnswerLimits =
-    AnswerLimits { body_bytes_max: 16 << 20, line_bytes_max: 1 << 20, records_max: 500 };
+    AnswerLimits { body_bytes_max: 16 << 20, record_bytes_max: 1 << 20, records_max: 500 };
 
 /// Long enough for any answer that comes.
 const PATIENT: Duration = Duration::from_secs(30);

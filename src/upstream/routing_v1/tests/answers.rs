@@ -1,4 +1,4 @@
-//! What is asked, how answers are read, and what becomes of the records.
+//! What is asked, how answers are read, and what is kept of the records.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -162,7 +162,7 @@ async fn a_record_is_handed_on_before_the_next_one_is_sent() {
 }
 
 #[tokio::test]
-async fn whoever_wants_no_more_closes_the_connection() {
+async fn dropping_the_stream_closes_the_connection() {
     let (closed, is_closed) = mpsc::channel();
     let router = TestServer::streaming(move |stream| {
         write_chunk(stream, &line(RECORD))?;

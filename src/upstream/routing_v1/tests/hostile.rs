@@ -54,8 +54,8 @@ fn cut(records: usize, error: Reason) -> Expected {
     Expected { records, bad_records: 0, error, outcome: "cut", requests: 1 }
 }
 
-fn resting(seconds: u64) -> Expected {
-    refused(Reason::Is(AskError::Resting { retry_after: Duration::from_secs(seconds) }))
+fn backoff(seconds: u64) -> Expected {
+    refused(Reason::Is(AskError::Backoff { retry_after: Duration::from_secs(seconds) }))
 }
 
 fn headers_then_silence(stream: &mut TcpStream) -> Result<()> {
@@ -163,7 +163,7 @@ async fn an_upstream_that_is_slow(#[case] router: TestServer, #[case] expected: 
 )]
 #[case::loop_508(
     answering("508 Loop Detected", "text/plain", "loop"),
-    Expected { outcome: "circle", ..refused(Reason::Is(AskError::Circle)) }
+    Expected { outcome: "loop", ..refused(Reason::Is(AskError::Loop)) }
 )]
 #[case::another_packing(
     TestServer::with_headers(
@@ -193,11 +193,11 @@ async fn an_upstream_that_is_slow(#[case] router: TestServer, #[case] expected: 
     answering("405 Method Not Allowed", "text/html", "no"),
     Expected { outcome: "not_offered", ..refused(Reason::Is(AskError::NotOffered)) }
 )]
-#[case::rest_in_seconds(refusing("429 Too Many Requests", "7"), resting(7))]
-#[case::rest_until(refusing("429 Too Many", "Sun, 06 Nov 1994 08:50:07 GMT"), resting(30))]
-#[case::rest_for_years(refusing("429 Too Many", "Sat, 06 Nov 2094 08:50:07 GMT"), resting(3600))]
-#[case::rest_without_time(answering("429 Too Many", "text/plain", "no"), resting(1))]
-#[case::rest_of_503(refusing("503 Service Unavailable", "20"), resting(20))]
+#[case::backoff_in_seconds(refusing("429 Too Many Requests", "7"), backoff(7))]
+#[case::backoff_until(refusing("429 Too Many", "Sun, 06 Nov 1994 08:50:07 GMT"), backoff(30))]
+#[case::backoff_for_years(refusing("429 Too Many", "Sat, 06 Nov 2094 08:50:07 GMT"), backoff(3600))]
+#[case::backoff_without_time(answering("429 Too Many", "text/plain", "no"), backoff(1))]
+#[case::backoff_of_503(refusing("503 Service Unavailable", "20"), backoff(20))]
 #[case::redirect_loop(
     redirecting("/routing/v1/again"),
     Expected { requests: 4, ..failed("more than 3 redirects") }

@@ -1,4 +1,4 @@
-//! IPNS records: what counts of those that come, and what becomes of those that are sent.
+//! IPNS records: what counts of those that come, and how those that are put are answered.
 
 use super::*;
 use crate::http_client::test_server::TestServer;
@@ -97,11 +97,11 @@ async fn a_record_whose_time_is_over_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_circle_is_said() {
+async fn a_loop_is_said() {
     let router = TestServer::answering("508 Loop Detected", "text/plain", "loop");
     let rig = Rig::new(&router.url());
-    assert_eq!(get(&rig, NAME).await, Err(AskError::Circle));
-    assert_eq!((rig.outcome("circle"), rig.outcome("failed")), (1, 0));
+    assert_eq!(get(&rig, NAME).await, Err(AskError::Loop));
+    assert_eq!((rig.outcome("loop"), rig.outcome("failed")), (1, 0));
 }
 
 #[tokio::test]
@@ -126,11 +126,11 @@ async fn a_record_that_is_not_stored_is_a_failure_and_sent_once() {
     for (status, expected) in [
         ("409 Conflict", failed("409 Conflict: newer")),
         ("400 Bad Request", failed("400 Bad Request: newer")),
-        ("508 Loop Detected", AskError::Circle),
+        ("508 Loop Detected", AskError::Loop),
         ("501 Not Implemented", AskError::NotOffered),
         ("405 Method Not Allowed", AskError::NotOffered),
         ("404 Not Found", AskError::NotOffered),
-        ("429 Too Many", AskError::Resting { retry_after: Duration::from_secs(1) }),
+        ("429 Too Many", AskError::Backoff { retry_after: Duration::from_secs(1) }),
     ] {
         let router = TestServer::answering(status, "text/plain", "newer\nmore");
         let rig = Rig::new(&router.url());

@@ -1,4 +1,4 @@
-//! When an upstream is not asked: resting, broken, busy.
+//! When an upstream is not asked: backoff, breaker, busy.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -19,13 +19,13 @@ async fn an_upstream_that_rests_is_not_asked_until_it_is_over() {
     let headers = "Retry-After: 5\r\n";
     let router = TestServer::with_headers("429 Too Many Requests", headers, "slow down");
     let rig = Rig::new(&router.url());
-    let left = |seconds| AskError::Resting { retry_after: Duration::from_secs(seconds) };
+    let left = |seconds| AskError::Backoff { retry_after: Duration::from_secs(seconds) };
     assert_eq!(rig.ask().await, error(left(5)));
     rig.clock.advance(4_000);
     assert_eq!(rig.upstream.is_ready(), Err(left(1)));
     assert_eq!(rig.ask().await, error(left(1)));
     assert_eq!(router.heads().len(), 1);
-    assert_eq!((rig.outcome("refused"), rig.outcome("resting")), (1, 1));
+    assert_eq!((rig.outcome("refused"), rig.outcome("backoff")), (1, 1));
     rig.clock.advance(1_000);
     assert_eq!(rig.upstream.is_ready(), Ok(()));
     assert_eq!(rig.ask().await, error(left(5)));
@@ -77,7 +77,7 @@ async fn what_others_wrote_into_its_answers_does_not_break_it() {
 #[rstest]
 #[case::bad_gateway("502 Bad Gateway")]
 #[case::gateway_timeout("504 Gateway Timeout")]
-#[case::circle("508 Loop Detected")]
+#[case::looping("508 Loop Detected")]
 #[tokio::test]
 async fn that_those_behind_it_fail_does_not_break_it(#[case] status: &'static str) {
     let (set_status, statuses) = mpsc::channel::<&str>();
