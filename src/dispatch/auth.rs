@@ -39,7 +39,7 @@ impl RouteAuth {
     }
 
     /// The value as base64.
-    pub(crate) fn to_base64(&self) -> String {
+    pub(crate) fn to_base64(self) -> String {
         Base::Base64Pad.encode(self.0)
     }
 
