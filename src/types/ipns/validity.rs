@@ -5,12 +5,12 @@
 //! ```
 //!
 //! Years 0000 to 9999, upper-case `T` and `Z`, up to nine digits of a second, no leap second: what
-//! Go's parser reads too. Anything else is no moment.
+//! Go's parser reads too. Anything else is no moment. The grammar is read here, because the parsers of
+//! crates allow more; the calendar is that of `time`.
 
 use std::fmt;
 
-/// Seconds of a day.
-const DAY_S: i64 = 86_400;
+use time::{Date, Month, OffsetDateTime};
 
 /// 10000-01-01T00:00:00Z in Unix seconds: an offset can move a moment of the year 9999 there, which
 /// no date of HTTP can say.
@@ -35,13 +35,9 @@ impl EndOfValidity {
         let second = after(&mut rest, b':', 2)?;
         let ns = fraction_ns(&mut rest)?;
         let offset_s = offset_s(rest)?;
-        let in_range = (1..=12).contains(&month)
-            && (1..=days_of_month(year, month)).contains(&day)
-            && hour < 24
-            && minute < 60
-            && second < 60;
+        let in_range = hour < 24 && minute < 60 && second < 60;
         let time_s = hour * 3_600 + minute * 60 + second;
-        let unix_s = days_since_epoch(year, month, day) * DAY_S + time_s - offset_s;
+        let unix_s = midnight_s(year, month, day)? + time_s - offset_s;
         (in_range && unix_s < YEAR_10000_S).then_some(Self { unix_s, ns })
     }
 
@@ -69,9 +65,11 @@ impl EndOfValidity {
 
 impl fmt::Display for EndOfValidity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = date(self.unix_s.div_euclid(DAY_S));
-        let second = self.unix_s.rem_euclid(DAY_S);
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        let moment = OffsetDateTime::from_unix_timestamp(self.unix_s);
+        let moment = moment.expect("parsing refuses years past 9999, and none is before -1");
+        let (year, month, day) = moment.to_calendar_date();
+        let (hour, minute, second) = moment.to_hms();
+        let month = u8::from(month);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", self.ns)
     }
 }
@@ -121,39 +119,12 @@ fn offset_s(rest: &[u8]) -> Option<i64> {
     (rest.is_empty() && hour < 24 && minute < 60).then_some(sign * (hour * 3_600 + minute * 60))
 }
 
-fn days_of_month(year: i64, month: i64) -> i64 {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match month {
-        2 if is_leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar. Years begin in March, so that the leap
-/// day is a year's last, and eras of 400 years all have 146,097 days.
-fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-/// The inverse of [`days_since_epoch`].
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let month = (shifted_month + 2) % 12 + 1;
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day_of_year - (153 * shifted_month + 2) / 5 + 1)
+/// Midnight UTC of a date of the Gregorian calendar, in Unix seconds; `None`: there is no such day.
+fn midnight_s(year: i64, month: i64, day: i64) -> Option<i64> {
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    let (year, day) = (i32::try_from(year).ok()?, u8::try_from(day).ok()?);
+    let date = Date::from_calendar_date(year, month, day).ok()?;
+    Some(date.midnight().assume_utc().unix_timestamp())
 }
 
 #[cfg(test)]
