@@ -15,13 +15,13 @@ use super::singleflight::{Leader, Outcome};
 use super::{Core, PANICKED};
 use crate::resolve::cache::{Extent, RemoteAnswer};
 use crate::resolve::{AskError, Upstream};
-use crate::types::{Hops, ReadyRecord, Subject};
+use crate::types::{AccountId, Hops, ReadyRecord, Subject};
 
 /// One event of an upstream's answer.
 enum Event {
     Records(Vec<Arc<ReadyRecord>>),
-    /// The upstream of this number ended.
-    Ended(usize, Result<(), AskError>),
+    /// The upstream of this account ended.
+    Ended(AccountId, Result<(), AskError>),
 }
 
 /// Spawns the task that asks the upstreams.
@@ -31,8 +31,7 @@ pub(super) fn spawn(core: Arc<Core>, leader: Leader) -> AbortHandle {
 
 async fn drive(core: Arc<Core>, leader: Leader) {
     let (subject, hops) = (leader.subject().clone(), leader.hops());
-    let all = core.upstreams.iter().enumerate();
-    let asked = all.map(|(number, it)| ask(number, it.clone(), subject.clone(), hops));
+    let asked = core.upstreams.iter().map(|it| ask(it.clone(), subject.clone(), hops));
     let mut events: SelectAll<_> = asked.collect();
     let mut summary = FailureSummary::default();
     while let Some(event) = events.next().await {
@@ -40,11 +39,7 @@ async fn drive(core: Arc<Core>, leader: Leader) {
         tokio::task::coop::consume_budget().await;
         match event {
             Event::Records(records) => leader.add(records, core.options.records_max),
-            Event::Ended(number, result) => {
-                if let Some(upstream) = core.upstreams.get(number) {
-                    summary.count(upstream.account(), result);
-                }
-            }
+            Event::Ended(account, result) => summary.count(&account, result),
         }
     }
     let records = leader.all();
@@ -58,21 +53,17 @@ async fn drive(core: Arc<Core>, leader: Leader) {
 }
 
 /// An upstream's records, and last how it ended.
-fn ask(
-    number: usize,
-    upstream: Arc<dyn Upstream>,
-    subject: Subject,
-    hops: Hops,
-) -> BoxStream<'static, Event> {
+fn ask(upstream: Arc<dyn Upstream>, subject: Subject, hops: Hops) -> BoxStream<'static, Event> {
+    let account = upstream.account().clone();
     let asked = async move { upstream.records(&subject, hops) };
     let answer = AssertUnwindSafe(asked.flatten_stream()).catch_unwind();
     let answer = answer.map(|item| item.unwrap_or_else(|_| Err(AskError::Failed(PANICKED.into()))));
-    let events = stream::unfold(Some(answer.boxed()), move |answer| async move {
-        let mut answer = answer?;
+    let events = stream::unfold(Some((answer.boxed(), account)), |state| async {
+        let (mut answer, account) = state?;
         let event = match answer.next().await {
-            Some(Ok(records)) => return Some((Event::Records(records), Some(answer))),
-            Some(Err(error)) => Event::Ended(number, Err(error)),
-            None => Event::Ended(number, Ok(())),
+            Some(Ok(records)) => return Some((Event::Records(records), Some((answer, account)))),
+            Some(Err(error)) => Event::Ended(account, Err(error)),
+            None => Event::Ended(account, Ok(())),
         };
         Some((event, None))
     });
