@@ -108,6 +108,9 @@ pub struct Freed {
     pub(crate) entries: u64,
     /// Groups.
     pub(crate) groups: u64,
+    /// Groups that strangers lost since the last sweep, because room was needed; they are freed by later
+    /// sweeps.
+    pub(crate) evicted: u64,
 }
 
 /// How much an index holds.
@@ -178,6 +181,8 @@ struct IndexCounters {
     entries: AtomicU64,
     table_bytes: AtomicU64,
     hot_key_groups: AtomicU64,
+    /// Groups that were evicted and not yet reported.
+    evicted: AtomicU64,
 }
 
 /// What tests make smaller than it is.
@@ -474,7 +479,7 @@ impl Index {
 
     /// How much the index holds.
     pub fn stats(&self) -> IndexStats {
-        let IndexCounters { keys, entries, table_bytes, hot_key_groups } = &self.counters;
+        let IndexCounters { keys, entries, table_bytes, hot_key_groups, .. } = &self.counters;
         let fixed = size_of::<Self>()
             + self.shards.len() * size_of::<Shard>()
             + self.cursors.len() * size_of::<AtomicU32>();

@@ -285,6 +285,11 @@ impl Opened {
         Ok(())
     }
 
+    /// How many keys a live group has, those counted twice that were written twice.
+    pub fn keys_of(&self, serial: u64) -> u64 {
+        self.journal.shared.ledger.lock().keys_of(serial)
+    }
+
     /// Greater than every serial that was ever used here.
     pub fn next_serial(&self) -> u64 {
         self.next_serial

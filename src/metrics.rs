@@ -91,6 +91,7 @@ pub(crate) struct Metrics {
     index_keys: Gauge,
     index_groups: Gauge,
     index_bytes: Gauge,
+    index_evicted: Counter,
     journal_bytes: Gauge,
     journal_garbage_bytes: Gauge,
     journal_failing: Gauge,
@@ -157,6 +158,7 @@ impl Metrics {
             index_keys: Gauge::default(),
             index_groups: Gauge::default(),
             index_bytes: Gauge::default(),
+            index_evicted: Counter::default(),
             journal_bytes: Gauge::default(),
             journal_garbage_bytes: Gauge::default(),
             journal_failing: Gauge::default(),
@@ -246,6 +248,11 @@ impl Metrics {
         self.announced_addrs_dropped.get_or_create(&labels).inc_by(count);
     }
 
+    /// Counts groups of strangers that were evicted.
+    pub(crate) fn evicted(&self, groups: u64) {
+        self.index_evicted.inc_by(groups);
+    }
+
     /// Renders everything as OpenMetrics text, with the gauges as of now.
     pub(crate) fn render(&self, gauges: Gauges) -> String {
         let set = |gauge: &Gauge, value: u64| {
@@ -293,6 +300,11 @@ impl Metrics {
             "Memory that the index takes up",
             Unit::Bytes,
             self.index_bytes.clone(),
+        );
+        self.registry.register(
+            "index_evicted_groups",
+            "Groups that announced themselves and were evicted, because memory was needed",
+            self.index_evicted.clone(),
         );
     }
 

@@ -215,7 +215,14 @@ impl Server {
         let app = move || admin::app(served.clone());
         let admin = listen(&settings, ListenOptions::admin(), &admin_socket, app)
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
-        let upkeep = Upkeep { store: store.clone(), names, state: state.clone(), control, clock };
+        let upkeep = Upkeep {
+            store: store.clone(),
+            names,
+            state: state.clone(),
+            control,
+            metrics: metrics.clone(),
+            clock,
+        };
         let maintenance = Maintenance::start(maintenance::tasks(upkeep), &readiness);
         let public = Listener::Bound(public);
         Ok(Self {

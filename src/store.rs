@@ -62,6 +62,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Announcements take effect in their order. The work goes on when the future is dropped.
     ///
+    /// Where memory is scarce what strangers hold is evicted for the operator's announcements.
+    ///
     /// # Errors
     ///
     /// [`StoreError`]; some of it may have been taken in then, and the same call again completes it. A
@@ -113,8 +115,8 @@ pub trait Store: Send + Sync + 'static {
         now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Removed, StoreError>>;
 
-    /// Frees what is removed or expired. Called from time to time; bounded work. A store that sees to
-    /// that by itself does nothing.
+    /// Frees what is removed or expired, and evicts what strangers hold above their part of the memory.
+    /// Called from time to time; bounded work. A store that sees to that by itself does nothing.
     fn sweep(&self, _now_ms: UnixMs) -> BoxFuture<'_, Result<Swept, StoreError>> {
         std::future::ready(Ok(Swept::default())).boxed()
     }
@@ -226,6 +228,8 @@ pub struct Swept {
     pub entries: u64,
     /// Groups that were freed.
     pub groups: u64,
+    /// Groups of strangers that ended since the last sweep, because room was needed.
+    pub evicted: u64,
 }
 
 /// How much a store holds: exact, or an estimate, or `None` where even that would cost too much.

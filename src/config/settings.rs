@@ -72,8 +72,8 @@ pub struct Settings {
     /// Bytes of memory that the index may take; 0: three quarters of what the process may use
     ///
     /// An eighth is kept for imports. Of the rest, those who announce from one network may hold no more
-    /// than what is left free; past it they get 507 with Retry-After. Lookups, removals and what
-    /// refreshes go on. A journal that holds more is read all the same.
+    /// than what is left free; past it they get 507 with Retry-After. Where imports or light newcomers need
+    /// room, what the heaviest networks announced is evicted. Lookups, removals and what refreshes go on.
     #[arg(long, value_name = "BYTES", default_value = "0", help_heading = PLACES, hide_short_help = true)]
     pub index_memory_max: u64,
 
@@ -202,14 +202,14 @@ pub struct Settings {
 
     /// Keys that the peers of one network may hold together; each announced record counts as 40
     ///
-    /// A network is an IPv4 /24 or an IPv6 /48. See also `index_memory_max`.
+    /// A network is an IPv4 /24 or an IPv6 /36. See also `index_memory_max`.
     #[arg(long, value_name = "COUNT", default_value = "20000000", help_heading = ANNOUNCING,
         hide_short_help = true)]
     pub announce_client_keys_max: u64,
 
     /// Providers of one key from one network, where it has more than 32: at least 32
     ///
-    /// A network is an IPv4 /24 or an IPv6 /48. Past it those are kept that have been announced longest
+    /// A network is an IPv4 /24 or an IPv6 /36. Past it those are kept that have been announced longest
     /// without a gap. The operator's imports are not counted.
     #[arg(long, value_name = "COUNT", default_value = "1000", help_heading = ANNOUNCING,
         hide_short_help = true)]

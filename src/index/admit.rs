@@ -1,20 +1,39 @@
 //! Whether there is room for an announcement: limits on memory, and on what strangers hold.
 //!
-//! Of the memory an eighth is a reserve for the operator and for what refreshes. Of the rest a network of
-//! strangers may hold no more than what is left free. So one that floods stops at half, and n that flood
-//! leave an n+1st part free: a small newcomer is always let in.
+//! ```text
+//! 0                                          7/8     15/16    31/32    all of the memory
+//! | strangers, as much as their network leaves | light | oper-  | what is refreshed
+//! |                                      free  |       | ator's |
+//! ```
 //!
-//! What is in the index already is refreshed without being asked here, removed, and looked up, whatever
-//! the limits say.
+//! Of seven eighths a network of strangers may hold no more than what is left free. So one that floods
+//! stops at half, and n that flood leave an n+1st part free. A light network, which holds less than half of
+//! what the heaviest does, may announce past that. What is above seven eighths is evicted by the sweep: groups
+//! of the heaviest strangers, those first that lapse first, never the operator's. So the many that flood
+//! make room for a small newcomer, and all of them for the operator.
+//!
+//! What is in the index already is refreshed, removed and looked up, whatever the quotas say.
 
 use super::group::{GROUP_KEYS, Group};
-use super::{Index, IndexError};
+use super::{Index, IndexError, Memory};
+use crate::clock::UnixMs;
 
 /// What an entry takes in memory, as the ceiling of what was measured.
-const KEY_BYTES: u64 = 28;
+pub(super) const KEY_BYTES: u64 = 28;
 
-/// The part of the memory that is kept from strangers.
-const RESERVE: u64 = 8;
+/// The parts of the memory that are kept: from heavy strangers, from all strangers, from all that is new.
+pub(super) const HEAVY_RESERVE: u64 = 8;
+const STRANGERS_RESERVE: u64 = 16;
+const REFRESH_RESERVE: u64 = 32;
+
+/// How much of what the heaviest network holds a light one has at most: 1/2.
+const LIGHT_PART: u64 = 2;
+
+/// The most groups that are evicted at once: about 10 ms.
+const EVICTED_MAX: u64 = 8_192;
+
+/// How many sweeps in a row an announcement of the operator waits for: 5 s.
+const SWEEPS_MAX: usize = 1_000;
 
 /// What an index takes at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +60,13 @@ impl Default for IndexLimits {
     }
 }
 
+impl IndexLimits {
+    /// The bytes that all may take of which a part is kept.
+    pub(super) fn but(&self, part: u64) -> u64 {
+        self.bytes_max - self.bytes_max / part
+    }
+}
+
 impl Index {
     /// Whether a group may have so many keys more, and be made if it is new.
     pub(super) fn admit(
@@ -50,13 +76,18 @@ impl Index {
         new_keys: u64,
     ) -> Result<(), IndexError> {
         let limits = &self.limits;
-        if new_keys == 0 || *limits == IndexLimits::default() {
+        if (new_keys == 0 && !is_new) || *limits == IndexLimits::default() {
             return Ok(());
         }
         let bytes = self.stats().bytes;
+        let within = |bytes_max| {
+            if bytes < bytes_max { Ok(()) } else { Err(IndexError::Full { what: "memory" }) }
+        };
+        if new_keys == 0 {
+            return within(limits.bytes_max);
+        }
         if group.origin.is_operator() {
-            let has_room = bytes < limits.bytes_max;
-            return if has_room { Ok(()) } else { Err(IndexError::Full { what: "memory" }) };
+            return within(limits.but(REFRESH_RESERVE));
         }
         let (network, peer) = self.groups.usage_of(group);
         // A new group is counted already.
@@ -68,10 +99,46 @@ impl Index {
         if network > limits.network_keys_max {
             return Err(IndexError::Full { what: "keys of this network" });
         }
-        let room = limits.bytes_max - limits.bytes_max / RESERVE;
-        if network.saturating_mul(KEY_BYTES) > room.saturating_sub(bytes) {
-            return Err(IndexError::Full { what: "memory" });
+        let free = limits.but(HEAVY_RESERVE).saturating_sub(bytes);
+        if network.saturating_mul(KEY_BYTES) <= free {
+            return Ok(());
         }
-        Ok(())
+        let free = limits.but(STRANGERS_RESERVE).saturating_sub(bytes);
+        let is_light = || network <= self.groups.heaviest_network() / LIGHT_PART;
+        if new_keys.saturating_mul(KEY_BYTES) <= free && is_light() {
+            return Ok(());
+        }
+        Err(IndexError::Full { what: "memory" })
+    }
+
+    /// Ends groups of strangers while more than is theirs is taken; their memory is freed by sweeps.
+    /// Returns how many.
+    pub(super) fn evict(&self, now_ms: UnixMs) -> u64 {
+        let room = self.limits.but(HEAVY_RESERVE);
+        let bytes = self.stats().bytes;
+        if bytes <= room {
+            return 0;
+        }
+        let (_, dying) = self.groups.strangers_keys();
+        // Rounded up, so that each step comes nearer.
+        let keys = (bytes - room).div_ceil(KEY_BYTES).saturating_sub(dying);
+        let evicted = self.groups.evict(keys, EVICTED_MAX, now_ms);
+        self.counters.evicted.fetch_add(evicted, Memory::Relaxed);
+        evicted
+    }
+
+    /// Frees what strangers hold until there is room for the operator, or nothing of theirs is left.
+    /// Takes long if there is none.
+    pub(crate) fn make_room(&self, now_ms: UnixMs) {
+        let wanted = self.limits.but(STRANGERS_RESERVE);
+        for _ in 0..SWEEPS_MAX {
+            if self.stats().bytes < wanted {
+                return;
+            }
+            let swept = self.sweep_part(now_ms);
+            if swept.evicted == 0 && !self.groups.has_ended() {
+                return;
+            }
+        }
     }
 }

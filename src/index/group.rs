@@ -78,8 +78,8 @@ const NEVER: UnixMs = UnixMs::MAX;
 
 /// What a group takes up in the registry's maps and in the slab, roughly: 24 bytes in the table of
 /// what is registered, 60 in the set by provider, 40 in the set by age, 36 in the set by expiry, 24 in
-/// the map by serial, 8 in the slab; and 160 in a journal's ledger.
-const REGISTRATION_BYTES: usize = 352;
+/// the map by serial, 8 in the slab, 32 among its network's groups; and 160 in a journal's ledger.
+const REGISTRATION_BYTES: usize = 384;
 
 /// The serial of the first group.
 const FIRST_SERIAL: u64 = 1;
@@ -258,6 +258,18 @@ impl Group {
         if let Some(usage) = &self.usage {
             usage.remove_one();
         }
+    }
+
+    /// Counts keys off that were counted ahead.
+    pub(super) fn count_keys_off(&self, keys: u64) {
+        if let Some(usage) = &self.usage {
+            usage.remove(keys);
+        }
+    }
+
+    /// Whether the group has ended otherwise than by its expiry.
+    pub(super) fn has_ended(&self) -> bool {
+        self.died_at_ms.load(Memory::Acquire) != NEVER
     }
 
     /// Gives references back that were counted in vain, none of them the last.
@@ -494,12 +506,6 @@ impl Groups {
         freed
     }
 
-    /// How many keys the network and the provider of a group hold.
-    pub(super) fn usage_of(&self, group: &Group) -> (u64, u64) {
-        let registry = self.registry.lock();
-        group.peer().map_or((0, 0), |peer| registry.usages.of(group.origin, peer))
-    }
-
     /// How many groups there are, those that ended and are not yet freed included.
     pub(super) fn len(&self) -> u64 {
         self.registry.lock().ids.in_use()
@@ -551,7 +557,7 @@ impl Groups {
             expires_at_ms,
             origin,
             since_ms,
-            usage: registry.usages.enter(origin, spec.record.peer()),
+            usage: registry.usages.enter((origin, spec.record.peer()), expires_at_ms, id),
             last_changed_at_ms: AtomicU64::new(linked_at_ms),
             died_at_ms: AtomicU64::new(NEVER),
             refs: AtomicU64::new(1),
@@ -611,10 +617,8 @@ impl Groups {
         registry.remove_provider(group);
         if let Some(peer) = group.peer() {
             registry.standings.leave(peer, group.origin);
-            if let Some(usage) = &group.usage {
-                registry.usages.leave(usage, group.origin, peer);
-            }
         }
+        registry.usages.leave(group);
         registry.by_expiry.remove(&(group.expires_at_ms, group.id));
         registry.forget_changes(group, at_ms);
         registry.unshare_record(&group.first);
@@ -634,8 +638,7 @@ impl Groups {
         let last_changed_at_ms = group.last_changed_at_ms.load(Memory::Relaxed);
         self.end(registry, group, last_changed_at_ms.min(group.expires_at_ms.saturating_sub(1)));
         if let Some(usage) = &group.usage {
-            // Of keys that were linked while it ended.
-            usage.clear();
+            registry.usages.free(usage);
         }
         self.slab.take(group.id);
         registry.ids.give_back(group.id);

@@ -11,16 +11,20 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLockWriteGuard};
 
+use super::admit::{HEAVY_RESERVE, KEY_BYTES};
 use super::fingerprint::{Fingerprint, SHARD_BITS};
 use super::group::{Group, GroupSpec, Statement};
 use super::provider::{CompanionSet, Visibility};
-use super::{GROUP_OF_AN_ENTRY, Index, IndexError, Reference, shift};
+use super::{GROUP_OF_AN_ENTRY, Index, IndexError, Memory, Reference, shift};
 use crate::clock::UnixMs;
 use crate::invariant;
 use crate::types::{PeerId, ReadyRecord};
 
 /// As many keys of a shard are collected at least: 1M in all, 16 MB.
 const COLLECTED_MIN: usize = 1 << 20 >> SHARD_BITS;
+
+/// What an entry takes in memory, in the mean.
+const ENTRY_BYTES: u64 = 22;
 
 /// How many references to a group are counted at once.
 const COUNTED_AT_ONCE: u64 = 1024;
@@ -54,6 +58,13 @@ impl Index {
     }
 }
 
+impl RestoredGroup {
+    /// Whether the group was evicted: its keys are left out.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.has_ended()
+    }
+}
+
 impl Restore<'_> {
     /// Makes room for so many entries in all. Nothing depends on the number but time: more are taken
     /// in as well, and room that was not needed is given back in the end.
@@ -67,6 +78,42 @@ impl Restore<'_> {
             let resized = state.table.resized(wanted);
             self.index.swap_table(state, resized, 0);
         }
+    }
+
+    /// Makes room for all keys, of which `keys_of` says how many a group has by its serial; once all groups
+    /// are made and before they have keys. If that takes more memory than the limit, groups of strangers
+    /// are evicted instead, the heaviest's first.
+    pub(crate) fn make_room(&self, keys_of: impl Fn(u64) -> u64) {
+        let Index { limits, groups, counters, .. } = self.index;
+        let bytes = |keys: u64| self.index.stats().bytes.saturating_add(keys * ENTRY_BYTES);
+        let mut made = self.groups.lock();
+        let total = |made: &[Arc<Group>]| made.iter().map(|group| keys_of(group.serial)).sum();
+        let mut keys = total(&made);
+        if bytes(keys) <= limits.bytes_max {
+            return self.reserve(keys);
+        }
+        for group in &*made {
+            group.count_keys(keys_of(group.serial));
+            groups.usage_of(group);
+        }
+        while let Some(excess) = bytes(keys).checked_sub(limits.but(HEAVY_RESERVE))
+            && excess > 0
+        {
+            let evicted = groups.evict(excess.div_ceil(KEY_BYTES), u64::MAX, self.now_ms);
+            if evicted == 0 {
+                break;
+            }
+            counters.evicted.fetch_add(evicted, Memory::Relaxed);
+            made.retain(|group| {
+                let has_ended = group.has_ended();
+                if has_ended {
+                    groups.release(group);
+                }
+                !has_ended
+            });
+            keys = total(&made);
+        }
+        made.iter().for_each(|group| group.count_keys_off(keys_of(group.serial)));
     }
 
     /// Makes a group with the serial and the standing that it had, once for each serial.

@@ -3,7 +3,8 @@
 //! A sweep visits the shards round-robin, a bounded part of them a call, and removes the entries that
 //! point at dead groups. A shard is read through beside lookups; only the rewriting shuts them out. Hot keys
 //! are worked on without the shard's lock, and a hot key that is too much for one call is gone on with
-//! in the next. When no group waits to be freed, a sweep ends at once.
+//! in the next. When no group waits to be freed, a sweep ends at once. A sweep also evicts what strangers
+//! hold above their part of the memory (`admit`).
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::hot_key::FEW_MAX;
 use super::hot_key::HotKey;
 use super::sets::KeySet;
 use super::table::SlotChange;
-use super::{Freed, Index, Reference, SET_OF_AN_ENTRY, Shard, shift};
+use super::{Freed, Index, Memory, Reference, SET_OF_AN_ENTRY, Shard, shift};
 use crate::clock::UnixMs;
 use crate::invariant;
 
@@ -43,10 +44,17 @@ enum SweepVerdict {
 
 impl Index {
     /// Frees a part of what is removed or expired; called again and again, all of it. Lookups and
-    /// announcements go on meanwhile; of two sweeps at once, one does nothing.
+    /// announcements go on meanwhile; of two sweeps at once, one waits for the other.
     pub fn sweep(&self, now_ms: UnixMs) -> Freed {
+        let freed = self.sweep_part(now_ms);
+        Freed { evicted: self.counters.evicted.swap(0, Memory::Relaxed), ..freed }
+    }
+
+    /// Sweeps; what is evicted here is reported here, and again by the next [`Index::sweep`].
+    pub(super) fn sweep_part(&self, now_ms: UnixMs) -> Freed {
         let mut progress = SweepProgress::default();
-        let Some(mut next) = self.next_swept.try_lock() else { return progress.freed };
+        let mut next = self.next_swept.lock();
+        progress.freed.evicted = self.evict(now_ms);
         progress.freed.groups += self.groups.expire(now_ms, EXPIRED_MAX);
         if !self.groups.has_ended() {
             return progress.freed;

@@ -65,6 +65,7 @@ impl Index {
             let freed = self.sweep(now_ms);
             all.entries += freed.entries;
             all.groups += freed.groups;
+            all.evicted += freed.evicted;
             if !self.groups.has_ended() {
                 return all;
             }
@@ -106,9 +107,9 @@ fn a_group_that_is_removed_is_gone_at_once_and_its_memory_after_a_sweep() {
     assert!(index.all(&key(10), 20).records.is_empty());
     assert_eq!(index.all(&key(9), 20).modified_at_ms, Some(20));
     assert_eq!(index.stats().groups, 2);
-    assert_eq!(index.sweep_all(30), Freed { entries: 50_000, groups: 1 });
+    assert_eq!(index.sweep_all(30), Freed { entries: 50_000, groups: 1, evicted: 0 });
     assert_eq!(index.remove(&peer(1), None, 30).len(), 1);
-    assert_eq!(index.sweep_all(30), Freed { entries: 10, groups: 1 });
+    assert_eq!(index.sweep_all(30), Freed { entries: 10, groups: 1, evicted: 0 });
     let IndexStats { entries, keys, groups, providers, bytes } = index.stats();
     assert_eq!((entries, keys, groups, providers), (0, 0, 0, 0));
     // The slabs keep their first chunks.
@@ -148,7 +149,7 @@ fn a_number_in_use_by_an_announcement_under_way_is_not_used_again() {
     index.link(index.fingerprinter.of(&key(1)), &group, 3).unwrap();
     index.groups.release(&group);
     assert!(index.all(&key(1), 4).records.is_empty());
-    assert_eq!(index.sweep_all(4), Freed { entries: 1, groups: 1 });
+    assert_eq!(index.sweep_all(4), Freed { entries: 1, groups: 1, evicted: 0 });
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn an_announcement_expires_to_the_millisecond() {
     assert_eq!(index.peers(&key(0), 100).len(), 1);
     assert_eq!(index.all(&key(0), 150).modified_at_ms, Some(100));
     assert_eq!(index.announce(&keys(2..3), &lapsing, 100), Ok(Announced::default()));
-    assert_eq!(index.sweep_all(150), Freed { entries: 2, groups: 1 });
+    assert_eq!(index.sweep_all(150), Freed { entries: 2, groups: 1, evicted: 0 });
     assert!(index.all(&key(0), 160).modified_at_ms >= Some(100));
     assert_eq!(index.stats().keys, 1);
 }

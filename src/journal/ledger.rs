@@ -232,6 +232,11 @@ impl Ledger {
         usages
     }
 
+    /// How many keys of a group were written.
+    pub(super) fn keys_of(&self, serial: u64) -> u64 {
+        self.groups.get(&serial).map_or(0, |group| group.keys)
+    }
+
     /// Greater than every serial that was seen.
     pub(super) fn next_serial(&self) -> u64 {
         self.next_serial.max(1)

@@ -18,10 +18,14 @@ use crate::admin::Readiness;
 use crate::api::ApiState;
 use crate::clock::Clock;
 use crate::control::Control;
+use crate::metrics::Metrics;
 use crate::store::{NameStore, Store};
 
 /// Interval between sweeps, each of which frees a bounded amount of memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How many sweeps follow each other while groups are evicted: a quarter of a second.
+const EVICTING_SWEEPS_MAX: usize = 16;
 
 /// How one turn of a task ends.
 type TurnResult = Result<(), Box<dyn Error + Send + Sync>>;
@@ -61,16 +65,28 @@ pub(super) struct Upkeep {
     pub(super) names: Arc<dyn NameStore>,
     pub(super) state: Arc<ApiState>,
     pub(super) control: Arc<Control>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
 
 /// The tasks of a server.
 pub(super) fn tasks(upkeep: Upkeep) -> Vec<Task> {
-    let Upkeep { store, names, state, control, clock } = upkeep;
+    let Upkeep { store, names, state, control, metrics, clock } = upkeep;
     let store_clock = clock.clone();
     let sweep_store = move || {
-        let (store, now_ms) = (store.clone(), store_clock.now_ms());
-        async move { store.sweep(now_ms).await.map(drop).map_err(Into::into) }.boxed()
+        let (store, metrics, clock) = (store.clone(), metrics.clone(), store_clock.clone());
+        async move {
+            for _ in 0..EVICTING_SWEEPS_MAX {
+                let swept = store.sweep(clock.now_ms()).await?;
+                metrics.evicted(swept.evicted);
+                if swept.evicted == 0 {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        }
+        .boxed()
     };
     let sweep_names = move || {
         let (names, now_ms) = (names.clone(), clock.now_ms());

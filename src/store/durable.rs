@@ -10,6 +10,10 @@
 //! as the disk takes writes again ([`DurableStore::sweep`] tries every time). Until it is written,
 //! compaction keeps everything that a restart would bring back (`ends`).
 //!
+//! Evicting is removing that the index decides on: the ends are written by the next write, which a sweep
+//! is. What a restart finds is evicted before its keys are read, if it would take more memory than the
+//! limit, and its end is written then.
+//!
 //! Failure: a journal that takes no writes makes `update` and `remove` fail, and nothing else.
 //! Lookups never touch the disk.
 
@@ -241,7 +245,7 @@ impl Store for DurableStore {
         async move {
             let freed = self.inner.index.sweep(now_ms);
             self.inner.write(Vec::new()).await?;
-            Ok(Swept { entries: freed.entries, groups: freed.groups })
+            Ok(Swept::of(freed))
         }
         .boxed()
     }
@@ -299,7 +303,6 @@ fn restore(
     let index = Index::with_limits(limits);
     index.reserve_serials(opened.next_serial());
     let restore = index.restore(now_ms);
-    restore.reserve(opened.report.keys);
     let mut groups = HashMap::with_capacity(opened.groups.len());
     for definition in &opened.groups {
         let serial = definition.serial;
@@ -314,6 +317,7 @@ fn restore(
         let group = restore.group(&spec, serial, definition.since_ms);
         groups.insert(serial, group.map_err(StoreOpenError::Full)?);
     }
+    restore.make_room(|serial| opened.keys_of(serial));
     changes::restore_changes(&opened.changes, &restore, schema)?;
     let full = Mutex::new(None);
     opened.replay(threads, |serial, keys| {
@@ -322,6 +326,9 @@ fn restore(
         else {
             return;
         };
+        if group.has_ended() {
+            return;
+        }
         if let Err(error) = restore.keys(group, keys.iter()) {
             full.lock().get_or_insert(error);
         }

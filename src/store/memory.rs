@@ -9,13 +9,13 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 
-use super::update::{PlanInput, UpdatePlan};
+use super::update::{PlanInput, UpdatePlan, make_room};
 use super::{
     Applied, Changed, ContextId, ExportStream, Health, ProviderChange, Removed, Store, StoreError,
     StoreStats, Swept, Update,
 };
 use crate::clock::UnixMs;
-use crate::index::{Index, IndexError, IndexLimits, IndexStats};
+use crate::index::{Freed, Index, IndexError, IndexLimits, IndexStats};
 use crate::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question, ReadyRecord};
 
 /// A store in this process's memory.
@@ -56,6 +56,7 @@ impl Store for MemoryStore {
         async move {
             let _one_at_a_time = self.changing.lock();
             let (index, schema) = (&self.index, self.schema);
+            make_room(index, &updates, now_ms);
             let plan =
                 UpdatePlan::compute(PlanInput { index, schema, now_ms, anew: &[] }, updates)?;
             Ok(plan.commit(index, now_ms)?)
@@ -117,7 +118,7 @@ impl Store for MemoryStore {
             let freed = self.index.sweep(now_ms);
             // They are for a journal, which this store has not.
             drop(self.index.take_ended());
-            Ok(Swept { entries: freed.entries, groups: freed.groups })
+            Ok(Swept::of(freed))
         }
         .boxed()
     }
@@ -133,6 +134,14 @@ impl Store for MemoryStore {
     fn export(&self, _now_ms: UnixMs) -> ExportStream {
         let reason = "this store keeps no keys, only fingerprints of them".to_owned();
         stream::iter([Err(StoreError::Unavailable { reason })]).boxed()
+    }
+}
+
+impl Swept {
+    /// What an index freed.
+    pub(super) fn of(freed: Freed) -> Self {
+        let Freed { entries, groups, evicted } = freed;
+        Self { entries, groups, evicted }
     }
 }
 

@@ -70,6 +70,13 @@ struct Planner<'a> {
     plan: UpdatePlan,
 }
 
+/// Evicts what strangers hold, if the operator's announcements need room. Takes long if there is none.
+pub(super) fn make_room(index: &Index, updates: &[Update], now_ms: UnixMs) {
+    if updates.iter().any(|update| update.origin.is_operator()) {
+        index.make_room(now_ms);
+    }
+}
+
 impl UpdatePlan {
     /// Finds out what updates change. Their groups are interned, and seen by nobody.
     pub(super) fn compute(

@@ -1,7 +1,8 @@
 //! Who brought an announcement in: the operator, or a stranger from some network.
 //!
 //! Peers cost nothing, networks do: so strangers are told apart by the network that they announce
-//! from, an IPv4 /24 or an IPv6 /48, which is what one holder commonly has at least.
+//! from, an IPv4 /24 or an IPv6 /36. An IPv6 /48 costs no more than a tunnel, and whoever has a /32, as
+//! providers of access have, has 65,536 of them: it counts as sixteen networks.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,7 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// ```text
 /// 63    56 55                  0
 /// | kind | network            |   kind 0: unknown, 1: the operator, both without a network;
-///                                 4: the upper 24 bits of an IPv4 address, 6: 48 of an IPv6 one
+///                                 4: the upper 24 bits of an IPv4 address, 6: 48 of an IPv6 one, the
+///                                 lower 12 of them 0
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(u64);
@@ -24,6 +26,10 @@ const KIND_IPV6: u64 = 6;
 const IPV4_HOST_BITS: u32 = 8;
 const IPV6_HOST_BITS: u32 = 80;
 
+/// What of the 48 bits counts.
+const IPV6_NETWORK_BITS: u64 = !0xfff;
+const IPV6_PREFIX: u32 = 36;
+
 impl Origin {
     /// The operator: imports, and whatever else came with the operator's password.
     pub const OPERATOR: Self = Self(KIND_OPERATOR << KIND_SHIFT);
@@ -34,7 +40,9 @@ impl Origin {
     pub fn of_client(ip: IpAddr) -> Self {
         let (kind, network) = match ip.to_canonical() {
             IpAddr::V4(ip) => (KIND_IPV4, u64::from(ip.to_bits() >> IPV4_HOST_BITS)),
-            IpAddr::V6(ip) => (KIND_IPV6, (ip.to_bits() >> IPV6_HOST_BITS) as u64),
+            IpAddr::V6(ip) => {
+                (KIND_IPV6, (ip.to_bits() >> IPV6_HOST_BITS) as u64 & IPV6_NETWORK_BITS)
+            }
         };
         Self(kind << KIND_SHIFT | network)
     }
@@ -54,15 +62,18 @@ impl Origin {
         self.0
     }
 
-    /// Reads what [`Origin::to_bits`] gave; bits of no meaning are an unknown origin.
+    /// Reads what [`Origin::to_bits`] gave; of an IPv6 /48 the network that it is part of. Bits of no
+    /// meaning are an unknown origin.
     pub(crate) fn from_bits(bits: u64) -> Self {
         let network = bits & ((1 << KIND_SHIFT) - 1);
+        let is_ipv6 = bits >> KIND_SHIFT == KIND_IPV6;
         let has_meaning = match bits >> KIND_SHIFT {
             KIND_OPERATOR => network == 0,
             KIND_IPV4 => network >> (Ipv4Addr::BITS - IPV4_HOST_BITS) == 0,
             KIND_IPV6 => network >> (Ipv6Addr::BITS - IPV6_HOST_BITS) == 0,
             _ => false,
         };
+        let bits = if is_ipv6 { bits & IPV6_NETWORK_BITS } else { bits };
         if has_meaning { Self(bits) } else { Self::UNKNOWN }
     }
 }
@@ -78,7 +89,7 @@ impl fmt::Display for Origin {
             }
             KIND_IPV6 => {
                 let first = Ipv6Addr::from_bits(u128::from(network) << IPV6_HOST_BITS);
-                write!(f, "{first}/{}", Ipv6Addr::BITS - IPV6_HOST_BITS)
+                write!(f, "{first}/{IPV6_PREFIX}")
             }
             _ => f.write_str("an unknown network"),
         }
@@ -103,11 +114,20 @@ mod tests {
     fn addresses_of_one_network_are_one_origin_and_others_are_others() {
         assert_eq!(of("192.0.2.1"), of("192.0.2.255"));
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.7"));
-        assert_eq!(of("2001:db8:1::1"), of("2001:db8:1:ffff::1"));
-        let others = ["192.0.2.1", "192.0.3.1", "0.0.0.0", "::", "2001:db8:1::"];
+        assert_eq!(of("2001:db8:1::1"), of("2001:db8:fff:ffff::1"));
+        let others = ["192.0.2.1", "192.0.3.1", "0.0.0.0", "::", "2001:db8:1000::"];
         let others = others.map(of).into_iter().chain([Origin::OPERATOR, Origin::UNKNOWN]);
         assert_eq!(others.collect::<std::collections::HashSet<_>>().len(), 7);
         assert!(Origin::OPERATOR.is_operator() && !of("::1").is_operator());
+    }
+
+    #[test]
+    fn all_of_an_ipv6_32_is_sixteen_networks() {
+        let networks: std::collections::HashSet<_> =
+            (0..=u16::MAX).map(|part| of(&format!("2001:db8:{part:x}::1"))).collect();
+        assert_eq!(networks.len(), 16);
+        let kept_as_48 = of("2001:db8::").to_bits() | 7;
+        assert_eq!(Origin::from_bits(kept_as_48), of("2001:db8:7::1"));
     }
 
     #[test]
@@ -125,7 +145,7 @@ mod tests {
     fn an_origin_is_written_as_the_network_that_it_is() {
         let written = [of("192.0.2.9"), of("2001:db8:1:2::3"), Origin::OPERATOR, Origin::UNKNOWN]
             .map(|origin| origin.to_string());
-        let expected = ["192.0.2.0/24", "2001:db8:1::/48", "the operator", "an unknown network"];
+        let expected = ["192.0.2.0/24", "2001:db8::/36", "the operator", "an unknown network"];
         assert_eq!(written, expected);
     }
 }

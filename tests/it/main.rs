@@ -22,6 +22,7 @@ mod crash;
 mod data_directory;
 mod durability;
 mod durability_of_removals;
+mod evictions;
 mod exports;
 mod fake_router;
 mod faults;

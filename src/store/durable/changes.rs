@@ -22,7 +22,7 @@ use crate::journal::{
     VisibilityChange,
 };
 use crate::store::provider::{ProviderChange, read_companions};
-use crate::store::update::{Placement, PlanInput, UpdatePlan};
+use crate::store::update::{Placement, PlanInput, UpdatePlan, make_room};
 use crate::store::{Applied, Changed, ContextId, StoreError, Update};
 use crate::types::{Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError};
 
@@ -77,6 +77,7 @@ impl DurableInner {
         let inner = self.clone();
         let compute = move || {
             let (index, schema) = (&*inner.index, inner.schema);
+            make_room(index, &updates, now_ms);
             UpdatePlan::compute(PlanInput { index, schema, now_ms, anew: &anew }, updates)
         };
         let plan = run_blocking(compute).await??;
