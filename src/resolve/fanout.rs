@@ -28,6 +28,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio_util::context::TokioContext;
 
 use super::cache::{AnswerCache, Cached, CachedAccount, Extent, RemoteAnswer};
 use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName, Upstream};
@@ -60,6 +62,9 @@ pub(crate) struct FanoutParts {
     pub(crate) clock: Clock,
     /// Counts where answers come from.
     pub(crate) counts: AnswerCounts,
+    /// Where upstreams are asked. It must outlive the threads that serve requests: a lookup is shared by
+    /// requests of several, and so are the connections that it opens.
+    pub(crate) runtime: Handle,
 }
 
 /// Limits and times of a [`Fanout`].
@@ -85,6 +90,7 @@ struct Core {
     options: FanoutOptions,
     clock: Clock,
     counts: AnswerCounts,
+    runtime: Handle,
     lookups: Arc<Singleflight>,
     name_lookups: Arc<NameLookups>,
 }
@@ -106,7 +112,17 @@ impl Default for FanoutOptions {
 impl Fanout {
     /// The resolver of an account.
     pub(crate) fn new(parts: FanoutParts) -> Self {
-        let FanoutParts { account, local, upstreams, names, cache, options, clock, counts } = parts;
+        let FanoutParts {
+            account,
+            local,
+            upstreams,
+            names,
+            cache,
+            options,
+            clock,
+            counts,
+            runtime,
+        } = parts;
         Self(Arc::new(Core {
             account: cache.account(&account),
             local,
@@ -116,6 +132,7 @@ impl Fanout {
             options,
             clock,
             counts,
+            runtime,
             lookups: Arc::default(),
             name_lookups: Arc::default(),
         }))
@@ -148,7 +165,10 @@ impl Resolver for Fanout {
     fn closest<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
         match self.only_local() {
             Some(local) => local.closest(question),
-            None => closest::find(&self.0, question).boxed(),
+            None => {
+                let found = closest::find(&self.0, question);
+                TokioContext::new(found, self.0.runtime.clone()).boxed()
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use super::{
     AnswerCache, AskError, AskedRecords, CacheOptions, Fanout, FanoutOptions, FanoutParts,
@@ -339,6 +340,7 @@ impl Bench {
             options: FanoutOptions::default(),
             clock: Clock::Manual(clock.clone()),
             counts: counts.clone(),
+            runtime: Handle::current(),
         });
         Self { fanout, local, names, cache, clock, counts }
     }

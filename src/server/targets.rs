@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use crate::clock::Clock;
 use crate::config::{ClientSettings, RemoteUrl, Settings};
 use crate::control::{EndpointParts, RuleResolver, Target, TargetKind, Targets};
@@ -62,6 +64,7 @@ struct Maker<'a> {
     metrics: Arc<Metrics>,
     clock: Clock,
     cache: Arc<AnswerCache>,
+    runtime: Handle,
 }
 
 impl<'a> Maker<'a> {
@@ -81,6 +84,7 @@ impl<'a> Maker<'a> {
             metrics: parts.metrics.clone(),
             clock: parts.clock.clone(),
             cache: Arc::new(cache),
+            runtime: Handle::current(),
         }
     }
 
@@ -178,7 +182,8 @@ impl<'a> Maker<'a> {
     /// How routing rules become resolvers.
     fn rules(&self) -> RuleResolver {
         let (cache, names, clock) = (self.cache.clone(), self.names.clone(), self.clock.clone());
-        let (options, metrics) = (self.options(), self.metrics.clone());
+        let (options, metrics, runtime) =
+            (self.options(), self.metrics.clone(), self.runtime.clone());
         Box::new(move |account, upstream| {
             Arc::new(Fanout::new(FanoutParts {
                 account: account.clone(),
@@ -189,6 +194,7 @@ impl<'a> Maker<'a> {
                 options,
                 clock: clock.clone(),
                 counts: metrics.answers().clone(),
+                runtime: runtime.clone(),
             }))
         })
     }
@@ -232,6 +238,7 @@ impl<'a> Maker<'a> {
             options: self.options(),
             clock: self.clock.clone(),
             counts: self.metrics.answers().clone(),
+            runtime: self.runtime.clone(),
         }))
     }
 

@@ -26,7 +26,8 @@ enum Event {
 
 /// Spawns the task that asks the upstreams.
 pub(super) fn spawn(core: Arc<Core>, leader: Leader) -> AbortHandle {
-    tokio::spawn(drive(core, leader)).abort_handle()
+    let runtime = core.runtime.clone();
+    runtime.spawn(drive(core, leader)).abort_handle()
 }
 
 async fn drive(core: Arc<Core>, leader: Leader) {

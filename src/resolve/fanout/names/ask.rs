@@ -110,7 +110,8 @@ impl Drop for NameLeader {
 
 /// Spawns the task that asks the upstreams.
 pub(super) fn spawn(core: Arc<Core>, leader: NameLeader) {
-    tokio::spawn(async move {
+    let runtime = core.runtime.clone();
+    runtime.spawn(async move {
         let Some(found) = drive(&core, leader).await else { return };
         if core.local.is_some()
             && let Err(error) = core.names.put(found, core.clock.now_ms()).await

@@ -29,12 +29,12 @@ pub(in crate::resolve::fanout) async fn put(
         // because not every upstream has it.
         let is_again = done == NamePut::Unchanged && hops == Hops::default();
         if done == NamePut::Stored || is_again {
-            tokio::spawn(forward(core.clone(), record, hops, sender));
+            core.runtime.spawn(forward(core.clone(), record, hops, sender));
         }
         return Ok(done);
     }
     // A task, so that those that are slow get it too when the first has taken it.
-    tokio::spawn(forward(core, record, hops, sender));
+    core.runtime.spawn(forward(core.clone(), record, hops, sender));
     match receiver.await {
         Ok(Ok(())) => Ok(NamePut::Stored),
         Ok(Err(failure)) => Err(failure.into()),

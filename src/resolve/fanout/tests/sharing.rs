@@ -47,6 +47,26 @@ async fn a_thousand_equal_lookups_are_one() {
     assert_eq!(bench.fanout.0.lookups.len(), 0);
 }
 
+/// A worker that has drained its requests ends while those of others are under way.
+#[tokio::test(start_paused = true)]
+async fn a_lookup_goes_on_when_the_thread_of_the_request_that_began_it_ends() {
+    let upstream = FakeUpstream::new(slow());
+    let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
+    let begin = || {
+        let worker = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        worker.block_on(async {
+            let mut begun = bench.fanout.stream(question());
+            assert!(begun.next().now_or_never().is_none());
+            settle().await;
+            begun
+        })
+    };
+    let begun = std::thread::scope(|scope| scope.spawn(begin).join().unwrap());
+    assert_eq!(bench.streamed(&question()).await, json(&[record(1, &[1]), record(2, &[1])]));
+    assert_eq!(upstream.asked(), 1);
+    drop(begun);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_comes_late_follows_from_the_beginning_and_who_is_slow_holds_up_nobody() {
     let upstream = FakeUpstream::new(slow());
@@ -170,13 +190,15 @@ async fn nothing_is_lost_or_left_where_many_come_and_go_at_once() {
 #[test]
 fn who_follows_a_lookup_whose_task_dies_is_told() {
     let upstream = FakeUpstream::new([Step::Hang]);
-    let bench = Bench::new(HasLocal::No, &[upstream]);
     let runtime = || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_time().build().unwrap()
     };
-    // As when the worker that asks for all stops.
     let (asking, following) = (runtime(), runtime());
+    let bench = {
+        let _entered = asking.enter();
+        Bench::new(HasLocal::No, &[upstream])
+    };
     let mut first = bench.fanout.stream(question());
     asking.block_on(async {
         assert!(first.next().now_or_never().is_none());
