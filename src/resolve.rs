@@ -3,6 +3,8 @@
 //! A resolver never turns a failure into an empty answer: "nobody has it" and "we could not find
 //! out" are different, and caches keep only the first.
 
+#[cfg(test)]
+mod battery;
 mod cache;
 mod fallback;
 mod fanout;

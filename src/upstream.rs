@@ -7,6 +7,8 @@
 
 mod admission;
 mod backoff;
+#[cfg(test)]
+mod battery;
 mod breaker;
 mod peer_router;
 mod routing_v1;

@@ -1,0 +1,273 @@
+//! The battery that every [`Resolver`] passes. A promise of the trait's documentation is a test here; a new
+//! implementation adds a line to [`Kind`] and to [`Built::of`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use rstest::rstest;
+
+use super::testing::*;
+use super::{
+    AskError, Discard, Fallback, FallbackParts, LocalResolver, NoAccount, ResolveError, Resolver,
+    Router,
+};
+use crate::clock::{Clock, ManualClock};
+use crate::store::{Announcement, ContextId, MemoryNames, MemoryStore, Store, Update};
+use crate::types::ipns_testing::{name, record as signed};
+use crate::types::{
+    AnswerSchema, Found, Hops, Origin, PeerId, ProviderRecord, Question, ReadyRecord,
+    UnparsableAddrs,
+};
+
+/// The implementations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Local,
+    /// The local index and upstreams.
+    Fanout,
+    /// Upstreams alone.
+    Upstreams,
+    Fallback,
+    Router,
+    NoAccount,
+    Discard,
+}
+
+/// How many providers are known where there is somebody to know them.
+const KNOWN: u32 = 5;
+
+/// A resolver, and the upstream that it asks.
+struct Built {
+    resolver: Arc<dyn Resolver>,
+    upstream: Option<Arc<FakeUpstream>>,
+}
+
+impl Built {
+    /// A resolver whose sources know the providers of `numbers`; upstreams do `then` after that.
+    async fn of(kind: Kind, numbers: impl Iterator<Item = u32>, then: &[Step]) -> Self {
+        let records: Vec<_> = numbers.map(|number| record(number, &[1])).collect();
+        let steps = [&[Step::Give(records.clone())], then].concat();
+        let upstream = FakeUpstream::new(steps);
+        let both = [upstream.clone(), upstream.clone()];
+        let asking = |has_local| Bench::new(has_local, &both);
+        let resolver: Arc<dyn Resolver> = match kind {
+            Kind::Local => Arc::new(local(&records).await),
+            Kind::Fanout => Arc::new(asking(HasLocal::Yes).holding(records).fanout),
+            Kind::Upstreams => Arc::new(asking(HasLocal::No).fanout),
+            Kind::Fallback => {
+                let first = Bench::new(HasLocal::Yes, &[]);
+                Arc::new(Fallback::new(FallbackParts {
+                    first: Arc::new(first.fanout),
+                    is_first_local: true,
+                    then: Arc::new(asking(HasLocal::No).fanout),
+                    names: Arc::new(asking(HasLocal::Yes).fanout),
+                }))
+            }
+            Kind::Router => {
+                let default = asking(HasLocal::Yes).holding(records).fanout;
+                Arc::new(Router::new(Arc::new(default), clock()))
+            }
+            Kind::NoAccount => Arc::new(NoAccount(account())),
+            Kind::Discard => Arc::new(Discard),
+        };
+        let asks = !matches!(kind, Kind::Local | Kind::NoAccount | Kind::Discard);
+        Self { resolver, upstream: asks.then_some(upstream) }
+    }
+
+    async fn find(&self, question: &Question) -> Result<Vec<PeerId>, ResolveError> {
+        self.resolver.find(question).await.map(|found| peers(&found))
+    }
+
+    /// All that a stream gives, and the error at its end.
+    async fn stream(&self, question: &Question) -> (Vec<PeerId>, Option<ResolveError>) {
+        let (mut found, mut error) = (Vec::new(), None);
+        let mut items = self.resolver.stream(question.clone());
+        while let Some(item) = items.next().await {
+            assert!(error.is_none(), "an error is the end");
+            match item {
+                Ok(more) => found.extend(peers(&more)),
+                Err(failure) => error = Some(failure),
+            }
+        }
+        (found, error)
+    }
+}
+
+fn clock() -> Clock {
+    Clock::Manual(ManualClock::new(START_MS))
+}
+
+/// The index in memory, with these records.
+async fn local(records: &[Arc<ReadyRecord>]) -> LocalResolver {
+    let store = MemoryStore::new(AnswerSchema::Announced);
+    let key = peer(0).multihash();
+    let announcements = records.iter().enumerate().map(|(number, record)| Announcement {
+        keys: vec![key.clone()],
+        record: ProviderRecord::parse(record.json(), UnparsableAddrs::Drop).unwrap().record,
+        context: ContextId::new(&number.to_be_bytes()).unwrap(),
+        expires_at_ms: None,
+    });
+    let announcements = announcements.collect();
+    let update = Update { statement: None, origin: Origin::OPERATOR, announcements };
+    store.update(vec![update], START_MS).await.unwrap();
+    LocalResolver::new(Arc::new(store), Arc::new(MemoryNames::new(10)), clock())
+}
+
+fn peers(found: &Found) -> Vec<PeerId> {
+    found.records.iter().map(|(record, _)| record.peer().unwrap().clone()).collect()
+}
+
+fn distinct(peers: &[PeerId]) -> BTreeSet<String> {
+    peers.iter().map(ToString::to_string).collect()
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn both_ways_of_asking_find_each_provider_once(
+    #[values(Kind::Local, Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+) {
+    let built = Built::of(kind, 1..=KNOWN, &[]).await;
+    let found = built.find(&question()).await.unwrap();
+    let all: Vec<_> = (1..=KNOWN).map(peer).collect();
+    assert_eq!((found.len(), distinct(&found)), (KNOWN as usize, distinct(&all)));
+    // Asked again, what is kept counts; of a new one, what comes.
+    for built in [built, Built::of(kind, 1..=KNOWN, &[]).await] {
+        let (streamed, error) = built.stream(&question()).await;
+        assert_eq!((streamed.len(), distinct(&streamed)), (found.len(), distinct(&all)));
+        assert!(error.is_none());
+    }
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn no_more_come_than_are_wanted(
+    #[values(Kind::Local, Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+    #[values(1, 2)] wanted: usize,
+) {
+    let question = asking("", Some(wanted));
+    let built = Built::of(kind, 1..=KNOWN, &[]).await;
+    assert_eq!(built.stream(&question).await.0.len(), wanted);
+    assert_eq!(built.find(&question).await.unwrap().len(), wanted);
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn what_the_filter_leaves_out_does_not_come(
+    #[values(Kind::Local, Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+) {
+    let built = Built::of(kind, 1..=KNOWN, &[]).await;
+    let left_out = asking("filter-addrs=udp", None);
+    assert_eq!(built.find(&left_out).await.unwrap(), []);
+    let (streamed, error) = built.stream(&left_out).await;
+    assert_eq!((streamed, error.is_none()), (Vec::new(), true));
+    let kept = asking("filter-addrs=tcp", None);
+    assert_eq!(built.find(&kept).await.unwrap().len(), KNOWN as usize);
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn nobody_has_it_is_an_answer_without_records(
+    #[values(
+        Kind::Local,
+        Kind::Fanout,
+        Kind::Upstreams,
+        Kind::Fallback,
+        Kind::Router,
+        Kind::Discard
+    )]
+    kind: Kind,
+) {
+    let built = Built::of(kind, 0..0, &[]).await;
+    let found = built.resolver.find(&question()).await.unwrap();
+    assert_eq!((found.records.is_empty(), found.is_partial), (true, false));
+    let (streamed, error) = built.stream(&question()).await;
+    assert_eq!((streamed, error.is_none()), (Vec::new(), true));
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_never_an_empty_answer(
+    #[values(Kind::Upstreams, Kind::Fallback, Kind::NoAccount)] kind: Kind,
+) {
+    let failure = Step::Fail(AskError::Failed("refused".into()));
+    let built = Built::of(kind, 0..0, &[failure]).await;
+    assert!(built.find(&question()).await.is_err());
+    let (streamed, error) = built.stream(&question()).await;
+    assert_eq!((streamed, error.is_some()), (Vec::new(), true));
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn dropping_what_was_asked_ends_the_work(
+    #[values(Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+    #[values(true, false)] is_streamed: bool,
+) {
+    let built = Built::of(kind, 0..0, &[Step::Hang]).await;
+    let upstream = built.upstream.as_ref().unwrap();
+    let question = question();
+    let mut stream = built.resolver.stream(question.clone());
+    let mut find = built.resolver.find(&question);
+    if is_streamed {
+        assert!(stream.next().now_or_never().is_none());
+    } else {
+        assert!((&mut find).now_or_never().is_none());
+    }
+    settle().await;
+    assert!(upstream.listening() > 0);
+    drop((stream, find));
+    settle().await;
+    assert_eq!(upstream.listening(), 0);
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_put_is_found(
+    #[values(Kind::Local, Kind::Fanout, Kind::Fallback, Kind::Router)] kind: Kind,
+) {
+    let built = Built::of(kind, 0..0, &[]).await;
+    let record = signed(&name(1), 7, "2100-01-01T00:00:00Z");
+    assert!(built.resolver.name(&name(1), Hops::default()).await.unwrap().is_none());
+    built.resolver.put_name(record.clone(), Hops::default()).await.unwrap();
+    let found = built.resolver.name(&name(1), Hops::default()).await.unwrap().unwrap();
+    assert_eq!(found.record, record);
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_not_stored_is_an_error(
+    #[values(Kind::Upstreams, Kind::NoAccount, Kind::Discard)] kind: Kind,
+) {
+    let built = Built::of(kind, 0..0, &[]).await;
+    if let Some(upstream) = &built.upstream {
+        *upstream.taking.lock() = Err(AskError::NotOffered);
+    }
+    let record = signed(&name(1), 7, "2100-01-01T00:00:00Z");
+    assert!(built.resolver.put_name(record, Hops::default()).await.is_err());
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn the_closest_peers_come_from_those_that_know_a_network(
+    #[values(Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+) {
+    let built = Built::of(kind, 0..0, &[Step::Wait(Duration::from_secs(1))]).await;
+    let asked = built.resolver.closest(&question()).await;
+    assert!(matches!(asked, Err(ResolveError::NotOffered)), "{asked:?}");
+    let upstream = built.upstream.as_ref().unwrap();
+    *upstream.closest.lock() = Some((1..=30).map(|number| record(number, &[1])).collect());
+    let found = peers(&built.resolver.closest(&question()).await.unwrap());
+    assert_eq!((found.len(), distinct(&found).len()), (20, 20));
+    let found = peers(&built.resolver.closest(&asking("", Some(3))).await.unwrap());
+    assert_eq!(found.len(), 3);
+}
+
+#[rstest]
+#[tokio::test]
+async fn who_knows_no_network_offers_no_closest_peers(
+    #[values(Kind::Local, Kind::NoAccount)] kind: Kind,
+) {
+    let built = Built::of(kind, 1..=KNOWN, &[]).await;
+    assert!(built.resolver.closest(&question()).await.is_err());
+}
