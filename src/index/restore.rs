@@ -207,6 +207,7 @@ impl Restore<'_> {
     pub fn finish(self) -> Result<(), IndexError> {
         let merged = self.shards.iter().map(|shard| self.merge(std::mem::take(&mut shard.lock())));
         let merged = merged.fold(Ok(()), Result::and);
+        self.index.groups.weigh_networks();
         for shard in &self.index.shards {
             let state = shard.0.upgradable_read();
             if state.table.is_sparse() {

@@ -54,8 +54,9 @@ impl Index {
     pub(super) fn sweep_part(&self, now_ms: UnixMs) -> Freed {
         let mut progress = SweepProgress::default();
         let mut next = self.next_swept.lock();
-        progress.freed.evicted = self.evict(now_ms);
+        // What has lapsed counts no more when it is decided how much is evicted.
         progress.freed.groups += self.groups.expire(now_ms, EXPIRED_MAX);
+        progress.freed.evicted = self.evict(now_ms);
         if !self.groups.has_ended() {
             return progress.freed;
         }

@@ -109,10 +109,10 @@ impl RedbFile {
         let mut database = self.database.write();
         // Closed first: two open databases would write over each other.
         *database = None;
-        match set_up_of(self.medium.open(), &*self.set_up) {
+        match caught(|| set_up_of(self.medium.open(), &*self.set_up)) {
             Ok(opened) => *database = Some(opened),
             Err(error) => {
-                *database = set_up_of(self.medium.open_overlay(), &*self.set_up).ok();
+                *database = caught(|| set_up_of(self.medium.open_overlay(), &*self.set_up)).ok();
                 return Err(error.into());
             }
         }

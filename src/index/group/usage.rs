@@ -75,16 +75,17 @@ pub(super) struct GroupUsage {
 impl GroupUsage {
     /// Counts keys that have the group now.
     pub(super) fn add(&self, keys: u64) {
-        self.keys.fetch_add(keys, Memory::Relaxed);
+        // The group's own count comes last: what it says has been counted for everybody.
         for usage in self.counted_for() {
             usage.keys.fetch_add(keys, Memory::Relaxed);
         }
+        self.keys.fetch_add(keys, Memory::AcqRel);
     }
 
     /// Counts one key off, unless all were counted off already, because the group ended.
     pub(super) fn remove_one(&self) {
         let counted =
-            self.keys.try_update(Memory::Relaxed, Memory::Relaxed, |keys| keys.checked_sub(1));
+            self.keys.try_update(Memory::AcqRel, Memory::Relaxed, |keys| keys.checked_sub(1));
         if counted.is_ok() {
             self.count_off(1);
         }
@@ -92,13 +93,13 @@ impl GroupUsage {
 
     /// Counts keys off, which were counted.
     pub(super) fn remove(&self, keys: u64) {
-        self.keys.fetch_sub(keys, Memory::Relaxed);
+        self.keys.fetch_sub(keys, Memory::AcqRel);
         self.count_off(keys);
     }
 
     /// Counts everything off. Returns what that was.
     pub(super) fn clear(&self) -> u64 {
-        let keys = self.keys.swap(0, Memory::Relaxed);
+        let keys = self.keys.swap(0, Memory::AcqRel);
         self.count_off(keys);
         keys
     }
@@ -195,6 +196,14 @@ impl Usages {
         }
     }
 
+    /// Classes all networks by what they hold now.
+    fn weigh_all(&mut self) {
+        let origins: Vec<_> = self.networks.keys().copied().collect();
+        for origin in origins {
+            self.weigh(origin);
+        }
+    }
+
     /// How many keys a network and a peer hold.
     pub(super) fn of(&mut self, origin: Origin, peer: &PeerId) -> (u64, u64) {
         self.weigh(origin);
@@ -227,6 +236,11 @@ impl Groups {
     pub(in crate::index) fn usage_of(&self, group: &Group) -> (u64, u64) {
         let mut registry = self.registry.lock();
         group.peer().map_or((0, 0), |peer| registry.usages.of(group.origin, peer))
+    }
+
+    /// Classes all networks by what they hold, once what was restored is counted.
+    pub(in crate::index) fn weigh_networks(&self) {
+        self.registry.lock().usages.weigh_all();
     }
 
     /// How many keys the heaviest network of strangers holds.

@@ -32,7 +32,8 @@ pub(crate) struct DiskMedium {
 
 impl Medium for DiskMedium {
     fn open(&self) -> Result<Database, RedbError> {
-        if !self.path.exists() {
+        // A disk that cannot say whether it is there must not get an empty one in its place.
+        if !self.path.try_exists()? {
             make_at_once(&self.path)?;
         }
         Ok(Database::builder().set_cache_size(self.cache_bytes).open(&self.path)?)

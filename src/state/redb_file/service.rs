@@ -134,9 +134,14 @@ impl<C: Send + 'static, T: Send + 'static> RedbService<C, T> {
         self.file.bytes()
     }
 
-    /// Whether the last write failed, or none is possible any more.
+    /// Whether the last write failed, or a read since then, or none is possible any more. The next write
+    /// opens the file again.
     pub(crate) fn is_failing(&self) -> bool {
-        self.has_stopped() || self.is_failing.load(Ordering::Relaxed)
+        self.has_stopped() || self.has_failed()
+    }
+
+    fn has_failed(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed) || self.file.must_reopen()
     }
 
     /// How the service is.
@@ -144,7 +149,7 @@ impl<C: Send + 'static, T: Send + 'static> RedbService<C, T> {
         if self.has_stopped() {
             return Health::without_thread(self.thread_name);
         }
-        if self.is_failing.load(Ordering::Relaxed) {
+        if self.has_failed() {
             return Health::unwritable("the disk does not take writes".to_owned());
         }
         Health::good()

@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::DurableInner;
@@ -41,7 +41,7 @@ type ExportBatch = Result<Vec<Exported>, StoreError>;
 pub(super) fn stream(inner: Arc<DurableInner>, now_ms: UnixMs) -> ExportStream {
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
     let snapshot = inner.journal.snapshot();
-    tokio::task::spawn_blocking(move || {
+    let reading = tokio::task::spawn_blocking(move || {
         let groups = HashMap::new();
         let mut reader =
             ExportReader { inner, snapshot: &snapshot, now_ms, groups, sender, batch: Vec::new() };
@@ -50,11 +50,15 @@ pub(super) fn stream(inner: Arc<DurableInner>, now_ms: UnixMs) -> ExportStream {
             let _ = reader.sender.blocking_send(Err(error));
         }
     });
-    futures_util::stream::unfold(receiver, async |mut receiver| {
+    // Batches end too when their reader panics, which must not look like the end of the entries.
+    let end = stream::once(reading).filter_map(|ended| async move {
+        let reason = "reading what is stored was not completed".to_owned();
+        ended.is_err().then_some(Err(StoreError::Unavailable { reason }))
+    });
+    let batches = stream::unfold(receiver, async |mut receiver| {
         receiver.recv().await.map(|batch| (batch, receiver))
-    })
-    .fuse()
-    .boxed()
+    });
+    batches.chain(end).boxed()
 }
 
 struct ExportReader<'a> {
