@@ -85,7 +85,7 @@ impl DataDir {
 
     /// A path of a disk in memory, which needs no lock.
     #[cfg(test)]
-    pub(crate) fn imagined(path: &str) -> Self {
+    pub(crate) fn in_memory(path: &str) -> Self {
         Self { path: Path::new(path).into(), _lock: None }
     }
 

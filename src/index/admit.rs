@@ -62,7 +62,7 @@ impl Default for IndexLimits {
 
 impl IndexLimits {
     /// The bytes that all may take of which a part is kept.
-    pub(super) fn but(&self, part: u64) -> u64 {
+    pub(super) fn bytes_except(&self, part: u64) -> u64 {
         self.bytes_max - self.bytes_max / part
     }
 }
@@ -87,7 +87,7 @@ impl Index {
             return within(limits.bytes_max);
         }
         if group.origin.is_operator() {
-            return within(limits.but(REFRESH_RESERVE));
+            return within(limits.bytes_except(REFRESH_RESERVE));
         }
         let (network, peer) = self.groups.usage_of(group);
         // A new group is counted already.
@@ -99,11 +99,11 @@ impl Index {
         if network > limits.network_keys_max {
             return Err(IndexError::Full { what: "keys of this network" });
         }
-        let free = limits.but(HEAVY_RESERVE).saturating_sub(bytes);
+        let free = limits.bytes_except(HEAVY_RESERVE).saturating_sub(bytes);
         if network.saturating_mul(KEY_BYTES) <= free {
             return Ok(());
         }
-        let free = limits.but(STRANGERS_RESERVE).saturating_sub(bytes);
+        let free = limits.bytes_except(STRANGERS_RESERVE).saturating_sub(bytes);
         let is_light = || network <= self.groups.heaviest_network() / LIGHT_PART;
         if new_keys.saturating_mul(KEY_BYTES) <= free && is_light() {
             return Ok(());
@@ -114,7 +114,7 @@ impl Index {
     /// Ends groups of strangers while more than is theirs is taken; their memory is freed by sweeps.
     /// Returns how many.
     pub(super) fn evict(&self, now_ms: UnixMs) -> u64 {
-        let room = self.limits.but(HEAVY_RESERVE);
+        let room = self.limits.bytes_except(HEAVY_RESERVE);
         let bytes = self.stats().bytes;
         if bytes <= room {
             return 0;
@@ -130,7 +130,7 @@ impl Index {
     /// Frees what strangers hold until there is room for the operator, or nothing of theirs is left.
     /// Takes long if there is none.
     pub(crate) fn make_room(&self, now_ms: UnixMs) {
-        let wanted = self.limits.but(STRANGERS_RESERVE);
+        let wanted = self.limits.bytes_except(STRANGERS_RESERVE);
         for _ in 0..SWEEPS_MAX {
             if self.stats().bytes < wanted {
                 return;

@@ -96,7 +96,7 @@ impl Restore<'_> {
             group.count_keys(keys_of(group.serial));
             groups.usage_of(group);
         }
-        while let Some(excess) = bytes(keys).checked_sub(limits.but(HEAVY_RESERVE))
+        while let Some(excess) = bytes(keys).checked_sub(limits.bytes_except(HEAVY_RESERVE))
             && excess > 0
         {
             let evicted = groups.evict(excess.div_ceil(KEY_BYTES), u64::MAX, self.now_ms);

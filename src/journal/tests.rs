@@ -78,7 +78,7 @@ fn options_in(data_dir: DataDir) -> JournalOptions {
 
 /// The same on a disk in memory.
 fn options_on(disk: &disk::MemoryDisk) -> JournalOptions {
-    let mut options = options_in(DataDir::imagined("/data"));
+    let mut options = options_in(DataDir::in_memory("/data"));
     options.disk = Arc::new(disk.clone());
     options
 }

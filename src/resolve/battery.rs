@@ -1,5 +1,5 @@
 //! The battery that every [`Resolver`] passes. A promise of the trait's documentation is a test here; a new
-//! implementation adds a line to [`Kind`] and to [`Built::of`].
+//! implementation adds a line to [`ResolverKind`] and to [`BuiltResolver::of`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::types::{
 
 /// The implementations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ResolverKind {
     Local,
     /// The local index and upstreams.
     Fanout,
@@ -39,24 +39,24 @@ enum Kind {
 const KNOWN: u32 = 5;
 
 /// A resolver, and the upstream that it asks.
-struct Built {
+struct BuiltResolver {
     resolver: Arc<dyn Resolver>,
     upstream: Option<Arc<FakeUpstream>>,
 }
 
-impl Built {
+impl BuiltResolver {
     /// A resolver whose sources know the providers of `numbers`; upstreams do `then` after that.
-    async fn of(kind: Kind, numbers: impl Iterator<Item = u32>, then: &[Step]) -> Self {
+    async fn of(kind: ResolverKind, numbers: impl Iterator<Item = u32>, then: &[Step]) -> Self {
         let records: Vec<_> = numbers.map(|number| record(number, &[1])).collect();
         let steps = [&[Step::Give(records.clone())], then].concat();
         let upstream = FakeUpstream::new(steps);
         let both = [upstream.clone(), upstream.clone()];
         let asking = |has_local| Bench::new(has_local, &both);
         let resolver: Arc<dyn Resolver> = match kind {
-            Kind::Local => Arc::new(local(&records).await),
-            Kind::Fanout => Arc::new(asking(HasLocal::Yes).holding(records).fanout),
-            Kind::Upstreams => Arc::new(asking(HasLocal::No).fanout),
-            Kind::Fallback => {
+            ResolverKind::Local => Arc::new(local(&records).await),
+            ResolverKind::Fanout => Arc::new(asking(HasLocal::Yes).holding(records).fanout),
+            ResolverKind::Upstreams => Arc::new(asking(HasLocal::No).fanout),
+            ResolverKind::Fallback => {
                 let first = Bench::new(HasLocal::Yes, &[]);
                 Arc::new(Fallback::new(FallbackParts {
                     first: Arc::new(first.fanout),
@@ -65,14 +65,15 @@ impl Built {
                     names: Arc::new(asking(HasLocal::Yes).fanout),
                 }))
             }
-            Kind::Router => {
+            ResolverKind::Router => {
                 let default = asking(HasLocal::Yes).holding(records).fanout;
                 Arc::new(Router::new(Arc::new(default), clock()))
             }
-            Kind::NoAccount => Arc::new(NoAccount(account())),
-            Kind::Discard => Arc::new(Discard),
+            ResolverKind::NoAccount => Arc::new(NoAccount(account())),
+            ResolverKind::Discard => Arc::new(Discard),
         };
-        let asks = !matches!(kind, Kind::Local | Kind::NoAccount | Kind::Discard);
+        let asks =
+            !matches!(kind, ResolverKind::Local | ResolverKind::NoAccount | ResolverKind::Discard);
         Self { resolver, upstream: asks.then_some(upstream) }
     }
 
@@ -126,14 +127,21 @@ fn distinct(peers: &[PeerId]) -> BTreeSet<String> {
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn both_ways_of_asking_find_each_provider_once(
-    #[values(Kind::Local, Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+    #[values(
+        ResolverKind::Local,
+        ResolverKind::Fanout,
+        ResolverKind::Upstreams,
+        ResolverKind::Fallback,
+        ResolverKind::Router
+    )]
+    kind: ResolverKind,
 ) {
-    let built = Built::of(kind, 1..=KNOWN, &[]).await;
+    let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
     let found = built.find(&question()).await.unwrap();
     let all: Vec<_> = (1..=KNOWN).map(peer).collect();
     assert_eq!((found.len(), distinct(&found)), (KNOWN as usize, distinct(&all)));
     // Asked again, what is kept counts; of a new one, what comes.
-    for built in [built, Built::of(kind, 1..=KNOWN, &[]).await] {
+    for built in [built, BuiltResolver::of(kind, 1..=KNOWN, &[]).await] {
         let (streamed, error) = built.stream(&question()).await;
         assert_eq!((streamed.len(), distinct(&streamed)), (found.len(), distinct(&all)));
         assert!(error.is_none());
@@ -143,11 +151,18 @@ async fn both_ways_of_asking_find_each_provider_once(
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn no_more_come_than_are_wanted(
-    #[values(Kind::Local, Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+    #[values(
+        ResolverKind::Local,
+        ResolverKind::Fanout,
+        ResolverKind::Upstreams,
+        ResolverKind::Fallback,
+        ResolverKind::Router
+    )]
+    kind: ResolverKind,
     #[values(1, 2)] wanted: usize,
 ) {
     let question = asking("", Some(wanted));
-    let built = Built::of(kind, 1..=KNOWN, &[]).await;
+    let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
     assert_eq!(built.stream(&question).await.0.len(), wanted);
     assert_eq!(built.find(&question).await.unwrap().len(), wanted);
 }
@@ -155,9 +170,16 @@ async fn no_more_come_than_are_wanted(
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn what_the_filter_leaves_out_does_not_come(
-    #[values(Kind::Local, Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+    #[values(
+        ResolverKind::Local,
+        ResolverKind::Fanout,
+        ResolverKind::Upstreams,
+        ResolverKind::Fallback,
+        ResolverKind::Router
+    )]
+    kind: ResolverKind,
 ) {
-    let built = Built::of(kind, 1..=KNOWN, &[]).await;
+    let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
     let left_out = asking("filter-addrs=udp", None);
     assert_eq!(built.find(&left_out).await.unwrap(), []);
     let (streamed, error) = built.stream(&left_out).await;
@@ -170,16 +192,16 @@ async fn what_the_filter_leaves_out_does_not_come(
 #[tokio::test(start_paused = true)]
 async fn nobody_has_it_is_an_answer_without_records(
     #[values(
-        Kind::Local,
-        Kind::Fanout,
-        Kind::Upstreams,
-        Kind::Fallback,
-        Kind::Router,
-        Kind::Discard
+        ResolverKind::Local,
+        ResolverKind::Fanout,
+        ResolverKind::Upstreams,
+        ResolverKind::Fallback,
+        ResolverKind::Router,
+        ResolverKind::Discard
     )]
-    kind: Kind,
+    kind: ResolverKind,
 ) {
-    let built = Built::of(kind, 0..0, &[]).await;
+    let built = BuiltResolver::of(kind, 0..0, &[]).await;
     let found = built.resolver.find(&question()).await.unwrap();
     assert_eq!((found.records.is_empty(), found.is_partial), (true, false));
     let (streamed, error) = built.stream(&question()).await;
@@ -189,10 +211,11 @@ async fn nobody_has_it_is_an_answer_without_records(
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_never_an_empty_answer(
-    #[values(Kind::Upstreams, Kind::Fallback, Kind::NoAccount)] kind: Kind,
+    #[values(ResolverKind::Upstreams, ResolverKind::Fallback, ResolverKind::NoAccount)]
+    kind: ResolverKind,
 ) {
     let failure = Step::Fail(AskError::Failed("refused".into()));
-    let built = Built::of(kind, 0..0, &[failure]).await;
+    let built = BuiltResolver::of(kind, 0..0, &[failure]).await;
     assert!(built.find(&question()).await.is_err());
     let (streamed, error) = built.stream(&question()).await;
     assert_eq!((streamed, error.is_some()), (Vec::new(), true));
@@ -201,10 +224,16 @@ async fn a_failure_is_never_an_empty_answer(
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn dropping_what_was_asked_ends_the_work(
-    #[values(Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+    #[values(
+        ResolverKind::Fanout,
+        ResolverKind::Upstreams,
+        ResolverKind::Fallback,
+        ResolverKind::Router
+    )]
+    kind: ResolverKind,
     #[values(true, false)] is_streamed: bool,
 ) {
-    let built = Built::of(kind, 0..0, &[Step::Hang]).await;
+    let built = BuiltResolver::of(kind, 0..0, &[Step::Hang]).await;
     let upstream = built.upstream.as_ref().unwrap();
     let question = question();
     let mut stream = built.resolver.stream(question.clone());
@@ -224,9 +253,15 @@ async fn dropping_what_was_asked_ends_the_work(
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn a_name_that_is_put_is_found(
-    #[values(Kind::Local, Kind::Fanout, Kind::Fallback, Kind::Router)] kind: Kind,
+    #[values(
+        ResolverKind::Local,
+        ResolverKind::Fanout,
+        ResolverKind::Fallback,
+        ResolverKind::Router
+    )]
+    kind: ResolverKind,
 ) {
-    let built = Built::of(kind, 0..0, &[]).await;
+    let built = BuiltResolver::of(kind, 0..0, &[]).await;
     let record = signed(&name(1), 7, "2100-01-01T00:00:00Z");
     assert!(built.resolver.name(&name(1), Hops::default()).await.unwrap().is_none());
     built.resolver.put_name(record.clone(), Hops::default()).await.unwrap();
@@ -237,9 +272,10 @@ async fn a_name_that_is_put_is_found(
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn a_name_that_is_not_stored_is_an_error(
-    #[values(Kind::Upstreams, Kind::NoAccount, Kind::Discard)] kind: Kind,
+    #[values(ResolverKind::Upstreams, ResolverKind::NoAccount, ResolverKind::Discard)]
+    kind: ResolverKind,
 ) {
-    let built = Built::of(kind, 0..0, &[]).await;
+    let built = BuiltResolver::of(kind, 0..0, &[]).await;
     if let Some(upstream) = &built.upstream {
         *upstream.taking.lock() = Err(AskError::NotOffered);
     }
@@ -250,9 +286,15 @@ async fn a_name_that_is_not_stored_is_an_error(
 #[rstest]
 #[tokio::test(start_paused = true)]
 async fn the_closest_peers_come_from_those_that_know_a_network(
-    #[values(Kind::Fanout, Kind::Upstreams, Kind::Fallback, Kind::Router)] kind: Kind,
+    #[values(
+        ResolverKind::Fanout,
+        ResolverKind::Upstreams,
+        ResolverKind::Fallback,
+        ResolverKind::Router
+    )]
+    kind: ResolverKind,
 ) {
-    let built = Built::of(kind, 0..0, &[Step::Wait(Duration::from_secs(1))]).await;
+    let built = BuiltResolver::of(kind, 0..0, &[Step::Wait(Duration::from_secs(1))]).await;
     let asked = built.resolver.closest(&question()).await;
     assert!(matches!(asked, Err(ResolveError::NotOffered)), "{asked:?}");
     let upstream = built.upstream.as_ref().unwrap();
@@ -266,8 +308,8 @@ async fn the_closest_peers_come_from_those_that_know_a_network(
 #[rstest]
 #[tokio::test]
 async fn who_knows_no_network_offers_no_closest_peers(
-    #[values(Kind::Local, Kind::NoAccount)] kind: Kind,
+    #[values(ResolverKind::Local, ResolverKind::NoAccount)] kind: ResolverKind,
 ) {
-    let built = Built::of(kind, 1..=KNOWN, &[]).await;
+    let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
     assert!(built.resolver.closest(&question()).await.is_err());
 }

@@ -192,7 +192,7 @@ fn set_up_of(opened: Result<Database, RedbError>, set_up: &SetUp) -> Result<Data
 
 impl FileError {
     /// The same once more, to be told to many.
-    pub(crate) fn again(&self) -> Self {
+    pub(crate) fn duplicate(&self) -> Self {
         let copy = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
         match self {
             Self::NoSpace(source) => Self::NoSpace(copy(source)),

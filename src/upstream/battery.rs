@@ -1,5 +1,5 @@
 //! The battery that every [`Upstream`] passes. A promise of the trait's documentation is a test here; a new
-//! implementation adds a line to [`Kind`] and to [`Built::of`].
+//! implementation adds a line to [`UpstreamKind`] and to [`BuiltUpstream::of`].
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -33,7 +33,7 @@ const RECORD_TYPE: &str = "application/vnd.ipfs.ipns-record";
 
 /// The implementations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum UpstreamKind {
     /// A router over HTTP.
     RoutingV1,
     /// A pool with one endpoint, which is that.
@@ -41,7 +41,7 @@ enum Kind {
 }
 
 /// An upstream, and the account that it should have.
-struct Built {
+struct BuiltUpstream {
     upstream: Arc<dyn Upstream>,
     account: AccountId,
 }
@@ -64,15 +64,15 @@ impl Endpoints for Only {
     fn back_off(&self, _: usize, _: Duration) {}
 }
 
-impl Built {
-    fn of(kind: Kind, router: &TestServer) -> Self {
+impl BuiltUpstream {
+    fn of(kind: UpstreamKind, router: &TestServer) -> Self {
         let account = AccountId::parse("far").unwrap();
         let url = RouterUrl::parse(&router.url()).unwrap();
         let options = UpstreamOptions::new(account.clone(), url);
         let http = RoutingV1Upstream::new(options, Clock::System, &Metrics::new()).unwrap();
         match kind {
-            Kind::RoutingV1 => Self { upstream: Arc::new(http), account },
-            Kind::Pool => {
+            UpstreamKind::RoutingV1 => Self { upstream: Arc::new(http), account },
+            UpstreamKind::Pool => {
                 let pool = PoolUpstream::new(RuleId(42), Arc::new(Only(Arc::new(http))));
                 Self { upstream: Arc::new(pool), account: AccountId::of_rule(42) }
             }
@@ -124,12 +124,12 @@ fn broken() -> TestServer {
 #[rstest]
 #[tokio::test]
 async fn all_records_come_and_then_the_end(
-    #[values(Kind::RoutingV1, Kind::Pool)] kind: Kind,
+    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
     #[values(0, 1, 2)] known: usize,
 ) {
     let peers = PEERS.split_at(known).0;
     let router = knowing(peers);
-    let built = Built::of(kind, &router);
+    let built = BuiltUpstream::of(kind, &router);
     assert_eq!(*built.upstream.account(), built.account);
     assert_eq!(built.upstream.is_ready(), Ok(()));
     let (found, error) = built.records().await;
@@ -140,10 +140,10 @@ async fn all_records_come_and_then_the_end(
 #[rstest]
 #[tokio::test]
 async fn a_failure_is_an_error_and_no_empty_answer(
-    #[values(Kind::RoutingV1, Kind::Pool)] kind: Kind,
+    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
 ) {
     let router = broken();
-    let built = Built::of(kind, &router);
+    let built = BuiltUpstream::of(kind, &router);
     let (found, error) = built.records().await;
     assert_eq!((found, error.is_some()), (Vec::new(), true));
     assert!(built.upstream.name(&name(NAME), Hops::default()).await.is_err());
@@ -152,30 +152,35 @@ async fn a_failure_is_an_error_and_no_empty_answer(
 
 #[rstest]
 #[tokio::test]
-async fn a_name_is_found_or_is_none(#[values(Kind::RoutingV1, Kind::Pool)] kind: Kind) {
+async fn a_name_is_found_or_is_none(
+    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
+) {
     let router = TestServer::answering("200 OK", RECORD_TYPE, RECORD);
-    let found = Built::of(kind, &router).upstream.name(&name(NAME), Hops::default()).await;
+    let found = BuiltUpstream::of(kind, &router).upstream.name(&name(NAME), Hops::default()).await;
     assert_eq!(found, Ok(Some(ipns_record())));
     let router = TestServer::answering("404 Not Found", "text/plain", "");
-    let found = Built::of(kind, &router).upstream.name(&name(NAME), Hops::default()).await;
+    let found = BuiltUpstream::of(kind, &router).upstream.name(&name(NAME), Hops::default()).await;
     assert_eq!(found, Ok(None));
 }
 
 #[rstest]
 #[tokio::test]
 async fn an_ipns_record_that_does_not_verify_is_not_given(
-    #[values(Kind::RoutingV1, Kind::Pool)] kind: Kind,
+    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
 ) {
     let router = TestServer::answering("200 OK", RECORD_TYPE, RECORD);
-    let found = Built::of(kind, &router).upstream.name(&name(OTHER_NAME), Hops::default()).await;
+    let found =
+        BuiltUpstream::of(kind, &router).upstream.name(&name(OTHER_NAME), Hops::default()).await;
     assert!(found.is_err(), "{found:?}");
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_name_that_is_put_arrives(#[values(Kind::RoutingV1, Kind::Pool)] kind: Kind) {
+async fn a_name_that_is_put_arrives(
+    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
+) {
     let router = TestServer::answering("200 OK", "text/plain", "");
-    let built = Built::of(kind, &router);
+    let built = BuiltUpstream::of(kind, &router);
     assert_eq!(built.upstream.put_name(&ipns_record(), Hops::default()).await, Ok(()));
     assert_eq!(router.bodies(), [RECORD]);
 }
@@ -183,17 +188,19 @@ async fn a_name_that_is_put_arrives(#[values(Kind::RoutingV1, Kind::Pool)] kind:
 #[rstest]
 #[tokio::test]
 async fn who_knows_no_network_offers_no_closest_peers(
-    #[values(Kind::RoutingV1, Kind::Pool)] kind: Kind,
+    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
 ) {
     let router = TestServer::answering("501 Not Implemented", "text/plain", "");
-    let built = Built::of(kind, &router);
+    let built = BuiltUpstream::of(kind, &router);
     let asked = built.upstream.closest(&subject(), Hops::default()).await;
     assert_eq!(asked.unwrap_err(), AskError::NotOffered);
 }
 
 #[rstest]
 #[tokio::test]
-async fn dropping_the_records_ends_the_request(#[values(Kind::RoutingV1, Kind::Pool)] kind: Kind) {
+async fn dropping_the_records_ends_the_request(
+    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
+) {
     let (begun, is_begun) = oneshot::channel();
     let (ended, is_ended) = oneshot::channel();
     let mut signals = Some((begun, ended));
@@ -205,7 +212,7 @@ async fn dropping_the_records_ends_the_request(#[values(Kind::RoutingV1, Kind::P
         ended.send(read.is_ok_and(|bytes| bytes > 0)).unwrap();
         Ok(())
     });
-    let built = Built::of(kind, &router);
+    let built = BuiltUpstream::of(kind, &router);
     let mut records = built.upstream.records(&subject(), Hops::default());
     tokio::select! {
         biased;

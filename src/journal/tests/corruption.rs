@@ -73,7 +73,7 @@ fn check_repair(
     at: usize,
     path: &PathBuf,
 ) {
-    let report = repair_on(disk, &DataDir::imagined("/data")).unwrap();
+    let report = repair_on(disk, &DataDir::in_memory("/data")).unwrap();
     assert!(!report.is_whole());
     assert_eq!(report.damaged.len(), 1, "{path:?} at {at}: {report}");
     let opened = Journal::open(options_on(disk));
@@ -94,7 +94,7 @@ fn check_repair(
     assert_eq!(disk.files().iter().filter(|file| is_kept_aside(file)).count(), 1);
     append(&opened.journal, vec![keys_entry(900, 0..5)]).unwrap();
     drop(opened);
-    assert!(repair_on(disk, &DataDir::imagined("/data")).unwrap().is_whole());
+    assert!(repair_on(disk, &DataDir::in_memory("/data")).unwrap().is_whole());
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_missing_segment_is_noticed_and_repair_goes_on_without_it() {
         let error = Journal::open(options_on(&disk)).err().unwrap();
         assert!(error.to_string().contains("missing before"), "{lost:?}: {error}");
         assert!(error.to_string().contains("fingerpost repair"), "{error}");
-        let report = repair_on(&disk, &DataDir::imagined("/data")).unwrap();
+        let report = repair_on(&disk, &DataDir::in_memory("/data")).unwrap();
         assert_eq!(report.missing.len(), 1, "{lost:?}: {report}");
         assert!(report.damaged.is_empty(), "{lost:?}: {report}");
         let opened = Journal::open(options_on(&disk)).unwrap();
@@ -129,7 +129,7 @@ fn a_shortened_segment_is_noticed_wherever_it_is_cut() {
                 panic!("{index} cut to {length}: {error:?}")
             };
             assert_eq!(path, &files[index].0);
-            repair_on(&disk, &DataDir::imagined("/data")).unwrap();
+            repair_on(&disk, &DataDir::in_memory("/data")).unwrap();
             let opened = Journal::open(options_on(&disk)).unwrap();
             let kept = held(&opened);
             let others =
@@ -150,7 +150,7 @@ fn a_version_from_the_future_is_neither_read_nor_repaired() {
     let disk = MemoryDisk::with_files(files);
     let error = Journal::open(options_on(&disk)).err().unwrap();
     assert!(matches!(error, JournalError::Version { version: 9, .. }), "{error:?}");
-    let error = repair_on(&disk, &DataDir::imagined("/data")).err().unwrap();
+    let error = repair_on(&disk, &DataDir::in_memory("/data")).err().unwrap();
     assert!(matches!(error, JournalError::Version { version: 9, .. }), "{error:?}");
 }
 

@@ -34,7 +34,7 @@ impl Medium for DiskMedium {
     fn open(&self) -> Result<Database, RedbError> {
         // A disk that cannot say whether it is there must not get an empty one in its place.
         if !self.path.try_exists()? {
-            make_at_once(&self.path)?;
+            create_atomically(&self.path)?;
         }
         Ok(Database::builder().set_cache_size(self.cache_bytes).open(&self.path)?)
     }
@@ -62,7 +62,7 @@ impl Medium for DiskMedium {
 }
 
 /// Makes an empty database under another name first, so that a crash leaves a whole one or none.
-fn make_at_once(path: &Path) -> Result<(), RedbError> {
+fn create_atomically(path: &Path) -> Result<(), RedbError> {
     let new = path.with_extension("redb.new");
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),

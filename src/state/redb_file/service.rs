@@ -89,7 +89,7 @@ impl<C: Send + 'static, T: Send + 'static> RedbService<C, T> {
         let thread = std::thread::Builder::new().name(thread_name.to_owned()).spawn(move || {
             let mut batch = Vec::with_capacity(batch_max);
             while received.blocking_recv_many(&mut batch, batch_max) > 0 {
-                writer.work_off(&mut batch);
+                writer.process_batch(&mut batch);
             }
         })?;
         Ok(Self { file, thread_name, is_failing, commands: Some(commands), thread: Some(thread) })
@@ -182,7 +182,7 @@ struct ServiceWriter<W> {
 
 impl<W> ServiceWriter<W> {
     /// Works off what has been asked meanwhile.
-    fn work_off<C, T>(&mut self, batch: &mut Vec<Queued<C, T>>)
+    fn process_batch<C, T>(&mut self, batch: &mut Vec<Queued<C, T>>)
     where
         W: WriteBatch<C, T>,
     {
@@ -205,7 +205,7 @@ impl<W> ServiceWriter<W> {
         let mut done = done.into_iter();
         for reply in waiting {
             let result = match &self.failure {
-                Some((error, _)) => Err(error.again()),
+                Some((error, _)) => Err(error.duplicate()),
                 None => invariant::present(done.next(), "each command of a batch has an outcome")
                     .ok_or(FileError::Unavailable("a write came to nothing")),
             };
