@@ -164,4 +164,12 @@ mod tests {
         drop(clone);
         DataDir::lock(folder.path()).unwrap();
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_disk_that_is_full_does_not_keep_from_locking() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.path().join(LOCK_NAME)).unwrap();
+        DataDir::lock(folder.path()).unwrap();
+    }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use rstest::rstest;
 
 use super::testing::*;
 use super::{
@@ -34,6 +33,19 @@ enum ResolverKind {
     NoAccount,
     Discard,
 }
+
+/// Those that know providers where there are any.
+const ANSWERING: [ResolverKind; 5] = [
+    ResolverKind::Local,
+    ResolverKind::Fanout,
+    ResolverKind::Upstreams,
+    ResolverKind::Fallback,
+    ResolverKind::Router,
+];
+
+/// Those that ask upstreams.
+const ASKING: [ResolverKind; 4] =
+    [ResolverKind::Fanout, ResolverKind::Upstreams, ResolverKind::Fallback, ResolverKind::Router];
 
 /// How many providers are known where there is somebody to know them.
 const KNOWN: u32 = 5;
@@ -124,192 +136,144 @@ fn distinct(peers: &[PeerId]) -> BTreeSet<String> {
     peers.iter().map(ToString::to_string).collect()
 }
 
-#[rstest]
 #[tokio::test(start_paused = true)]
-async fn both_ways_of_asking_find_each_provider_once(
-    #[values(
-        ResolverKind::Local,
-        ResolverKind::Fanout,
-        ResolverKind::Upstreams,
-        ResolverKind::Fallback,
-        ResolverKind::Router
-    )]
-    kind: ResolverKind,
-) {
-    let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
-    let found = built.find(&question()).await.unwrap();
-    let all: Vec<_> = (1..=KNOWN).map(peer).collect();
-    assert_eq!((found.len(), distinct(&found)), (KNOWN as usize, distinct(&all)));
-    // Asked again, what is kept counts; of a new one, what comes.
-    for built in [built, BuiltResolver::of(kind, 1..=KNOWN, &[]).await] {
+async fn both_ways_of_asking_find_each_provider_once() {
+    for kind in ANSWERING {
+        let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
+        let found = built.find(&question()).await.unwrap();
+        let all: Vec<_> = (1..=KNOWN).map(peer).collect();
+        assert_eq!((found.len(), distinct(&found)), (KNOWN as usize, distinct(&all)), "{kind:?}");
+        // Asked again, what is kept counts; of a new one, what comes.
+        for built in [built, BuiltResolver::of(kind, 1..=KNOWN, &[]).await] {
+            let (streamed, error) = built.stream(&question()).await;
+            assert_eq!(
+                (streamed.len(), distinct(&streamed)),
+                (found.len(), distinct(&all)),
+                "{kind:?}"
+            );
+            assert!(error.is_none(), "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_come_than_are_wanted() {
+    for kind in ANSWERING {
+        for wanted in [1, 2] {
+            let question = asking("", Some(wanted));
+            let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
+            assert_eq!(built.stream(&question).await.0.len(), wanted, "{kind:?}");
+            assert_eq!(built.find(&question).await.unwrap().len(), wanted, "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_filter_leaves_out_does_not_come() {
+    for kind in ANSWERING {
+        let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
+        let left_out = asking("filter-addrs=udp", None);
+        assert_eq!(built.find(&left_out).await.unwrap(), [], "{kind:?}");
+        let (streamed, error) = built.stream(&left_out).await;
+        assert_eq!((streamed, error.is_none()), (Vec::new(), true), "{kind:?}");
+        let kept = asking("filter-addrs=tcp", None);
+        assert_eq!(built.find(&kept).await.unwrap().len(), KNOWN as usize, "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_has_it_is_an_answer_without_records() {
+    for kind in ANSWERING.into_iter().chain([ResolverKind::Discard]) {
+        let built = BuiltResolver::of(kind, 0..0, &[]).await;
+        let found = built.resolver.find(&question()).await.unwrap();
+        assert_eq!((found.records.is_empty(), found.is_partial), (true, false), "{kind:?}");
         let (streamed, error) = built.stream(&question()).await;
-        assert_eq!((streamed.len(), distinct(&streamed)), (found.len(), distinct(&all)));
-        assert!(error.is_none());
+        assert_eq!((streamed, error.is_none()), (Vec::new(), true), "{kind:?}");
     }
 }
 
-#[rstest]
 #[tokio::test(start_paused = true)]
-async fn no_more_come_than_are_wanted(
-    #[values(
-        ResolverKind::Local,
-        ResolverKind::Fanout,
-        ResolverKind::Upstreams,
-        ResolverKind::Fallback,
-        ResolverKind::Router
-    )]
-    kind: ResolverKind,
-    #[values(1, 2)] wanted: usize,
-) {
-    let question = asking("", Some(wanted));
-    let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
-    assert_eq!(built.stream(&question).await.0.len(), wanted);
-    assert_eq!(built.find(&question).await.unwrap().len(), wanted);
-}
-
-#[rstest]
-#[tokio::test(start_paused = true)]
-async fn what_the_filter_leaves_out_does_not_come(
-    #[values(
-        ResolverKind::Local,
-        ResolverKind::Fanout,
-        ResolverKind::Upstreams,
-        ResolverKind::Fallback,
-        ResolverKind::Router
-    )]
-    kind: ResolverKind,
-) {
-    let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
-    let left_out = asking("filter-addrs=udp", None);
-    assert_eq!(built.find(&left_out).await.unwrap(), []);
-    let (streamed, error) = built.stream(&left_out).await;
-    assert_eq!((streamed, error.is_none()), (Vec::new(), true));
-    let kept = asking("filter-addrs=tcp", None);
-    assert_eq!(built.find(&kept).await.unwrap().len(), KNOWN as usize);
-}
-
-#[rstest]
-#[tokio::test(start_paused = true)]
-async fn nobody_has_it_is_an_answer_without_records(
-    #[values(
-        ResolverKind::Local,
-        ResolverKind::Fanout,
-        ResolverKind::Upstreams,
-        ResolverKind::Fallback,
-        ResolverKind::Router,
-        ResolverKind::Discard
-    )]
-    kind: ResolverKind,
-) {
-    let built = BuiltResolver::of(kind, 0..0, &[]).await;
-    let found = built.resolver.find(&question()).await.unwrap();
-    assert_eq!((found.records.is_empty(), found.is_partial), (true, false));
-    let (streamed, error) = built.stream(&question()).await;
-    assert_eq!((streamed, error.is_none()), (Vec::new(), true));
-}
-
-#[rstest]
-#[tokio::test(start_paused = true)]
-async fn a_failure_is_never_an_empty_answer(
-    #[values(ResolverKind::Upstreams, ResolverKind::Fallback, ResolverKind::NoAccount)]
-    kind: ResolverKind,
-) {
-    let failure = Step::Fail(AskError::Failed("refused".into()));
-    let built = BuiltResolver::of(kind, 0..0, &[failure]).await;
-    assert!(built.find(&question()).await.is_err());
-    let (streamed, error) = built.stream(&question()).await;
-    assert_eq!((streamed, error.is_some()), (Vec::new(), true));
-}
-
-#[rstest]
-#[tokio::test(start_paused = true)]
-async fn dropping_what_was_asked_ends_the_work(
-    #[values(
-        ResolverKind::Fanout,
-        ResolverKind::Upstreams,
-        ResolverKind::Fallback,
-        ResolverKind::Router
-    )]
-    kind: ResolverKind,
-    #[values(true, false)] is_streamed: bool,
-) {
-    let built = BuiltResolver::of(kind, 0..0, &[Step::Hang]).await;
-    let upstream = built.upstream.as_ref().unwrap();
-    let question = question();
-    let mut stream = built.resolver.stream(question.clone());
-    let mut find = built.resolver.find(&question);
-    if is_streamed {
-        assert!(stream.next().now_or_never().is_none());
-    } else {
-        assert!((&mut find).now_or_never().is_none());
+async fn a_failure_is_never_an_empty_answer() {
+    for kind in [ResolverKind::Upstreams, ResolverKind::Fallback, ResolverKind::NoAccount] {
+        let failure = Step::Fail(AskError::Failed("refused".into()));
+        let built = BuiltResolver::of(kind, 0..0, &[failure]).await;
+        assert!(built.find(&question()).await.is_err(), "{kind:?}");
+        let (streamed, error) = built.stream(&question()).await;
+        assert_eq!((streamed, error.is_some()), (Vec::new(), true), "{kind:?}");
     }
-    settle().await;
-    assert!(upstream.listening() > 0);
-    drop((stream, find));
-    settle().await;
-    assert_eq!(upstream.listening(), 0);
 }
 
-#[rstest]
 #[tokio::test(start_paused = true)]
-async fn a_name_that_is_put_is_found(
-    #[values(
-        ResolverKind::Local,
-        ResolverKind::Fanout,
-        ResolverKind::Fallback,
-        ResolverKind::Router
-    )]
-    kind: ResolverKind,
-) {
-    let built = BuiltResolver::of(kind, 0..0, &[]).await;
-    let record = signed(&name(1), 7, "2100-01-01T00:00:00Z");
-    assert!(built.resolver.name(&name(1), Hops::default()).await.unwrap().is_none());
-    built.resolver.put_name(record.clone(), Hops::default()).await.unwrap();
-    let found = built.resolver.name(&name(1), Hops::default()).await.unwrap().unwrap();
-    assert_eq!(found.record, record);
-}
-
-#[rstest]
-#[tokio::test(start_paused = true)]
-async fn a_name_that_is_not_stored_is_an_error(
-    #[values(ResolverKind::Upstreams, ResolverKind::NoAccount, ResolverKind::Discard)]
-    kind: ResolverKind,
-) {
-    let built = BuiltResolver::of(kind, 0..0, &[]).await;
-    if let Some(upstream) = &built.upstream {
-        *upstream.taking.lock() = Err(AskError::NotOffered);
+async fn dropping_what_was_asked_ends_the_work() {
+    for kind in ASKING {
+        for is_streamed in [true, false] {
+            let built = BuiltResolver::of(kind, 0..0, &[Step::Hang]).await;
+            let upstream = built.upstream.as_ref().unwrap();
+            let question = question();
+            let mut stream = built.resolver.stream(question.clone());
+            let mut find = built.resolver.find(&question);
+            if is_streamed {
+                assert!(stream.next().now_or_never().is_none(), "{kind:?}");
+            } else {
+                assert!((&mut find).now_or_never().is_none(), "{kind:?}");
+            }
+            settle().await;
+            assert!(upstream.listening() > 0, "{kind:?}");
+            drop((stream, find));
+            settle().await;
+            assert_eq!(upstream.listening(), 0, "{kind:?}");
+        }
     }
-    let record = signed(&name(1), 7, "2100-01-01T00:00:00Z");
-    assert!(built.resolver.put_name(record, Hops::default()).await.is_err());
 }
 
-#[rstest]
 #[tokio::test(start_paused = true)]
-async fn the_closest_peers_come_from_those_that_know_a_network(
-    #[values(
-        ResolverKind::Fanout,
-        ResolverKind::Upstreams,
-        ResolverKind::Fallback,
-        ResolverKind::Router
-    )]
-    kind: ResolverKind,
-) {
-    let built = BuiltResolver::of(kind, 0..0, &[Step::Wait(Duration::from_secs(1))]).await;
-    let asked = built.resolver.closest(&question()).await;
-    assert!(matches!(asked, Err(ResolveError::NotOffered)), "{asked:?}");
-    let upstream = built.upstream.as_ref().unwrap();
-    *upstream.closest.lock() = Some((1..=30).map(|number| record(number, &[1])).collect());
-    let found = peers(&built.resolver.closest(&question()).await.unwrap());
-    assert_eq!((found.len(), distinct(&found).len()), (20, 20));
-    let found = peers(&built.resolver.closest(&asking("", Some(3))).await.unwrap());
-    assert_eq!(found.len(), 3);
+async fn a_name_that_is_put_is_found() {
+    for kind in
+        [ResolverKind::Local, ResolverKind::Fanout, ResolverKind::Fallback, ResolverKind::Router]
+    {
+        let built = BuiltResolver::of(kind, 0..0, &[]).await;
+        let record = signed(&name(1), 7, "2100-01-01T00:00:00Z");
+        assert!(
+            built.resolver.name(&name(1), Hops::default()).await.unwrap().is_none(),
+            "{kind:?}"
+        );
+        built.resolver.put_name(record.clone(), Hops::default()).await.unwrap();
+        let found = built.resolver.name(&name(1), Hops::default()).await.unwrap().unwrap();
+        assert_eq!(found.record, record, "{kind:?}");
+    }
 }
 
-#[rstest]
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_not_stored_is_an_error() {
+    for kind in [ResolverKind::Upstreams, ResolverKind::NoAccount, ResolverKind::Discard] {
+        let built = BuiltResolver::of(kind, 0..0, &[]).await;
+        if let Some(upstream) = &built.upstream {
+            *upstream.taking.lock() = Err(AskError::NotOffered);
+        }
+        let record = signed(&name(1), 7, "2100-01-01T00:00:00Z");
+        assert!(built.resolver.put_name(record, Hops::default()).await.is_err(), "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_closest_peers_come_from_those_that_know_a_network() {
+    for kind in ASKING {
+        let built = BuiltResolver::of(kind, 0..0, &[Step::Wait(Duration::from_secs(1))]).await;
+        let asked = built.resolver.closest(&question()).await;
+        assert!(matches!(asked, Err(ResolveError::NotOffered)), "{kind:?}: {asked:?}");
+        let upstream = built.upstream.as_ref().unwrap();
+        *upstream.closest.lock() = Some((1..=30).map(|number| record(number, &[1])).collect());
+        let found = peers(&built.resolver.closest(&question()).await.unwrap());
+        assert_eq!((found.len(), distinct(&found).len()), (20, 20), "{kind:?}");
+        let found = peers(&built.resolver.closest(&asking("", Some(3))).await.unwrap());
+        assert_eq!(found.len(), 3, "{kind:?}");
+    }
+}
+
 #[tokio::test]
-async fn who_knows_no_network_offers_no_closest_peers(
-    #[values(ResolverKind::Local, ResolverKind::NoAccount)] kind: ResolverKind,
-) {
-    let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
-    assert!(built.resolver.closest(&question()).await.is_err());
+async fn who_knows_no_network_offers_no_closest_peers() {
+    for kind in [ResolverKind::Local, ResolverKind::NoAccount] {
+        let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
+        assert!(built.resolver.closest(&question()).await.is_err(), "{kind:?}");
+    }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use rstest::rstest;
 use tokio::sync::oneshot;
 
 use super::{RouterUrl, RoutingV1Upstream, UpstreamOptions};
@@ -39,6 +38,8 @@ enum UpstreamKind {
     /// A pool with one endpoint, which is that.
     Pool,
 }
+
+const KINDS: [UpstreamKind; 2] = [UpstreamKind::RoutingV1, UpstreamKind::Pool];
 
 /// An upstream, and the account that it should have.
 struct BuiltUpstream {
@@ -121,104 +122,109 @@ fn broken() -> TestServer {
     TestServer::answering("500 Internal Server Error", "text/plain", "no")
 }
 
-#[rstest]
 #[tokio::test]
-async fn all_records_come_and_then_the_end(
-    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
-    #[values(0, 1, 2)] known: usize,
-) {
-    let peers = PEERS.split_at(known).0;
-    let router = knowing(peers);
-    let built = BuiltUpstream::of(kind, &router);
-    assert_eq!(*built.upstream.account(), built.account);
-    assert_eq!(built.upstream.is_ready(), Ok(()));
-    let (found, error) = built.records().await;
-    let found: BTreeSet<_> = found.iter().map(String::as_str).collect();
-    assert_eq!((found, error), (peers.iter().copied().collect(), None));
-}
-
-#[rstest]
-#[tokio::test]
-async fn a_failure_is_an_error_and_no_empty_answer(
-    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
-) {
-    let router = broken();
-    let built = BuiltUpstream::of(kind, &router);
-    let (found, error) = built.records().await;
-    assert_eq!((found, error.is_some()), (Vec::new(), true));
-    assert!(built.upstream.name(&name(NAME), Hops::default()).await.is_err());
-    assert!(built.upstream.put_name(&ipns_record(), Hops::default()).await.is_err());
-}
-
-#[rstest]
-#[tokio::test]
-async fn a_name_is_found_or_is_none(
-    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
-) {
-    let router = TestServer::answering("200 OK", RECORD_TYPE, RECORD);
-    let found = BuiltUpstream::of(kind, &router).upstream.name(&name(NAME), Hops::default()).await;
-    assert_eq!(found, Ok(Some(ipns_record())));
-    let router = TestServer::answering("404 Not Found", "text/plain", "");
-    let found = BuiltUpstream::of(kind, &router).upstream.name(&name(NAME), Hops::default()).await;
-    assert_eq!(found, Ok(None));
-}
-
-#[rstest]
-#[tokio::test]
-async fn an_ipns_record_that_does_not_verify_is_not_given(
-    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
-) {
-    let router = TestServer::answering("200 OK", RECORD_TYPE, RECORD);
-    let found =
-        BuiltUpstream::of(kind, &router).upstream.name(&name(OTHER_NAME), Hops::default()).await;
-    assert!(found.is_err(), "{found:?}");
-}
-
-#[rstest]
-#[tokio::test]
-async fn a_name_that_is_put_arrives(
-    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
-) {
-    let router = TestServer::answering("200 OK", "text/plain", "");
-    let built = BuiltUpstream::of(kind, &router);
-    assert_eq!(built.upstream.put_name(&ipns_record(), Hops::default()).await, Ok(()));
-    assert_eq!(router.bodies(), [RECORD]);
-}
-
-#[rstest]
-#[tokio::test]
-async fn who_knows_no_network_offers_no_closest_peers(
-    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
-) {
-    let router = TestServer::answering("501 Not Implemented", "text/plain", "");
-    let built = BuiltUpstream::of(kind, &router);
-    let asked = built.upstream.closest(&subject(), Hops::default()).await;
-    assert_eq!(asked.unwrap_err(), AskError::NotOffered);
-}
-
-#[rstest]
-#[tokio::test]
-async fn dropping_the_records_ends_the_request(
-    #[values(UpstreamKind::RoutingV1, UpstreamKind::Pool)] kind: UpstreamKind,
-) {
-    let (begun, is_begun) = oneshot::channel();
-    let (ended, is_ended) = oneshot::channel();
-    let mut signals = Some((begun, ended));
-    // It never answers, and sees when nobody waits any more.
-    let router = TestServer::start(move |stream| {
-        let Some((begun, ended)) = signals.take() else { return Ok(()) };
-        begun.send(()).unwrap();
-        let read = stream.read(&mut [0; 1]);
-        ended.send(read.is_ok_and(|bytes| bytes > 0)).unwrap();
-        Ok(())
-    });
-    let built = BuiltUpstream::of(kind, &router);
-    let mut records = built.upstream.records(&subject(), Hops::default());
-    tokio::select! {
-        biased;
-        _ = records.next() => panic!("it never answers"),
-        begun = is_begun => begun.unwrap(),
+async fn all_records_come_and_then_the_end() {
+    for kind in KINDS {
+        for known in [0, 1, 2] {
+            let peers = PEERS.split_at(known).0;
+            let router = knowing(peers);
+            let built = BuiltUpstream::of(kind, &router);
+            assert_eq!(*built.upstream.account(), built.account, "{kind:?}");
+            assert_eq!(built.upstream.is_ready(), Ok(()), "{kind:?}");
+            let (found, error) = built.records().await;
+            let found: BTreeSet<_> = found.iter().map(String::as_str).collect();
+            assert_eq!((found, error), (peers.iter().copied().collect(), None), "{kind:?}");
+        }
     }
-    drop(records);
-    assert!(!is_ended.await.unwrap(), "the connection is closed");
+}
+
+#[tokio::test]
+async fn a_failure_is_an_error_and_no_empty_answer() {
+    for kind in KINDS {
+        let router = broken();
+        let built = BuiltUpstream::of(kind, &router);
+        let (found, error) = built.records().await;
+        assert_eq!((found, error.is_some()), (Vec::new(), true), "{kind:?}");
+        assert!(built.upstream.name(&name(NAME), Hops::default()).await.is_err(), "{kind:?}");
+        assert!(
+            built.upstream.put_name(&ipns_record(), Hops::default()).await.is_err(),
+            "{kind:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_found_or_is_none() {
+    for kind in KINDS {
+        let router = TestServer::answering("200 OK", RECORD_TYPE, RECORD);
+        let found =
+            BuiltUpstream::of(kind, &router).upstream.name(&name(NAME), Hops::default()).await;
+        assert_eq!(found, Ok(Some(ipns_record())), "{kind:?}");
+        let router = TestServer::answering("404 Not Found", "text/plain", "");
+        let found =
+            BuiltUpstream::of(kind, &router).upstream.name(&name(NAME), Hops::default()).await;
+        assert_eq!(found, Ok(None), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_ipns_record_that_does_not_verify_is_not_given() {
+    for kind in KINDS {
+        let router = TestServer::answering("200 OK", RECORD_TYPE, RECORD);
+        let found = BuiltUpstream::of(kind, &router)
+            .upstream
+            .name(&name(OTHER_NAME), Hops::default())
+            .await;
+        assert!(found.is_err(), "{kind:?}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_put_arrives() {
+    for kind in KINDS {
+        let router = TestServer::answering("200 OK", "text/plain", "");
+        let built = BuiltUpstream::of(kind, &router);
+        assert_eq!(
+            built.upstream.put_name(&ipns_record(), Hops::default()).await,
+            Ok(()),
+            "{kind:?}"
+        );
+        assert_eq!(router.bodies(), [RECORD], "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_knows_no_network_offers_no_closest_peers() {
+    for kind in KINDS {
+        let router = TestServer::answering("501 Not Implemented", "text/plain", "");
+        let built = BuiltUpstream::of(kind, &router);
+        let asked = built.upstream.closest(&subject(), Hops::default()).await;
+        assert_eq!(asked.unwrap_err(), AskError::NotOffered, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_records_ends_the_request() {
+    for kind in KINDS {
+        let (begun, is_begun) = oneshot::channel();
+        let (ended, is_ended) = oneshot::channel();
+        let mut signals = Some((begun, ended));
+        // It never answers, and sees when nobody waits any more.
+        let router = TestServer::start(move |stream| {
+            let Some((begun, ended)) = signals.take() else { return Ok(()) };
+            begun.send(()).unwrap();
+            let read = stream.read(&mut [0; 1]);
+            ended.send(read.is_ok_and(|bytes| bytes > 0)).unwrap();
+            Ok(())
+        });
+        let built = BuiltUpstream::of(kind, &router);
+        let mut records = built.upstream.records(&subject(), Hops::default());
+        tokio::select! {
+            biased;
+            _ = records.next() => panic!("it never answers"),
+            begun = is_begun => begun.unwrap(),
+        }
+        drop(records);
+        assert!(!is_ended.await.unwrap(), "{kind:?}: the connection is closed");
+    }
 }

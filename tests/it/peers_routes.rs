@@ -430,7 +430,7 @@ async fn assert_halves(server: &TestServer, of_low: u32, of_high: Result<String,
 }
 
 /// Two routers that ask each other, and perhaps a third one, for what they do not know.
-async fn circle(third: Option<&FakeRouter>) -> [TestServer; 2] {
+async fn ring(third: Option<&FakeRouter>) -> [TestServer; 2] {
     let (at_a, at_b) = (Place::new(), Place::new());
     let start = |place: Place, other: &str, at: Place| {
         let third = third.map(|third| upstream("third", &third.url()));
@@ -449,25 +449,25 @@ async fn exchanged([a, b]: &[TestServer; 2]) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_looping_lookup_ends_at_the_hop_limit_and_breaks_nothing() {
-    let circle = circle(None).await;
-    let [a, b] = &circle;
+    let ring = ring(None).await;
+    let [a, b] = &ring;
     let start = Instant::now();
     let unknown = a.providers(&cid_below("0", 0)).await;
     assert!(start.elapsed() < client_settings().timeout, "{:?}", start.elapsed());
-    insta::assert_snapshot!("circle", written(unknown).await);
+    insta::assert_snapshot!("ring", written(unknown).await);
     // Nine routers at most take a lookup up, and the ninth asks once more.
-    assert!((exchanged(&circle).await - 9.0).abs() < 0.1);
+    assert!((exchanged(&ring).await - 9.0).abs() < 0.1);
     for number in 1..10 {
         assert_eq!(a.providers(&cid_below("0", number)).await.status(), 404);
     }
-    assert!((exchanged(&circle).await - 90.0).abs() < 0.1);
+    assert!((exchanged(&ring).await - 90.0).abs() < 0.1);
     let known = cid_below("1", 0);
     b.announce(&known, &peer_record(1, &[])).await;
     assert_eq!(provider(a, &known).await, Ok(peer_id(1).into()));
     let lines = [("accept", "application/x-ndjson")];
     let path = format!("/routing/v1/providers/{}", cid_below("0", 10));
     assert_eq!(a.ask(Method::GET, &path, &lines).await.status(), 404);
-    for server in circle {
+    for server in ring {
         server.shutdown().await;
     }
 }
@@ -475,8 +475,8 @@ async fn a_looping_lookup_ends_at_the_hop_limit_and_breaks_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_hides_nothing_that_another_upstream_says() {
     let third = FakeRouter::start(Reply::json(r#"{"Providers":[]}"#)).await;
-    let circle = circle(Some(&third)).await;
-    assert_eq!(provider(&circle[0], &cid_below("0", 0)).await, Err(404));
+    let ring = ring(Some(&third)).await;
+    assert_eq!(provider(&ring[0], &cid_below("0", 0)).await, Err(404));
     let hops = third.asked().into_iter().map(|asked| {
         let line = asked.head.lines().find_map(|it| it.strip_prefix("fingerpost-hops: "));
         line.unwrap().parse::<u8>().unwrap()
@@ -485,16 +485,16 @@ async fn a_loop_hides_nothing_that_another_upstream_says() {
     hops.sort_unstable();
     assert_eq!(hops, [1, 2, 3, 4, 5, 6, 7, 8, 9], "no router takes up one with more than 8");
     third.reply_with(Reply::providers(&[record(1)]));
-    assert_eq!(provider(&circle[0], &cid_below("1", 0)).await, Ok(peer_id(1).into()));
-    for server in circle {
+    assert_eq!(provider(&ring[0], &cid_below("1", 0)).await, Ok(peer_id(1).into()));
+    for server in ring {
         server.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_put_goes_round_a_loop_once() {
-    let circle = circle(None).await;
-    let [a, b] = &circle;
+    let ring = ring(None).await;
+    let [a, b] = &ring;
     let publisher = Publisher::ed25519(1);
     let end = "2100-01-01T00:00:00Z".to_owned();
     let record = publisher.sign(&Statement { end, ..Statement::default() });
@@ -506,11 +506,11 @@ async fn a_name_that_is_put_goes_round_a_loop_once() {
     };
     eventually("both have it", async || is_here(a).await && is_here(b).await).await;
     // The second hands it back, and there it ends.
-    eventually("nothing is under way", async || (exchanged(&circle).await - 2.0).abs() < 0.1).await;
+    eventually("nothing is under way", async || (exchanged(&ring).await - 2.0).abs() < 0.1).await;
     let unchanged = "fingerpost_ipns_puts_total{outcome=\"unchanged\"}";
     assert!((a.metric(unchanged).await - 1.0).abs() < 0.1);
     assert_eq!(b.get(&publisher.path()).await.bytes().await.unwrap(), record);
-    for server in circle {
+    for server in ring {
         server.shutdown().await;
     }
 }

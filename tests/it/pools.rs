@@ -227,8 +227,8 @@ async fn all_that_is_wrong_with_a_route_is_told_at_once() {
     create(&server, "new-route").await;
     let into = |id| format!(r#"{{"route":{{"overflow_route":{{"id":{id}}}}}}}"#);
     assert_eq!(send(&server, Method::PUT, "/1", &into(2)).await.status(), 200);
-    let circle = send(&server, Method::PUT, "/2", &into(1)).await;
-    insta::assert_snapshot!("pools_circle", written(circle).await);
+    let cycle = send(&server, Method::PUT, "/2", &into(1)).await;
+    insta::assert_snapshot!("pools_cycle", written(cycle).await);
     let itself = send(&server, Method::PUT, "/2", &into(2)).await;
     insta::assert_snapshot!("pools_itself", written(itself).await);
     server.shutdown().await;

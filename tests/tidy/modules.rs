@@ -1,7 +1,7 @@
 //! Who may use whom among the modules of `src/`.
 //!
 //! The table says which modules a module may use by name; all but `types` may use the leaves as well. It
-//! holds no circle. Unit tests are held to the same edges: a test that needs a module to the left
+//! holds no cycle. Unit tests are held to the same edges: a test that needs a module to the left
 //! belongs in tests/it.
 
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@ use crate::http_client::test_server::TestServer;
 
 const ROUTE: &str = r#"{"id":1,"name":"my-route","requested_target_daily_volume":50000,"recommended_max_daily_volume":25000,"recommended_max_delivery_rate_per_hour":10000,"overflow_route":{"id":2,"name":"rest"},"routing_rule":{"id":42,"name":"my-route R1"}}"#;
 
-const NO_ROUTE: &str = r#"{"success":false,"data":null,"error_code":"validation_failed","error_messages":["name: taken","overflow_route: a circle"]}"#;
+const NO_ROUTE: &str = r#"{"success":false,"data":null,"error_code":"validation_failed","error_messages":["name: taken","overflow_route: a cycle"]}"#;
 
 /// What came of a command.
 struct Outcome {
@@ -249,7 +249,7 @@ fn what_the_server_says_against_it_is_told() {
     let pools = run_lines(&["pools", "show", "1"], &[("422 Unprocessable Entity", NO_ROUTE)]);
     assert_eq!(
         pools.error,
-        "error: the server answered 422 Unprocessable Entity: name: taken; overflow_route: a circle\n"
+        "error: the server answered 422 Unprocessable Entity: name: taken; overflow_route: a cycle\n"
     );
     let other = run_lines(&["list"], &[("404 Not Found", "<html>")]).error;
     assert!(other.contains("--server wants the address of its admin listener"), "{other}");

@@ -87,10 +87,8 @@ pub enum PoolProblem {
     #[error("overflow_route is this pool itself: name another, or null")]
     OverflowSelf,
     /// A cycle of overflow pools.
-    #[error(
-        "overflow_route would lead in a circle, {0}: name one that does not lead back, or null"
-    )]
-    OverflowCircle(String),
+    #[error("overflow_route would lead in a cycle, {0}: name one that does not lead back, or null")]
+    OverflowCycle(String),
     /// The inventory has no free endpoint for it.
     #[error(
         "no endpoint is free for this pool: add an [[endpoint]] to the configuration, or free some \

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::group::GROUP_KEYS;
 use super::*;
 
 const MIB: u64 = 1 << 20;
@@ -116,6 +117,39 @@ fn quotas_count_what_a_restart_brings_back() {
     assert_eq!(refused, Err(IndexError::Full { what: "keys of this network" }));
     index.remove(&peer(1), None, 2);
     assert!(offer(&index, network(1), (2, 2), 100).is_ok());
+}
+
+#[test]
+fn a_restart_knows_the_heaviest_network_by_its_keys() {
+    let index = Index::new();
+    let restore = index.restore(1);
+    for (part, origin, count) in [(1, 1, 500), (2, 2, 1), (3, 2, 1), (4, 2, 1)] {
+        let spec = GroupSpec { origin: network(origin), ..spec(part, b"", &[TCP]) };
+        let group = restore.group(&spec, u64::from(part), 1).unwrap();
+        let first = part * 500;
+        let multihashes: Vec<_> =
+            keys(first..first + count).iter().map(|key| key.as_bytes().to_vec()).collect();
+        restore.keys(&group, multihashes.iter().map(Vec::as_slice)).unwrap();
+    }
+    restore.finish().unwrap();
+    assert_eq!(index.groups.heaviest_network(), 500 + GROUP_KEYS);
+}
+
+#[test]
+fn what_has_lapsed_goes_before_anything_is_evicted() {
+    let (index, empty) = index_of(4 * MIB);
+    let offer_all = |origin, parts: std::ops::Range<u32>, expires_at_ms| {
+        let offered =
+            parts.filter(|part| offer(&index, origin, (*part, *part), expires_at_ms).is_ok());
+        offered.collect::<Vec<_>>()
+    };
+    let live = offer_all(network(1), 0..1_000, 9_000);
+    let lapsing = offer_all(network(2), 1_000..2_000, 50);
+    offer_all(Origin::OPERATOR, 2_000..3_000, 9_000);
+    assert!(index.stats().bytes > (empty + 4 * MIB) / 8 * 7);
+    assert!(live.len() > lapsing.len() && !lapsing.is_empty());
+    assert_eq!(index.sweep(60).evicted, 0);
+    assert!(live.iter().all(|part| has_part(&index, *part)));
 }
 
 /// Offers parts of many networks, as many of each, until all are refused; part n lapses at 1,000 - n.

@@ -75,3 +75,19 @@ fn create_atomically(path: &Path) -> Result<(), RedbError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_which_the_disk_cannot_say_whether_it_is_there_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        // A link to itself cannot be followed.
+        let path = folder.path().join("control.redb");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let medium = DiskMedium { path: path.clone(), cache_bytes: 1 << 20 };
+        assert!(matches!(medium.open(), Err(RedbError::Io(_))));
+        assert!(path.is_symlink());
+    }
+}

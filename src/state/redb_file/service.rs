@@ -235,8 +235,14 @@ impl<W> ServiceWriter<W> {
 
 #[cfg(test)]
 mod tests {
+    use redb::Database;
+
     use super::*;
     use crate::state::test_medium::TestMedium;
+    use crate::state::{Medium, WriteWork};
+
+    const OPTIONS: ServiceOptions =
+        ServiceOptions { thread: "test", waiting_max: 10, batch_max: 2 };
 
     fn service<C, T>(write: impl WriteBatch<C, T>) -> RedbService<C, T>
     where
@@ -244,8 +250,7 @@ mod tests {
         T: Send + 'static,
     {
         let file = RedbFile::open(TestMedium::default(), Box::new(|_| Ok(())), "a test").unwrap();
-        let options = ServiceOptions { thread: "test", waiting_max: 10, batch_max: 2 };
-        RedbService::start(file, options, write).unwrap()
+        RedbService::start(file, OPTIONS, write).unwrap()
     }
 
     #[tokio::test]
@@ -262,6 +267,56 @@ mod tests {
         assert_eq!(third.await.unwrap(), [1, 2, 3]);
         assert_eq!((second.await.unwrap(), first.await.unwrap()), (vec![1, 2], vec![1]));
         assert_eq!(service.health(), Health::good());
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_counts_until_the_next_write_opens_the_file_again() {
+        let medium = TestMedium::default();
+        let file = RedbFile::open(medium.clone(), Box::new(|_| Ok(())), "a test").unwrap();
+        let write = |file: &RedbFile, commands: &[((), UnixMs)]| {
+            file.write(|_| Ok(WriteWork::Unchanged(())))?;
+            Ok(vec![(); commands.len()])
+        };
+        let service = RedbService::start(file, OPTIONS, write).unwrap();
+        let failed = service.read(|_| Err::<(), _>(io::Error::other("told so").into())).await;
+        assert!(failed.is_err() && service.is_failing() && !service.health().is_writable);
+        service.ask((), 7).await.unwrap();
+        assert!(!service.is_failing() && service.health() == Health::good());
+        assert_eq!(medium.opened(), 2);
+    }
+
+    /// A file that redb can open once.
+    struct OnceMedium(TestMedium);
+
+    impl Medium for OnceMedium {
+        fn open(&self) -> Result<Database, RedbError> {
+            assert_eq!(self.0.opened(), 0, "a panic that the test wants");
+            self.0.open()
+        }
+
+        fn open_overlay(&self) -> Result<Database, RedbError> {
+            self.0.open_overlay()
+        }
+
+        fn length(&self) -> u64 {
+            self.0.length()
+        }
+    }
+
+    #[tokio::test]
+    async fn damage_that_is_met_by_opening_again_is_told_and_ends_no_thread() {
+        let medium = OnceMedium(TestMedium::default());
+        let file = RedbFile::open(medium, Box::new(|_| Ok(())), "a test").unwrap();
+        let write = |file: &RedbFile, commands: &[((), UnixMs)]| {
+            file.write(|_| Ok(WriteWork::Changed(())))?;
+            Ok(vec![(); commands.len()])
+        };
+        let service = RedbService::start(file, OPTIONS, write).unwrap();
+        let failed = service.read(|_| Err::<(), _>(io::Error::other("told so").into())).await;
+        assert!(failed.is_err());
+        assert!(matches!(service.ask((), 7).await, Err(FileError::Io(_))));
+        assert!(service.health().is_ready && !service.health().is_writable);
+        service.read(|_| Ok(())).await.unwrap();
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::DurableInner;
 use super::changes::with_changes;
@@ -50,7 +51,11 @@ pub(super) fn stream(inner: Arc<DurableInner>, now_ms: UnixMs) -> ExportStream {
             let _ = reader.sender.blocking_send(Err(error));
         }
     });
-    // Batches end too when their reader panics, which must not look like the end of the entries.
+    batches(receiver, reading)
+}
+
+/// What a reader sends. It ends too when the reader panics, which must not look like the end of the entries.
+fn batches(receiver: mpsc::Receiver<ExportBatch>, reading: JoinHandle<()>) -> ExportStream {
     let end = stream::once(reading).filter_map(|ended| async move {
         let reason = "reading what is stored was not completed".to_owned();
         ended.is_err().then_some(Err(StoreError::Unavailable { reason }))
@@ -201,5 +206,26 @@ impl ExportReader<'_> {
             return Ok(());
         }
         self.sender.blocking_send(Ok(batch)).map_err(|_| ExportEnd::Abandoned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_export_whose_reader_panics_ends_with_an_error() {
+        let export = async |panics: bool| {
+            let (sender, receiver) = mpsc::channel(1);
+            let reading = tokio::task::spawn_blocking(move || {
+                sender.blocking_send(Ok(Vec::new())).unwrap();
+                assert!(!panics, "a panic that the test wants");
+            });
+            let ends: Vec<_> =
+                batches(receiver, reading).map(|batch| batch.is_ok()).collect().await;
+            ends
+        };
+        assert_eq!(export(false).await, [true]);
+        assert_eq!(export(true).await, [true, false]);
     }
 }

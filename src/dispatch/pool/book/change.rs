@@ -144,8 +144,8 @@ impl Book {
             && let Some(at) = ids.iter().position(|id| *id == own)
         {
             ids.truncate(at + 1);
-            let circle = std::iter::once(own).chain(ids).map(|id| id.to_string());
-            return Err(PoolProblem::OverflowCircle(circle.collect::<Vec<_>>().join(" -> ")));
+            let cycle = std::iter::once(own).chain(ids).map(|id| id.to_string());
+            return Err(PoolProblem::OverflowCycle(cycle.collect::<Vec<_>>().join(" -> ")));
         }
         Ok(Some(Some(target.id)))
     }

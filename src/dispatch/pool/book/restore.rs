@@ -18,7 +18,7 @@ pub enum BookError {
     #[error("rule {0} leads to a pool that does not exist")]
     Target(RuleId),
     /// A pool that overflows into a missing pool or in a cycle.
-    #[error("pool {0} overflows into nothing, or in a circle")]
+    #[error("pool {0} overflows into nothing, or in a cycle")]
     Overflow(PoolId),
     /// Two pools have the same name.
     #[error("pool {0} has another's name")]

@@ -136,8 +136,8 @@ fn overflowing_never_leads_back() {
     book.change(PoolId(1), into(Some(2))).unwrap();
     book.change(PoolId(2), into(Some(3))).unwrap();
     assert_eq!(problems(book.change(PoolId(3), into(Some(3)))), [PoolProblem::OverflowSelf]);
-    let circle = problems(book.change(PoolId(3), into(Some(1))));
-    assert_eq!(circle, [PoolProblem::OverflowCircle("3 -> 1 -> 2 -> 3".to_owned())]);
+    let cycle = problems(book.change(PoolId(3), into(Some(1))));
+    assert_eq!(cycle, [PoolProblem::OverflowCycle("3 -> 1 -> 2 -> 3".to_owned())]);
     let unknown = problems(book.change(PoolId(3), into(Some(4))));
     assert!(unknown[0].to_string().contains("none has the id 4"), "{unknown:?}");
     let of = problems(book.remove(PoolId(3)));
