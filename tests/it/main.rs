@@ -51,4 +51,5 @@ mod statuses;
 mod store;
 mod streaming;
 mod upstream_answers;
+mod upstream_formats;
 mod upstreams;
