@@ -9,8 +9,8 @@ use fingerpost::clock::Clock;
 use fingerpost::dispatch::{LookupAddress, RouteEntry, RouteOrigin, RoutingTable};
 use fingerpost::store::{Announcement, ContextId, MemoryStore, Store};
 use fingerpost::types::{
-    self, AccountId, AnswerSchema, ContentKey, Filter, ProviderRecord, Question, ReadyRecord,
-    RoutePrefix, UnparsableAddrs,
+    self, AnswerSchema, ContentKey, Filter, ProviderRecord, Question, ReadyRecord, RoutePrefix,
+    TargetId, UnparsableAddrs,
 };
 use futures_util::FutureExt;
 
@@ -99,7 +99,7 @@ fn table(prefixes: impl Iterator<Item = String>) -> RoutingTable<usize> {
         let entry = RouteEntry {
             auth: None,
             prefix,
-            next_hop: AccountId::parse("local").expect("a name"),
+            next_hop: TargetId::parse("local").expect("a name"),
             origin: RouteOrigin::Static,
             path: Vec::new(),
             expires_at_ms: None,

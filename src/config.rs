@@ -10,7 +10,6 @@
 //! a parameter. On failure all problems of all sources are returned at once, each with its place,
 //! and no settings.
 
-mod account_name;
 mod burst;
 mod choices;
 mod duration;
@@ -20,6 +19,7 @@ mod file;
 mod list;
 mod log_filter;
 mod networks;
+mod optional_target;
 mod remote_url;
 mod remotes;
 mod rules;
@@ -38,11 +38,11 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches, value_parser};
 
-pub use account_name::AccountName;
 pub use choices::AnnounceMode;
 pub(crate) use choices::LogFormat;
 pub(crate) use error::{ConfigError, ConfigProblem, SettingOrigin};
 pub(crate) use log_filter::LogFilter;
+pub use optional_target::OptionalTarget;
 pub(crate) use remote_url::RemoteUrl;
 pub(crate) use remotes::EffectiveSection;
 pub use remotes::{

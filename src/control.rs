@@ -27,7 +27,7 @@ use crate::dispatch::pool::{BookError, PoolDraft, PoolId, PoolSummary};
 use crate::dispatch::{RouteAuth, RouteEntry, RouteOrigin, RouteUpdate};
 use crate::resolve::{RouteTable, Router};
 use crate::state::{StateError, StateStore};
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 use peers::UpdateOutcome;
 
@@ -153,7 +153,7 @@ impl Control {
     pub(crate) async fn create_static(
         self: &Arc<Self>,
         prefix: RoutePrefix,
-        next_hop: AccountId,
+        next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
         self.change(|control| async move { control.statics.create(prefix, next_hop).await }).await
     }
@@ -162,7 +162,7 @@ impl Control {
     pub(crate) async fn replace_static(
         self: &Arc<Self>,
         prefix: RoutePrefix,
-        next_hop: AccountId,
+        next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
         self.change(|control| async move { control.statics.replace(prefix, next_hop).await }).await
     }
@@ -200,7 +200,7 @@ impl Control {
     /// Applies a route update from a peer.
     pub(crate) fn update_from_peer(
         &self,
-        peer: &AccountId,
+        peer: &TargetId,
         update: RouteUpdate,
     ) -> Result<(), UpdateRefused> {
         let UpdateOutcome { accepted, is_visible } = self.peers.update(peer, update)?;
@@ -273,11 +273,11 @@ impl Control {
     }
 
     fn default_route() -> RouteEntry {
-        let account = AccountId::parse(AccountId::DEFAULT).expect("it is a legal name");
-        Self::own_route(RoutePrefix::everything(), account, RouteOrigin::Default)
+        let target = TargetId::parse(TargetId::DEFAULT).expect("it is a legal name");
+        Self::own_route(RoutePrefix::everything(), target, RouteOrigin::Default)
     }
 
-    fn own_route(prefix: RoutePrefix, next_hop: AccountId, origin: RouteOrigin) -> RouteEntry {
+    fn own_route(prefix: RoutePrefix, next_hop: TargetId, origin: RouteOrigin) -> RouteEntry {
         RouteEntry { prefix, next_hop, origin, path: Vec::new(), expires_at_ms: None, auth: None }
     }
 }

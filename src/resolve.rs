@@ -25,7 +25,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 pub(crate) use crate::store::{NamePut, NamesError, StoreError, StoredName};
-use crate::types::{AccountId, Found, Hops, IpnsName, IpnsRecord, Question};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question, TargetId};
 pub(crate) use cache::{AnswerCache, CacheOptions};
 pub(crate) use fallback::{Fallback, FallbackParts};
 pub(crate) use fanout::{Fanout, FanoutOptions, FanoutParts};
@@ -34,7 +34,7 @@ pub(crate) use peer_link::{PeerLink, PeerLinkError};
 #[cfg(test)]
 pub(crate) use pool::testing as upstream_testing;
 pub(crate) use pool::{Endpoints, NextEndpoint, PoolUpstream};
-pub(crate) use router::{Discard, NoAccount, RouteTable, Router};
+pub(crate) use router::{Discard, RouteTable, Router, UnknownTarget};
 pub use upstream::{AskError, AskedRecords, Upstream, UpstreamReasons};
 
 /// Records as they become known, some at a time. What a client does not wait for is dropped, and
@@ -97,9 +97,9 @@ pub enum ResolveError {
     /// The store of IPNS records failed.
     #[error(transparent)]
     Names(#[from] NamesError),
-    /// The routing table names an account that there is not.
+    /// The routing table names a target that does not exist.
     #[error("there is no account `{0}`, to which the routing table points")]
-    NoAccount(AccountId),
+    UnknownTarget(TargetId),
     /// Nobody who answers here knows such things.
     #[error("nobody who answers here offers this")]
     NotOffered,

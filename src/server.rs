@@ -37,7 +37,7 @@ use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
 use crate::state::StateStore;
 use crate::store::{Health, NameStore, Store};
-use crate::types::AccountId;
+use crate::types::TargetId;
 use listener::BoundSocket;
 use maintenance::{Maintenance, Upkeep};
 pub use stores::{Stores, StoresError};
@@ -54,7 +54,7 @@ pub struct Parts {
     pub names: Arc<dyn NameStore>,
     /// The store of the control plane.
     pub state: Arc<dyn StateStore>,
-    /// The resolver of the account `local`.
+    /// The resolver of the target `local`.
     pub local: Arc<dyn Resolver>,
     /// What pools are made of.
     pub endpoints: Vec<EndpointParts>,
@@ -126,7 +126,7 @@ pub enum ServerError {
     #[error("the peer `{name}` cannot be reached (admin_url)")]
     Peer {
         /// Its name.
-        name: AccountId,
+        name: TargetId,
         /// What is wrong.
         source: HttpClientError,
     },
@@ -134,7 +134,7 @@ pub enum ServerError {
     #[error("`{name}` cannot be asked")]
     Upstream {
         /// Its name.
-        name: AccountId,
+        name: TargetId,
         /// What is wrong.
         source: HttpClientError,
     },

@@ -4,7 +4,6 @@
 //! depends on another module of the crate. Values that came from outside are newtypes that only
 //! parsing can make; parsing never panics and allocates no more than its input is long.
 
-mod account;
 mod addr;
 mod filter;
 mod hops;
@@ -17,9 +16,8 @@ mod prefix;
 mod ready;
 mod record;
 mod records;
+mod target;
 
-pub use account::AccountId;
-pub(crate) use account::{ACCOUNT_CHARS_MAX, AccountIdError};
 pub use addr::Addr;
 pub(crate) use addr::AddrError;
 pub(crate) use addr::is_public_component;
@@ -45,3 +43,5 @@ pub(crate) use record::{
 };
 pub use record::{LeftOut, ProviderRecord, UnparsableAddrs};
 pub(crate) use records::{Records, Rendered, SelectedRecord, SharedRecords};
+pub use target::TargetId;
+pub(crate) use target::{TARGET_CHARS_MAX, TargetIdError};

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 
 use fingerpost::dispatch::{Address, LookupAddress, RouteOrigin, RouteAuth, RouteEntry, RoutingTable};
-use fingerpost::types::{ADDRESS_CHARS_MAX, AccountId, ContentKey, RoutePrefix};
+use fingerpost::types::{ADDRESS_CHARS_MAX, TargetId, ContentKey, RoutePrefix};
 use libfuzzer_sys::fuzz_target;
 
 const NOW_MS: u64 = 1_000;
@@ -14,8 +14,8 @@ const ROUTES_MAX: usize = 12;
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
     let first = lines.next().unwrap_or_default();
-    if let Ok(account) = AccountId::parse(first) {
-        assert_eq!(AccountId::parse(account.as_str()), Ok(account));
+    if let Ok(target) = TargetId::parse(first) {
+        assert_eq!(TargetId::parse(target.as_str()), Ok(target));
     }
     if let Ok(prefix) = RoutePrefix::parse(first) {
         assert_eq!(RoutePrefix::parse(prefix.as_str()).as_ref(), Ok(&prefix));
@@ -67,7 +67,7 @@ fn route(line: &str) -> Option<RouteEntry> {
     };
     let prefix = RoutePrefix::parse(text).ok()?;
     let auth = RouteAuth::of(b"secret", &prefix);
-    let next_hop = AccountId::of_rule(line.len() as u64 % 3);
+    let next_hop = TargetId::of_rule(line.len() as u64 % 3);
     let path = vec!["far".to_owned(); usize::from(origin == RouteOrigin::Dynamic)];
     Some(RouteEntry { prefix, next_hop, origin, path, expires_at_ms, auth: Some(auth) })
 }

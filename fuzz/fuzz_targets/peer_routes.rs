@@ -8,7 +8,7 @@ use fingerpost::dispatch::{
     ReceivedRoutes, ImportPolicy, NewRoute, PATH_ROUTERS_MAX, RouteAuth, RouteControl, RouteUpdate,
     RoutingTableId, UPDATE_ROUTES_MAX,
 };
-use fingerpost::types::{AccountId, RoutePrefix};
+use fingerpost::types::{TargetId, RoutePrefix};
 use libfuzzer_sys::fuzz_target;
 
 const AUTH: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -21,7 +21,7 @@ const PREFIXES: [&str; 10] =
     ["g.a", "g.a.b", "g.a.c", "g.a.d.e", "g.b", "g.ab", "g.b.0", "g", "private.a", "g.a.ab"];
 
 static RULES: LazyLock<ImportPolicy> = LazyLock::new(|| ImportPolicy {
-    us: account("us"),
+    us: target("us"),
     accept: vec![prefix("g.a"), prefix("g.b")],
     routes_max: ROUTES_MAX,
 });
@@ -75,7 +75,7 @@ fn hear(bytes: &[u8]) {
             from_epoch: from,
             to_epoch: from + told,
             hold_down_ms: u64::from(next()) * 2_000,
-            speaker: account("peer"),
+            speaker: target("peer"),
             new_routes,
             withdrawn_routes: withdrawn,
         };
@@ -116,7 +116,7 @@ fn route(at: u8, through: u8) -> NewRoute {
     let names = ["peer", "far"];
     let path = (0..=through % 18).map(|hop| {
         let is_us = hop == through % 11 && through > 128;
-        account(if is_us { "us" } else { names[usize::from(hop % 2)] })
+        target(if is_us { "us" } else { names[usize::from(hop % 2)] })
     });
     let auth = RouteAuth::from_base64(AUTH).expect("32 bytes");
     NewRoute { prefix: any_prefix(at), path: path.collect(), auth }
@@ -130,6 +130,6 @@ fn prefix(text: &str) -> RoutePrefix {
     RoutePrefix::parse(text).expect("a prefix")
 }
 
-fn account(text: &str) -> AccountId {
-    AccountId::parse(text).expect("a name")
+fn target(text: &str) -> TargetId {
+    TargetId::parse(text).expect("a name")
 }

@@ -109,15 +109,15 @@ mod tests {
 
     use super::*;
     use crate::admin::{PeerCredentials, testing};
-    use crate::types::AccountId;
+    use crate::types::TargetId;
 
     async fn who(user: Option<web::ReqData<AdminUser>>) -> String {
         format!("{:?}", user.map(web::ReqData::into_inner))
     }
 
     async fn asked(path: &str, user: &str) -> (StatusCode, String) {
-        let account = AccountId::parse("west").unwrap();
-        let peers = vec![PeerCredentials { account, password: "of west".parse().unwrap() }];
+        let id = TargetId::parse("west").unwrap();
+        let peers = vec![PeerCredentials { id, password: "of west".parse().unwrap() }];
         let state = web::Data::new(testing::state("of admin", peers));
         let app = App::new()
             .app_data(state)
@@ -139,7 +139,7 @@ mod tests {
         let (_, admin) = asked("/routes", "admin").await;
         assert_eq!(admin, "Some(Admin)");
         let (_, peer) = asked("/peer/route/update", "west").await;
-        assert_eq!(peer, "Some(Peer(AccountId(west)))");
+        assert_eq!(peer, "Some(Peer(TargetId(west)))");
     }
 
     #[actix_web::test]

@@ -14,7 +14,7 @@ use super::{AdminState, only};
 use crate::body::BodyLimits;
 use crate::dispatch::{MESSAGE_BYTES_MAX, RouteControl, RouteUpdate};
 use crate::metrics::PeerOutcome;
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 /// Adds the paths of this API.
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -31,7 +31,7 @@ async fn control(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    let take = |peer: &AccountId, json: &[u8]| {
+    let take = |peer: &TargetId, json: &[u8]| {
         let control = RouteControl::from_json(json)?;
         Ok(state.control.peers().control(peer, control)?)
     };
@@ -44,7 +44,7 @@ async fn update(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResponse {
-    let take = |peer: &AccountId, json: &[u8]| {
+    let take = |peer: &TargetId, json: &[u8]| {
         let update = RouteUpdate::from_json(json)?;
         Ok(state.control.update_from_peer(peer, update)?)
     };
@@ -55,7 +55,7 @@ async fn receive(
     state: &AdminState,
     request: &HttpRequest,
     payload: Payload,
-    take: impl FnOnce(&AccountId, &[u8]) -> Result<(), AdminError>,
+    take: impl FnOnce(&TargetId, &[u8]) -> Result<(), AdminError>,
 ) -> Result<(), AdminError> {
     let peer = match request.extensions().get::<AdminUser>() {
         Some(AdminUser::Peer(peer)) => peer.clone(),

@@ -12,12 +12,12 @@ use crate::metrics::Metrics;
 use crate::resolve::{Discard, Router};
 use crate::state::MemoryState;
 use crate::store::{MemoryNames, MemoryStore};
-use crate::types::{AccountId, AnswerSchema};
+use crate::types::{AnswerSchema, TargetId};
 
 /// A state with these users.
 pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
     let clock = Clock::default();
-    let name = AccountId::parse("us").expect("a name");
+    let name = TargetId::parse("us").expect("a name");
     let control = Control::open(ControlParts {
         state: Arc::new(MemoryState::new()),
         clock: clock.clone(),

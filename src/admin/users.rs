@@ -6,15 +6,15 @@
 
 use super::password::AdminPassword;
 use crate::config::Secret;
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 /// The paths of peer routers are under this one.
 const PEER_PATH: &str = "/peer";
 
 /// The credentials of a peer router.
 pub(crate) struct PeerCredentials {
-    /// Its account, whose name is its user name.
-    pub(crate) account: AccountId,
+    /// Its id, which is its user name.
+    pub(crate) id: TargetId,
     /// Its password; without one it has no access.
     pub(crate) password: Secret,
 }
@@ -25,7 +25,7 @@ pub(super) enum AdminUser {
     /// The operator.
     Admin,
     /// A peer router.
-    Peer(AccountId),
+    Peer(TargetId),
 }
 
 /// All users.
@@ -35,28 +35,28 @@ pub(super) struct Users {
 }
 
 struct PeerUser {
-    account: AccountId,
+    id: TargetId,
     credentials_hash: blake3::Hash,
 }
 
 impl Users {
     pub(super) fn new(admin: AdminPassword, peers: Vec<PeerCredentials>) -> Self {
-        let peers = peers.into_iter().filter_map(|PeerCredentials { account, password }| {
-            let credentials_hash = hash(account.as_str(), password.reveal()?);
-            Some(PeerUser { account, credentials_hash })
+        let peers = peers.into_iter().filter_map(|PeerCredentials { id, password }| {
+            let credentials_hash = hash(id.as_str(), password.reveal()?);
+            Some(PeerUser { id, credentials_hash })
         });
         Self { admin, peers: peers.collect() }
     }
 
-    /// The user with these credentials, `user:password`. A peer's name is normalised like an
-    /// account.
+    /// The user with these credentials, `user:password`. A peer's name is normalised like the
+    /// id of a target.
     pub(super) fn identify(&self, credentials: &[u8]) -> Option<AdminUser> {
         let mut user = self.admin.accepts(credentials).then_some(AdminUser::Admin);
         let hash = peer_hash(credentials);
         for peer in &self.peers {
             // blake3 compares its hashes in constant time.
             if hash == Some(peer.credentials_hash) && user.is_none() {
-                user = Some(AdminUser::Peer(peer.account.clone()));
+                user = Some(AdminUser::Peer(peer.id.clone()));
             }
         }
         user
@@ -78,10 +78,10 @@ impl AdminUser {
     }
 }
 
-/// What a peer's credentials hash to, its name as accounts are kept.
+/// What a peer's credentials hash to, its name normalised as ids are.
 fn peer_hash(credentials: &[u8]) -> Option<blake3::Hash> {
     let (name, password) = std::str::from_utf8(credentials).ok()?.split_once(':')?;
-    Some(hash(AccountId::parse(name).ok()?.as_str(), password))
+    Some(hash(TargetId::parse(name).ok()?.as_str(), password))
 }
 
 fn hash(name: &str, password: &str) -> blake3::Hash {
@@ -95,14 +95,14 @@ mod tests {
     fn users() -> Users {
         let peers = [("east-1", "of:east"), ("west", "of west"), ("open", "")];
         let peers = peers.map(|(name, password)| PeerCredentials {
-            account: AccountId::parse(name).unwrap(),
+            id: TargetId::parse(name).unwrap(),
             password: password.parse().unwrap(),
         });
         Users::new(AdminPassword::new("of admin"), peers.into())
     }
 
     fn peer(name: &str) -> Option<AdminUser> {
-        Some(AdminUser::Peer(AccountId::parse(name).unwrap()))
+        Some(AdminUser::Peer(TargetId::parse(name).unwrap()))
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl ApiError {
             Self::Resolve(ResolveError::Names(error)) => names_status(error),
             Self::Resolve(ResolveError::Discarded) => StatusCode::FORBIDDEN,
             Self::Resolve(ResolveError::OverBudget { .. }) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Resolve(ResolveError::UpstreamsFailed(_) | ResolveError::NoAccount(_)) => {
+            Self::Resolve(ResolveError::UpstreamsFailed(_) | ResolveError::UnknownTarget(_)) => {
                 StatusCode::BAD_GATEWAY
             }
             Self::Resolve(ResolveError::TimedOut(_)) => StatusCode::GATEWAY_TIMEOUT,
@@ -170,7 +170,7 @@ impl ApiError {
             Self::Resolve(
                 ResolveError::UpstreamsFailed(_)
                     | ResolveError::TimedOut(_)
-                    | ResolveError::NoAccount(_)
+                    | ResolveError::UnknownTarget(_)
             )
         );
         Some(if is_of_upstreams { Fault::Upstreams } else { Fault::Ours })

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::types::{AccountId, PeerId, RoutePrefix};
+use crate::types::{PeerId, RoutePrefix, TargetId};
 
 /// A list; it may be empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,8 +20,8 @@ pub(crate) type Prefixes = List<RoutePrefix>;
 /// A list of peers; an empty one is nobody.
 pub(crate) type PeerIds = List<PeerId>;
 
-/// A list of accounts.
-pub(crate) type Accounts = List<AccountId>;
+/// A list of targets.
+pub(crate) type TargetList = List<TargetId>;
 
 /// An item that cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl ListItem for PeerId {
     }
 }
 
-impl ListItem for AccountId {
+impl ListItem for TargetId {
     fn read(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
     }
@@ -125,7 +125,7 @@ mod tests {
         let peers = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
         let peers: PeerIds = format!(" {peers} , {peers}").parse().unwrap();
         assert_eq!((peers.iter().count(), peers.to_string().parse()), (2, Ok(peers)));
-        let accounts: Accounts = "East.1,local".parse().unwrap();
+        let accounts: TargetList = "East.1,local".parse().unwrap();
         assert_eq!(accounts.to_string(), "east1,local");
     }
 
@@ -138,6 +138,6 @@ mod tests {
             let error = text.parse::<PeerIds>().unwrap_err().to_string();
             assert!(error.starts_with('`'), "{error}");
         }
-        assert!("a b".parse::<Accounts>().unwrap_err().to_string().contains("' '"));
+        assert!("a b".parse::<TargetList>().unwrap_err().to_string().contains("' '"));
     }
 }

@@ -14,12 +14,12 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
-use super::account_name::AccountName;
 use super::duration::parse_duration;
-use super::list::{Accounts, Prefixes};
+use super::list::{Prefixes, TargetList};
+use super::optional_target::OptionalTarget;
 use super::remote_url::RemoteUrl;
 use super::secret::Secret;
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 pub(crate) use section::EffectiveSection;
 pub(super) use section::{Section, SectionKind, combine};
@@ -100,8 +100,8 @@ pub struct UpstreamSettings {
     ///
     /// Capitals and dots do not count. Names of upstreams, fan-outs and peers are all different;
     /// integers, `local`, `discard`, `default` and `dht` mean something else.
-    #[arg(long, value_name = "NAME", value_parser = AccountId::parse)]
-    pub name: AccountId,
+    #[arg(long, value_name = "NAME", value_parser = TargetId::parse)]
+    pub name: TargetId,
 
     /// Where its Routing V1 API is, with or without `/routing/v1`
     ///
@@ -130,20 +130,20 @@ pub struct UpstreamSettings {
 #[derive(Args, Clone, Debug, Eq, PartialEq)]
 pub struct FanoutSettings {
     /// Its name, an account of the routing table
-    #[arg(long, value_name = "NAME", value_parser = AccountId::parse)]
-    pub name: AccountId,
+    #[arg(long, value_name = "NAME", value_parser = TargetId::parse)]
+    pub name: TargetId,
 
     /// Who is asked, all at once: names of upstreams, and `local` for what is known here
     #[arg(long, value_name = "ACCOUNTS")]
-    pub accounts: Accounts,
+    pub accounts: TargetList,
 }
 
 /// A metered router.
 #[derive(Args, Clone, Debug, Eq, PartialEq)]
 pub struct EndpointSettings {
     /// Its name; its spent budget is kept under it
-    #[arg(long, value_name = "NAME", value_parser = AccountId::parse)]
-    pub name: AccountId,
+    #[arg(long, value_name = "NAME", value_parser = TargetId::parse)]
+    pub name: TargetId,
 
     /// Where its Routing V1 API is, with or without `/routing/v1`
     ///
@@ -174,8 +174,8 @@ pub struct PeerSettings {
     /// Its name: the account that its routes lead to, and the user name of its requests to us
     ///
     /// Not `admin`, which is the operator's.
-    #[arg(long, value_name = "NAME", value_parser = AccountId::parse)]
-    pub name: AccountId,
+    #[arg(long, value_name = "NAME", value_parser = TargetId::parse)]
+    pub name: TargetId,
 
     /// Where its Routing V1 API is: lookups go there
     #[arg(long, value_name = "URL")]
@@ -187,7 +187,7 @@ pub struct PeerSettings {
 
     /// Our user name there; empty: `router_name`
     #[arg(long, value_name = "NAME", default_value = "")]
-    pub user: AccountName,
+    pub user: OptionalTarget,
 
     /// The password between it and us, the same on both sides
     #[arg(long, value_name = "PASSWORD", hide_env_values = true)]

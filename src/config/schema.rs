@@ -14,21 +14,21 @@ use clap::builder::PossibleValue;
 use clap::{Arg, ArgMatches, Args, Command};
 
 use super::Effective;
-use super::account_name::AccountName;
 use super::burst::Burst;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::format_duration;
 use super::error::SettingOrigin;
-use super::list::{Accounts, PeerIds, Prefixes};
+use super::list::{PeerIds, Prefixes, TargetList};
 use super::log_filter::LogFilter;
 use super::networks::Networks;
+use super::optional_target::OptionalTarget;
 use super::remote_url::{RemoteUrl, without_credentials};
 use super::secret::Secret;
 use super::settings::Settings;
 use super::upstream_list::UpstreamList;
 use super::workers::WorkerCount;
 use super::write::toml_value;
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 /// What every environment variable of Fingerpost begins with.
 pub(super) const VARIABLE_PREFIX: &str = "FINGERPOST_";
@@ -244,9 +244,9 @@ fn value_types() -> [ValueType; 24] {
         shown::<Networks>(Shape::List, "a list of networks, such as 10.0.0.0/8"),
         shown::<PeerIds>(Shape::List, "a list of peer IDs"),
         shown::<Prefixes>(Shape::List, "a list of prefixes, such as g.providers.sha2-256.c"),
-        shown::<Accounts>(Shape::List, "a list of accounts"),
-        shown::<AccountId>(Shape::Text, ACCOUNT),
-        shown::<AccountName>(Shape::Text, ACCOUNT),
+        shown::<TargetList>(Shape::List, "a list of accounts"),
+        shown::<TargetId>(Shape::Text, ACCOUNT),
+        shown::<OptionalTarget>(Shape::Text, ACCOUNT),
         shown::<String>(Shape::Text, "a text"),
         ValueType {
             id: TypeId::of::<UpstreamList>(),

@@ -12,13 +12,13 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, FromArgMatches};
 
-use super::account_name::AccountName;
 use super::burst::Burst;
 use super::choices::{AnnounceMode, EmptyStatus, LogFormat, RecordSchema};
 use super::duration::parse_duration;
 use super::list::{PeerIds, Prefixes};
 use super::log_filter::LogFilter;
 use super::networks::Networks;
+use super::optional_target::OptionalTarget;
 use super::remotes::Remotes;
 use super::schema::SettingsSchema;
 use super::secret::Secret;
@@ -317,7 +317,7 @@ pub struct Settings {
     /// Letters, digits, `-`, `_`, `~`; capitals and dots do not count. Empty: one is made at the first
     /// start and kept.
     #[arg(long, value_name = "NAME", default_value = "", help_heading = ROUTES)]
-    pub router_name: AccountName,
+    pub router_name: OptionalTarget,
 
     /// Parts of the key space that this router is authoritative for, advertised to peers: prefixes
     /// of lookup addresses

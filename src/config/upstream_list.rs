@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::list::{List, ListItem};
 use super::remote_url::RemoteUrl;
-use crate::types::{ACCOUNT_CHARS_MAX, AccountId};
+use crate::types::{TARGET_CHARS_MAX, TargetId};
 
 /// A list of upstreams; it may be empty.
 pub(crate) type UpstreamList = List<NamedUrl>;
@@ -18,8 +18,8 @@ pub(crate) type UpstreamList = List<NamedUrl>;
 /// One of them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NamedUrl {
-    /// Its account.
-    pub(crate) name: AccountId,
+    /// Its id.
+    pub(crate) name: TargetId,
     /// Where it is.
     pub(crate) url: RemoteUrl,
 }
@@ -38,8 +38,8 @@ impl ListItem for NamedUrl {
         let url = named.map_or(text, |(_, url)| url).parse::<RemoteUrl>();
         let url = url.map_err(|error| error.to_string())?;
         let name = match named {
-            Some((name, _)) => AccountId::parse(name.trim()),
-            None => AccountId::parse(&name_of(&url)),
+            Some((name, _)) => TargetId::parse(name.trim()),
+            None => TargetId::parse(&name_of(&url)),
         };
         Ok(Self { name: name.map_err(|error| error.to_string())?, url })
     }
@@ -64,7 +64,7 @@ fn name_of(url: &RemoteUrl) -> String {
     let name = name.trim_matches('-');
     let is_ipv4 = name.chars().all(|it| it.is_ascii_digit() || ".-".contains(it));
     let name = if is_ipv4 { format!("ip-{name}") } else { name.to_owned() };
-    name.chars().take(ACCOUNT_CHARS_MAX).collect()
+    name.chars().take(TARGET_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

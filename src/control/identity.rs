@@ -7,7 +7,7 @@ use multibase::Base;
 use super::ControlError;
 use crate::clock::UnixMs;
 use crate::state::{StateChange, StateStore, StateTable};
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 /// Keys of the table of single documents.
 const NAME: &str = "router_name";
@@ -23,7 +23,7 @@ const SECRET_BYTES: usize = 32;
 #[derive(Clone)]
 pub(crate) struct Identity {
     /// The name in the paths of routes.
-    pub(crate) name: AccountId,
+    pub(crate) name: TargetId,
     /// The key of the `auth` values of routes.
     pub(crate) secret: Vec<u8>,
 }
@@ -33,7 +33,7 @@ impl Identity {
     /// start.
     pub(crate) async fn load_or_make(
         state: &dyn StateStore,
-        name: Option<AccountId>,
+        name: Option<TargetId>,
         secret: Option<&str>,
         now_ms: UnixMs,
     ) -> Result<Self, ControlError> {
@@ -42,7 +42,7 @@ impl Identity {
             None => {
                 let make = || format!("fingerpost-{}", hex(&rand::random::<[u8; NAME_BYTES]>()));
                 let text = kept(state, NAME, make, now_ms).await?;
-                AccountId::parse(&text).map_err(|error| broken(NAME, error.to_string()))?
+                TargetId::parse(&text).map_err(|error| broken(NAME, error.to_string()))?
             }
         };
         let secret = match secret {
@@ -95,7 +95,7 @@ mod tests {
         let again = Identity::load_or_make(&state, None, None, 1).await.unwrap();
         assert_eq!((&first.name, &first.secret), (&again.name, &again.secret));
         assert!(first.name.as_str().starts_with("fingerpost-") && first.secret.len() == 32);
-        let name = AccountId::parse("me").unwrap();
+        let name = TargetId::parse("me").unwrap();
         let given =
             Identity::load_or_make(&state, Some(name.clone()), Some("shh"), 1).await.unwrap();
         assert_eq!((given.name, given.secret), (name, b"shh".to_vec()));

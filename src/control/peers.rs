@@ -34,7 +34,7 @@ use crate::dispatch::{
 };
 use crate::metrics::{PeerCounts, PeerOutcome};
 use crate::resolve::{PeerLink, PeerLinkError};
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 use send::{PendingUpdate, Subscription};
 
 /// The configuration of the exchange.
@@ -57,8 +57,8 @@ impl Default for PeersParts {
 
 /// The configuration of one peer.
 pub(crate) struct PeerParts {
-    /// The account that its routes lead to, and its name in updates.
-    pub(crate) account: AccountId,
+    /// The target that its routes lead to, and its name in updates.
+    pub(crate) id: TargetId,
     /// The prefixes that it may advertise, including everything below them.
     pub(crate) accept: Vec<RoutePrefix>,
     /// The most routes kept of it.
@@ -71,17 +71,17 @@ pub(crate) struct PeerParts {
 
 /// The routes from and to all peers.
 pub(crate) struct PeerRouters {
-    us: AccountId,
+    us: TargetId,
     own: Vec<OwnRoute>,
     hold_down: Duration,
     clock: Clock,
-    peers: BTreeMap<AccountId, Arc<PeerRouter>>,
+    peers: BTreeMap<TargetId, Arc<PeerRouter>>,
     state: Mutex<State>,
 }
 
 /// The immutable part of a peer, with its notifications.
 struct PeerRouter {
-    account: AccountId,
+    id: TargetId,
     link: Arc<dyn PeerLink>,
     counts: PeerCounts,
     /// An update arrived from it.
@@ -97,7 +97,7 @@ struct PeerRouter {
 
 struct State {
     log: RouteLog,
-    of_peers: BTreeMap<AccountId, PeerState>,
+    of_peers: BTreeMap<TargetId, PeerState>,
 }
 
 struct PeerState {
@@ -146,12 +146,11 @@ impl PeerRouters {
         log.advertise(&advertised(&us, &own, []));
         let mut of_peers = BTreeMap::new();
         let mut all = BTreeMap::new();
-        for PeerParts { account, accept, routes_max, link, counts } in peers {
+        for PeerParts { id, accept, routes_max, link, counts } in peers {
             let received = ReceivedRoutes::new(ImportPolicy { us: us.clone(), accept, routes_max });
             let subscription = Subscription::default();
-            of_peers
-                .insert(account.clone(), PeerState { received, subscription, has_dropped: false });
-            all.insert(account.clone(), Arc::new(PeerRouter::new(account, link, counts)));
+            of_peers.insert(id.clone(), PeerState { received, subscription, has_dropped: false });
+            all.insert(id.clone(), Arc::new(PeerRouter::new(id, link, counts)));
         }
         let state = Mutex::new(State { log, of_peers });
         Self { us, own, hold_down, clock, peers: all, state }
@@ -181,15 +180,15 @@ impl PeerRouters {
     /// Handles a peer's subscription to our routes.
     pub(crate) fn control(
         &self,
-        peer: &AccountId,
+        peer: &TargetId,
         control: RouteControl,
     ) -> Result<(), UnknownPeer> {
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
-        if let Some(of_peer) = self.state.lock().of_peers.get_mut(&peer.account) {
+        if let Some(of_peer) = self.state.lock().of_peers.get_mut(&peer.id) {
             of_peer.subscription.update(control);
         }
         let RouteControl { mode, last_known } = control;
-        tracing::debug!(peer = %peer.account, ?mode, ?last_known, "a peer has sent a request for our routes");
+        tracing::debug!(peer = %peer.id, ?mode, ?last_known, "a peer has sent a request for our routes");
         peer.subscribed.notify_one();
         if mode == SyncMode::Sync && last_known.table_id == RoutingTableId::NONE {
             peer.restarted.notify_one();
@@ -200,18 +199,18 @@ impl PeerRouters {
     /// Applies a peer's route update.
     pub(super) fn update(
         &self,
-        peer: &AccountId,
+        peer: &TargetId,
         update: RouteUpdate,
     ) -> Result<UpdateOutcome, UnknownPeer> {
         let now_ms = self.clock.now_ms();
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
         let mut state = self.state.lock();
-        let of_peer = state.of_peers.get_mut(&peer.account).ok_or(UnknownPeer)?;
-        let has_expired = of_peer.expire(&peer.account, now_ms);
+        let of_peer = state.of_peers.get_mut(&peer.id).ok_or(UnknownPeer)?;
+        let has_expired = of_peer.expire(&peer.id, now_ms);
         let applied = of_peer.received.apply(update, now_ms);
         let is_change = has_expired || applied.is_ok_and(|applied| applied.is_change);
         if let Ok(applied) = applied {
-            of_peer.log_dropped(&peer.account, applied.dropped);
+            of_peer.log_dropped(&peer.id, applied.dropped);
             peer.counts.dropped(applied.dropped.count());
         }
         peer.counts.received(if applied.is_ok() { PeerOutcome::Taken } else { PeerOutcome::Gap });
@@ -232,11 +231,11 @@ impl PeerRouters {
     /// The live routes of all peers.
     pub(super) fn entries(&self, now_ms: UnixMs) -> Vec<RouteEntry> {
         let state = self.state.lock();
-        let of_peers = state.of_peers.iter().flat_map(|(account, of_peer)| {
+        let of_peers = state.of_peers.iter().flat_map(|(id, of_peer)| {
             let (routes, expires_at_ms) = of_peer.received.routes(now_ms);
             routes.map(move |(prefix, route)| RouteEntry {
                 prefix: prefix.clone(),
-                next_hop: account.clone(),
+                next_hop: id.clone(),
                 origin: RouteOrigin::Dynamic,
                 path: route.path.iter().map(ToString::to_string).collect(),
                 expires_at_ms: Some(expires_at_ms),
@@ -250,9 +249,9 @@ impl PeerRouters {
     pub(super) fn sweep(&self, now_ms: UnixMs) -> bool {
         let mut state = self.state.lock();
         let mut is_change = false;
-        for (account, of_peer) in &mut state.of_peers {
-            let is_over = of_peer.expire(account, now_ms);
-            if let Some(peer) = self.peers.get(account).filter(|_| is_over) {
+        for (id, of_peer) in &mut state.of_peers {
+            let is_over = of_peer.expire(id, now_ms);
+            if let Some(peer) = self.peers.get(id).filter(|_| is_over) {
                 peer.counts.has_routes(0);
             }
             is_change |= is_over;
@@ -268,9 +267,9 @@ impl PeerRouters {
     /// Brings the log up to date with what is advertised now. Returns whether it changed.
     fn advertise(&self, state: &mut State, now_ms: UnixMs) -> bool {
         let State { log, of_peers } = state;
-        let heard = of_peers.iter().flat_map(|(account, of_peer)| {
+        let heard = of_peers.iter().flat_map(|(id, of_peer)| {
             let (routes, _) = of_peer.received.routes(now_ms);
-            routes.map(move |(prefix, route)| (account, prefix, route))
+            routes.map(move |(prefix, route)| (id, prefix, route))
         });
         log.advertise(&advertised(&self.us, &self.own, heard))
     }
@@ -294,7 +293,7 @@ impl PeerRouters {
     fn request(&self, peer: &PeerRouter) -> RouteControl {
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
-        let of_peer = state.of_peers.get(&peer.account);
+        let of_peer = state.of_peers.get(&peer.id);
         let last_known = of_peer.map_or(LastKnown::NOTHING, |it| it.received.last_known(now_ms));
         RouteControl { mode: SyncMode::Sync, last_known }
     }
@@ -302,30 +301,28 @@ impl PeerRouters {
     /// How long a peer may be silent before its routes expire.
     fn silence_max(&self, peer: &PeerRouter) -> Duration {
         let state = self.state.lock();
-        let of_peer = state.of_peers.get(&peer.account);
+        let of_peer = state.of_peers.get(&peer.id);
         of_peer.map_or(self.hold_down, |it| Duration::from_millis(it.received.hold_down_ms()))
     }
 
     /// The next update for a peer; `None` if it is not subscribed.
     fn pending_update(&self, peer: &PeerRouter) -> Option<PendingUpdate> {
         let state = self.state.lock();
-        state.of_peers.get(&peer.account)?.subscription.pending_update(&state.log, &peer.account)
+        state.of_peers.get(&peer.id)?.subscription.pending_update(&state.log, &peer.id)
     }
 
     /// Records what a peer knows after an update. Returns whether there is more to send.
     fn record_sent(&self, peer: &PeerRouter, sent: &PendingUpdate, known: LastKnown) -> bool {
         let mut state = self.state.lock();
         let State { log, of_peers } = &mut *state;
-        of_peers
-            .get_mut(&peer.account)
-            .is_some_and(|it| it.subscription.record_sent(sent, known, log))
+        of_peers.get_mut(&peer.id).is_some_and(|it| it.subscription.record_sent(sent, known, log))
     }
 }
 
 impl PeerRouter {
-    fn new(account: AccountId, link: Arc<dyn PeerLink>, counts: PeerCounts) -> Self {
+    fn new(id: TargetId, link: Arc<dyn PeerLink>, counts: PeerCounts) -> Self {
         let [received, restarted, subscribed, has_unsent] = std::array::from_fn(|_| Notify::new());
-        Self { account, link, counts, received, restarted, subscribed, has_unsent }
+        Self { id, link, counts, received, restarted, subscribed, has_unsent }
     }
 
     async fn send_control(&self, control: &RouteControl) -> Result<(), PeerLinkError> {
@@ -348,23 +345,23 @@ impl PeerRouter {
 
 impl PeerState {
     /// Removes expired routes. Returns whether there were any.
-    fn expire(&mut self, account: &AccountId, now_ms: UnixMs) -> bool {
+    fn expire(&mut self, id: &TargetId, now_ms: UnixMs) -> bool {
         let is_over = self.received.expire(now_ms);
         if is_over {
             self.has_dropped = false;
-            tracing::warn!(peer = %account, "a peer has fallen silent: its routes are gone");
+            tracing::warn!(peer = %id, "a peer has fallen silent: its routes are gone");
         }
         is_over
     }
 
     /// Logs dropped routes, once until the peer expires.
-    fn log_dropped(&mut self, account: &AccountId, dropped: Dropped) {
+    fn log_dropped(&mut self, id: &TargetId, dropped: Dropped) {
         if dropped.count() == 0 || std::mem::replace(&mut self.has_dropped, true) {
             return;
         }
         let Dropped { not_accepted, loops, too_long, excess } = dropped;
         tracing::warn!(
-            peer = %account, not_accepted, loops, too_long, excess,
+            peer = %id, not_accepted, loops, too_long, excess,
             "some routes of a peer were dropped; this is logged once"
         );
     }

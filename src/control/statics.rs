@@ -1,4 +1,4 @@
-//! Static routes: prefixes that the operator assigned to accounts.
+//! Static routes: prefixes that the operator assigned to targets.
 //!
 //! Changes are made one at a time; each is durable before it is visible here. Lookups see it once
 //! [`Control`](super::Control), which alone may change routes, has published it.
@@ -13,15 +13,15 @@ use thiserror::Error;
 use super::ControlError;
 use crate::clock::{Clock, UnixMs};
 use crate::state::{StateChange, StateError, StateStore, StateTable};
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 /// A route set by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StaticRoute {
     /// The prefix.
     pub(crate) prefix: RoutePrefix,
-    /// The account that answers lookups.
-    pub(crate) next_hop: AccountId,
+    /// The target that answers lookups.
+    pub(crate) next_hop: TargetId,
     /// When it was created, in milliseconds since the Unix epoch.
     pub(crate) created_at_ms: UnixMs,
     /// When it was last replaced, or created, in milliseconds since the Unix epoch.
@@ -98,7 +98,7 @@ impl Statics {
     pub(super) async fn create(
         &self,
         prefix: RoutePrefix,
-        next_hop: AccountId,
+        next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
         let _changing = self.changing.lock().await;
         if self.routes.read().contains_key(&prefix) {
@@ -113,7 +113,7 @@ impl Statics {
     pub(super) async fn replace(
         &self,
         prefix: RoutePrefix,
-        next_hop: AccountId,
+        next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
         let _changing = self.changing.lock().await;
         let current = self.routes.read().get(&prefix).cloned();
@@ -163,7 +163,7 @@ fn read(key: &str, text: &str) -> Result<StaticRoute, ControlError> {
         serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
     Ok(StaticRoute {
         prefix: RoutePrefix::parse(key).map_err(|error| broken(error.to_string()))?,
-        next_hop: AccountId::parse(&document.next_hop_account_id)
+        next_hop: TargetId::parse(&document.next_hop_account_id)
             .map_err(|error| broken(error.to_string()))?,
         created_at_ms: document.created_at_ms,
         modified_at_ms: document.modified_at_ms,
@@ -187,18 +187,18 @@ mod tests {
         RoutePrefix::parse(text).unwrap()
     }
 
-    fn account(text: &str) -> AccountId {
-        AccountId::parse(text).unwrap()
+    fn target(text: &str) -> TargetId {
+        TargetId::parse(text).unwrap()
     }
 
     #[tokio::test]
     async fn routes_are_created_replaced_and_removed_and_outlive_a_restart() {
         let (state, clock) = (Arc::new(MemoryState::new()), ManualClock::new(100));
         let statics = open(&state, &clock);
-        statics.create(prefix("g.b"), account("one")).await.unwrap();
-        let first = statics.create(prefix("g.a"), account("two")).await.unwrap();
+        statics.create(prefix("g.b"), target("one")).await.unwrap();
+        let first = statics.create(prefix("g.a"), target("two")).await.unwrap();
         clock.set(200);
-        let second = statics.replace(prefix("g.a"), account("three")).await.unwrap();
+        let second = statics.replace(prefix("g.a"), target("three")).await.unwrap();
         assert_eq!((first.created_at_ms, first.modified_at_ms), (100, 100));
         assert_eq!((second.created_at_ms, second.modified_at_ms), (100, 200));
         let again = open(&state, &clock);
@@ -212,10 +212,10 @@ mod tests {
     async fn what_cannot_be_done_changes_nothing() {
         let (state, clock) = (Arc::new(MemoryState::new()), ManualClock::new(100));
         let statics = open(&state, &clock);
-        statics.create(prefix("g"), account("one")).await.unwrap();
-        let again = statics.create(prefix("g"), account("two")).await;
+        statics.create(prefix("g"), target("one")).await.unwrap();
+        let again = statics.create(prefix("g"), target("two")).await;
         assert!(matches!(again, Err(StaticsError::Exists(_))));
-        let missing = statics.replace(prefix("g.a"), account("two")).await;
+        let missing = statics.replace(prefix("g.a"), target("two")).await;
         assert!(matches!(missing, Err(StaticsError::Missing(_))));
         assert!(matches!(statics.remove(prefix("g.a")).await, Err(StaticsError::Missing(_))));
         assert_eq!(statics.count(), 1);

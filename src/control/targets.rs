@@ -1,4 +1,4 @@
-//! The targets that routes can point to, by account name.
+//! The targets that routes can point to, by id.
 //!
 //! Targets are configured, except those of routing rules, which come and go at runtime. Each target
 //! keeps its resolver for as long as it stands for the same thing, so that a new table does not
@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 
 use super::pools::{Pools, RuleUpstream};
 use crate::dispatch::pool::RuleId;
-use crate::resolve::{Discard, NoAccount, Resolver, Upstream};
-use crate::types::AccountId;
+use crate::resolve::{Discard, Resolver, UnknownTarget, Upstream};
+use crate::types::TargetId;
 
 /// The kind of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,21 +44,21 @@ pub(crate) struct Target {
     /// Its resolver.
     pub(crate) resolver: Arc<dyn Resolver>,
     /// The names of the sources it queries, including `local`.
-    pub(crate) asks: Vec<AccountId>,
+    pub(crate) asks: Vec<TargetId>,
     /// The upstreams among them.
     pub(crate) upstreams: Vec<Arc<dyn Upstream>>,
 }
 
 /// Builds the resolver of a routing rule from its pool.
 pub(crate) type RuleResolver =
-    Box<dyn Fn(&AccountId, Arc<dyn Upstream>) -> Arc<dyn Resolver> + Send + Sync>;
+    Box<dyn Fn(&TargetId, Arc<dyn Upstream>) -> Arc<dyn Resolver> + Send + Sync>;
 
 /// All targets.
 pub(crate) struct Targets {
-    configured: HashMap<AccountId, Target>,
+    configured: HashMap<TargetId, Target>,
     make_rule: RuleResolver,
     /// Resolvers of routing rules that lead to a pool.
-    rules: Mutex<HashMap<AccountId, Arc<dyn Resolver>>>,
+    rules: Mutex<HashMap<TargetId, Arc<dyn Resolver>>>,
 }
 
 impl TargetKind {
@@ -80,10 +80,10 @@ impl TargetKind {
 impl Targets {
     /// The given targets, `discard`, and the routing rules.
     pub(crate) fn new(
-        targets: impl IntoIterator<Item = (AccountId, Target)>,
+        targets: impl IntoIterator<Item = (TargetId, Target)>,
         make_rule: RuleResolver,
     ) -> Self {
-        let discard = AccountId::parse(AccountId::DISCARD).expect("it is a legal name");
+        let discard = TargetId::parse(TargetId::DISCARD).expect("it is a legal name");
         let nobody = Target {
             kind: TargetKind::Discard,
             resolver: Arc::new(Discard),
@@ -94,27 +94,27 @@ impl Targets {
         Self { configured, make_rule, rules: Mutex::default() }
     }
 
-    /// The configured target of an account, if there is one.
-    pub(crate) fn get(&self, account: &AccountId) -> Option<&Target> {
-        self.configured.get(account)
+    /// The configured target with this id, if there is one.
+    pub(crate) fn get(&self, id: &TargetId) -> Option<&Target> {
+        self.configured.get(id)
     }
 
-    /// The resolver of an account. An unknown account gets one that fails every lookup.
-    pub(super) fn resolver(&self, account: &AccountId, pools: &Pools) -> Arc<dyn Resolver> {
-        if let Some(account) = self.configured.get(account) {
-            return account.resolver.clone();
+    /// The resolver of a target. An unknown id gets one that fails every lookup.
+    pub(super) fn resolver(&self, id: &TargetId, pools: &Pools) -> Arc<dyn Resolver> {
+        if let Some(target) = self.configured.get(id) {
+            return target.resolver.clone();
         }
         let mut rules = self.rules.lock();
-        match account.rule().and_then(|rule| pools.rule_upstream(RuleId(rule))) {
+        match id.rule().and_then(|rule| pools.rule_upstream(RuleId(rule))) {
             Some(RuleUpstream::Pool(upstream)) => {
-                let make = || (self.make_rule)(account, upstream);
-                rules.entry(account.clone()).or_insert_with(make).clone()
+                let make = || (self.make_rule)(id, upstream);
+                rules.entry(id.clone()).or_insert_with(make).clone()
             }
             Some(RuleUpstream::Discard) => {
-                rules.remove(account);
+                rules.remove(id);
                 Arc::new(Discard)
             }
-            None => Arc::new(NoAccount(account.clone())),
+            None => Arc::new(UnknownTarget(id.clone())),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Co
     let parts = ControlParts {
         state: Arc::new(MemoryState::new()),
         clock: clock.clone(),
-        identity: Identity { name: account(name), secret: name.as_bytes().to_vec() },
+        identity: Identity { name: target(name), secret: name.as_bytes().to_vec() },
         targets: Targets::new([], Box::new(|_, _| Arc::new(Discard))),
         endpoints: vec![endpoint("e0"), endpoint("e1")],
         peers,
@@ -31,15 +31,15 @@ pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Co
     Control::open(parts).now_or_never().expect("memory answers at once").unwrap()
 }
 
-fn account(text: &str) -> AccountId {
-    AccountId::parse(text).unwrap()
+fn target(text: &str) -> TargetId {
+    TargetId::parse(text).unwrap()
 }
 
 fn prefix(text: &str) -> RoutePrefix {
     RoutePrefix::parse(text).unwrap()
 }
 
-/// The account that answers lookups of a peer, by the published table.
+/// The target that answers lookups of a peer, by the published table.
 fn next_hop(control: &Control) -> String {
     let table = control.table();
     let (entry, _) = table.find(["g", "peers", "identity"].into_iter(), 1).unwrap();
@@ -63,9 +63,9 @@ fn draft(name: &str) -> PoolDraft {
 async fn a_change_shows_when_it_is_answered() {
     let control = control();
     assert_eq!(next_hop(&control), "default");
-    control.create_static(prefix("g.peers"), account("discard")).await.unwrap();
+    control.create_static(prefix("g.peers"), target("discard")).await.unwrap();
     assert_eq!(next_hop(&control), "discard");
-    control.replace_static(prefix("g.peers"), account("local")).await.unwrap();
+    control.replace_static(prefix("g.peers"), target("local")).await.unwrap();
     assert_eq!(next_hop(&control), "local");
     control.remove_static(prefix("g.peers")).await.unwrap();
     assert_eq!(next_hop(&control), "default");
@@ -85,7 +85,7 @@ async fn a_change_whose_caller_goes_away_is_completed_and_shows() {
     let control = control();
     // Polled once, so that it has begun, and dropped.
     let prefix = prefix("g.peers");
-    assert!(control.create_static(prefix, account("discard")).now_or_never().is_none());
+    assert!(control.create_static(prefix, target("discard")).now_or_never().is_none());
     assert!(control.create_pool(draft("first")).now_or_never().is_none());
     let second = control.create_pool(draft("second")).await.unwrap();
     assert_eq!(second.id, PoolId(2));
@@ -96,14 +96,14 @@ async fn a_change_whose_caller_goes_away_is_completed_and_shows() {
 #[tokio::test]
 async fn a_rule_answers_from_the_moment_its_pool_is_there() {
     let control = control();
-    control.create_static(prefix("g.peers"), account("42")).await.unwrap();
+    control.create_static(prefix("g.peers"), target("42")).await.unwrap();
     let fails = |control: &Control| {
-        let (account, table) = (account("42"), control.table());
+        let (target, table) = (target("42"), control.table());
         let (_, resolver) = table.find(["g", "peers"].into_iter(), 1).unwrap();
-        let kept = control.targets.resolver(&account, &control.pools);
+        let kept = control.targets.resolver(&target, &control.pools);
         !Arc::ptr_eq(resolver, &kept)
     };
-    // A resolver of an unknown account is created for each lookup.
+    // A resolver of an unknown target is created for each lookup.
     assert!(fails(&control));
     control.create_pool(draft("first")).await.unwrap();
     assert!(!fails(&control));

@@ -1,4 +1,4 @@
-//! The routing table: the account that answers a lookup, by the longest prefix of its address.
+//! The routing table: the target that answers a lookup, by the longest prefix of its address.
 //!
 //! An immutable trie over segments, in two slabs: the entries sorted by prefix and, within one,
 //! best first; and the nodes, each one's children side by side. Paths are compressed: a node holds
@@ -14,7 +14,7 @@
 //!
 //! Invariants: an address has at most one winner, that of its longest prefix with a live entry;
 //! among those of one prefix static beats default beats dynamic, then a shorter path wins, then the
-//! lower account. An expired entry counts as absent. A lookup descends no deeper than the entries
+//! lower target. An expired entry counts as absent. A lookup descends no deeper than the entries
 //! on its path, and allocates nothing.
 
 use std::cmp::Ordering;
@@ -24,7 +24,7 @@ use std::ops::Range;
 use super::RouteAuth;
 use crate::clock::UnixMs;
 use crate::invariant;
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 /// Where a route comes from, in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,13 +48,13 @@ impl RouteOrigin {
     }
 }
 
-/// A route: an account answers the lookups under a prefix.
+/// A route: a target answers the lookups under a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteEntry {
     /// The prefix.
     pub prefix: RoutePrefix,
-    /// The account that answers.
-    pub next_hop: AccountId,
+    /// The target that answers.
+    pub next_hop: TargetId,
     /// Its origin.
     pub origin: RouteOrigin,
     /// The routers on its path, nearest first; empty unless it is dynamic.

@@ -9,8 +9,8 @@ use futures_util::{FutureExt, StreamExt};
 
 use super::testing::*;
 use super::{
-    AskError, Discard, Fallback, FallbackParts, LocalResolver, NoAccount, ResolveError, Resolver,
-    Router,
+    AskError, Discard, Fallback, FallbackParts, LocalResolver, ResolveError, Resolver, Router,
+    UnknownTarget,
 };
 use crate::clock::{Clock, ManualClock};
 use crate::store::{Announcement, ContextId, MemoryNames, MemoryStore, Store, Update};
@@ -30,7 +30,7 @@ enum ResolverKind {
     Upstreams,
     Fallback,
     Router,
-    NoAccount,
+    UnknownTarget,
     Discard,
 }
 
@@ -81,11 +81,13 @@ impl BuiltResolver {
                 let default = asking(HasLocal::Yes).holding(records).fanout;
                 Arc::new(Router::new(Arc::new(default), clock()))
             }
-            ResolverKind::NoAccount => Arc::new(NoAccount(account())),
+            ResolverKind::UnknownTarget => Arc::new(UnknownTarget(target())),
             ResolverKind::Discard => Arc::new(Discard),
         };
-        let asks =
-            !matches!(kind, ResolverKind::Local | ResolverKind::NoAccount | ResolverKind::Discard);
+        let asks = !matches!(
+            kind,
+            ResolverKind::Local | ResolverKind::UnknownTarget | ResolverKind::Discard
+        );
         Self { resolver, upstream: asks.then_some(upstream) }
     }
 
@@ -194,7 +196,7 @@ async fn nobody_has_it_is_an_answer_without_records() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_never_an_empty_answer() {
-    for kind in [ResolverKind::Upstreams, ResolverKind::Fallback, ResolverKind::NoAccount] {
+    for kind in [ResolverKind::Upstreams, ResolverKind::Fallback, ResolverKind::UnknownTarget] {
         let failure = Step::Fail(AskError::Failed("refused".into()));
         let built = BuiltResolver::of(kind, 0..0, &[failure]).await;
         assert!(built.find(&question()).await.is_err(), "{kind:?}");
@@ -245,7 +247,7 @@ async fn a_name_that_is_put_is_found() {
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_is_not_stored_is_an_error() {
-    for kind in [ResolverKind::Upstreams, ResolverKind::NoAccount, ResolverKind::Discard] {
+    for kind in [ResolverKind::Upstreams, ResolverKind::UnknownTarget, ResolverKind::Discard] {
         let built = BuiltResolver::of(kind, 0..0, &[]).await;
         if let Some(upstream) = &built.upstream {
             *upstream.taking.lock() = Err(AskError::NotOffered);
@@ -272,7 +274,7 @@ async fn the_closest_peers_come_from_those_that_know_a_network() {
 
 #[tokio::test]
 async fn who_knows_no_network_offers_no_closest_peers() {
-    for kind in [ResolverKind::Local, ResolverKind::NoAccount] {
+    for kind in [ResolverKind::Local, ResolverKind::UnknownTarget] {
         let built = BuiltResolver::of(kind, 1..=KNOWN, &[]).await;
         assert!(built.resolver.closest(&question()).await.is_err(), "{kind:?}");
     }

@@ -1,6 +1,6 @@
-//! The cache of upstreams' answers, shared by all accounts.
+//! The cache of upstreams' answers, shared by all targets.
 //!
-//! Answers are kept merged and unfiltered, by account and subject, so that one serves every filter
+//! Answers are kept merged and unfiltered, by target and subject, so that one serves every filter
 //! and every cap; an answer that is served from here shares its records, and the text that was made
 //! of them, with all others. Memory is bounded in bytes; what is asked for seldom is evicted. The
 //! local index's records are never cached, so that announcements show at once.
@@ -18,7 +18,7 @@ use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use crate::clock::UnixMs;
-use crate::types::{AccountId, IpnsName, Subject};
+use crate::types::{IpnsName, Subject, TargetId};
 pub(super) use answer::{Extent, RemoteAnswer};
 pub(super) use name::{KeptName, is_valid};
 pub(crate) use times::CacheOptions;
@@ -29,8 +29,8 @@ pub(crate) struct AnswerCache {
     options: CacheOptions,
     answers: Option<Cache<(u32, Subject), Arc<RemoteAnswer>>>,
     names: Option<Cache<(u32, IpnsName), Arc<KeptName>>>,
-    accounts: DashMap<AccountId, CachedAccount>,
-    accounts_made: AtomicU32,
+    targets: DashMap<TargetId, CachedTarget>,
+    targets_made: AtomicU32,
     hits: AtomicU64,
     stale: AtomicU64,
     misses: AtomicU64,
@@ -51,9 +51,9 @@ pub(crate) struct CacheStats {
     pub(crate) misses: u64,
 }
 
-/// An account, as the cache knows it.
+/// A target, as the cache knows it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CachedAccount(u32);
+pub(super) struct CachedTarget(u32);
 
 /// What is kept on a subject.
 pub(super) enum Cached {
@@ -84,8 +84,8 @@ impl AnswerCache {
             options,
             answers,
             names,
-            accounts: DashMap::new(),
-            accounts_made: AtomicU32::new(0),
+            targets: DashMap::new(),
+            targets_made: AtomicU32::new(0),
             hits: AtomicU64::new(0),
             stale: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -106,15 +106,15 @@ impl AnswerCache {
         }
     }
 
-    /// The account of this name, which is the same one whenever it is asked for.
-    pub(super) fn account(&self, account: &AccountId) -> CachedAccount {
-        let make = || CachedAccount(self.accounts_made.fetch_add(1, Ordering::Relaxed));
-        *self.accounts.entry(account.clone()).or_insert_with(make)
+    /// What the cache knows this target as: the same whenever it is asked for.
+    pub(super) fn target(&self, target: &TargetId) -> CachedTarget {
+        let make = || CachedTarget(self.targets_made.fetch_add(1, Ordering::Relaxed));
+        *self.targets.entry(target.clone()).or_insert_with(make)
     }
 
     /// What is kept on a subject, counted.
-    pub(super) fn get(&self, account: CachedAccount, subject: &Subject, now_ms: UnixMs) -> Cached {
-        let kept = self.answers.as_ref().and_then(|it| it.get(&(account.0, subject.clone())));
+    pub(super) fn get(&self, target: CachedTarget, subject: &Subject, now_ms: UnixMs) -> Cached {
+        let kept = self.answers.as_ref().and_then(|it| it.get(&(target.0, subject.clone())));
         let kept = kept.map(|kept| {
             let freshness = self.options.freshness(&kept, now_ms);
             (freshness, self.options.current(kept, now_ms))
@@ -137,7 +137,7 @@ impl AnswerCache {
     /// partial one is merged with it, to `records_max` records.
     pub(super) fn keep(
         &self,
-        account: CachedAccount,
+        target: CachedTarget,
         subject: &Subject,
         answer: RemoteAnswer,
         records_max: usize,
@@ -145,7 +145,7 @@ impl AnswerCache {
         let mut served = Arc::new(answer);
         let Some(answers) = &self.answers else { return served };
         // Nothing else is kept on the subject in between.
-        answers.entry((account.0, subject.clone())).and_compute_with(|before| {
+        answers.entry((target.0, subject.clone())).and_compute_with(|before| {
             let before = before.map(Entry::into_value);
             let put = self.put(before.as_ref(), &mut served, subject, records_max);
             if let (Op::Put(answer), Some(before)) = (&put, &before) {
@@ -189,14 +189,14 @@ impl AnswerCache {
     }
 
     /// What is kept on an IPNS name.
-    pub(super) fn name(&self, account: CachedAccount, name: &IpnsName) -> Option<Arc<KeptName>> {
-        self.names.as_ref()?.get(&(account.0, name.clone()))
+    pub(super) fn name(&self, target: CachedTarget, name: &IpnsName) -> Option<Arc<KeptName>> {
+        self.names.as_ref()?.get(&(target.0, name.clone()))
     }
 
     /// Keeps what is known of an IPNS name.
-    pub(super) fn keep_name(&self, account: CachedAccount, name: &IpnsName, kept: KeptName) {
+    pub(super) fn keep_name(&self, target: CachedTarget, name: &IpnsName, kept: KeptName) {
         if let Some(names) = &self.names {
-            names.insert((account.0, name.clone()), Arc::new(kept));
+            names.insert((target.0, name.clone()), Arc::new(kept));
         }
     }
 

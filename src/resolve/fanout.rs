@@ -1,4 +1,4 @@
-//! The resolver of one account: the local index, where it has one, and upstreams, as one.
+//! The resolver of one target: the local index, where it has one, and upstreams, as one.
 //!
 //! The local index is asked every time, and first: what is announced shows at once, and where it fills
 //! an answer no upstream is asked. Upstreams are asked unfiltered and concurrently, and equal lookups are
@@ -31,12 +31,12 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio_util::context::TokioContext;
 
-use super::cache::{AnswerCache, Cached, CachedAccount, Extent, RemoteAnswer};
+use super::cache::{AnswerCache, Cached, CachedTarget, Extent, RemoteAnswer};
 use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName, Upstream};
 use crate::clock::Clock;
 use crate::metrics::AnswerCounts;
 use crate::store::NameStore;
-use crate::types::{AccountId, Found, Hops, IpnsName, IpnsRecord, Question, Subject};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question, Subject, TargetId};
 use failure::{FailureSummary, LookupFailure};
 use names::NameLookups;
 use singleflight::{Follower, LookupKey, Outcome, Singleflight};
@@ -46,15 +46,15 @@ const PANICKED: &str = "asking it panicked";
 
 /// What a [`Fanout`] is made of.
 pub(crate) struct FanoutParts {
-    /// The account that it answers for; the cache's key, so an account always has the same upstreams.
-    pub(crate) account: AccountId,
+    /// The target that it answers for; the cache's key, so a target always has the same upstreams.
+    pub(crate) target: TargetId,
     /// The local index; `None`: only upstreams are asked.
     pub(crate) local: Option<Arc<dyn Resolver>>,
     /// Who is asked; may be none.
     pub(crate) upstreams: Vec<Arc<dyn Upstream>>,
     /// Where IPNS records of upstreams are stored, if there is a local index.
     pub(crate) names: Arc<dyn NameStore>,
-    /// What all accounts share.
+    /// What all targets share.
     pub(crate) cache: Arc<AnswerCache>,
     /// Limits and times.
     pub(crate) options: FanoutOptions,
@@ -76,13 +76,13 @@ pub(crate) struct FanoutOptions {
     pub(crate) records_max: usize,
 }
 
-/// The resolver of one account. Cheap to hold and to clone.
+/// The resolver of one target. Cheap to hold and to clone.
 #[derive(Clone)]
 pub(crate) struct Fanout(Arc<Core>);
 
 /// What lookups under way need of a [`Fanout`].
 struct Core {
-    account: CachedAccount,
+    target: CachedTarget,
     local: Option<Arc<dyn Resolver>>,
     upstreams: Vec<Arc<dyn Upstream>>,
     names: Arc<dyn NameStore>,
@@ -110,21 +110,12 @@ impl Default for FanoutOptions {
 }
 
 impl Fanout {
-    /// The resolver of an account.
+    /// The resolver of a target.
     pub(crate) fn new(parts: FanoutParts) -> Self {
-        let FanoutParts {
-            account,
-            local,
-            upstreams,
-            names,
-            cache,
-            options,
-            clock,
-            counts,
-            runtime,
-        } = parts;
+        let FanoutParts { target, local, upstreams, names, cache, options, clock, counts, runtime } =
+            parts;
         Self(Arc::new(Core {
-            account: cache.account(&account),
+            target: cache.target(&target),
             local,
             upstreams,
             names,
@@ -203,7 +194,7 @@ impl Core {
             self.counts.local.inc();
             return Remote::Kept(self.nothing(&question.subject));
         }
-        let reserve = match self.cache.get(self.account, &question.subject, now_ms) {
+        let reserve = match self.cache.get(self.target, &question.subject, now_ms) {
             Cached::Fresh(answer) => {
                 self.counts.fresh.inc();
                 return Remote::Kept(answer);

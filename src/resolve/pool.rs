@@ -15,7 +15,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::{AskError, AskedRecords, Upstream};
 use crate::dispatch::pool::RuleId;
-use crate::types::{AccountId, ContentKey, Hops, IpnsName, IpnsRecord, Subject};
+use crate::types::{ContentKey, Hops, IpnsName, IpnsRecord, Subject, TargetId};
 
 /// How many endpoints may fail before the failure is the answer.
 const FAILURES_MAX: usize = 2;
@@ -50,7 +50,7 @@ pub(crate) enum NextEndpoint {
 
 /// All endpoints behind a routing rule, as one upstream.
 pub(crate) struct PoolUpstream {
-    account: AccountId,
+    id: TargetId,
     rule: RuleId,
     endpoints: Arc<dyn Endpoints>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct PoolUpstream {
 impl PoolUpstream {
     /// The upstream that is a routing rule.
     pub(crate) fn new(rule: RuleId, endpoints: Arc<dyn Endpoints>) -> Self {
-        Self { account: AccountId::of_rule(rule.0), rule, endpoints }
+        Self { id: TargetId::of_rule(rule.0), rule, endpoints }
     }
 
     fn failover(&self, key: ContentKey) -> Failover {
@@ -75,8 +75,8 @@ impl PoolUpstream {
 }
 
 impl Upstream for PoolUpstream {
-    fn account(&self) -> &AccountId {
-        &self.account
+    fn id(&self) -> &TargetId {
+        &self.id
     }
 
     fn records(&self, subject: &Subject, hops: Hops) -> AskedRecords {

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a lookup reads one immutable snapshot and takes no lock of the control plane. Where no
 //! route but the default one is, there is no snapshot, and a lookup costs one pointer load more than
-//! without a table. An account that does not exist fails its lookups: a shorter prefix never
+//! without a table. A target that does not exist fails its lookups: a shorter prefix never
 //! answers instead.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
 use crate::clock::Clock;
 use crate::dispatch::{LookupAddress, RoutingTable};
-use crate::types::{AccountId, Found, Hops, IpnsName, IpnsRecord, Question, Subject};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question, Subject, TargetId};
 
 /// Which resolver answers which part of the key space.
 pub(crate) type RouteTable = RoutingTable<Arc<dyn Resolver>>;
@@ -27,10 +27,10 @@ pub(crate) struct Router {
     clock: Clock,
 }
 
-/// The account of a route that does not exist.
-pub(crate) struct NoAccount(pub AccountId);
+/// The target of a route that does not exist.
+pub(crate) struct UnknownTarget(pub TargetId);
 
-/// The account that finds nothing and asks nobody.
+/// The target that finds nothing and asks nobody.
 pub(crate) struct Discard;
 
 impl Router {
@@ -112,17 +112,17 @@ impl Resolver for Router {
     }
 }
 
-impl Resolver for NoAccount {
+impl Resolver for UnknownTarget {
     fn find<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
-        std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
+        std::future::ready(Err(ResolveError::UnknownTarget(self.0.clone()))).boxed()
     }
 
     fn stream(&self, _: Question) -> FoundStream {
-        stream::iter([Err(ResolveError::NoAccount(self.0.clone()))]).boxed()
+        stream::iter([Err(ResolveError::UnknownTarget(self.0.clone()))]).boxed()
     }
 
     fn closest<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Result<Found, ResolveError>> {
-        std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
+        std::future::ready(Err(ResolveError::UnknownTarget(self.0.clone()))).boxed()
     }
 
     fn name<'a>(
@@ -130,11 +130,11 @@ impl Resolver for NoAccount {
         _: &'a IpnsName,
         _: Hops,
     ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
-        std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
+        std::future::ready(Err(ResolveError::UnknownTarget(self.0.clone()))).boxed()
     }
 
     fn put_name(&self, _: IpnsRecord, _: Hops) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        std::future::ready(Err(ResolveError::NoAccount(self.0.clone()))).boxed()
+        std::future::ready(Err(ResolveError::UnknownTarget(self.0.clone()))).boxed()
     }
 }
 

@@ -18,8 +18,8 @@ use crate::clock::{Clock, ManualClock};
 use crate::metrics::AnswerCounts;
 use crate::store::{MemoryNames, NameStore, StoreError};
 use crate::types::{
-    AccountId, AnswerSchema, Filter, Found, Hops, IpnsName, IpnsRecord, PeerId, ProviderRecord,
-    Question, ReadyRecord, SelectedRecord, Subject, UnparsableAddrs,
+    AnswerSchema, Filter, Found, Hops, IpnsName, IpnsRecord, PeerId, ProviderRecord, Question,
+    ReadyRecord, SelectedRecord, Subject, TargetId, UnparsableAddrs,
 };
 
 /// The time at which tests begin, in milliseconds since the Unix epoch.
@@ -68,7 +68,7 @@ pub(crate) enum Step {
 
 /// An upstream that does as it is told.
 pub(crate) struct FakeUpstream {
-    account: AccountId,
+    id: TargetId,
     steps: Mutex<Vec<Step>>,
     /// What it says of any name, after this long; what it says to what it is given.
     pub(crate) name: Mutex<(Duration, Result<Option<IpnsRecord>, AskError>)>,
@@ -102,7 +102,7 @@ impl Drop for Listening {
 impl FakeUpstream {
     pub(crate) fn new(steps: impl Into<Vec<Step>>) -> Arc<Self> {
         Arc::new(Self {
-            account: AccountId::parse("fake").unwrap(),
+            id: TargetId::parse("fake").unwrap(),
             steps: Mutex::new(steps.into()),
             name: Mutex::new((Duration::ZERO, Ok(None))),
             taking: Mutex::new(Ok(())),
@@ -147,8 +147,8 @@ impl FakeUpstream {
 }
 
 impl Upstream for FakeUpstream {
-    fn account(&self) -> &AccountId {
-        &self.account
+    fn id(&self) -> &TargetId {
+        &self.id
     }
 
     fn is_ready(&self) -> Result<(), AskError> {
@@ -332,7 +332,7 @@ impl Bench {
         let counts = AnswerCounts::default();
         let resolver: Arc<dyn Resolver> = local.clone();
         let fanout = Fanout::new(FanoutParts {
-            account: account(),
+            target: target(),
             local: (has_local == HasLocal::Yes).then_some(resolver),
             upstreams: upstreams.iter().map(|it| it.clone() as Arc<dyn Upstream>).collect(),
             names: names.clone(),
@@ -371,8 +371,8 @@ impl Bench {
     }
 }
 
-pub(crate) fn account() -> AccountId {
-    AccountId::parse("the.account").unwrap()
+pub(crate) fn target() -> TargetId {
+    TargetId::parse("the.target").unwrap()
 }
 
 /// Who has some content?

@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::clock::whole_seconds;
-use crate::types::{AccountId, Hops, IpnsName, IpnsRecord, ReadyRecord, Subject};
+use crate::types::{Hops, IpnsName, IpnsRecord, ReadyRecord, Subject, TargetId};
 
 /// A remote router, or several that share the work, as one that can be asked.
 ///
@@ -21,8 +21,8 @@ use crate::types::{AccountId, Hops, IpnsName, IpnsRecord, ReadyRecord, Subject};
 /// addresses that answers may have, IPNS records are verified. Dropping what a method returned ends
 /// the work.
 pub trait Upstream: Send + Sync + 'static {
-    /// The account under which it is known.
-    fn account(&self) -> &AccountId;
+    /// The id of the target that asks it alone.
+    fn id(&self) -> &TargetId;
 
     /// Whether it would be asked at all: not backing off, not broken, not busy; sends nothing.
     fn is_ready(&self) -> Result<(), AskError> {
@@ -98,7 +98,7 @@ pub enum AskError {
     Failed(Arc<str>),
 }
 
-/// Which upstreams failed and how, for the log: each as `account: why`. Empty where that is not known.
+/// Which upstreams failed and how, for the log: each as `id: why`. Empty where that is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamReasons(Vec<Arc<str>>);
 
@@ -107,9 +107,9 @@ impl UpstreamReasons {
     const NAMED_MAX: usize = 8;
 
     /// Adds an upstream, unless enough are named.
-    pub(crate) fn add(&mut self, account: &AccountId, error: &AskError) {
+    pub(crate) fn add(&mut self, id: &TargetId, error: &AskError) {
         if self.0.len() < Self::NAMED_MAX {
-            self.0.push(format!("{account}: {error}").into());
+            self.0.push(format!("{id}: {error}").into());
         }
     }
 }

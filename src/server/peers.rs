@@ -22,7 +22,7 @@ pub(super) fn configured(
         let link = HttpPeerLink::new(peer.admin_url.reveal(), login)
             .map_err(|source| ServerError::Peer { name: peer.name.clone(), source })?;
         Ok(PeerParts {
-            account: peer.name.clone(),
+            id: peer.name.clone(),
             accept: peer.accept.iter().cloned().collect(),
             routes_max: peer.routes_max,
             link: Arc::new(link),
@@ -40,6 +40,6 @@ pub(super) fn configured(
 pub(super) fn credentials(settings: &Settings) -> Vec<PeerCredentials> {
     let peers = settings.remotes.peers.iter();
     peers
-        .map(|peer| PeerCredentials { account: peer.name.clone(), password: peer.password.clone() })
+        .map(|peer| PeerCredentials { id: peer.name.clone(), password: peer.password.clone() })
         .collect()
 }

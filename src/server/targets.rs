@@ -1,4 +1,4 @@
-//! Builds the configured targets: accounts, endpoints of pools, and peers, each with its resolver.
+//! Builds the configured targets: upstreams, fan-outs, endpoints of pools, and peers, each with its resolver.
 //!
 //! Nothing is queried while they are built. A client that cannot be set up is an error: a
 //! configured but unusable upstream must not look like "none found".
@@ -17,7 +17,7 @@ use crate::resolve::{
     Resolver, Upstream,
 };
 use crate::store::NameStore;
-use crate::types::{AccountId, UnparsableAddrs};
+use crate::types::{TargetId, UnparsableAddrs};
 use crate::upstream::{
     AnswerLimits, RouterUrl, RoutingV1Upstream, UpstreamOffers, UpstreamOptions,
 };
@@ -27,7 +27,7 @@ use super::{Parts, ServerError};
 /// The configured targets.
 pub(super) struct Configured {
     pub(super) targets: Targets,
-    /// The resolver of the account `default`.
+    /// The resolver of the target `default`.
     pub(super) default: Arc<dyn Resolver>,
     pub(super) endpoints: Vec<EndpointParts>,
     /// The cache of upstreams' answers, shared by all targets.
@@ -46,7 +46,7 @@ pub(super) fn configured(settings: &Settings, parts: &Parts) -> Result<Configure
     let all = targets
         .into_iter()
         .chain(peers)
-        .chain([(own(AccountId::LOCAL), local), (own(AccountId::DEFAULT), default)]);
+        .chain([(own(TargetId::LOCAL), local), (own(TargetId::DEFAULT), default)]);
     let endpoints = maker.endpoints()?;
     let rules = maker.rules();
     Ok(Configured {
@@ -88,7 +88,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn upstreams(&self) -> Result<Vec<(AccountId, Target)>, ServerError> {
+    fn upstreams(&self) -> Result<Vec<(TargetId, Target)>, ServerError> {
         let upstreams = self.settings.remotes.upstreams.iter();
         upstreams
             .map(|upstream| {
@@ -100,11 +100,11 @@ impl<'a> Maker<'a> {
             .collect()
     }
 
-    fn fanouts(&self, upstreams: &[(AccountId, Target)]) -> Vec<(AccountId, Target)> {
+    fn fanouts(&self, upstreams: &[(TargetId, Target)]) -> Vec<(TargetId, Target)> {
         let fanouts = self.settings.remotes.fanouts.iter();
         fanouts
             .map(|fanout| {
-                let has_local = fanout.accounts.iter().any(|it| *it == own(AccountId::LOCAL));
+                let has_local = fanout.accounts.iter().any(|it| *it == own(TargetId::LOCAL));
                 let named = upstreams
                     .iter()
                     .filter(|(name, _)| fanout.accounts.iter().any(|it| it == name));
@@ -116,11 +116,11 @@ impl<'a> Maker<'a> {
     }
 
     /// The local index and its upstreams, followed by the fallback upstreams.
-    fn default_target(&self, upstreams: &[(AccountId, Target)]) -> Target {
+    fn default_target(&self, upstreams: &[(TargetId, Target)]) -> Target {
         let settings = self.settings.remotes.upstreams.iter().filter(|upstream| upstream.default);
         let (last, first): (Vec<_>, Vec<_>) = settings.partition(|upstream| upstream.fallback);
         let asked = |part: Vec<&crate::config::UpstreamSettings>| -> Vec<Arc<dyn Upstream>> {
-            let is_part = |name: &AccountId| part.iter().any(|upstream| upstream.name == *name);
+            let is_part = |name: &TargetId| part.iter().any(|upstream| upstream.name == *name);
             let named = upstreams.iter().filter(|(name, _)| is_part(name));
             named.flat_map(|(_, target)| target.upstreams.clone()).collect()
         };
@@ -130,13 +130,13 @@ impl<'a> Maker<'a> {
         }
         let asks: Vec<_> = first.iter().chain(&last).cloned().collect();
         let with_local =
-            |asked| self.fanout(&own(AccountId::DEFAULT), Some(self.local.clone()), asked);
+            |asked| self.fanout(&own(TargetId::DEFAULT), Some(self.local.clone()), asked);
         // Without upstreams this is the local index itself.
         let (is_first_local, first) = (first.is_empty(), with_local(first));
         let resolver = if last.is_empty() {
             first
         } else {
-            let then = self.fanout(&own(AccountId::FALLBACK), None, last);
+            let then = self.fanout(&own(TargetId::FALLBACK), None, last);
             let names = with_local(asks.clone());
             Arc::new(Fallback::new(FallbackParts { first, is_first_local, then, names }))
         };
@@ -148,7 +148,7 @@ impl<'a> Maker<'a> {
     }
 
     /// The peers, to which dynamic routes lead.
-    fn peers(&self) -> Result<Vec<(AccountId, Target)>, ServerError> {
+    fn peers(&self) -> Result<Vec<(TargetId, Target)>, ServerError> {
         let peers = self.settings.remotes.peers.iter();
         peers
             .map(|peer| {
@@ -184,9 +184,9 @@ impl<'a> Maker<'a> {
         let (cache, names, clock) = (self.cache.clone(), self.names.clone(), self.clock.clone());
         let (options, metrics, runtime) =
             (self.options(), self.metrics.clone(), self.runtime.clone());
-        Box::new(move |account, upstream| {
+        Box::new(move |target, upstream| {
             Arc::new(Fanout::new(FanoutParts {
-                account: account.clone(),
+                target: target.clone(),
                 local: None,
                 upstreams: vec![upstream],
                 names: names.clone(),
@@ -202,7 +202,7 @@ impl<'a> Maker<'a> {
     fn made(
         &self,
         kind: TargetKind,
-        name: &AccountId,
+        name: &TargetId,
         local: Option<Arc<dyn Resolver>>,
         upstreams: Vec<Arc<dyn Upstream>>,
     ) -> Target {
@@ -218,19 +218,19 @@ impl<'a> Maker<'a> {
         has_local: bool,
         upstreams: Vec<Arc<dyn Upstream>>,
     ) -> Target {
-        let local = has_local.then(|| own(AccountId::LOCAL));
-        let asks = local.into_iter().chain(upstreams.iter().map(|it| it.account().clone()));
+        let local = has_local.then(|| own(TargetId::LOCAL));
+        let asks = local.into_iter().chain(upstreams.iter().map(|it| it.id().clone()));
         Target { kind, resolver, asks: asks.collect(), upstreams }
     }
 
     fn fanout(
         &self,
-        name: &AccountId,
+        name: &TargetId,
         local: Option<Arc<dyn Resolver>>,
         upstreams: Vec<Arc<dyn Upstream>>,
     ) -> Arc<dyn Resolver> {
         Arc::new(Fanout::new(FanoutParts {
-            account: name.clone(),
+            target: name.clone(),
             local,
             upstreams,
             names: self.names.clone(),
@@ -249,7 +249,7 @@ impl<'a> Maker<'a> {
 
     fn upstream(
         &self,
-        name: &AccountId,
+        name: &TargetId,
         url: &RemoteUrl,
         client: &ClientSettings,
         is_metered: bool,
@@ -290,6 +290,6 @@ impl<'a> Maker<'a> {
     }
 }
 
-fn own(name: &str) -> AccountId {
-    AccountId::parse(name).expect("it is a legal name")
+fn own(name: &str) -> TargetId {
+    TargetId::parse(name).expect("it is a legal name")
 }

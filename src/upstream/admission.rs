@@ -17,14 +17,14 @@ use super::breaker::{Breaker, Permit, Transition};
 use crate::clock::{Clock, UnixMs};
 use crate::metrics::{BreakerState, UpstreamCounts, UpstreamOutcome};
 use crate::resolve::AskError;
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 /// How long a request waits for a slot: what a lookup can spare and still be answered in time.
 const SLOT_WAIT: Duration = Duration::from_secs(1);
 
 /// Decides whether one upstream is asked.
 pub(super) struct AdmissionControl {
-    account: AccountId,
+    id: TargetId,
     slots: Arc<Semaphore>,
     slots_max: usize,
     /// Requests that wait for a slot.
@@ -63,7 +63,7 @@ impl AdmissionState {
 
 impl AdmissionControl {
     pub(super) fn new(
-        account: AccountId,
+        id: TargetId,
         requests_max: usize,
         clock: Clock,
         counts: UpstreamCounts,
@@ -72,7 +72,7 @@ impl AdmissionControl {
         let slots_max = requests_max.min(Semaphore::MAX_PERMITS);
         let slots = Arc::new(Semaphore::new(slots_max));
         let (waiting, state) = (AtomicUsize::new(0), Mutex::default());
-        Self { account, slots, slots_max, waiting, state, clock, counts }
+        Self { id, slots, slots_max, waiting, state, clock, counts }
     }
 
     /// Whether a request would be admitted, soon if not at once: fewer wait than there are slots.
@@ -123,20 +123,20 @@ impl AdmissionControl {
     }
 
     fn record(&self, transition: Transition, why: &dyn std::fmt::Display) {
-        let account = &self.account;
+        let id = &self.id;
         match transition {
             Transition::None => {}
             Transition::Opened { pause_ms } => {
                 self.counts.breaker(BreakerState::Open);
-                tracing::warn!(%account, %why, pause_ms, "an upstream failed too often to be asked");
+                tracing::warn!(upstream = %id, %why, pause_ms, "an upstream failed too often to be asked");
             }
             Transition::StayedOpen { pause_ms } => {
                 self.counts.breaker(BreakerState::Open);
-                tracing::debug!(%account, %why, pause_ms, "an upstream still fails");
+                tracing::debug!(upstream = %id, %why, pause_ms, "an upstream still fails");
             }
             Transition::Closed => {
                 self.counts.breaker(BreakerState::Closed);
-                tracing::warn!(%account, "an upstream that had failed too often is asked again");
+                tracing::warn!(upstream = %id, "an upstream that had failed too often is asked again");
             }
         }
     }
@@ -204,10 +204,10 @@ mod tests {
 
     fn control(requests_max: usize) -> (Arc<AdmissionControl>, ManualClock) {
         let manual = ManualClock::new(1_000_000);
-        let account = AccountId::parse("far").unwrap();
+        let id = TargetId::parse("far").unwrap();
         let counts = Metrics::new().upstream("far");
         let clock = Clock::Manual(manual.clone());
-        (Arc::new(AdmissionControl::new(account, requests_max, clock, counts)), manual)
+        (Arc::new(AdmissionControl::new(id, requests_max, clock, counts)), manual)
     }
 
     async fn break_it(control: &Arc<AdmissionControl>) {

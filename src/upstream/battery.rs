@@ -16,7 +16,7 @@ use crate::dispatch::pool::RuleId;
 use crate::http_client::test_server::TestServer;
 use crate::metrics::Metrics;
 use crate::resolve::{AskError, Endpoints, NextEndpoint, PoolUpstream, Upstream};
-use crate::types::{AccountId, ContentKey, Hops, IpnsName, IpnsRecord, Subject};
+use crate::types::{ContentKey, Hops, IpnsName, IpnsRecord, Subject, TargetId};
 
 const CID: &str = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
 const PEERS: [&str; 2] = [
@@ -41,10 +41,10 @@ enum UpstreamKind {
 
 const KINDS: [UpstreamKind; 2] = [UpstreamKind::RoutingV1, UpstreamKind::Pool];
 
-/// An upstream, and the account that it should have.
+/// An upstream, and the id that it should have.
 struct BuiltUpstream {
     upstream: Arc<dyn Upstream>,
-    account: AccountId,
+    id: TargetId,
 }
 
 /// A pool's only endpoint.
@@ -67,15 +67,15 @@ impl Endpoints for Only {
 
 impl BuiltUpstream {
     fn of(kind: UpstreamKind, router: &TestServer) -> Self {
-        let account = AccountId::parse("far").unwrap();
+        let id = TargetId::parse("far").unwrap();
         let url = RouterUrl::parse(&router.url()).unwrap();
-        let options = UpstreamOptions::new(account.clone(), url);
+        let options = UpstreamOptions::new(id.clone(), url);
         let http = RoutingV1Upstream::new(options, Clock::System, &Metrics::new()).unwrap();
         match kind {
-            UpstreamKind::RoutingV1 => Self { upstream: Arc::new(http), account },
+            UpstreamKind::RoutingV1 => Self { upstream: Arc::new(http), id },
             UpstreamKind::Pool => {
                 let pool = PoolUpstream::new(RuleId(42), Arc::new(Only(Arc::new(http))));
-                Self { upstream: Arc::new(pool), account: AccountId::of_rule(42) }
+                Self { upstream: Arc::new(pool), id: TargetId::of_rule(42) }
             }
         }
     }
@@ -129,7 +129,7 @@ async fn all_records_come_and_then_the_end() {
             let peers = PEERS.split_at(known).0;
             let router = knowing(peers);
             let built = BuiltUpstream::of(kind, &router);
-            assert_eq!(*built.upstream.account(), built.account, "{kind:?}");
+            assert_eq!(*built.upstream.id(), built.id, "{kind:?}");
             assert_eq!(built.upstream.is_ready(), Ok(()), "{kind:?}");
             let (found, error) = built.records().await;
             let found: BTreeSet<_> = found.iter().map(String::as_str).collect();

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::dispatch::{RoutingTableId, SyncMode};
     use crate::http_client::test_server::{TestServer, wait_for_close};
-    use crate::types::AccountId;
+    use crate::types::TargetId;
 
     const KNOWN: LastKnown = LastKnown { table_id: RoutingTableId::NONE, epoch: 7 };
 
@@ -136,7 +136,7 @@ mod tests {
             from_epoch: 0,
             to_epoch: 0,
             hold_down_ms: 45_000,
-            speaker: AccountId::parse("me").unwrap(),
+            speaker: TargetId::parse("me").unwrap(),
             new_routes: Vec::new(),
             withdrawn_routes: Vec::new(),
         }

@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::http_client::{ClientOptions, HttpClient, HttpClientError, Redirects};
 use crate::metrics::{Metrics, UpstreamCounts, UpstreamOutcome};
 use crate::resolve::{AskError, AskedRecords, Upstream};
-use crate::types::{AccountId, AnswerSchema, IpnsName, IpnsRecord, UnparsableAddrs};
+use crate::types::{AnswerSchema, IpnsName, IpnsRecord, TargetId, UnparsableAddrs};
 use crate::types::{HOPS_HEADER, Hops, Subject};
 pub(crate) use answer::{ProvidersAnswer, ReceivedRecord};
 pub use body::AnswerLimits;
@@ -47,7 +47,7 @@ use sanitize::SanitizeOptions;
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamOptions {
     /// The name under which it is known.
-    pub(crate) account: AccountId,
+    pub(crate) id: TargetId,
     /// Where it is. A user name and a password in it are sent as Basic authentication.
     pub(crate) url: RouterUrl,
     /// Times and redirects.
@@ -93,7 +93,7 @@ enum Resource {
 }
 
 struct Shared {
-    account: AccountId,
+    id: TargetId,
     url: RouterUrl,
     http: HttpClient,
     limits: AnswerLimits,
@@ -127,14 +127,14 @@ impl UpstreamOptions {
         AnswerLimits { body_bytes_max: 4 << 20, record_bytes_max: 128 << 10, records_max: 1_000 };
 
     /// An upstream of which nothing else is known.
-    pub(crate) fn new(account: AccountId, url: RouterUrl) -> Self {
+    pub(crate) fn new(id: TargetId, url: RouterUrl) -> Self {
         let client = ClientOptions {
             connect_timeout: Self::CONNECT_TIMEOUT,
             timeout: Self::TIMEOUT,
             ..ClientOptions::default()
         };
         Self {
-            account,
+            id,
             url,
             client,
             limits: Self::LIMITS,
@@ -159,17 +159,17 @@ impl RoutingV1Upstream {
             options.client.redirects = Redirects::Never;
         }
         let http = HttpClient::new(options.url.server().clone(), options.client)?;
-        let counts = metrics.upstream(options.account.as_str());
-        let (account, requests_max) = (options.account.clone(), options.requests_max);
-        let admission = AdmissionControl::new(account, requests_max, clock.clone(), counts.clone());
+        let counts = metrics.upstream(options.id.as_str());
+        let (id, requests_max) = (options.id.clone(), options.requests_max);
+        let admission = AdmissionControl::new(id, requests_max, clock.clone(), counts.clone());
         let sanitize = SanitizeOptions {
             schema: options.schema,
             unparsable: options.unparsable_addrs,
             allow_private_addrs: options.allow_private_addrs,
         };
-        let UpstreamOptions { account, url, limits, offers, is_metered, .. } = options;
+        let UpstreamOptions { id, url, limits, offers, is_metered, .. } = options;
         Ok(Self(Arc::new(Shared {
-            account,
+            id,
             url,
             http,
             limits,
@@ -184,8 +184,8 @@ impl RoutingV1Upstream {
 }
 
 impl Upstream for RoutingV1Upstream {
-    fn account(&self) -> &AccountId {
-        &self.0.account
+    fn id(&self) -> &TargetId {
+        &self.0.id
     }
 
     fn is_ready(&self) -> Result<(), AskError> {
@@ -227,7 +227,7 @@ impl Shared {
             return Err(AskError::NotOffered);
         }
         let admission = self.admission.enter().await?;
-        Ok(Exchange::start(self.account.clone(), admission, self.counts.clone()))
+        Ok(Exchange::start(self.id.clone(), admission, self.counts.clone()))
     }
 
     /// A request that says how many routers the lookup will have passed.

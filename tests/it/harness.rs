@@ -14,7 +14,7 @@ use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server, Sockets, Stores, StoresError};
 use fingerpost::state::StateStore;
 use fingerpost::store::{Announcement, ContextId, NameStore, Store};
-use fingerpost::types::{AccountId, ContentKey, ProviderRecord, UnparsableAddrs};
+use fingerpost::types::{ContentKey, ProviderRecord, TargetId, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
 /// The time at which tests begin: 2026-01-01T00:00:00Z.
@@ -186,7 +186,7 @@ pub(crate) fn client_settings() -> ClientSettings {
 /// An upstream that is part of the account `default`.
 pub(crate) fn upstream(name: &str, url: &str) -> UpstreamSettings {
     UpstreamSettings {
-        name: AccountId::parse(name).expect("a name"),
+        name: TargetId::parse(name).expect("a name"),
         url: url.parse().expect("a URL"),
         default: true,
         fallback: false,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fingerpost::config::{EndpointSettings, Settings};
-use fingerpost::types::AccountId;
+use fingerpost::types::TargetId;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use reqwest::header::RETRY_AFTER;
@@ -45,7 +45,7 @@ async fn counting() -> FakeRouter {
 
 fn endpoint(name: &str, url: &str, daily_volume: u64) -> EndpointSettings {
     EndpointSettings {
-        name: AccountId::parse(name).unwrap(),
+        name: TargetId::parse(name).unwrap(),
         url: url.parse().unwrap(),
         daily_volume,
         hourly_rate: HOURLY_RATE,

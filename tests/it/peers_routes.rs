@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use fingerpost::config::{AccountName, PeerSettings, Settings};
-use fingerpost::types::{AccountId, RoutePrefix};
+use fingerpost::config::{OptionalTarget, PeerSettings, Settings};
+use fingerpost::types::{RoutePrefix, TargetId};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
 use rstest::rstest;
@@ -34,10 +34,10 @@ const AUTH: &str = "WhzFqWj0eyDDoq4ynPU3hi6jkon4rwqbpvbFsj+uerw=";
 /// A peer whose routes are taken.
 fn peer(name: &str, url: &str, admin_url: &str) -> PeerSettings {
     PeerSettings {
-        name: AccountId::parse(name).unwrap(),
+        name: TargetId::parse(name).unwrap(),
         url: url.parse().unwrap(),
         admin_url: admin_url.parse().unwrap(),
-        user: AccountName::default(),
+        user: OptionalTarget::default(),
         password: "of peers".parse().unwrap(),
         accept: [RoutePrefix::parse("g.providers").unwrap()].into_iter().collect(),
         routes_max: 100,

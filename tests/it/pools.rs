@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fingerpost::control::EndpointParts;
 use fingerpost::resolve::{AskError, AskedRecords, Upstream};
 use fingerpost::state::{Documents, MemoryState, StateChange, StateError, StateStore, StateTable};
-use fingerpost::types::{AccountId, IpnsName, IpnsRecord};
 use fingerpost::types::{Hops, Subject};
+use fingerpost::types::{IpnsName, IpnsRecord, TargetId};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use reqwest::Method;
@@ -19,10 +19,10 @@ use super::harness::{Builder, TestServer, server, written};
 const ROUTES: &str = "/ga/api/v3/eng/routes";
 
 /// An upstream that nobody asks here.
-struct Silent(AccountId);
+struct Silent(TargetId);
 
 impl Upstream for Silent {
-    fn account(&self) -> &AccountId {
+    fn id(&self) -> &TargetId {
         &self.0
     }
 
@@ -80,7 +80,7 @@ fn endpoint(name: &str, pool: Option<&str>) -> EndpointParts {
         daily_volume: 25_000,
         hourly_rate: 10_000,
         pool: pool.map(str::to_owned),
-        upstream: Arc::new(Silent(AccountId::parse(name).expect("a name"))),
+        upstream: Arc::new(Silent(TargetId::parse(name).expect("a name"))),
     }
 }
 

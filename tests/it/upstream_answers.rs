@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fingerpost::config::{FanoutSettings, Settings, UpstreamSettings};
 use fingerpost::dispatch::LookupAddress;
-use fingerpost::types::{AccountId, ContentKey};
+use fingerpost::types::{ContentKey, TargetId};
 use futures_util::future::join_all;
 use reqwest::{Method, Response};
 
@@ -54,9 +54,9 @@ async fn lines(server: &TestServer) -> Response {
     server.ask(Method::GET, &format!("/routing/v1/providers/{CID}"), &[NDJSON]).await
 }
 
-async fn put_route(server: &TestServer, prefix: &str, account: &str) {
+async fn put_route(server: &TestServer, prefix: &str, target: &str) {
     let path = format!("/routes/static/{prefix}");
-    let body = serde_json::json!({ "routePrefix": prefix, "nextHopAccountId": account });
+    let body = serde_json::json!({ "routePrefix": prefix, "nextHopAccountId": target });
     let put = server.admin(Method::PUT, &path).body(body.to_string()).send().await.unwrap();
     assert_eq!(put.status(), 201);
 }
@@ -257,10 +257,10 @@ async fn a_fan_out_asks_those_that_it_names() {
             apart("two", &two.url()),
             apart("three", &three.url()),
         ];
-        let accounts = ["two", "three"].map(|name| AccountId::parse(name).unwrap());
+        let targets = ["two", "three"].map(|name| TargetId::parse(name).unwrap());
         settings.remotes.fanouts = vec![FanoutSettings {
-            name: AccountId::parse("both").unwrap(),
-            accounts: accounts.into_iter().collect(),
+            name: TargetId::parse("both").unwrap(),
+            accounts: targets.into_iter().collect(),
         }];
     };
     let server = server().with(set).start().await;

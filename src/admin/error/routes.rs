@@ -7,7 +7,7 @@ use crate::admin::wire::Problem;
 use crate::control::StaticsError;
 use crate::dispatch::{Address, AddressError};
 use crate::state::StateError;
-use crate::types::{AccountIdError, RoutePrefix, RoutePrefixError};
+use crate::types::{RoutePrefix, RoutePrefixError, TargetIdError};
 
 /// The URI prefix of the problem types of source 000.
 const KINDS: &str = "https://errors.interledger.org/routes/static/";
@@ -32,7 +32,7 @@ pub(in crate::admin) enum RouteError {
     #[error("the body's routePrefix: {0}")]
     BodyPrefix(RoutePrefixError),
     #[error("the body's nextHopAccountId: {0}")]
-    BodyAccount(AccountIdError),
+    BodyAccount(TargetIdError),
     #[error("{parameter} is {value:?}; give a whole number from {min} to {max}")]
     Page { parameter: &'static str, value: String, min: u32, max: u32 },
     #[error("destinationAddress: {0}")]

@@ -33,12 +33,12 @@ fn explain(request: &HttpRequest, state: &AdminState) -> Result<HttpResponse, Ad
 
 fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> RouteExplanation {
     let control = &state.control;
-    let account = control.targets().get(&entry.next_hop);
+    let target = control.targets().get(&entry.next_hop);
     // An address of many keys stands for itself.
     let key = address.multihash().map_or(address.as_str().as_bytes(), ContentKey::as_bytes);
-    let rule = entry.next_hop.rule().map(RuleId).filter(|_| account.is_none());
+    let rule = entry.next_hop.rule().map(RuleId).filter(|_| target.is_none());
     let pool = rule.and_then(|rule| control.pools().explain(rule, key));
-    let asks = account.map(|account| account.asks.as_slice()).unwrap_or_default();
+    let asks = target.map(|target| target.asks.as_slice()).unwrap_or_default();
     let kind_of_rule = pool.as_ref().map(|_| TargetKind::Pool);
     let chain = pool.iter().flat_map(|pool| &pool.chain);
     let endpoints: Vec<_> = chain
@@ -52,10 +52,10 @@ fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> Rou
         origin: entry.origin.as_str().to_owned(),
         path: entry.path.clone(),
         expires_at: entry.expires_at_ms.map(iso_8601),
-        exists: account.is_some() || pool.is_some(),
-        kind: account.map(|account| account.kind).or(kind_of_rule).map(kind),
+        exists: target.is_some() || pool.is_some(),
+        kind: target.map(|target| target.kind).or(kind_of_rule).map(kind),
         upstreams: asks.iter().map(ToString::to_string).chain(endpoints).collect(),
-        not_asked: account.map(|account| not_asked(&account.upstreams)).unwrap_or_default(),
+        not_asked: target.map(|target| not_asked(&target.upstreams)).unwrap_or_default(),
         pool: pool.map(PoolView::from),
     }
 }
@@ -65,7 +65,7 @@ fn explanation(address: &Address, entry: &RouteEntry, state: &AdminState) -> Rou
 fn not_asked(upstreams: &[Arc<dyn Upstream>]) -> Vec<NotAskedView> {
     let view = |upstream: &Arc<dyn Upstream>| {
         let reason = upstream.is_ready().err()?.to_string();
-        Some(NotAskedView { name: upstream.account().to_string(), reason })
+        Some(NotAskedView { name: upstream.id().to_string(), reason })
     };
     upstreams.iter().filter_map(view).collect()
 }

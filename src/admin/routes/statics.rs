@@ -19,7 +19,7 @@ use crate::admin::wire::{StaticRouteList, StaticRouteRequest, StaticRouteView, S
 use crate::body::BodyLimits;
 use crate::control::{StaticRoute, StaticsError};
 use crate::dispatch::can_match;
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 /// The longest body of a PUT, in bytes: the longest prefix and account take 1,200, and what clients
 /// add of their own is ignored.
@@ -139,7 +139,7 @@ fn has_broken_encoding(text: &str) -> bool {
 }
 
 /// What a body asks for.
-fn read_body(json: &[u8]) -> Result<(RoutePrefix, AccountId), RouteError> {
+fn read_body(json: &[u8]) -> Result<(RoutePrefix, TargetId), RouteError> {
     let wrong = |error: serde_json::Error| RouteError::Body { reason: error.to_string() };
     // By way of a map, because the fields' values in a list would be taken too.
     let fields: Map<String, Value> =
@@ -148,7 +148,7 @@ fn read_body(json: &[u8]) -> Result<(RoutePrefix, AccountId), RouteError> {
         serde_json::from_value(Value::Object(fields)).map_err(wrong)?;
     Ok((
         RoutePrefix::parse(&route_prefix).map_err(RouteError::BodyPrefix)?,
-        AccountId::parse(&next_hop_account_id).map_err(RouteError::BodyAccount)?,
+        TargetId::parse(&next_hop_account_id).map_err(RouteError::BodyAccount)?,
     ))
 }
 

@@ -174,7 +174,7 @@ pub(in crate::admin) fn iso_8601(unix_ms: UnixMs) -> String {
 mod tests {
     use super::*;
     use crate::dispatch::RouteOrigin;
-    use crate::types::{AccountId, RoutePrefix};
+    use crate::types::{RoutePrefix, TargetId};
 
     #[test]
     fn times_are_written_to_the_millisecond() {
@@ -194,7 +194,7 @@ mod tests {
         let auth = RouteAuth::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
         let entry = RouteEntry {
             prefix,
-            next_hop: AccountId::parse("east").unwrap(),
+            next_hop: TargetId::parse("east").unwrap(),
             origin: RouteOrigin::Dynamic,
             path: vec!["east".to_owned(), "north".to_owned()],
             expires_at_ms: Some(1_573_770_668_963),

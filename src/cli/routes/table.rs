@@ -14,7 +14,7 @@ use crate::admin::{
 use crate::cli::admin_client::{RefusedRequest, parsed};
 use crate::dispatch::{Address, AddressError};
 use crate::text::printable;
-use crate::types::{AccountId, AccountIdError, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId, TargetIdError};
 
 /// What `routes list` takes.
 #[derive(Args, Debug)]
@@ -48,7 +48,7 @@ pub(super) struct SetArgs {
     /// Who answers: local, discard, default, the name of an upstream, fan-out or peer, or the id of a
     /// pool's rule
     #[arg(value_name = "ACCOUNT", value_parser = parse_account)]
-    account: AccountId,
+    account: TargetId,
 
     /// Replace the static route that may be there
     #[arg(long)]
@@ -229,7 +229,7 @@ fn has_status<T>(answer: &anyhow::Result<T>, status: StatusCode) -> bool {
 async fn warn(
     session: &mut Session<'_>,
     prefix: &RoutePrefix,
-    account: &AccountId,
+    account: &TargetId,
 ) -> anyhow::Result<()> {
     let request = explanation_request(session, prefix.as_str());
     // The route is set, whatever comes of this.
@@ -269,6 +269,6 @@ fn parse_prefix(text: &str) -> anyhow::Result<RoutePrefix> {
     RoutePrefix::parse(address.as_str()).context("its address is too long for a prefix")
 }
 
-fn parse_account(text: &str) -> Result<AccountId, AccountIdError> {
-    AccountId::parse(text)
+fn parse_account(text: &str) -> Result<TargetId, TargetIdError> {
+    TargetId::parse(text)
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::section::SectionKind;
 use super::{ClientSettings, Remotes};
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 /// The user of the admin API, who is no peer.
 const ADMIN_USER: &str = "admin";
 
 /// Names that mean something else, or will.
 const RESERVED: [&str; 5] =
-    [AccountId::LOCAL, AccountId::DISCARD, AccountId::DEFAULT, AccountId::FALLBACK, AccountId::DHT];
+    [TargetId::LOCAL, TargetId::DISCARD, TargetId::DEFAULT, TargetId::FALLBACK, TargetId::DHT];
 
 /// A broken rule.
 #[derive(Debug, Eq, PartialEq)]
@@ -46,7 +46,7 @@ impl At {
 }
 
 /// Every rule that they break; `router` is what this router is called, where the settings say.
-pub(super) fn validate(remotes: &Remotes, router: Option<&AccountId>) -> Vec<SectionViolation> {
+pub(super) fn validate(remotes: &Remotes, router: Option<&TargetId>) -> Vec<SectionViolation> {
     let mut violations = names(remotes);
     for (index, upstream) in remotes.upstreams.iter().enumerate() {
         violations.extend(client(At(SectionKind::Upstream, index), &upstream.client));
@@ -95,7 +95,7 @@ fn names(remotes: &Remotes) -> Vec<SectionViolation> {
     reserved.chain(twice(accounts.iter().copied())).chain(twice(endpoints)).collect()
 }
 
-fn reserved(at: At, name: &AccountId) -> Option<SectionViolation> {
+fn reserved(at: At, name: &TargetId) -> Option<SectionViolation> {
     if name.is_integer() {
         return Some(
             at.broken("name", format!("`{name}` is an integer, which names a routing rule")),
@@ -108,9 +108,9 @@ fn reserved(at: At, name: &AccountId) -> Option<SectionViolation> {
 }
 
 fn twice<'a>(
-    named: impl Iterator<Item = (SectionKind, usize, &'a AccountId)>,
+    named: impl Iterator<Item = (SectionKind, usize, &'a TargetId)>,
 ) -> Vec<SectionViolation> {
-    let mut first: HashMap<&AccountId, (SectionKind, usize)> = HashMap::new();
+    let mut first: HashMap<&TargetId, (SectionKind, usize)> = HashMap::new();
     let mut violations = Vec::new();
     for (kind, index, name) in named {
         match first.get(name) {
@@ -127,8 +127,8 @@ fn twice<'a>(
 }
 
 fn fanouts(remotes: &Remotes) -> Vec<SectionViolation> {
-    let is_upstream = |name: &AccountId| remotes.upstreams.iter().any(|it| it.name == *name);
-    let is_fanout = |name: &AccountId| remotes.fanouts.iter().any(|it| it.name == *name);
+    let is_upstream = |name: &TargetId| remotes.upstreams.iter().any(|it| it.name == *name);
+    let is_fanout = |name: &TargetId| remotes.fanouts.iter().any(|it| it.name == *name);
     let mut violations = Vec::new();
     for (index, fanout) in remotes.fanouts.iter().enumerate() {
         let at = At(SectionKind::Fanout, index);
@@ -137,7 +137,7 @@ fn fanouts(remotes: &Remotes) -> Vec<SectionViolation> {
         }
         let mut seen = Vec::new();
         for account in fanout.accounts.iter() {
-            let known = account.as_str() == AccountId::LOCAL || is_upstream(account);
+            let known = account.as_str() == TargetId::LOCAL || is_upstream(account);
             let message = match known {
                 true if !seen.contains(&account) => None,
                 true => Some(format!("`{account}` stands there twice")),

@@ -60,7 +60,7 @@ async fn until_due(
 
 /// Logs the first failure and the recovery.
 fn log_result(peer: &PeerRouter, answer: &Result<(), PeerLinkError>, before: RequestResult) {
-    let peer = &peer.account;
+    let peer = &peer.id;
     match (answer, before) {
         (Ok(()), RequestResult::Accepted) => tracing::debug!(%peer, "asked a peer for its routes"),
         (Ok(()), RequestResult::Failed) => {

@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::{PeerRouter, PeerRouters};
 use crate::dispatch::{LastKnown, RouteControl, RouteLog, RouteUpdate, SyncMode};
 use crate::resolve::PeerLinkError;
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 /// How long a change waits to be sent together with others.
 const BATCH_DELAY: Duration = Duration::from_millis(20);
@@ -45,7 +45,7 @@ impl Subscription {
     }
 
     /// The next update; `None` if the peer is not subscribed.
-    pub(super) fn pending_update(&self, log: &RouteLog, peer: &AccountId) -> Option<PendingUpdate> {
+    pub(super) fn pending_update(&self, log: &RouteLog, peer: &TargetId) -> Option<PendingUpdate> {
         let update = || log.update_from(log.first_unknown_to(self.known), peer);
         match self.mode {
             SyncMode::Idle => None,
@@ -93,7 +93,7 @@ pub(super) async fn send_routes(peers: Arc<PeerRouters>, peer: Arc<PeerRouter>) 
         match answer {
             Ok(()) => {
                 if backoff.reset() {
-                    tracing::info!(peer = %peer.account, "a peer takes our routes again");
+                    tracing::info!(peer = %peer.id, "a peer takes our routes again");
                 }
                 if !has_more {
                     until_due(&peers, &peer).await;
@@ -116,7 +116,7 @@ async fn until_due(peers: &PeerRouters, peer: &PeerRouter) {
 }
 
 async fn after_failure(peer: &PeerRouter, error: &PeerLinkError, backoff: &mut Backoff) {
-    let peer_name = &peer.account;
+    let peer_name = &peer.id;
     if backoff.is_fresh() {
         tracing::warn!(peer = %peer_name, %error, "a peer does not take our routes; it is tried again");
     } else {

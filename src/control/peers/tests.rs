@@ -14,8 +14,8 @@ use script::{Message, Script};
 const SECOND: Duration = Duration::from_secs(1);
 const HOLD_DOWN: Duration = Duration::from_secs(45);
 
-fn account(name: &str) -> AccountId {
-    AccountId::parse(name).unwrap()
+fn target(name: &str) -> TargetId {
+    TargetId::parse(name).unwrap()
 }
 
 fn prefix(text: &str) -> RoutePrefix {
@@ -30,7 +30,7 @@ fn wants(mode: SyncMode) -> RouteControl {
 fn update_from_beta(prefixes: &[&str]) -> RouteUpdate {
     let route = |text: &&str| NewRoute {
         prefix: prefix(text),
-        path: vec![account("beta")],
+        path: vec![target("beta")],
         auth: RouteAuth::of(b"beta", &prefix(text)),
     };
     RouteUpdate {
@@ -39,7 +39,7 @@ fn update_from_beta(prefixes: &[&str]) -> RouteUpdate {
         from_epoch: 0,
         to_epoch: 1,
         hold_down_ms: 45_000,
-        speaker: account("beta"),
+        speaker: target("beta"),
         new_routes: prefixes.iter().map(route).collect(),
         withdrawn_routes: Vec::new(),
     }
@@ -70,7 +70,7 @@ async fn a_peer_that_asks_is_told_everything_at_once_and_then_that_we_are_there(
         .collect();
     assert_eq!(shape, [(0, 0, 50), (0, 50, 70), (30, 70, 70), (60, 70, 70), (90, 70, 70)]);
     let told = updates.iter().flat_map(|(_, update)| &update.new_routes);
-    assert!(told.clone().all(|route| route.path == [account("alpha")]));
+    assert!(told.clone().all(|route| route.path == [target("alpha")]));
     assert_eq!(told.count(), 70);
     assert_eq!(updates[0].1.hold_down_ms, 45_000);
     let proof = RouteAuth::of(b"alpha", &prefix("g.own.0")).hashed();
@@ -81,7 +81,7 @@ async fn a_peer_that_asks_is_told_everything_at_once_and_then_that_we_are_there(
 async fn a_change_is_told_at_once_and_nobody_is_told_its_own_routes() {
     let script = Script::start(&["g.own"]).await;
     for peer in ["beta", "gamma"] {
-        script.control.peers().control(&account(peer), wants(SyncMode::Sync)).unwrap();
+        script.control.peers().control(&target(peer), wants(SyncMode::Sync)).unwrap();
     }
     script.pass(SECOND).await;
     let before = script.updates().len();
@@ -96,7 +96,7 @@ async fn a_change_is_told_at_once_and_nobody_is_told_its_own_routes() {
         let routes = routes.map(|route| (route.prefix.to_string(), route.path.clone()));
         (routes.collect::<Vec<_>>(), update.withdrawn_routes.clone())
     };
-    let path = vec![account("alpha"), account("beta")];
+    let path = vec![target("alpha"), target("beta")];
     assert_eq!(told("gamma"), (vec![("g.b".to_owned(), path)], vec![]));
     assert_eq!(told("beta"), (vec![], vec![prefix("g.b")]));
 }
@@ -180,21 +180,21 @@ async fn a_route_that_lasts_longer_is_published() {
     let table = script.control.table();
     let (route, _) = table.find(["g", "b"].into_iter(), script.now_ms()).unwrap();
     assert_eq!(route.expires_at_ms, Some(script.now_ms() + 45_000));
-    let nothing_to_show = RouteUpdate { speaker: account("gamma"), ..update_from_beta(&[]) };
-    script.control.update_from_peer(&account("gamma"), nothing_to_show).unwrap();
+    let nothing_to_show = RouteUpdate { speaker: target("gamma"), ..update_from_beta(&[]) };
+    script.control.update_from_peer(&target("gamma"), nothing_to_show).unwrap();
     assert!(Arc::ptr_eq(&table, &script.control.table()), "nothing is published for nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_but_a_configured_peer_is_heard() {
     let script = Script::start(&[]).await;
-    let stranger = account("stranger");
+    let stranger = target("stranger");
     assert_eq!(script.control.peers().control(&stranger, wants(SyncMode::Sync)), Err(UnknownPeer));
     let refused = script.control.update_from_peer(&stranger, update_from_beta(&["g.b"]));
     assert_eq!(refused, Err(UpdateRefused::Unknown(UnknownPeer)));
     let gap = RouteUpdate { from_epoch: 1, ..update_from_beta(&["g.b"]) };
     let its_beginning = LastKnown { table_id: gap.table_id, epoch: 0 };
-    let refused = script.control.update_from_peer(&account("beta"), gap);
+    let refused = script.control.update_from_peer(&target("beta"), gap);
     assert_eq!(refused, Err(UpdateRefused::Gap(its_beginning)));
     assert_eq!(script.routes(), [""; 0]);
 }

@@ -1,6 +1,6 @@
 //! What we advertise: for each prefix the best of our own routes and those received.
 //!
-//! The preference is that of the routing table: the shorter path, then the lower account. Our own
+//! The preference is that of the routing table: the shorter path, then the lower target. Our own
 //! prefixes have the shortest possible path. A route is propagated with us prepended to its path,
 //! and with the SHA-256 of the `auth` that we received.
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::dispatch::RouteAuth;
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 use super::{PATH_ROUTERS_MAX, ReceivedRoute};
 
@@ -25,21 +25,21 @@ pub(crate) struct OwnRoute {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AdvertisedRoute {
     /// The routers on the path, us first.
-    pub(crate) path: Vec<AccountId>,
+    pub(crate) path: Vec<TargetId>,
     /// The `auth` value sent along.
     pub(crate) auth: RouteAuth,
     /// The peer that it leads to, which is not sent it; `None` if it ends here.
-    pub(crate) next_hop: Option<AccountId>,
+    pub(crate) next_hop: Option<TargetId>,
 }
 
 /// All routes that we, under the name `us`, advertise. Each received route comes with the peer that
 /// sent it.
 pub(crate) fn advertised<'a>(
-    us: &AccountId,
+    us: &TargetId,
     own: &[OwnRoute],
-    received: impl IntoIterator<Item = (&'a AccountId, &'a RoutePrefix, &'a ReceivedRoute)>,
+    received: impl IntoIterator<Item = (&'a TargetId, &'a RoutePrefix, &'a ReceivedRoute)>,
 ) -> BTreeMap<RoutePrefix, AdvertisedRoute> {
-    let mut best: BTreeMap<&RoutePrefix, (&AccountId, &ReceivedRoute)> = BTreeMap::new();
+    let mut best: BTreeMap<&RoutePrefix, (&TargetId, &ReceivedRoute)> = BTreeMap::new();
     for (peer, prefix, route) in received {
         let rank = |peer, route: &ReceivedRoute| (route.path.len(), peer);
         match best.entry(prefix) {

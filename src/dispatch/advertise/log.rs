@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::invariant;
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 use super::{AdvertisedRoute, LastKnown, NewRoute, RouteUpdate, RoutingTableId, UPDATE_ROUTES_MAX};
 
@@ -20,7 +20,7 @@ const GONE_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub(crate) struct RouteLog {
     table_id: RoutingTableId,
-    speaker: AccountId,
+    speaker: TargetId,
     hold_down_ms: u64,
     next_epoch: u64,
     changes: BTreeMap<u64, LogEntry>,
@@ -37,7 +37,7 @@ struct LogEntry {
 
 impl RouteLog {
     /// An empty log of the router `speaker`, which sends an update at least every `hold_down_ms`.
-    pub(crate) fn new(table_id: RoutingTableId, speaker: AccountId, hold_down_ms: u64) -> Self {
+    pub(crate) fn new(table_id: RoutingTableId, speaker: TargetId, hold_down_ms: u64) -> Self {
         Self {
             table_id,
             speaker,
@@ -91,7 +91,7 @@ impl RouteLog {
 
     /// The update for `peer`, which knows all epochs before `epoch`: at most as many changes as an
     /// update may have. Without changes it is a heartbeat.
-    pub(crate) fn update_from(&self, epoch: u64, peer: &AccountId) -> RouteUpdate {
+    pub(crate) fn update_from(&self, epoch: u64, peer: &TargetId) -> RouteUpdate {
         let mut rest = self.changes.range(epoch..);
         let mut update = RouteUpdate {
             table_id: self.table_id,

@@ -1,7 +1,7 @@
 //! The messages of the exchange, validated: requests and updates between two routers.
 
 use crate::dispatch::RouteAuth;
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 use super::RoutingTableId;
 
@@ -51,7 +51,7 @@ pub struct RouteUpdate {
     /// How long to keep the routes without another update, in milliseconds.
     pub hold_down_ms: u64,
     /// The sender's name.
-    pub speaker: AccountId,
+    pub speaker: TargetId,
     /// Routes that are new or have changed.
     pub new_routes: Vec<NewRoute>,
     /// Prefixes that are no longer advertised.
@@ -64,7 +64,7 @@ pub struct NewRoute {
     /// The prefix.
     pub prefix: RoutePrefix,
     /// The routers on the path, nearest first.
-    pub path: Vec<AccountId>,
+    pub path: Vec<TargetId>,
     /// Its `auth` value.
     pub auth: RouteAuth,
 }

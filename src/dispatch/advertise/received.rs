@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::clock::UnixMs;
 use crate::dispatch::RouteAuth;
 use crate::invariant;
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 use super::{LastKnown, NewRoute, PATH_ROUTERS_MAX, RouteUpdate};
 
@@ -24,7 +24,7 @@ const HOLD_DOWN_MS_MAX: u64 = 5 * 60 * 1_000;
 #[derive(Clone, Debug)]
 pub struct ImportPolicy {
     /// Our own name.
-    pub us: AccountId,
+    pub us: TargetId,
     /// The prefixes that it may advertise, including everything below them.
     pub accept: Vec<RoutePrefix>,
     /// The most routes kept of it.
@@ -47,7 +47,7 @@ pub struct ReceivedRoutes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedRoute {
     /// The routers on the path, nearest first.
-    pub path: Vec<AccountId>,
+    pub path: Vec<TargetId>,
     /// Its `auth` value, as received.
     pub(crate) auth: RouteAuth,
 }

@@ -9,20 +9,20 @@ use proptest::prelude::*;
 use super::received::AppliedUpdate;
 use super::*;
 use crate::dispatch::RouteAuth;
-use crate::types::{AccountId, RoutePrefix};
+use crate::types::{RoutePrefix, TargetId};
 
 const NOW_MS: u64 = 1_000_000;
 
-fn account(name: &str) -> AccountId {
-    AccountId::parse(name).unwrap()
+fn target(name: &str) -> TargetId {
+    TargetId::parse(name).unwrap()
 }
 
 fn prefix(text: &str) -> RoutePrefix {
     RoutePrefix::parse(text).unwrap()
 }
 
-fn path(names: &[&str]) -> Vec<AccountId> {
-    names.iter().map(|name| account(name)).collect()
+fn path(names: &[&str]) -> Vec<TargetId> {
+    names.iter().map(|name| target(name)).collect()
 }
 
 fn auth(of: &str) -> RouteAuth {
@@ -47,7 +47,7 @@ fn heartbeat(from_epoch: u64, to_epoch: u64) -> RouteUpdate {
         from_epoch,
         to_epoch,
         hold_down_ms: 45_000,
-        speaker: account("alpha"),
+        speaker: target("alpha"),
         new_routes: Vec::new(),
         withdrawn_routes: Vec::new(),
     }
@@ -63,7 +63,7 @@ fn update(from_epoch: u64, to_epoch: u64, new_routes: &[NewRoute], gone: &[&str]
 
 /// A listener called `us`, for which a peer may advertise everything below `g`.
 fn listener(routes_max: usize) -> ReceivedRoutes {
-    ReceivedRoutes::new(ImportPolicy { us: account("us"), accept: vec![prefix("g")], routes_max })
+    ReceivedRoutes::new(ImportPolicy { us: target("us"), accept: vec![prefix("g")], routes_max })
 }
 
 fn prefixes(received: &ReceivedRoutes, now_ms: u64) -> Vec<String> {
@@ -175,7 +175,7 @@ fn the_hold_down_is_granted_within_bounds() {
 fn what_may_not_be_advertised_is_dropped_and_counted() {
     let accept = vec![prefix("g.providers.sha2-256.c"), prefix("g.ipns")];
     let mut received =
-        ReceivedRoutes::new(ImportPolicy { us: account("us"), accept, routes_max: usize::MAX });
+        ReceivedRoutes::new(ImportPolicy { us: target("us"), accept, routes_max: usize::MAX });
     let seventeen = vec!["alpha"; 17];
     let routes = [
         new_route("g.ipns", &["alpha"]),
@@ -220,12 +220,12 @@ fn what_is_too_much_is_dropped_and_told_again_when_there_is_room() {
 
 #[test]
 fn the_best_received_route_is_passed_on_with_us_at_its_head() {
-    let us = account("us");
+    let us = target("us");
     let received_route = |names: &[&str]| ReceivedRoute { path: path(names), auth: auth("g.x") };
     let [long, short, also_short] =
         [&["beta", "delta"][..], &["gamma"], &["alpha"]].map(received_route);
-    let too_long = ReceivedRoute { path: vec![account("a"); 16], auth: auth("g.x") };
-    let (alpha, beta, gamma) = (account("alpha"), account("beta"), account("gamma"));
+    let too_long = ReceivedRoute { path: vec![target("a"); 16], auth: auth("g.x") };
+    let (alpha, beta, gamma) = (target("alpha"), target("beta"), target("gamma"));
     let (a, b, own) = (prefix("g.a"), prefix("g.b"), prefix("g.own"));
     let routes = advertised(
         &us,
@@ -250,24 +250,24 @@ fn the_best_received_route_is_passed_on_with_us_at_its_head() {
 
 #[test]
 fn a_peer_is_not_told_the_routes_that_lead_to_it() {
-    let mut log = RouteLog::new(id(1), account("us"), 45_000);
+    let mut log = RouteLog::new(id(1), target("us"), 45_000);
     let leads_to = |next_hop: Option<&str>| AdvertisedRoute {
         path: path(&["us", "alpha"]),
         auth: auth("g.a"),
-        next_hop: next_hop.map(account),
+        next_hop: next_hop.map(target),
     };
     log.advertise(&BTreeMap::from([(prefix("g.a"), leads_to(None))]));
-    let told = log.update_from(0, &account("alpha"));
+    let told = log.update_from(0, &target("alpha"));
     assert_eq!((told.new_routes.len(), told.withdrawn_routes.len()), (1, 0));
     log.advertise(&BTreeMap::from([(prefix("g.a"), leads_to(Some("alpha")))]));
-    let told = log.update_from(1, &account("alpha"));
+    let told = log.update_from(1, &target("alpha"));
     assert_eq!((told.new_routes.len(), told.withdrawn_routes), (0, vec![prefix("g.a")]));
-    assert_eq!(log.update_from(1, &account("beta")).new_routes.len(), 1);
+    assert_eq!(log.update_from(1, &target("beta")).new_routes.len(), 1);
 }
 
 #[test]
 fn a_log_whose_routes_come_and_go_does_not_grow_for_ever() {
-    let mut log = RouteLog::new(id(1), account("us"), 45_000);
+    let mut log = RouteLog::new(id(1), target("us"), 45_000);
     let route = AdvertisedRoute { path: path(&["us"]), auth: auth("g"), next_hop: None };
     let kept = (prefix("g.kept"), route.clone());
     let mut ids = vec![log.table_id()];
@@ -288,7 +288,7 @@ proptest! {
     fn telling_the_log_from_its_beginning_gives_all_that_is_advertised(
         tables in prop::collection::vec(model::table(), 1..20),
     ) {
-        let mut log = RouteLog::new(id(1), account("alpha"), 45_000);
+        let mut log = RouteLog::new(id(1), target("alpha"), 45_000);
         let mut received = listener(usize::MAX);
         for table in &tables {
             let before = log.next_epoch();
@@ -298,7 +298,7 @@ proptest! {
         let last = tables.last().unwrap();
         prop_assert_eq!(&log.live().collect::<BTreeMap<_, _>>(), &last.iter().collect());
         while received.last_known(NOW_MS).epoch < log.next_epoch() {
-            let told = log.update_from(received.last_known(NOW_MS).epoch, &account("us"));
+            let told = log.update_from(received.last_known(NOW_MS).epoch, &target("us"));
             prop_assert!(told.new_routes.len() + told.withdrawn_routes.len() <= UPDATE_ROUTES_MAX);
             prop_assert!(told.to_epoch > told.from_epoch);
             let read = RouteUpdate::from_json(told.to_json().as_bytes()).unwrap();

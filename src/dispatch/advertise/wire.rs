@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::dispatch::{RouteAuth, RouteAuthError};
-use crate::types::{AccountId, AccountIdError, RoutePrefix, RoutePrefixError};
+use crate::types::{RoutePrefix, RoutePrefixError, TargetId, TargetIdError};
 
 use super::{
     LastKnown, NewRoute, RouteControl, RouteUpdate, RoutingTableId, SyncMode, UPDATE_ROUTES_MAX,
@@ -59,7 +59,7 @@ pub enum MessageError {
         /// Where it stands.
         place: String,
         /// What is wrong with it.
-        source: AccountIdError,
+        source: TargetIdError,
     },
     /// A path that lacks even the sender.
     #[error("`{place}` is empty: the router that tells a route stands first in its path")]
@@ -240,8 +240,8 @@ fn prefix(text: &str, place: String) -> Result<RoutePrefix, MessageError> {
     RoutePrefix::parse(text).map_err(|source| MessageError::Prefix { place, source })
 }
 
-fn router(text: &str, place: String) -> Result<AccountId, MessageError> {
-    AccountId::parse(text).map_err(|source| MessageError::Router { place, source })
+fn router(text: &str, place: String) -> Result<TargetId, MessageError> {
+    TargetId::parse(text).map_err(|source| MessageError::Router { place, source })
 }
 
 #[cfg(test)]
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn an_update_is_read_field_by_field_and_written_so_again() {
         let read = RouteUpdate::from_json(update().to_string().as_bytes()).unwrap();
-        let account = |text| AccountId::parse(text).unwrap();
+        let target = |text| TargetId::parse(text).unwrap();
         let prefix = |text| RoutePrefix::parse(text).unwrap();
         let expected = RouteUpdate {
             table_id: RoutingTableId::parse(ID).unwrap(),
@@ -283,10 +283,10 @@ mod tests {
             from_epoch: 2,
             to_epoch: 5,
             hold_down_ms: 45_000,
-            speaker: account("alphaone"),
+            speaker: target("alphaone"),
             new_routes: vec![NewRoute {
                 prefix: prefix("g.a"),
-                path: vec![account("alpha"), account("beta")],
+                path: vec![target("alpha"), target("beta")],
                 auth: RouteAuth::from_base64(AUTH).unwrap(),
             }],
             withdrawn_routes: vec![prefix("g.b"), prefix("g.c")],
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_longest_update_of_ours_may_be_sent() {
-        let router = AccountId::parse(&"a".repeat(64)).unwrap();
+        let router = TargetId::parse(&"a".repeat(64)).unwrap();
         let prefix = RoutePrefix::parse(&format!("g.{}", "a".repeat(1_021))).unwrap();
         let mut update = RouteUpdate::from_json(update().to_string().as_bytes()).unwrap();
         let auth = RouteAuth::from_base64(AUTH).unwrap();

@@ -1,6 +1,6 @@
 //! Names of pools, and of the rules that lead to them.
 //!
-//! A name is not a plain integer, because integers are routing rules where accounts are named.
+//! A name is not a plain integer, because integers are routing rules where targets are named.
 //! Names are case-insensitive.
 
 use std::fmt;

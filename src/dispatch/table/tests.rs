@@ -13,7 +13,7 @@ fn entry(prefix: &str, next_hop: &str, origin: RouteOrigin) -> RouteEntry {
     RouteEntry {
         auth: None,
         prefix,
-        next_hop: AccountId::parse(next_hop).unwrap(),
+        next_hop: TargetId::parse(next_hop).unwrap(),
         origin,
         path: Vec::new(),
         expires_at_ms: None,
@@ -32,7 +32,7 @@ fn table(entries: &[RouteEntry]) -> RoutingTable<usize> {
     RoutingTable::new(entries.iter().cloned().zip(0..))
 }
 
-/// The account that answers an address, or `-`.
+/// The target that answers an address, or `-`.
 fn answerer<'a>(table: &'a RoutingTable<usize>, address: &str, now_ms: UnixMs) -> &'a str {
     table.find(address.split('.'), now_ms).map_or("-", |(entry, _)| entry.next_hop.as_str())
 }

@@ -40,7 +40,7 @@ pub(in crate::resolve) enum Extent {
     Partial,
 }
 
-/// The joined records of an account's upstreams, unfiltered.
+/// The merged records of a target's upstreams, unfiltered.
 #[derive(Debug)]
 pub(in crate::resolve) struct RemoteAnswer {
     records: Records,

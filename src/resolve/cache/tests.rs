@@ -1,7 +1,7 @@
 //! The cache by itself: its bounds. What it is for is tested through [`crate::resolve::Fanout`].
 
 use super::*;
-use crate::resolve::testing::{START_MS, account, peer, record};
+use crate::resolve::testing::{START_MS, peer, record, target};
 
 fn answer(number: u32) -> RemoteAnswer {
     let record = record(number % 255, &[1, 2, 3]);
@@ -17,10 +17,10 @@ fn subject(number: u32) -> Subject {
 fn memory_is_bounded_in_bytes() {
     let options = CacheOptions { bytes_max: 200_000, ..CacheOptions::default() };
     let cache = AnswerCache::new(options);
-    let account = cache.account(&account());
+    let target = cache.target(&target());
     for number in 0..5_000 {
         let subject = subject(number);
-        cache.keep(account, &subject, answer(number), 10);
+        cache.keep(target, &subject, answer(number), 10);
     }
     cache.answers.as_ref().unwrap().run_pending_tasks();
     let stats = cache.stats();
@@ -36,13 +36,12 @@ fn an_answer_weighs_at_least_its_texts() {
 }
 
 #[test]
-fn accounts_have_their_own_answers_and_one_name_is_one_account() {
+fn targets_have_their_own_answers_and_one_name_is_one_target() {
     let cache = AnswerCache::new(CacheOptions::default());
-    let one = cache.account(&account());
-    let other = cache.account(&AccountId::of_rule(42));
+    let one = cache.target(&target());
+    let other = cache.target(&TargetId::of_rule(42));
     cache.keep(one, &subject(1), answer(1), 10);
-    let is_kept = |account: CachedAccount| {
-        !matches!(cache.get(account, &subject(1), START_MS), Cached::Nothing)
-    };
-    assert!(is_kept(one) && is_kept(cache.account(&account())) && !is_kept(other));
+    let is_kept =
+        |target: CachedTarget| !matches!(cache.get(target, &subject(1), START_MS), Cached::Nothing);
+    assert!(is_kept(one) && is_kept(cache.target(&target())) && !is_kept(other));
 }

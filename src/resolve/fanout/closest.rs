@@ -30,7 +30,7 @@ pub(super) async fn find(core: &Core, question: &Question) -> Result<Found, Reso
     let Question { subject, filter, records_max, hops } = question;
     let key = identifier(&subject.multihash());
     let ask = async |upstream: &Arc<dyn Upstream>| {
-        (upstream.account().clone(), ask(&**upstream, subject, *hops).await)
+        (upstream.id().clone(), ask(&**upstream, subject, *hops).await)
     };
     let all = core.upstreams.iter().map(ask);
     let mut all: FuturesUnordered<_> = all.collect();
@@ -47,14 +47,14 @@ pub(super) async fn find(core: &Core, question: &Question) -> Result<Found, Reso
                 break;
             }
         };
-        let Some((account, answer)) = answer else { break };
+        let Some((id, answer)) = answer else { break };
         for record in answer.iter().flatten() {
             if let Some(peer) = record.peer() {
                 let distance = distance(&key, &identifier(&peer.multihash()));
                 peers.entry(distance).or_default().push(record.clone());
             }
         }
-        summary.count(&account, answer.map(drop));
+        summary.count(&id, answer.map(drop));
         if !peers.is_empty() {
             grace.begin();
         }

@@ -1,4 +1,4 @@
-//! Asks all upstreams of an account concurrently and merges their records.
+//! Asks all upstreams of a target concurrently and merges their records.
 //!
 //! An upstream that panics counts as one that failed. What was found is kept before the lookup counts
 //! as ended, so that a later caller finds one or the other.
@@ -15,13 +15,13 @@ use super::singleflight::{Leader, Outcome};
 use super::{Core, PANICKED};
 use crate::resolve::cache::{Extent, RemoteAnswer};
 use crate::resolve::{AskError, Upstream};
-use crate::types::{AccountId, Hops, ReadyRecord, Subject};
+use crate::types::{Hops, ReadyRecord, Subject, TargetId};
 
 /// One event of an upstream's answer.
 enum Event {
     Records(Vec<Arc<ReadyRecord>>),
-    /// The upstream of this account ended.
-    Ended(AccountId, Result<(), AskError>),
+    /// The upstream with this id ended.
+    Ended(TargetId, Result<(), AskError>),
 }
 
 /// Spawns the task that asks the upstreams.
@@ -40,7 +40,7 @@ async fn drive(core: Arc<Core>, leader: Leader) {
         tokio::task::coop::consume_budget().await;
         match event {
             Event::Records(records) => leader.add(records, core.options.records_max),
-            Event::Ended(account, result) => summary.count(&account, result),
+            Event::Ended(upstream_id, result) => summary.count(&upstream_id, result),
         }
     }
     let records = leader.all();
@@ -49,22 +49,24 @@ async fn drive(core: Arc<Core>, leader: Leader) {
     let is_unknown = extent == Extent::Whole && failure.is_some();
     let extent = if is_unknown { Extent::Partial } else { extent };
     let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), extent);
-    let answer = core.cache.keep(core.account, &subject, answer, core.options.records_max);
+    let answer = core.cache.keep(core.target, &subject, answer, core.options.records_max);
     leader.complete(Outcome { answer, failure });
 }
 
 /// An upstream's records, and last how it ended.
 fn ask(upstream: Arc<dyn Upstream>, subject: Subject, hops: Hops) -> BoxStream<'static, Event> {
-    let account = upstream.account().clone();
+    let upstream_id = upstream.id().clone();
     let asked = async move { upstream.records(&subject, hops) };
     let answer = AssertUnwindSafe(asked.flatten_stream()).catch_unwind();
     let answer = answer.map(|item| item.unwrap_or_else(|_| Err(AskError::Failed(PANICKED.into()))));
-    let events = stream::unfold(Some((answer.boxed(), account)), |state| async {
-        let (mut answer, account) = state?;
+    let events = stream::unfold(Some((answer.boxed(), upstream_id)), |state| async {
+        let (mut answer, upstream_id) = state?;
         let event = match answer.next().await {
-            Some(Ok(records)) => return Some((Event::Records(records), Some((answer, account)))),
-            Some(Err(error)) => Event::Ended(account, Err(error)),
-            None => Event::Ended(account, Ok(())),
+            Some(Ok(records)) => {
+                return Some((Event::Records(records), Some((answer, upstream_id))));
+            }
+            Some(Err(error)) => Event::Ended(upstream_id, Err(error)),
+            None => Event::Ended(upstream_id, Ok(())),
         };
         Some((event, None))
     });

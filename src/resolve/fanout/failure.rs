@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::resolve::cache::Extent;
 use crate::resolve::{AskError, ResolveError, UpstreamReasons};
-use crate::types::AccountId;
+use crate::types::TargetId;
 
 /// Why nothing is known. The clonable part of [`ResolveError`], for the followers of one lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +46,9 @@ pub(super) struct FailureSummary {
 
 impl FailureSummary {
     /// Counts how one upstream ended.
-    pub(super) fn count(&mut self, account: &AccountId, result: Result<(), AskError>) {
+    pub(super) fn count(&mut self, id: &TargetId, result: Result<(), AskError>) {
         if let Err(error) = &result {
-            self.reasons.add(account, error);
+            self.reasons.add(id, error);
         }
         match result {
             Ok(()) => self.answered += 1,
@@ -190,8 +190,8 @@ mod tests {
             (vec![Err(AskError::Failed("it".into()))], failed(), failed(), Extent::Partial),
         ] {
             let mut summary = FailureSummary::default();
-            let account = AccountId::parse("far").unwrap();
-            results.iter().for_each(|result| summary.count(&account, result.clone()));
+            let id = TargetId::parse("far").unwrap();
+            results.iter().for_each(|result| summary.count(&id, result.clone()));
             summary.reasons = UpstreamReasons::default();
             assert_eq!(summary.failure_beside_local(), with_local, "{results:?}");
             assert_eq!(summary.failure(), without, "{results:?}");
@@ -203,7 +203,7 @@ mod tests {
     fn a_failure_names_the_upstreams_and_how_each_failed() {
         let mut summary = FailureSummary::default();
         for (name, result) in [("a", LATE_ONE), ("b", Err(AskError::Failed("it is red".into())))] {
-            summary.count(&AccountId::parse(name).unwrap(), result);
+            summary.count(&TargetId::parse(name).unwrap(), result);
         }
         let error = ResolveError::from(summary.failure_beside_local().unwrap());
         let expected = "every upstream failed (a: it gave no whole answer in time; b: it is red)";

@@ -4,7 +4,7 @@
 //! were a short while ago, and each name once, however many ask for it; the record of the greatest
 //! sequence, then of the latest end, wins. Once a record is known, a better one is awaited for the grace
 //! timeout only; the upstreams go on for later callers. A better record of an upstream is
-//! stored locally if there is a local store, and else cached for the account. A store that is full is no
+//! stored locally if there is a local store, and else cached for the target. A store that is full is no
 //! error for the reader.
 //!
 //! A record that is put is stored locally first, and the local answer is the answer; upstreams then
@@ -42,7 +42,7 @@ pub(super) async fn find(
         },
     };
     let now_ms = core.clock.now_ms();
-    let kept = core.cache.name(core.account, name);
+    let kept = core.cache.name(core.target, name);
     let known = better(local, kept.as_deref().and_then(|kept| kept.record(now_ms)));
     let fresh =
         kept.is_some_and(|kept| kept.is_fresh(known.as_ref(), core.cache.options(), now_ms));

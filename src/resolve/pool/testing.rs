@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::resolve::{AskError, AskedRecords, Upstream};
 use crate::types::{
-    AccountId, AnswerSchema, IpnsName, IpnsRecord, ProviderRecord, ReadyRecord, UnparsableAddrs,
+    AnswerSchema, IpnsName, IpnsRecord, ProviderRecord, ReadyRecord, TargetId, UnparsableAddrs,
 };
 use crate::types::{Hops, Subject};
 
@@ -22,7 +22,7 @@ pub(crate) struct Script {
 
 /// An upstream that follows a script.
 pub(crate) struct FakeUpstream {
-    account: AccountId,
+    id: TargetId,
     script: Mutex<Script>,
     ready: Mutex<Result<(), AskError>>,
     asked: AtomicU64,
@@ -32,7 +32,7 @@ impl FakeUpstream {
     /// One that is ready, and finds nothing.
     pub(crate) fn new(name: &str) -> Arc<Self> {
         Arc::new(Self {
-            account: AccountId::parse(name).unwrap(),
+            id: TargetId::parse(name).unwrap(),
             script: Mutex::default(),
             ready: Mutex::new(Ok(())),
             asked: AtomicU64::new(0),
@@ -65,8 +65,8 @@ impl FakeUpstream {
 }
 
 impl Upstream for FakeUpstream {
-    fn account(&self) -> &AccountId {
-        &self.account
+    fn id(&self) -> &TargetId {
+        &self.id
     }
 
     fn is_ready(&self) -> Result<(), AskError> {

@@ -87,7 +87,7 @@ async fn none_found_is_an_answer() {
     assert_eq!((both[0].asked(), both[1].asked()), (1, 0));
     let Subject::Content(key) = subject() else { panic!("it is content") };
     assert_eq!(endpoints.keys.lock()[..], [key.as_bytes().to_vec()]);
-    assert_eq!(pool.account(), &AccountId::parse("42").unwrap());
+    assert_eq!(pool.id(), &TargetId::parse("42").unwrap());
 }
 
 #[tokio::test]

@@ -11,12 +11,12 @@ use crate::clock::Stopwatch;
 use crate::http_client::{HttpAnswer, HttpClientError};
 use crate::metrics::{UpstreamCounts, UpstreamOutcome};
 use crate::resolve::AskError;
-use crate::types::AccountId;
+use crate::types::TargetId;
 use crate::upstream::admission::Admission;
 
 /// A request under way.
 pub(super) struct Exchange {
-    account: AccountId,
+    id: TargetId,
     admission: Admission,
     counts: UpstreamCounts,
     watch: Stopwatch,
@@ -25,10 +25,10 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn start(account: AccountId, admission: Admission, counts: UpstreamCounts) -> Self {
+    pub(super) fn start(id: TargetId, admission: Admission, counts: UpstreamCounts) -> Self {
         counts.started();
         let watch = Stopwatch::start();
-        Self { account, admission, counts, watch, has_records: false, is_counted: false }
+        Self { id, admission, counts, watch, has_records: false, is_counted: false }
     }
 
     /// Sends a request, and waits for the head of its answer. A read whose connection fails before
@@ -87,8 +87,8 @@ impl Exchange {
     /// There is no whole answer; says what the caller is told.
     pub(super) fn fail(mut self, failure: &ExchangeFailure) -> AskError {
         let error = failure.to_ask_error();
-        let account = &self.account;
-        tracing::debug!(%account, %error, "an upstream gave no whole answer");
+        let id = &self.id;
+        tracing::debug!(upstream = %id, %error, "an upstream gave no whole answer");
         if let ExchangeFailure::Backoff(time) = failure {
             self.admission.back_off(*time);
         }

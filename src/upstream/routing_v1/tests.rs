@@ -48,7 +48,7 @@ impl Rig {
 
     fn with(url: &str, change: impl FnOnce(&mut UpstreamOptions)) -> Self {
         let url = RouterUrl::parse(url).unwrap();
-        let mut options = UpstreamOptions::new(AccountId::parse("far").unwrap(), url);
+        let mut options = UpstreamOptions::new(TargetId::parse("far").unwrap(), url);
         options.client.timeout = PATIENT;
         change(&mut options);
         let (metrics, clock) = (Metrics::new(), ManualClock::new(NOW_MS));

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{HOLD_DOWN, account, prefix, script};
+use super::{HOLD_DOWN, prefix, script, target};
 use crate::clock::{Clock, ManualClock};
 use crate::control::{Control, PeerParts, PeersParts, UpdateRefused, tests};
 use crate::dispatch::{RouteControl, RouteUpdate};
@@ -55,7 +55,7 @@ impl PeerLink for Wire {
         control: &'a RouteControl,
     ) -> BoxFuture<'a, Result<(), PeerLinkError>> {
         let answer = self.reach().map(|reached| {
-            reached.peers().control(&account(self.from), *control).expect("they are configured");
+            reached.peers().control(&target(self.from), *control).expect("they are configured");
         });
         std::future::ready(answer).boxed()
     }
@@ -63,7 +63,7 @@ impl PeerLink for Wire {
     fn update<'a>(&'a self, update: &'a RouteUpdate) -> BoxFuture<'a, Result<(), PeerLinkError>> {
         let read = RouteUpdate::from_json(update.to_json().as_bytes()).expect("it is legal");
         let answer = self.reach().and_then(|control| {
-            control.update_from_peer(&account(self.from), read).map_err(|refused| match refused {
+            control.update_from_peer(&target(self.from), read).map_err(|refused| match refused {
                 UpdateRefused::Gap(known) => PeerLinkError::Gap(known),
                 UpdateRefused::Unknown(_) => panic!("they are configured"),
             })
@@ -83,7 +83,7 @@ impl Network {
     pub(super) fn start(&self, name: &'static str, own: &[&str]) {
         let neighbours = self.pairs.iter().filter(|(from, _)| *from == name);
         let peers = neighbours.map(|(_, to)| PeerParts {
-            account: account(to),
+            id: target(to),
             accept: vec![prefix("g")],
             routes_max: 100,
             link: Arc::new(Wire { from: name, to, wires: self.wires.clone() }),

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{HOLD_DOWN, account, prefix};
+use super::{HOLD_DOWN, prefix, target};
 use crate::clock::{Clock, ManualClock};
 use crate::control::{Control, PeerParts, PeersParts, tests};
 use crate::dispatch::{RouteControl, RouteOrigin, RouteUpdate};
@@ -84,7 +84,7 @@ impl Script {
         let sent: Arc<Mutex<Vec<SentMessage>>> = Arc::default();
         let answers: Arc<Mutex<Answers>> = Arc::default();
         let peer = |name| PeerParts {
-            account: account(name),
+            id: target(name),
             accept: vec![prefix("g")],
             routes_max: 100,
             link: Arc::new(ScriptedLink {
@@ -142,12 +142,12 @@ impl Script {
 
     /// `beta` subscribes to our routes, or unsubscribes.
     pub(super) fn beta_asks(&self, control: RouteControl) {
-        self.control.peers().control(&account("beta"), control).unwrap();
+        self.control.peers().control(&target("beta"), control).unwrap();
     }
 
     /// `beta` sends its routes.
     pub(super) fn beta_sends(&self, update: RouteUpdate) {
-        self.control.update_from_peer(&account("beta"), update).unwrap();
+        self.control.update_from_peer(&target("beta"), update).unwrap();
     }
 
     /// The routes of peers in the published table.

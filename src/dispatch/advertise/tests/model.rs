@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::{account, auth, id, path, prefix};
+use super::{auth, id, path, prefix, target};
 use crate::dispatch::advertise::{
     AdvertisedRoute, ImportPolicy, LastKnown, ReceivedRoute, ReceivedRoutes, RouteLog, RouteUpdate,
 };
@@ -28,7 +28,7 @@ pub(super) fn table() -> impl Strategy<Value = Table> {
         let route = |(number, (names, next_hop)): (u8, (Vec<&str>, Option<&str>))| {
             let text = format!("g.{number}");
             let path = path(&names);
-            let next_hop = next_hop.map(account);
+            let next_hop = next_hop.map(target);
             (prefix(&text), AdvertisedRoute { path, auth: auth(&text), next_hop })
         };
         routes.into_iter().map(route).collect()
@@ -37,7 +37,7 @@ pub(super) fn table() -> impl Strategy<Value = Table> {
 
 /// The routes of a table that `us` should keep.
 pub(super) fn to_be_kept(table: &Table) -> BTreeMap<RoutePrefix, ReceivedRoute> {
-    let kept = table.iter().filter(|(_, route)| !route.path.contains(&account("us")));
+    let kept = table.iter().filter(|(_, route)| !route.path.contains(&target("us")));
     kept.map(|(prefix, AdvertisedRoute { path, auth, .. })| {
         (prefix.clone(), ReceivedRoute { path: path.clone(), auth: *auth })
     })
@@ -93,12 +93,12 @@ pub(super) struct Model {
 }
 
 fn new_log(process: u8) -> RouteLog {
-    RouteLog::new(id(process), account("alpha"), HOLD_DOWN_MS)
+    RouteLog::new(id(process), target("alpha"), HOLD_DOWN_MS)
 }
 
 fn new_listener() -> ReceivedRoutes {
     let accept = vec![RoutePrefix::everything()];
-    ReceivedRoutes::new(ImportPolicy { us: account("us"), accept, routes_max: 1_000 })
+    ReceivedRoutes::new(ImportPolicy { us: target("us"), accept, routes_max: 1_000 })
 }
 
 impl Model {
@@ -145,7 +145,7 @@ impl Model {
     }
 
     fn send(&mut self) {
-        self.on_the_way.push(self.log.update_from(self.position, &account("us")));
+        self.on_the_way.push(self.log.update_from(self.position, &target("us")));
     }
 
     fn arrive(&mut self, update: RouteUpdate, is_answered: bool) -> Result<(), TestCaseError> {
@@ -167,7 +167,7 @@ impl Model {
     /// Whatever happens, nothing leads through the listener, and nothing outlasts the hold-down.
     fn check(&self) -> Result<(), TestCaseError> {
         let kept = kept(&self.received, self.now_ms);
-        prop_assert!(kept.values().all(|route| !route.path.contains(&account("us"))));
+        prop_assert!(kept.values().all(|route| !route.path.contains(&target("us"))));
         let is_silent = self.now_ms >= self.last_received_ms + HOLD_DOWN_MS;
         prop_assert!(!is_silent || kept.is_empty());
         Ok(())

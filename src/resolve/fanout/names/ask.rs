@@ -124,12 +124,12 @@ pub(super) fn spawn(core: Arc<Core>, leader: NameLeader) {
 /// Asks until all have answered or the last follower has gone. Returns the record if it is new.
 async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
     let NameKey { name, hops, .. } = leader.key.clone();
-    let known = core.cache.name(core.account, &name);
+    let known = core.cache.name(core.target, &name);
     let known = known.and_then(|kept| kept.record(core.clock.now_ms()));
     let mut best = known.clone();
     let mut summary = FailureSummary::default();
     let ask = async |upstream: &Arc<dyn Upstream>| {
-        (upstream.account().clone(), ask(&**upstream, &name, hops).await)
+        (upstream.id().clone(), ask(&**upstream, &name, hops).await)
     };
     let all = core.upstreams.iter().map(ask);
     let mut all: FuturesUnordered<_> = all.collect();
@@ -139,7 +139,7 @@ async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
             answer = all.next() => answer,
             () = leader.is_abandoned() => return None,
         };
-        let Some((account, answer)) = answer else { break };
+        let Some((upstream_id, answer)) = answer else { break };
         if let Ok(Some(record)) = &answer {
             let stored_at_ms = core.clock.now_ms();
             let found = StoredName { record: record.clone(), stored_at_ms };
@@ -147,7 +147,7 @@ async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
             best = better(best, found);
             best.iter().for_each(|best| leader.found(best));
         }
-        summary.count(&account, answer.map(drop));
+        summary.count(&upstream_id, answer.map(drop));
     }
     let failure = if best.is_none() { core.failure(&summary) } else { None };
     let kept = KeptName {
@@ -155,7 +155,7 @@ async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
         asked_at_ms: core.clock.now_ms(),
         is_whole: summary.extent() == Extent::Whole && failure.is_none(),
     };
-    core.cache.keep_name(core.account, &name, kept);
+    core.cache.keep_name(core.target, &name, kept);
     leader.end(failure);
     best.filter(|best| known.as_ref() != Some(best)).map(|best| best.record)
 }

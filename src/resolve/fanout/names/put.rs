@@ -52,11 +52,11 @@ async fn forward(
     let mut taken = Some(taken);
     let mut summary = FailureSummary::default();
     let forward_to = async |upstream: &Arc<dyn Upstream>| {
-        (upstream.account().clone(), forward_to(&**upstream, &record, hops).await)
+        (upstream.id().clone(), forward_to(&**upstream, &record, hops).await)
     };
     let all = core.upstreams.iter().map(forward_to);
     let mut all: FuturesUnordered<_> = all.collect();
-    while let Some((account, result)) = all.next().await {
+    while let Some((upstream_id, result)) = all.next().await {
         if result.is_ok()
             && let Some(taken) = taken.take()
         {
@@ -66,7 +66,7 @@ async fn forward(
             // The client may have gone.
             let _ = taken.send(Ok(()));
         }
-        summary.count(&account, result);
+        summary.count(&upstream_id, result);
     }
     if let Some(taken) = taken {
         let failed = || LookupFailure::Failed(UpstreamReasons::default());
@@ -77,10 +77,10 @@ async fn forward(
 /// Caches the record, so that a client finds what it has put though upstreams were asked shortly before.
 fn remember(core: &Core, record: &IpnsRecord) {
     let (name, now_ms) = (record.name(), core.clock.now_ms());
-    let known = core.cache.name(core.account, name).and_then(|kept| kept.record(now_ms));
+    let known = core.cache.name(core.target, name).and_then(|kept| kept.record(now_ms));
     let put = StoredName { record: record.clone(), stored_at_ms: now_ms };
     let kept = KeptName { record: better(known, Some(put)), asked_at_ms: now_ms, is_whole: true };
-    core.cache.keep_name(core.account, name, kept);
+    core.cache.keep_name(core.target, name, kept);
 }
 
 /// Forwards a record to one upstream. One that panics has failed.

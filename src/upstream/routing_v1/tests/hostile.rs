@@ -369,7 +369,7 @@ async fn the_log_says_why_no_record_can_be_used() {
     Rig::new(&router.url()).ask().await.error.unwrap();
     let log = log.text();
     let why = "none of its 2 records can be used: the record has no `Schema`";
-    assert!(log.lines().any(|line| line.contains("account=far") && line.contains(why)), "{log}");
+    assert!(log.lines().any(|line| line.contains("upstream=far") && line.contains(why)), "{log}");
 }
 
 #[tokio::test]
