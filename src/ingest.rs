@@ -25,7 +25,7 @@ mod summary;
 mod testing;
 mod whole;
 
-use crate::store::{Announcement, Applied, StoreError};
+use crate::store::{Applied, StoreError, Update};
 
 pub(crate) use car::{CarFlags, car_record};
 pub(crate) use error::{ImportError, ImportFailure};
@@ -42,5 +42,5 @@ pub(crate) use summary::{
     ImportCounts, ImportSummary, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection,
 };
 
-/// Where announcements go: applies a batch to a store and returns when it has been taken in.
-pub(crate) type Sink<'a> = dyn FnMut(Vec<Announcement>) -> Result<Applied, StoreError> + 'a;
+/// Where announcements go: gives a batch to a store and returns when it has been taken in.
+pub(crate) type Sink<'a> = dyn FnMut(Vec<Update>) -> Result<Applied, StoreError> + 'a;

@@ -81,10 +81,7 @@ pub trait Store: Send + Sync + 'static {
         announcements: Vec<Announcement>,
         now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<Applied, StoreError>> {
-        self.update(
-            vec![Update { statement: None, origin: Origin::OPERATOR, announcements }],
-            now_ms,
-        )
+        self.update(vec![Update::without_statement(Origin::OPERATOR, announcements)], now_ms)
     }
 
     /// Gives everything that the record's provider announced under a context until now this record.
@@ -155,6 +152,8 @@ pub struct Exported {
     pub context: ContextId,
     /// When the entry lapses; `None`: it stays until it is removed.
     pub expires_at_ms: Option<UnixMs>,
+    /// Where it came from.
+    pub origin: Origin,
 }
 
 /// That a provider has some content: what every source of records becomes.
@@ -182,6 +181,13 @@ pub struct Update {
     /// What is announced. Of what the statement's provider announces, the addresses are replaced by its
     /// newest ones.
     pub announcements: Vec<Announcement>,
+}
+
+impl Update {
+    /// Announcements of which each stands for itself.
+    pub fn without_statement(origin: Origin, announcements: Vec<Announcement>) -> Self {
+        Self { statement: None, origin, announcements }
+    }
 }
 
 /// What a provider says of itself at one moment, by its own clock.

@@ -15,8 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     options.car_record = Some(record.record);
     options.verify = bytes.first().is_some_and(|byte| byte % 2 == 0);
     let mut keys = 0;
-    let mut sink = |announcements: Vec<fingerpost::store::Announcement>| {
-        keys += announcements.iter().map(|announced| announced.keys.len()).sum::<usize>();
+    let mut sink = |updates: Vec<fingerpost::store::Update>| {
+        keys += updates.iter().flat_map(|update| &update.announcements).map(|announced| announced.keys.len()).sum::<usize>();
         Ok(Applied::default())
     };
     let source = ImportSource::car("fuzz.car", bytes.to_vec());

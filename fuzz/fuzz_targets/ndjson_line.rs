@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut keys = 0;
-    let mut sink = |announcements: Vec<fingerpost::store::Announcement>| {
-        keys += announcements.iter().map(|announced| announced.keys.len()).sum::<usize>();
+    let mut sink = |updates: Vec<fingerpost::store::Update>| {
+        keys += updates.iter().flat_map(|update| &update.announcements).map(|announced| announced.keys.len()).sum::<usize>();
         Ok(Applied::default())
     };
     let mut options = ImportOptions::new(0);

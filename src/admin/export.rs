@@ -88,8 +88,8 @@ impl ExportBody {
 
 /// Writes an entry as a line that an import reads.
 pub(crate) fn write_line(entry: &Exported, line: &mut String) {
-    let Exported { key, record_json, context, expires_at_ms } = entry;
-    // Neither a CID nor a context's text has characters that JSON would escape.
+    let Exported { key, record_json, context, expires_at_ms, origin } = entry;
+    // Neither a CID nor the text of a context or a network has characters that JSON would escape.
     line.push_str("{\"CID\":\"");
     line.push_str(&key.to_cid_text());
     line.push_str("\",\"Providers\":[");
@@ -101,6 +101,11 @@ pub(crate) fn write_line(entry: &Exported, line: &mut String) {
     if !context.as_bytes().is_empty() {
         line.push_str(",\"Context\":\"");
         line.push_str(&context.to_text());
+        line.push('"');
+    }
+    if let Some(network) = origin.to_network_text() {
+        line.push_str(",\"Network\":\"");
+        line.push_str(&network);
         line.push('"');
     }
     line.push_str("}\n");

@@ -110,7 +110,7 @@ impl RunningImport {
             reader,
         };
         let (store, clock) = (self.store, self.clock);
-        let mut sink = |announcements| runtime.block_on(store.apply(announcements, clock.now_ms()));
+        let mut sink = |updates| runtime.block_on(store.update(updates, clock.now_ms()));
         let result = import_source(source, &options, &mut sink, &mut self.reporter);
         let summary = match &result {
             Ok(summary) => Some(summary.clone()),

@@ -116,8 +116,7 @@ fn import_local(
     store: &dyn Store,
     runtime: &Runtime,
 ) -> anyhow::Result<Imported> {
-    let mut sink =
-        |announcements| runtime.block_on(store.apply(announcements, Clock::System.now_ms()));
+    let mut sink = |updates| runtime.block_on(store.update(updates, Clock::System.now_ms()));
     match import_file(path, options, &mut sink, &mut *observer(say_on_stderr)) {
         Ok(summary) => Ok(Imported::Whole(summary)),
         Err(failure) if matches!(failure.error, ImportError::Store { .. }) => {

@@ -15,9 +15,9 @@ use super::batch::BATCH_ENTRIES_MAX;
 use super::error::ImportError;
 use super::import::Import;
 use super::summary::{Place, RejectReason};
-use crate::store::{Announcement, ContextId};
+use crate::store::{Announcement, ContextId, Update};
 use crate::text::with_causes;
-use crate::types::{ContentKey, ProviderRecord};
+use crate::types::{ContentKey, Origin, ProviderRecord};
 use read::{CarBlock, CarError, CarReader};
 use verify::{BlockCheck, check_block};
 
@@ -65,7 +65,8 @@ impl PendingBlocks {
             context: ContextId::default(),
             expires_at_ms: None,
         };
-        import.hand_on(vec![announcement], blocks)
+        import
+            .hand_on(vec![Update::without_statement(Origin::OPERATOR, vec![announcement])], blocks)
     }
 }
 

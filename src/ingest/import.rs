@@ -9,7 +9,7 @@ use super::error::ImportError;
 use super::options::ImportOptions;
 use super::progress::{Acknowledged, ImportObserver, ImportProgress};
 use super::summary::{ImportCounts, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection};
-use crate::store::Announcement;
+use crate::store::{Applied, StoreError, Update};
 
 /// The observer gets progress after this many entries: often enough for a progress bar, and too
 /// rarely to cost anything.
@@ -76,25 +76,50 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Gives a batch to the store. `keys` is how many lines or blocks it came from.
-    pub(super) fn hand_on(
-        &mut self,
-        announcements: Vec<Announcement>,
-        keys: u64,
-    ) -> Result<(), ImportError> {
-        if announcements.is_empty() {
+    /// Gives a batch to the store. `keys` is how many lines or blocks it came from. Where a limit leaves no
+    /// room for what strangers announced, that alone is rejected: the operator's goes in.
+    pub(super) fn hand_on(&mut self, updates: Vec<Update>, keys: u64) -> Result<(), ImportError> {
+        if updates.is_empty() {
             return Ok(());
         }
-        let records: usize = announcements.iter().map(|announced| announced.keys.len()).sum();
-        let applied = (self.sink)(announcements)
-            .map_err(|source| ImportError::Store { file: Arc::clone(&self.file), source })?;
+        let again = updates.iter().any(is_a_strangers).then(|| updates.clone());
+        let records = updates.iter().map(records_of).sum();
+        let failed = |file: &Arc<str>, source| {
+            let file = Arc::clone(file);
+            Err(ImportError::Store { file, source })
+        };
+        match ((self.sink)(updates), again) {
+            (Ok(applied), _) => self.count(applied, records),
+            (Err(StoreError::Full { .. }), Some(again)) => {
+                for update in again {
+                    let (records, origin) = (records_of(&update), update.origin);
+                    let is_a_strangers = is_a_strangers(&update);
+                    match (self.sink)(vec![update]) {
+                        Ok(applied) => self.count(applied, records),
+                        Err(error @ StoreError::Full { .. }) if is_a_strangers => {
+                            let why = format!("{records} records of {origin}: {error}");
+                            self.reject(
+                                Place::Line(self.counts.lines),
+                                RejectReason::NoRoom,
+                                &why,
+                            )?;
+                        }
+                        Err(source) => return failed(&self.file, source),
+                    }
+                }
+            }
+            (Err(source), _) => return failed(&self.file, source),
+        }
         self.counts.keys += keys;
-        self.counts.records += records as u64;
+        self.show_progress();
+        Ok(())
+    }
+
+    fn count(&mut self, applied: Applied, records: u64) {
+        self.counts.records += records;
         self.counts.entries_taken_in += applied.taken_in;
         let added = self.counts.entries_added.zip(applied.added);
         self.counts.entries_added = added.map(|(before, more)| before + more);
-        self.show_progress();
-        Ok(())
     }
 
     /// Records that the first `items` lines or blocks are done.
@@ -131,4 +156,12 @@ impl<'a> Import<'a> {
             counts: &self.counts,
         });
     }
+}
+
+fn is_a_strangers(update: &Update) -> bool {
+    !update.origin.is_operator()
+}
+
+fn records_of(update: &Update) -> u64 {
+    update.announcements.iter().map(|announced| announced.keys.len() as u64).sum()
 }

@@ -1,13 +1,14 @@
 //! NDJSON: one JSON object a line.
 //!
 //! ```json
-//! {"CID":"bafy...","Providers":[{"Schema":"peer",...},...],"ExpiresAt":1790000000000,"Context":"uY3R4"}
+//! {"CID":"bafy...","Providers":[{"Schema":"peer",...},...],"ExpiresAt":1790000000000,"Context":"uY3R4","Network":"192.0.2.0/24"}
 //! ```
 //!
-//! `"Multihash"` (multibase or base58) may stand instead of `CID`; `ExpiresAt` (Unix milliseconds)
-//! and `Context` (multibase; an export names the provider's context so) may be missing. Other fields are ignored, blank lines are skipped, a byte order mark at the
-//! start and `\r` before `\n` are tolerated. A bad line is rejected whole; in a good line a bad
-//! record is rejected alone. The last line needs no line end.
+//! `"Multihash"` (multibase or base58) may stand instead of `CID`; `ExpiresAt` (Unix milliseconds),
+//! `Context` (multibase; an export names the provider's context so) and `Network` (where a stranger announced
+//! it from; without it the operator says so) may be missing. Other fields are ignored, blank lines are
+//! skipped, a byte order mark at the start and `\r` before `\n` are tolerated. A bad line is rejected whole; in
+//! a good line a bad record is rejected alone. The last line needs no line end.
 
 mod line;
 mod lines;

@@ -39,6 +39,8 @@ pub(crate) enum RejectReason {
     Record,
     /// A block whose content has another hash than its CID says.
     Hash,
+    /// Records that a stranger announced, for which a limit on strangers leaves no room.
+    NoRoom,
 }
 
 /// Where in a file an entry stands.
@@ -120,6 +122,7 @@ impl RejectReason {
             Self::RecordTooLong => "record_too_long",
             Self::Record => "record",
             Self::Hash => "hash",
+            Self::NoRoom => "no_room",
         }
     }
 
@@ -133,6 +136,7 @@ impl RejectReason {
             Self::RecordTooLong => "too long a record",
             Self::Record => "bad record",
             Self::Hash => "wrong hash",
+            Self::NoRoom => "no room for a stranger",
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Acknowledged, ImportFailure, ImportObserver, ImportOptions, ImportProgress, ImportSource,
     ImportSummary, Rejection, import_source,
 };
-use crate::store::{Announcement, Applied};
+use crate::store::{Announcement, Applied, Update};
 
 pub(super) const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
 
@@ -54,7 +54,8 @@ pub(super) fn import(source: ImportSource, options: &ImportOptions) -> Imported 
     let mut batches: Vec<Vec<Announcement>> = Vec::new();
     let mut known = HashSet::new();
     let mut observed = Observed::default();
-    let mut sink = |batch: Vec<Announcement>| {
+    let mut sink = |batch: Vec<Update>| {
+        let batch: Vec<_> = batch.into_iter().flat_map(|update| update.announcements).collect();
         let (mut taken_in, mut added) = (0, 0);
         for announced in &batch {
             let record = announced.record.to_json();

@@ -23,6 +23,8 @@ const KIND_OPERATOR: u64 = 1;
 const KIND_IPV4: u64 = 4;
 const KIND_IPV6: u64 = 6;
 
+const UNKNOWN_TEXT: &str = "unknown";
+
 const IPV4_HOST_BITS: u32 = 8;
 const IPV6_HOST_BITS: u32 = 80;
 
@@ -45,6 +47,25 @@ impl Origin {
             }
         };
         Self(kind << KIND_SHIFT | network)
+    }
+
+    /// Reads the text of a stranger's network, as an export has it: what [`Origin::to_network_text`] gives.
+    pub(crate) fn from_network_text(text: &str) -> Option<Self> {
+        if text == UNKNOWN_TEXT {
+            return Some(Self::UNKNOWN);
+        }
+        let (ip, _) = text.split_once('/')?;
+        let network = Self::of_client(ip.parse().ok()?);
+        (network.to_string() == text).then_some(network)
+    }
+
+    /// `192.0.2.0/24`, `2001:db8::/36` or `unknown`; `None`: it is the operator's.
+    pub(crate) fn to_network_text(self) -> Option<String> {
+        match self {
+            Self::OPERATOR => None,
+            Self::UNKNOWN => Some(UNKNOWN_TEXT.to_owned()),
+            network => Some(network.to_string()),
+        }
     }
 
     /// Whether the operator brought it in.
@@ -119,6 +140,22 @@ mod tests {
         let others = others.map(of).into_iter().chain([Origin::OPERATOR, Origin::UNKNOWN]);
         assert_eq!(others.collect::<std::collections::HashSet<_>>().len(), 7);
         assert!(Origin::OPERATOR.is_operator() && !of("::1").is_operator());
+    }
+
+    #[test]
+    fn the_text_of_a_network_is_read_again_and_no_other() {
+        for origin in
+            [of("192.0.2.1"), of("2001:db8:1::1"), of("0.0.0.0"), of("::"), Origin::UNKNOWN]
+        {
+            let text = origin.to_network_text().unwrap();
+            assert_eq!(Origin::from_network_text(&text), Some(origin), "{text}");
+        }
+        assert_eq!(Origin::OPERATOR.to_network_text(), None);
+        let bad =
+            ["", "192.0.2.0", "192.0.2.1/24", "192.0.2.0/25", "::/48", "the operator", "Unknown"];
+        for text in bad {
+            assert_eq!(Origin::from_network_text(text), None, "{text}");
+        }
     }
 
     #[test]

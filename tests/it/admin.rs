@@ -2,7 +2,7 @@
 //! `admin_import.rs`.
 
 use fingerpost::store::{Announcement, ContextId, Exported, StoreError};
-use fingerpost::types::{ContentKey, ProviderRecord, UnparsableAddrs};
+use fingerpost::types::{ContentKey, Origin, ProviderRecord, UnparsableAddrs};
 use reqwest::Method;
 use reqwest::header::ORIGIN;
 use rstest::rstest;
@@ -226,6 +226,7 @@ pub(crate) fn exported(number: u64, context: &[u8], expires_at_ms: Option<u64>) 
         record_json: peer_record(u32::try_from(number).unwrap() % 3, &[]).into(),
         context: ContextId::new(context).unwrap(),
         expires_at_ms,
+        origin: Origin::OPERATOR,
     }
 }
 
@@ -235,6 +236,7 @@ async fn an_export_is_one_line_an_entry_and_imports_again() {
         exported(1, b"", None),
         exported(2, b"", Some(NOW_MS + 1_000)),
         exported(3, b"ctx", None),
+        Exported { origin: Origin::of_client([192, 0, 2, 7].into()), ..exported(4, b"", None) },
     ];
     let source = server().store(OddStore::exporting(vec![entries], false).shared()).start().await;
     let export = source.admin(Method::GET, "/admin/export").send().await.unwrap();
@@ -245,7 +247,7 @@ async fn an_export_is_one_line_an_entry_and_imports_again() {
     let copy = server().start().await;
     let import = copy.admin(Method::POST, "/admin/import").body(lines.to_owned());
     let answer = import.send().await.unwrap().text().await.unwrap();
-    assert!(answer.contains(r#"{"done":{"lines":3,"blocks":0,"keys":3,"records":3,"#), "{answer}");
+    assert!(answer.contains(r#"{"done":{"lines":4,"blocks":0,"keys":4,"records":4,"#), "{answer}");
     let context = format!("/admin/providers/{}/contexts/uY3R4", peer_id(0));
     let removed = copy.admin(Method::DELETE, &context).send().await.unwrap();
     assert_eq!(removed.status(), 200, "the context came along");

@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::harness::{CID, records, server, written};
+use reqwest::Method;
+
+use super::harness::{CID, PEER, TestServer, records, server, written};
 use super::signing::{Provider, together};
 
 const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
@@ -50,6 +52,42 @@ async fn a_peer_that_announces_too_often_is_told_when_to_come_back() {
     let series = r#"fingerpost_announcements_total{outcome="rate_limited"}"#;
     assert_eq!(server.metric(series).await, 2.0);
     server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_announced_stays_theirs_through_an_export() {
+    let source = server().start().await;
+    let imported = format!(r#"{{"CID":"{CID}","Providers":[{{"Schema":"peer","ID":"{PEER}"}}]}}"#);
+    let import = |server: &TestServer, body: String| {
+        server.admin(Method::POST, "/admin/import").body(body).send()
+    };
+    let export = async |server: &TestServer| {
+        let answer = server.admin(Method::GET, "/admin/export").send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    import(&source, imported).await.unwrap();
+    let provider = Provider::ed25519(1);
+    let body = provider.request(&provider.payload(&[CID], &[TCP]));
+    assert_eq!(source.put_providers(body).await.status(), 200);
+    let exported = export(&source).await;
+    let networks = exported.iter().filter(|line| line.contains(r#""Network":"127.0.0.0/24"}"#));
+    assert_eq!((exported.len(), networks.count()), (2, 1), "{exported:?}");
+    source.shutdown().await;
+
+    let copy = server().start().await;
+    import(&copy, exported.join("\n")).await.unwrap();
+    assert_eq!(export(&copy).await, exported);
+    copy.shutdown().await;
+
+    // Where strangers may hold nothing, the operator's entries go in all the same.
+    let strict = server().with(|settings| settings.announce_client_keys_max = 1).start().await;
+    let answer = import(&strict, exported.join("\n")).await.unwrap().text().await.unwrap();
+    assert!(answer.contains(r#""no_room":1"#), "{answer}");
+    assert_eq!(export(&strict).await.len(), 1);
+    strict.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

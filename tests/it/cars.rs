@@ -26,8 +26,7 @@ async fn import(server: &TestServer, path: &Path) {
     let (store, path) = (server.server().store().clone(), path.to_owned());
     let runtime = tokio::runtime::Handle::current();
     let summary = tokio::task::spawn_blocking(move || {
-        let mut sink =
-            |announcements| runtime.block_on(store.apply(announcements, Clock::System.now_ms()));
+        let mut sink = |updates| runtime.block_on(store.update(updates, Clock::System.now_ms()));
         import_file(&path, &options, &mut sink, &mut ()).unwrap()
     });
     assert_eq!(summary.await.unwrap().counts.rejected_total(), 0);

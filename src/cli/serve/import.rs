@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::{CarFlags, ImportError, ImportOptions, ImportSummary, car_record, import_file};
 use crate::metrics::Metrics;
-use crate::store::{Announcement, Store};
+use crate::store::{Store, Update};
 use crate::text::with_causes;
 use crate::types::ContentKey;
 
@@ -78,11 +78,12 @@ impl Imports {
         metrics: &Metrics,
         example: &mut Option<ContentKey>,
     ) -> anyhow::Result<()> {
-        let mut sink = |announcements: Vec<Announcement>| {
+        let mut sink = |updates: Vec<Update>| {
             if example.is_none() {
-                *example = announcements.iter().find_map(|announced| first_key(&announced.keys));
+                let mut announced = updates.iter().flat_map(|update| &update.announcements);
+                *example = announced.find_map(|announced| first_key(&announced.keys));
             }
-            runtime.block_on(store.apply(announcements, Clock::System.now_ms()))
+            runtime.block_on(store.update(updates, Clock::System.now_ms()))
         };
         // A server that nobody watches tells its log what it reads.
         let mut observer = observer(|line| tracing::info!("{line}"));

@@ -350,8 +350,9 @@ fn the_samples_give_their_known_numbers_of_keys() {
     }
     for (name, blocks) in SAMPLES {
         let mut keys = std::collections::HashSet::new();
-        let mut sink = |batch: Vec<crate::store::Announcement>| {
-            keys.extend(batch.into_iter().flat_map(|announced| announced.keys));
+        let mut sink = |batch: Vec<crate::store::Update>| {
+            let announced = batch.into_iter().flat_map(|update| update.announcements);
+            keys.extend(announced.flat_map(|announced| announced.keys));
             Ok(crate::store::Applied::default())
         };
         let summary = import_file(&folder.join(name), &verifying(), &mut sink, &mut ()).unwrap();

@@ -10,7 +10,7 @@ use crate::ingest::batch::BatchTerms;
 use crate::ingest::summary::RejectReason;
 use crate::ingest::whole::Whole;
 use crate::store::{ContextId, ContextIdError};
-use crate::types::{ContentKey, KeyError};
+use crate::types::{ContentKey, KeyError, Origin};
 
 /// What a line says.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(super) struct LineRecords<'a> {
     pub(super) key: ContentKey,
     pub(super) context: ContextId,
     pub(super) expires_at_ms: Option<UnixMs>,
+    pub(super) origin: Origin,
     pub(super) records: Vec<&'a RawValue>,
 }
 
@@ -38,6 +39,10 @@ pub(super) enum LineError {
     Key { field: &'static str, source: KeyError },
     #[error("`Context` cannot be read")]
     Context(#[from] ContextIdError),
+    #[error(
+        "`Network` is neither a network as an export names it (192.0.2.0/24, 2001:db8::/36) nor `unknown`"
+    )]
+    Network,
     #[error("no `Providers`")]
     NoProviders,
 }
@@ -54,6 +59,8 @@ struct LineFields<'a> {
     expires_at_ms: Option<Whole<UnixMs>>,
     #[serde(rename = "Context")]
     context: Option<String>,
+    #[serde(rename = "Network")]
+    network: Option<String>,
 }
 
 #[derive(Default)]
@@ -90,17 +97,22 @@ impl<'a> LineRecords<'a> {
         };
         let context =
             fields.context.as_deref().map(ContextId::from_text).transpose()?.unwrap_or_default();
+        let origin = match &fields.network {
+            Some(network) => Origin::from_network_text(network).ok_or(LineError::Network)?,
+            None => Origin::OPERATOR,
+        };
         match fields.providers {
             Providers::Missing => Err(LineError::NoProviders),
             Providers::BoundedList(records) => {
                 let expires_at_ms = fields.expires_at_ms.map(|Whole(time)| time);
-                Ok(Self { key, context, expires_at_ms, records })
+                Ok(Self { key, context, expires_at_ms, origin, records })
             }
         }
     }
 
     pub(super) fn terms(&self) -> BatchTerms<'_> {
-        BatchTerms { context: &self.context, expires_at_ms: self.expires_at_ms }
+        let Self { context, expires_at_ms, origin, .. } = self;
+        BatchTerms { context, expires_at_ms: *expires_at_ms, origin: *origin }
     }
 }
 
@@ -121,7 +133,9 @@ impl LineError {
     pub(super) fn reason(&self) -> RejectReason {
         match self {
             Self::Utf8(_) => RejectReason::Utf8,
-            Self::NotAnObject | Self::Json { .. } | Self::NoProviders => RejectReason::Json,
+            Self::NotAnObject | Self::Json { .. } | Self::NoProviders | Self::Network => {
+                RejectReason::Json
+            }
             Self::Context(_) => RejectReason::Context,
             Self::NoKey | Self::TwoKeys | Self::Key { .. } => RejectReason::Key,
         }

@@ -4,12 +4,13 @@ use std::io::{self, Read};
 
 use proptest::prelude::*;
 
-use crate::ingest::testing::{Imported, PEER, import};
+use crate::ingest::testing::{Imported, Observed, PEER, import};
 use crate::ingest::{
     Compression, DeclaredBy, ImportError, ImportKind, ImportOptions, ImportSource,
-    REJECTIONS_SHOWN_MAX,
+    REJECTIONS_SHOWN_MAX, import_source,
 };
-use crate::types::{ProviderRecord, UnparsableAddrs};
+use crate::store::{Applied, StoreError, Update};
+use crate::types::{Origin, ProviderRecord, UnparsableAddrs};
 
 const CID: &str = "bafkreigur6gzxm3ykiol7ywou3iy3obruzs2q7boizj7oznznid34dzc3e";
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -119,6 +120,10 @@ fn every_bad_line_is_reported_and_the_others_go_in() {
         (
             format!(r#"{{{cid},"Providers":[],"Context":"f{}"}}"#, "00".repeat(65)).into(),
             "`Context` cannot be read: a context ID of 65 bytes",
+        ),
+        (
+            format!(r#"{{{cid},"Providers":[],"Network":"192.0.2.1"}}"#).into(),
+            "`Network` is neither a network as an export names it (192.0.2.0/24, 2001:db8::/36) nor `unknown`",
         ),
         (b"{\"CID\":\"\xff\"}".to_vec(), "not UTF-8 at byte 9"),
         (
@@ -248,6 +253,32 @@ fn a_line_may_name_the_context_that_it_belongs_to() {
     let [batch] = &imported.batches[..] else { panic!("{:?}", imported.batches) };
     let found: Vec<_> = batch.iter().map(|one| (one.context.as_bytes(), one.keys.len())).collect();
     assert_eq!(found, [(&b"ctx"[..], 2), (b"", 3)]);
+}
+
+#[test]
+fn what_strangers_have_no_room_for_is_rejected_alone() {
+    let of = |network: &str| {
+        format!(r#"{{"CID":"{CID}","Providers":[{}],"Network":{network}}}"#, peer_record(""))
+    };
+    let (crowd, other) = (r#""192.0.2.0/24""#, r#""unknown""#);
+    let lines = [of("null"), of(crowd), of(crowd), of(other), of("null")].join("\n");
+    let no_room = Origin::from_network_text("192.0.2.0/24").unwrap();
+    let mut taken_in = Vec::new();
+    let mut sink = |updates: Vec<Update>| {
+        if updates.iter().any(|update| update.origin == no_room) {
+            return Err(StoreError::Full { what: "keys of this network" });
+        }
+        taken_in.extend(updates.iter().map(|update| update.origin));
+        Ok(Applied::default())
+    };
+    let source = ImportSource::ndjson("f", lines.as_bytes().to_vec());
+    let mut observed = Observed::default();
+    let summary = import_source(source, &options(), &mut sink, &mut observed).unwrap();
+    assert_eq!(taken_in, [Origin::OPERATOR, Origin::UNKNOWN, Origin::OPERATOR]);
+    let counts = &summary.counts;
+    assert_eq!((counts.records, counts.rejected_total()), (3, 1));
+    let [rejection] = &observed.rejections[..] else { panic!("{:?}", observed.rejections) };
+    assert!(rejection.starts_with("f:5: 2 records of 192.0.2.0/24: "), "{rejection}");
 }
 
 #[test]

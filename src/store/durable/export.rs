@@ -133,6 +133,7 @@ impl ExportReader<'_> {
                 record_json: of.record_json.clone(),
                 context: of.context.clone(),
                 expires_at_ms: of.definition.expires_at_ms,
+                origin: of.definition.origin,
             });
             if self.batch.len() == BATCH_ENTRIES {
                 self.send()?;
