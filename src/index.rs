@@ -485,13 +485,13 @@ impl Index {
             + self.cursors.len() * size_of::<AtomicU32>();
         let interned = self.groups.bytes() + self.sets.bytes();
         IndexStats {
-            entries: entries.load(Memory::Relaxed),
-            keys: keys.load(Memory::Relaxed),
+            entries: counted(entries),
+            keys: counted(keys),
             groups: self.groups.len(),
             providers: self.groups.providers(),
             bytes: (fixed + interned) as u64
-                + table_bytes.load(Memory::Relaxed)
-                + hot_key_groups.load(Memory::Relaxed) * HOT_KEY_GROUP_BYTES,
+                + counted(table_bytes)
+                + counted(hot_key_groups) * HOT_KEY_GROUP_BYTES,
         }
     }
 
@@ -531,6 +531,12 @@ impl Reference {
             Self::Set(id) => id | Self::IS_SET,
         }
     }
+}
+
+/// A counter's value. Another thread may count what it removes before what was added is counted: for a
+/// moment the counter is below zero.
+fn counted(counter: &AtomicU64) -> u64 {
+    counter.load(Memory::Relaxed).cast_signed().max(0).cast_unsigned()
 }
 
 /// Adds to a counter, or takes from it.

@@ -55,6 +55,9 @@ pub(super) struct HotKey {
     /// Counted up by every change, after it is made.
     version: AtomicU64,
     hasher: RandomState,
+    /// What lookups cost, for tests.
+    #[cfg(test)]
+    slots_visited: AtomicU64,
 }
 
 /// What adding a group to a hot key is bounded by.
@@ -130,7 +133,13 @@ impl HotKey {
             // They come from a key, so none supersedes another.
             state.rotation.insert(&hasher, group, usize::MAX, 0);
         }
-        Self { state: RwLock::new(state), version: AtomicU64::new(0), hasher }
+        Self {
+            state: RwLock::new(state),
+            version: AtomicU64::new(0),
+            hasher,
+            #[cfg(test)]
+            slots_visited: AtomicU64::new(0),
+        }
     }
 
     /// Adds a group, unless its network has `network_max` providers here that stand longer, and removes
@@ -219,6 +228,12 @@ impl HotKey {
         self.version.load(Memory::Acquire)
     }
 
+    /// How many slots lookups have visited.
+    #[cfg(test)]
+    pub(super) fn slots_visited(&self) -> u64 {
+        self.slots_visited.load(Memory::Relaxed)
+    }
+
     fn count_change(&self) {
         self.version.fetch_add(1, Memory::Release);
     }
@@ -229,6 +244,8 @@ impl HotKey {
         let mut changed_at_ms = state.changed_at_ms;
         let mut turns = state.rotation.turns();
         let mut candidates = turns.by_ref().filter_map(|(rank, position)| {
+            #[cfg(test)]
+            self.slots_visited.fetch_add(1, Memory::Relaxed);
             let changed = &mut changed_at_ms;
             let merge =
                 state.rotation.merge_at(position, wanted.now_ms, changed, &mut misplaced)?;
