@@ -25,7 +25,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 pub(crate) use crate::store::{NamePut, NamesError, StoreError, StoredName};
-use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question, TargetId};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question, TargetId};
 pub(crate) use cache::{AnswerCache, CacheOptions};
 pub(crate) use fallback::{Fallback, FallbackParts};
 pub(crate) use fanout::{Fanout, FanoutOptions, FanoutParts};
@@ -73,11 +73,12 @@ pub trait Resolver: Send + Sync + 'static {
         std::future::ready(Ok(None)).boxed()
     }
 
-    /// Stores an IPNS record wherever this resolver would look for it. One that does not resolve names
-    /// stores none, which is an error.
+    /// Stores an IPNS record, which comes from a network, wherever this resolver would look for it. One
+    /// that does not resolve names stores none, which is an error.
     fn put_name(
         &self,
         _record: IpnsRecord,
+        _origin: Origin,
         _hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
         let reasons = UpstreamReasons::default();

@@ -31,7 +31,7 @@ pub use durable::{DurableOptions, DurableStore, Recovery, StoreOpenError};
 pub use memory::MemoryStore;
 pub(crate) use names::NamesOpenError;
 pub use names::{
-    DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesStats, StoredName,
+    DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesLimits, NamesStats, StoredName,
 };
 pub use provider::{Companion, Companions, ProviderChange};
 

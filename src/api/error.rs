@@ -181,7 +181,11 @@ impl ApiError {
         match self {
             Self::Superseded { .. } => "superseded",
             Self::Body(BodyError::TooLarge { .. }) => "too_large",
-            Self::Resolve(ResolveError::Discarded | ResolveError::OverBudget { .. }) => "refused",
+            Self::Resolve(
+                ResolveError::Discarded
+                | ResolveError::OverBudget { .. }
+                | ResolveError::Names(NamesError::Full { .. } | NamesError::ClientFull { .. }),
+            ) => "refused",
             Self::Resolve(_) | Self::Panicked(_) | Self::Overloaded => "failed",
             Self::Malformed { .. }
             | Self::Filter(_)
@@ -213,7 +217,10 @@ impl ApiError {
                 | Self::TooManyHops { .. }
                 | Self::Put(PutError::NoRoom(StoreError::Full { .. }))
                 | Self::Resolve(ResolveError::Backoff { .. })
-        ) || matches!(names, Some(NamesError::Full { .. } | NamesError::Overloaded))
+        ) || matches!(
+            names,
+            Some(NamesError::Full { .. } | NamesError::ClientFull { .. } | NamesError::Overloaded)
+        )
     }
 
     fn retry_after_s(&self) -> Option<u64> {
@@ -283,7 +290,9 @@ fn names_status(error: &NamesError) -> StatusCode {
         | NamesError::Overloaded
         | NamesError::Io { .. }
         | NamesError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        NamesError::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        NamesError::ClientFull { .. } | NamesError::NoSpace { .. } => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
     }
 }
 

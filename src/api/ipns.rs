@@ -89,7 +89,7 @@ async fn store(context: &Context, payload: Payload, name: &str) -> Result<NamePu
     if end.is_over(now_ms) {
         return Err(invalid(format!("its validity ended at {end}")));
     }
-    match state.resolver.put_name(record, context.hops()).await? {
+    match state.resolver.put_name(record, context.origin(), context.hops()).await? {
         NamePut::Superseded { sequence, end } => Err(ApiError::Superseded {
             reason: format!(
                 "a record that counts more is here: sequence {sequence}, valid until {end}"

@@ -248,11 +248,21 @@ pub struct Settings {
 
     /// IPNS records that are kept, one a name: at least 1
     ///
-    /// Past it a record of a new name is refused with 503, unless expired ones can go. A record has
-    /// at most 10 KiB, and as a rule 400 bytes.
+    /// Past it a record of a new name is refused with 503, unless expired ones can go, or it comes from a
+    /// network with less than half as many as the heaviest one: then that one's record goes that expires
+    /// first. A record has at most 10 KiB, and as a rule 400 bytes.
     #[arg(long, value_name = "COUNT", default_value = "100000", help_heading = NAMES,
         hide_short_help = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub ipns_records_max: u64,
+
+    /// IPNS records that the clients of one network may have here: at least 1
+    ///
+    /// A network is an IPv4 /24 or an IPv6 /36. Past it a record of a new name is refused with 507, unless
+    /// expired ones of the network can go; newer records of its names are taken. A router or a proxy that
+    /// forwards records without naming its clients (see `trusted_proxies`) counts as one client.
+    #[arg(long, value_name = "COUNT", default_value = "10000", help_heading = NAMES,
+        hide_short_help = true, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ipns_client_names_max: u64,
 
     /// Routers that are asked for what is not known here: `NAME=URL`, or a URL, named after its host
     ///
@@ -509,7 +519,10 @@ mod tests {
         assert_eq!(settings.cache_found_stale_if_error, Duration::from_hours(48));
         assert_eq!((settings.rate_limit, settings.rate_limit_burst), (100, Burst::Auto));
         assert_eq!(settings.rate_limit_exempt.to_string(), "127.0.0.0/8,::1/128");
-        assert_eq!((settings.ipns, settings.ipns_records_max), (true, 100_000));
+        assert_eq!(
+            (settings.ipns, settings.ipns_records_max, settings.ipns_client_names_max),
+            (true, 100_000, 10_000)
+        );
         assert!(settings.trusted_proxies.is_empty());
         assert_eq!(settings.announce, AnnounceMode::Signed);
         assert_eq!((settings.announce_keys_max, settings.announce_peer_rate_limit), (1_000, 600));

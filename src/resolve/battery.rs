@@ -13,7 +13,7 @@ use super::{
     UnknownTarget,
 };
 use crate::clock::{Clock, ManualClock};
-use crate::store::{Announcement, ContextId, MemoryNames, MemoryStore, Store, Update};
+use crate::store::{Announcement, ContextId, MemoryNames, MemoryStore, NamesLimits, Store, Update};
 use crate::types::ipns_testing::{name, record as signed};
 use crate::types::{
     AnswerSchema, Found, Hops, Origin, PeerId, ProviderRecord, Question, ReadyRecord,
@@ -127,7 +127,7 @@ async fn local(records: &[Arc<ReadyRecord>]) -> LocalResolver {
     let announcements = announcements.collect();
     let update = Update { statement: None, origin: Origin::OPERATOR, announcements };
     store.update(vec![update], START_MS).await.unwrap();
-    LocalResolver::new(Arc::new(store), Arc::new(MemoryNames::new(10)), clock())
+    LocalResolver::new(Arc::new(store), Arc::new(MemoryNames::new(NamesLimits::default())), clock())
 }
 
 fn peers(found: &Found) -> Vec<PeerId> {
@@ -239,7 +239,7 @@ async fn a_name_that_is_put_is_found() {
             built.resolver.name(&name(1), Hops::default()).await.unwrap().is_none(),
             "{kind:?}"
         );
-        built.resolver.put_name(record.clone(), Hops::default()).await.unwrap();
+        built.resolver.put_name(record.clone(), Origin::UNKNOWN, Hops::default()).await.unwrap();
         let found = built.resolver.name(&name(1), Hops::default()).await.unwrap().unwrap();
         assert_eq!(found.record, record, "{kind:?}");
     }
@@ -253,7 +253,10 @@ async fn a_name_that_is_not_stored_is_an_error() {
             *upstream.taking.lock() = Err(AskError::NotOffered);
         }
         let record = signed(&name(1), 7, "2100-01-01T00:00:00Z");
-        assert!(built.resolver.put_name(record, Hops::default()).await.is_err(), "{kind:?}");
+        assert!(
+            built.resolver.put_name(record, Origin::UNKNOWN, Hops::default()).await.is_err(),
+            "{kind:?}"
+        );
     }
 }
 

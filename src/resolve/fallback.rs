@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
 use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
-use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question};
 
 /// What a [`Fallback`] is made of.
 pub(crate) struct FallbackParts {
@@ -79,9 +79,10 @@ impl Resolver for Fallback {
     fn put_name(
         &self,
         record: IpnsRecord,
+        origin: Origin,
         hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        self.0.names.put_name(record, hops)
+        self.0.names.put_name(record, origin, hops)
     }
 }
 

@@ -36,7 +36,7 @@ use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName, Upstream};
 use crate::clock::Clock;
 use crate::metrics::AnswerCounts;
 use crate::store::NameStore;
-use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question, Subject, TargetId};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question, Subject, TargetId};
 use failure::{FailureSummary, LookupFailure};
 use names::NameLookups;
 use singleflight::{Follower, LookupKey, Outcome, Singleflight};
@@ -177,11 +177,12 @@ impl Resolver for Fanout {
     fn put_name(
         &self,
         record: IpnsRecord,
+        origin: Origin,
         hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
         match self.only_local() {
-            Some(local) => local.put_name(record, hops),
-            None => names::put(self.0.clone(), record, hops).boxed(),
+            Some(local) => local.put_name(record, origin, hops),
+            None => names::put(self.0.clone(), record, origin, hops).boxed(),
         }
     }
 }

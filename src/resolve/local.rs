@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
 use crate::clock::Clock;
 use crate::store::{NameStore, Store};
-use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question};
 
 /// The resolver that asks a [`Store`] and a [`NameStore`].
 pub struct LocalResolver {
@@ -46,8 +46,9 @@ impl Resolver for LocalResolver {
     fn put_name(
         &self,
         record: IpnsRecord,
+        origin: Origin,
         _hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        async move { Ok(self.names.put(record, self.clock.now_ms()).await?) }.boxed()
+        async move { Ok(self.names.put(record, origin, self.clock.now_ms()).await?) }.boxed()
     }
 }

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
 use crate::clock::Clock;
 use crate::dispatch::{LookupAddress, RoutingTable};
-use crate::types::{Found, Hops, IpnsName, IpnsRecord, Question, Subject, TargetId};
+use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question, Subject, TargetId};
 
 /// Which resolver answers which part of the key space.
 pub(crate) type RouteTable = RoutingTable<Arc<dyn Resolver>>;
@@ -103,11 +103,12 @@ impl Resolver for Router {
     fn put_name(
         &self,
         record: IpnsRecord,
+        origin: Origin,
         hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
         match self.of_name(record.name()) {
-            None => self.default.put_name(record, hops),
-            Some(resolver) => async move { resolver.put_name(record, hops).await }.boxed(),
+            None => self.default.put_name(record, origin, hops),
+            Some(resolver) => async move { resolver.put_name(record, origin, hops).await }.boxed(),
         }
     }
 }
@@ -133,7 +134,12 @@ impl Resolver for UnknownTarget {
         std::future::ready(Err(ResolveError::UnknownTarget(self.0.clone()))).boxed()
     }
 
-    fn put_name(&self, _: IpnsRecord, _: Hops) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    fn put_name(
+        &self,
+        _: IpnsRecord,
+        _: Origin,
+        _: Hops,
+    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
         std::future::ready(Err(ResolveError::UnknownTarget(self.0.clone()))).boxed()
     }
 }
@@ -152,7 +158,12 @@ impl Resolver for Discard {
     }
 
     /// Nothing is kept: it would never be found.
-    fn put_name(&self, _: IpnsRecord, _: Hops) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    fn put_name(
+        &self,
+        _: IpnsRecord,
+        _: Origin,
+        _: Hops,
+    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
         std::future::ready(Err(ResolveError::Discarded)).boxed()
     }
 }

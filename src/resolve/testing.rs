@@ -16,10 +16,10 @@ use super::{
 };
 use crate::clock::{Clock, ManualClock};
 use crate::metrics::AnswerCounts;
-use crate::store::{MemoryNames, NameStore, StoreError};
+use crate::store::{MemoryNames, NameStore, NamesLimits, StoreError};
 use crate::types::{
-    AnswerSchema, Filter, Found, Hops, IpnsName, IpnsRecord, PeerId, ProviderRecord, Question,
-    ReadyRecord, SelectedRecord, Subject, TargetId, UnparsableAddrs,
+    AnswerSchema, Filter, Found, Hops, IpnsName, IpnsRecord, Origin, PeerId, ProviderRecord,
+    Question, ReadyRecord, SelectedRecord, Subject, TargetId, UnparsableAddrs,
 };
 
 /// The time at which tests begin, in milliseconds since the Unix epoch.
@@ -285,9 +285,10 @@ impl Resolver for FakeLocal {
     fn put_name(
         &self,
         record: IpnsRecord,
+        origin: Origin,
         _hops: Hops,
     ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        async move { Ok(self.names.put(record, START_MS).await?) }.boxed()
+        async move { Ok(self.names.put(record, origin, START_MS).await?) }.boxed()
     }
 }
 
@@ -320,7 +321,8 @@ impl Bench {
         names_max: u64,
     ) -> Self {
         let clock = ManualClock::new(START_MS);
-        let names: Arc<dyn NameStore> = Arc::new(MemoryNames::new(names_max));
+        let limits = NamesLimits { records_max: names_max, ..NamesLimits::default() };
+        let names: Arc<dyn NameStore> = Arc::new(MemoryNames::new(limits));
         let local = Arc::new(FakeLocal {
             records: Mutex::default(),
             modified_at_ms: START_MS - 1_000,

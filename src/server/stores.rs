@@ -12,7 +12,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::detached::{Unfinished, run_blocking};
 use crate::state::{DurableState, MemoryState, StateOpenError, StateStore};
 use crate::store::{
-    DurableNames, DurableOptions, DurableStore, IndexLimits, MemoryNames, NameStore,
+    DurableNames, DurableOptions, DurableStore, IndexLimits, MemoryNames, NameStore, NamesLimits,
     NamesOpenError, Recovery, Store, StoreOpenError,
 };
 
@@ -62,7 +62,7 @@ impl Stores {
 
     /// This store, and what goes with it in memory.
     pub fn with_store(store: Arc<dyn Store>) -> Self {
-        let names = Arc::new(MemoryNames::new(Settings::default().ipns_records_max));
+        let names = Arc::new(MemoryNames::new(names_limits(&Settings::default())));
         Self { store, names, state: Arc::new(MemoryState::new()), report: None }
     }
 }
@@ -77,7 +77,7 @@ fn open_data_dir(settings: &Settings, clock: Clock) -> Result<Stores, StoresErro
         segment_bytes: settings.journal_segment_bytes,
         limits: index_limits(settings),
     })?;
-    let names = DurableNames::open(&data_dir, settings.ipns_records_max)?;
+    let names = DurableNames::open(&data_dir, names_limits(settings))?;
     let state = DurableState::open(&data_dir)?;
     Ok(Stores {
         store: Arc::new(store),
@@ -98,5 +98,13 @@ fn index_limits(settings: &Settings) -> IndexLimits {
         bytes_max,
         network_keys_max: settings.announce_client_keys_max,
         peer_keys_max: settings.announce_peer_keys_max,
+    }
+}
+
+/// What the settings let IPNS records take.
+fn names_limits(settings: &Settings) -> NamesLimits {
+    NamesLimits {
+        records_max: settings.ipns_records_max,
+        client_names_max: settings.ipns_client_names_max,
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! A store holds records that were verified, and decides between two of one name: the greater one by
 //! [`IpnsRecord::cmp_precedence`] stays. A record that has expired counts as none: it is not found,
-//! anything replaces it, and a sweep frees its place. How many names there may be is bounded; past
-//! that a new name is refused, unless expired ones can go.
+//! anything replaces it, and a sweep frees its place. How many names there may be is bounded, and how many
+//! of them one network of clients may have; past that a new name is refused, unless expired ones can go
+//! or the heaviest network makes room (`names/networks.rs`).
 //!
 //! Every implementation passes one battery of tests (`tests/it/names.rs`).
 
 mod durable;
 mod file;
 mod memory;
+mod networks;
 
 use std::io;
 
@@ -18,11 +20,12 @@ use thiserror::Error;
 
 use crate::clock::UnixMs;
 use crate::state::Health;
-use crate::types::{EndOfValidity, IpnsName, IpnsRecord};
+use crate::types::{EndOfValidity, IpnsName, IpnsRecord, Origin};
 
 pub use durable::DurableNames;
 pub(crate) use durable::NamesOpenError;
 pub use memory::MemoryNames;
+pub use networks::NamesLimits;
 
 /// Where IPNS records are kept.
 pub trait NameStore: Send + Sync + 'static {
@@ -35,8 +38,17 @@ pub trait NameStore: Send + Sync + 'static {
 
     /// Takes a record in, unless the one that is there counts more. What it stored is found, and
     /// durable where the store is, when this returns.
-    fn put(&self, record: IpnsRecord, now_ms: UnixMs)
-    -> BoxFuture<'_, Result<NamePut, NamesError>>;
+    ///
+    /// A new name counts for the network that it comes from, as long as it is valid. A network has a quota;
+    /// where the store is full, the name of the heaviest network that lapses first makes room for one of
+    /// a light network or of the operator. A newer record of a name is taken whatever the limits say; the
+    /// name counts for the network of that one then, unless that is not known or has its quota.
+    fn put(
+        &self,
+        record: IpnsRecord,
+        origin: Origin,
+        now_ms: UnixMs,
+    ) -> BoxFuture<'_, Result<NamePut, NamesError>>;
 
     /// Frees the places of expired records, and says of how many. Called from time to time; bounded
     /// work.
@@ -95,6 +107,15 @@ pub enum NamesError {
     Full {
         /// How many there may be.
         records_max: u64,
+    },
+    /// The network has as many names as it may have.
+    #[error(
+        "there are {client_names_max} IPNS records from this network, and no more are taken \
+         (ipns_client_names_max)"
+    )]
+    ClientFull {
+        /// How many it may have.
+        client_names_max: u64,
     },
     /// More records came at once than can wait to be written.
     #[error("too many IPNS records at once")]

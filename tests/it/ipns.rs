@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fingerpost::store::{NamePut, NameStore, NamesError, NamesStats, StoredName};
-use fingerpost::types::{IpnsName, IpnsRecord};
+use fingerpost::types::{IpnsName, IpnsRecord, Origin};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -461,6 +461,30 @@ async fn a_full_store_refuses_new_names_with_503_and_says_so() {
     server.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_with_its_quota_of_names_gets_507_and_others_get_in() {
+    let server = server().with(|settings| {
+        settings.trusted_proxies = "127.0.0.0/8".parse().unwrap();
+        settings.ipns_client_names_max = 2;
+    });
+    let server = server.start().await;
+    let put_from = async |client: &str, number: u32, sequence: u64| {
+        let publisher = Publisher::ed25519(number);
+        let record = publisher.sign(&statement(sequence, "2026-01-02T00:00:00Z"));
+        let headers = [("content-type", RECORD_TYPE), ("X-Forwarded-For", client)];
+        server.send(Method::PUT, &publisher.path(), &headers, record).await
+    };
+    for (client, number) in [("192.0.2.1", 1), ("192.0.2.2", 2)] {
+        assert_eq!(put_from(client, number, 1).await.status(), 200);
+    }
+    insta::assert_snapshot!("ipns_client_full", written(put_from("192.0.2.3", 3, 1).await).await);
+    assert_eq!(put_from("192.0.2.3", 2, 2).await.status(), 200, "it is there already");
+    assert_eq!(put_from("192.0.3.1", 3, 1).await.status(), 200);
+    let refused = server.metric("fingerpost_ipns_puts_total{outcome=\"refused\"}").await;
+    assert!((refused - 1.0).abs() < 0.1);
+    server.shutdown().await;
+}
+
 /// Fails everything in its own way.
 struct Failing(fn() -> NamesError);
 
@@ -473,7 +497,7 @@ impl NameStore for Failing {
         async { Err((self.0)()) }.boxed()
     }
 
-    fn put(&self, _: IpnsRecord, _: u64) -> BoxFuture<'_, Result<NamePut, NamesError>> {
+    fn put(&self, _: IpnsRecord, _: Origin, _: u64) -> BoxFuture<'_, Result<NamePut, NamesError>> {
         async { Err((self.0)()) }.boxed()
     }
 

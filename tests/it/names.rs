@@ -1,11 +1,12 @@
 //! The battery that every [`NameStore`] passes. A promise of the trait's documentation is a test here;
 //! a new implementation is one more [`Kind`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use fingerpost::data_dir::DataDir;
-use fingerpost::store::{DurableNames, MemoryNames, NamePut, NameStore, NamesError};
-use fingerpost::types::EndOfValidity;
+use fingerpost::store::{DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesLimits};
+use fingerpost::types::{EndOfValidity, Origin};
 use rstest::rstest;
 use tempfile::TempDir;
 
@@ -16,8 +17,12 @@ const DAY_MS: u64 = 86_400_000;
 const ONE_DAY: &str = "2026-01-02T00:00:00Z";
 const TWO_DAYS: &str = "2026-01-03T00:00:00Z";
 
-/// How many names the stores of the battery take.
+/// How many names the stores of the battery take, where a test does not say otherwise.
 const RECORDS_MAX: u64 = 3;
+const FEW: NamesLimits = NamesLimits { records_max: RECORDS_MAX, client_names_max: u64::MAX };
+
+/// Where records come from if it does not matter.
+const HOME: Origin = Origin::UNKNOWN;
 
 /// The stores.
 #[derive(Clone, Copy, Debug)]
@@ -34,17 +39,39 @@ struct Built {
 
 impl Kind {
     fn build(self) -> Built {
+        self.limited(FEW)
+    }
+
+    fn limited(self, limits: NamesLimits) -> Built {
         let folder = tempfile::tempdir().unwrap();
         let store: Arc<dyn NameStore> = match self {
-            Self::Memory => Arc::new(MemoryNames::new(RECORDS_MAX)),
-            Self::Durable => Arc::new(open(&folder)),
+            Self::Memory => Arc::new(MemoryNames::new(limits)),
+            Self::Durable => Arc::new(open(&folder, limits)),
         };
         Built { store, _folder: folder }
     }
 }
 
-fn open(folder: &TempDir) -> DurableNames {
-    DurableNames::open(&DataDir::lock(folder.path()).unwrap(), RECORDS_MAX).unwrap()
+fn open(folder: &TempDir, limits: NamesLimits) -> DurableNames {
+    DurableNames::open(&DataDir::lock(folder.path()).unwrap(), limits).unwrap()
+}
+
+fn network(number: u8) -> Origin {
+    Origin::of_client([198, 51, number, 1].into())
+}
+
+/// Puts the first records of these names. Returns how many were taken.
+async fn flood(store: &dyn NameStore, from: Origin, names: Range<u32>, end: &str) -> usize {
+    let mut taken = 0;
+    for number in names {
+        let put = store.put(Publisher::ed25519(number).record(1, end), from, NOW_MS).await;
+        taken += usize::from(matches!(put, Ok(NamePut::Stored)));
+    }
+    taken
+}
+
+async fn has(store: &dyn NameStore, number: u32) -> bool {
+    store.get(&Publisher::ed25519(number).name, NOW_MS).await.unwrap().is_some()
 }
 
 /// The sequence and the end of what is found.
@@ -64,7 +91,7 @@ async fn what_is_put_is_found_when_put_returns(#[values(Kind::Memory, Kind::Dura
     let publisher = Publisher::ed25519(1);
     assert_eq!(found(&store, &publisher, NOW_MS).await, None);
     let record = publisher.record(1, ONE_DAY);
-    assert_eq!(store.put(record.clone(), NOW_MS + 5).await.unwrap(), NamePut::Stored);
+    assert_eq!(store.put(record.clone(), HOME, NOW_MS + 5).await.unwrap(), NamePut::Stored);
     let stored = store.get(&publisher.name, NOW_MS + 9).await.unwrap().unwrap();
     assert_eq!((stored.record, stored.stored_at_ms), (record, NOW_MS + 5));
     assert_eq!(found(&store, &Publisher::ed25519(2), NOW_MS).await, None);
@@ -78,10 +105,10 @@ async fn a_higher_sequence_replaces_and_a_lower_one_is_refused(
 ) {
     let Built { store, _folder } = kind.build();
     let publisher = Publisher::ed25519(1);
-    store.put(publisher.record(5, TWO_DAYS), NOW_MS).await.unwrap();
+    store.put(publisher.record(5, TWO_DAYS), HOME, NOW_MS).await.unwrap();
     let newer = publisher.record(6, ONE_DAY);
-    assert_eq!(store.put(newer.clone(), NOW_MS).await.unwrap(), NamePut::Stored);
-    let refused = store.put(publisher.record(5, TWO_DAYS), NOW_MS).await.unwrap();
+    assert_eq!(store.put(newer.clone(), HOME, NOW_MS).await.unwrap(), NamePut::Stored);
+    let refused = store.put(publisher.record(5, TWO_DAYS), HOME, NOW_MS).await.unwrap();
     let end = newer.end_of_validity();
     assert_eq!(refused, NamePut::Superseded { sequence: 6, end });
     assert_eq!(found(&store, &publisher, NOW_MS).await, Some((6, end)));
@@ -95,11 +122,11 @@ async fn of_one_sequence_the_later_end_counts(#[values(Kind::Memory, Kind::Durab
     let publisher = Publisher::ed25519(1);
     let ends = ["2026-01-02T00:00:00Z", "2026-01-02T00:00:00.000000001Z", TWO_DAYS];
     for end in ends {
-        let put = store.put(publisher.record(1, end), NOW_MS).await.unwrap();
+        let put = store.put(publisher.record(1, end), HOME, NOW_MS).await.unwrap();
         assert_eq!(put, NamePut::Stored, "{end}");
     }
     for end in &ends[..2] {
-        let put = store.put(publisher.record(1, end), NOW_MS).await.unwrap();
+        let put = store.put(publisher.record(1, end), HOME, NOW_MS).await.unwrap();
         assert!(matches!(put, NamePut::Superseded { .. }), "{end}");
     }
 }
@@ -109,8 +136,8 @@ async fn of_one_sequence_the_later_end_counts(#[values(Kind::Memory, Kind::Durab
 async fn the_same_again_changes_nothing(#[values(Kind::Memory, Kind::Durable)] kind: Kind) {
     let Built { store, _folder } = kind.build();
     let publisher = Publisher::ed25519(1);
-    store.put(publisher.record(1, ONE_DAY), NOW_MS).await.unwrap();
-    let again = store.put(publisher.record(1, ONE_DAY), NOW_MS + 1_000).await.unwrap();
+    store.put(publisher.record(1, ONE_DAY), HOME, NOW_MS).await.unwrap();
+    let again = store.put(publisher.record(1, ONE_DAY), HOME, NOW_MS + 1_000).await.unwrap();
     assert_eq!(again, NamePut::Unchanged);
     let stored = store.get(&publisher.name, NOW_MS + 1_000).await.unwrap().unwrap();
     assert_eq!(stored.stored_at_ms, NOW_MS, "it is as old as it was");
@@ -129,7 +156,7 @@ async fn every_order_of_puts_ends_with_the_same_record(
         let base = 10 * number as u64;
         for at in order {
             let (sequence, end) = moves[at];
-            store.put(publisher.record(base + sequence, end), NOW_MS).await.unwrap();
+            store.put(publisher.record(base + sequence, end), HOME, NOW_MS).await.unwrap();
         }
         let expected = publisher.record(base + 2, ONE_DAY).end_of_validity();
         assert_eq!(found(&store, &publisher, NOW_MS).await, Some((base + 2, expected)));
@@ -143,11 +170,11 @@ async fn an_expired_record_is_not_found_and_anything_replaces_it(
 ) {
     let Built { store, _folder } = kind.build();
     let publisher = Publisher::ed25519(1);
-    store.put(publisher.record(9, ONE_DAY), NOW_MS).await.unwrap();
+    store.put(publisher.record(9, ONE_DAY), HOME, NOW_MS).await.unwrap();
     let end_ms = NOW_MS + DAY_MS;
     assert!(found(&store, &publisher, end_ms - 1).await.is_some());
     assert_eq!(found(&store, &publisher, end_ms).await, None);
-    let put = store.put(publisher.record(1, TWO_DAYS), end_ms).await.unwrap();
+    let put = store.put(publisher.record(1, TWO_DAYS), HOME, end_ms).await.unwrap();
     assert_eq!(put, NamePut::Stored);
     assert_eq!(found(&store, &publisher, end_ms).await.map(|(sequence, _)| sequence), Some(1));
     assert_eq!(store.sweep(end_ms).await.unwrap(), 0, "the end of the first one went with it");
@@ -161,8 +188,8 @@ async fn a_sweep_frees_what_has_expired_and_nothing_else(
 ) {
     let Built { store, _folder } = kind.build();
     let (short, long) = (Publisher::ed25519(1), Publisher::ed25519(2));
-    store.put(short.record(1, ONE_DAY), NOW_MS).await.unwrap();
-    store.put(long.record(1, TWO_DAYS), NOW_MS).await.unwrap();
+    store.put(short.record(1, ONE_DAY), HOME, NOW_MS).await.unwrap();
+    store.put(long.record(1, TWO_DAYS), HOME, NOW_MS).await.unwrap();
     assert_eq!(store.sweep(NOW_MS + DAY_MS - 1).await.unwrap(), 0);
     assert_eq!(store.stats().await.unwrap().records, 2);
     assert_eq!(store.sweep(NOW_MS + DAY_MS).await.unwrap(), 1);
@@ -177,22 +204,128 @@ async fn a_full_store_refuses_new_names_until_old_ones_expire(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
     let Built { store, _folder } = kind.build();
-    store.put(Publisher::ed25519(0).record(1, ONE_DAY), NOW_MS).await.unwrap();
+    store.put(Publisher::ed25519(0).record(1, ONE_DAY), HOME, NOW_MS).await.unwrap();
     for number in 1..3 {
-        store.put(Publisher::ed25519(number).record(1, TWO_DAYS), NOW_MS).await.unwrap();
+        store.put(Publisher::ed25519(number).record(1, TWO_DAYS), HOME, NOW_MS).await.unwrap();
     }
     let newcomer = Publisher::ed25519(3);
-    let refused = store.put(newcomer.record(1, TWO_DAYS), NOW_MS).await;
+    let refused = store.put(newcomer.record(1, TWO_DAYS), HOME, NOW_MS).await;
     assert!(matches!(refused, Err(NamesError::Full { records_max: RECORDS_MAX })), "{refused:?}");
-    let known = store.put(Publisher::ed25519(1).record(2, TWO_DAYS), NOW_MS).await.unwrap();
+    let known = store.put(Publisher::ed25519(1).record(2, TWO_DAYS), HOME, NOW_MS).await.unwrap();
     assert_eq!(known, NamePut::Stored, "a known name needs no room");
     let later_ms = NOW_MS + DAY_MS;
     assert_eq!(
-        store.put(newcomer.record(1, TWO_DAYS), later_ms).await.unwrap(),
+        store.put(newcomer.record(1, TWO_DAYS), HOME, later_ms).await.unwrap(),
         NamePut::Stored,
         "an expired one made room"
     );
     assert_eq!(store.stats().await.unwrap().records, RECORDS_MAX);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_has_a_quota_of_names_that_is_counted_down_as_they_lapse(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let limits = NamesLimits { records_max: 100, client_names_max: 5 };
+    let Built { store, _folder } = kind.limited(limits);
+    assert_eq!(flood(&*store, network(1), 0..2, ONE_DAY).await, 2);
+    assert_eq!(flood(&*store, network(1), 2..20, TWO_DAYS).await, 3);
+    let newcomer = Publisher::ed25519(20);
+    let refused = store.put(newcomer.record(1, TWO_DAYS), network(1), NOW_MS).await;
+    assert!(matches!(refused, Err(NamesError::ClientFull { client_names_max: 5 })), "{refused:?}");
+    let known = store.put(Publisher::ed25519(2).record(2, TWO_DAYS), network(1), NOW_MS).await;
+    assert_eq!(known.unwrap(), NamePut::Stored, "a name that is there needs no room");
+    let found = store.put(Publisher::ed25519(2).record(3, TWO_DAYS), Origin::UNKNOWN, NOW_MS).await;
+    assert_eq!(found.unwrap(), NamePut::Stored);
+    assert_eq!(flood(&*store, network(1), 2..20, TWO_DAYS).await, 0, "it counts where it did");
+    assert_eq!(flood(&*store, network(2), 20..30, TWO_DAYS).await, 5, "another has its own");
+    assert_eq!(flood(&*store, Origin::OPERATOR, 30..40, TWO_DAYS).await, 10, "it has none");
+    let later_ms = NOW_MS + DAY_MS;
+    for number in 50..52 {
+        let put = Publisher::ed25519(number).record(1, TWO_DAYS);
+        assert_eq!(store.put(put, network(1), later_ms).await.unwrap(), NamePut::Stored);
+    }
+    let put = Publisher::ed25519(52).record(1, TWO_DAYS);
+    assert!(store.put(put, network(1), later_ms).await.is_err());
+    assert_eq!(store.stats().await.unwrap().records, 20);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_networks_that_hand_names_to_each_other_have_no_more_than_their_quotas(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let limits = NamesLimits { records_max: 100, client_names_max: 5 };
+    let Built { store, _folder } = kind.limited(limits);
+    let mut taken = 0;
+    for round in 0..4_u32 {
+        taken += flood(&*store, network(1), round * 10..round * 10 + 10, TWO_DAYS).await;
+        for number in 0..40 {
+            let known = Publisher::ed25519(number);
+            if has(&*store, number).await {
+                let newer = known.record(2 + u64::from(round), TWO_DAYS);
+                assert_eq!(store.put(newer, network(2), NOW_MS).await.unwrap(), NamePut::Stored);
+            }
+        }
+    }
+    assert_eq!((taken, store.stats().await.unwrap().records), (10, 10));
+    assert_eq!(flood(&*store, network(1), 50..60, TWO_DAYS).await, 0);
+    assert_eq!(flood(&*store, network(2), 50..60, TWO_DAYS).await, 0);
+    assert_eq!(flood(&*store, network(3), 50..60, TWO_DAYS).await, 5);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_store_takes_names_of_light_networks_and_evicts_what_the_heaviest_has_soonest(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    let limits = NamesLimits { records_max: 20, client_names_max: 12 };
+    let Built { store, _folder } = kind.limited(limits);
+    assert_eq!(flood(&*store, network(1), 0..4, TWO_DAYS).await, 4);
+    assert_eq!(flood(&*store, network(2), 10..15, TWO_DAYS).await, 5);
+    assert_eq!(flood(&*store, network(2), 15..18, ONE_DAY).await, 3);
+    assert_eq!(flood(&*store, network(2), 18..22, TWO_DAYS).await, 4);
+    assert_eq!(flood(&*store, Origin::OPERATOR, 30..34, ONE_DAY).await, 4);
+    // Full: 4, 12 and the operator's 4. Another may have as many as half of what the heaviest is left.
+    assert_eq!(flood(&*store, network(3), 40..60, TWO_DAYS).await, 4);
+    let left = async |names: Range<u32>| {
+        let mut left = Vec::new();
+        for number in names {
+            left.push(has(&*store, number).await);
+        }
+        left
+    };
+    assert_eq!(left(0..4).await, [true; 4], "a light one keeps its names");
+    assert_eq!(left(30..34).await, [true; 4], "the operator's stay");
+    assert_eq!(left(15..18).await, [false; 3], "those that lapse first go first");
+    assert_eq!(left(10..15).await.iter().chain(&left(18..22).await).filter(|it| **it).count(), 8);
+    assert_eq!(flood(&*store, network(1), 60..70, TWO_DAYS).await, 0, "it has half already");
+    let refused = Publisher::ed25519(70).record(1, TWO_DAYS);
+    let refused = store.put(refused, network(2), NOW_MS).await;
+    assert!(matches!(refused, Err(NamesError::Full { records_max: 20 })), "{refused:?}");
+    assert_eq!(flood(&*store, Origin::OPERATOR, 80..84, TWO_DAYS).await, 4);
+    assert_eq!(store.stats().await.unwrap().records, 20);
+    assert_eq!(left(30..34).await, [true; 4]);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_names_from_any_number_of_networks_locks_nobody_out(
+    #[values(Kind::Memory, Kind::Durable)] kind: Kind,
+) {
+    for networks in [1, 20] {
+        let limits = NamesLimits { records_max: 200, client_names_max: 40 };
+        let Built { store, _folder } = kind.limited(limits);
+        let mut taken = 0;
+        for from in 0..networks {
+            let names = u32::from(from) * 50..u32::from(from) * 50 + 50;
+            taken += flood(&*store, network(from), names, TWO_DAYS).await;
+        }
+        assert!(taken >= if networks == 1 { 40 } else { 200 }, "{networks}: {taken}");
+        assert_eq!(flood(&*store, network(99), 2_000..2_003, ONE_DAY).await, 3, "{networks}");
+        assert!(store.stats().await.unwrap().records <= 200);
+    }
 }
 
 #[rstest]
@@ -206,7 +339,7 @@ async fn many_tasks_at_once_leave_the_record_that_counts(
             let store = store.clone();
             // Some order that is not that of the sequences.
             let record = Publisher::ed25519(1).record(sequence * 37 % 61, ONE_DAY);
-            tokio::spawn(async move { store.put(record, NOW_MS).await.unwrap() })
+            tokio::spawn(async move { store.put(record, HOME, NOW_MS).await.unwrap() })
         })
         .collect();
     for task in tasks {
@@ -220,15 +353,31 @@ async fn many_tasks_at_once_leave_the_record_that_counts(
 async fn a_store_that_is_opened_again_holds_what_it_held() {
     let folder = tempfile::tempdir().unwrap();
     let publisher = Publisher::ed25519(1);
-    let store = open(&folder);
-    store.put(publisher.record(3, ONE_DAY), NOW_MS).await.unwrap();
+    let store = open(&folder, FEW);
+    store.put(publisher.record(3, ONE_DAY), HOME, NOW_MS).await.unwrap();
     let before = store.get(&publisher.name, NOW_MS).await.unwrap();
     drop(store);
-    let store = open(&folder);
+    let store = open(&folder, FEW);
     assert_eq!(store.get(&publisher.name, NOW_MS).await.unwrap(), before);
     assert!(
         before.is_some()
             && store.stats().await.unwrap().records == 1
             && store.stats().await.unwrap().file_bytes > 0
     );
+}
+
+#[tokio::test]
+async fn quotas_of_networks_count_what_a_restart_brings_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = NamesLimits { records_max: 100, client_names_max: 5 };
+    let store = open(&folder, limits);
+    assert_eq!(flood(&store, network(1), 0..4, TWO_DAYS).await, 4);
+    drop(store);
+    let store = open(&folder, limits);
+    assert_eq!(flood(&store, network(1), 4..9, TWO_DAYS).await, 1);
+    assert_eq!(flood(&store, network(2), 10..19, TWO_DAYS).await, 5);
+    drop(store);
+    let store = open(&folder, NamesLimits { client_names_max: 3, ..limits });
+    assert_eq!(store.stats().await.unwrap().records, 10, "a smaller quota takes nothing away");
+    assert_eq!(flood(&store, network(1), 20..21, TWO_DAYS).await, 0);
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use fingerpost::resolve::{FoundStream, ResolveError, Resolver};
 use fingerpost::store::{Health, NamePut, NameStore, NamesError, NamesStats, StoredName};
-use fingerpost::types::{Found, Question};
-use fingerpost::types::{IpnsName, IpnsRecord};
+use fingerpost::types::{Found, IpnsName, IpnsRecord, Origin, Question};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
@@ -39,7 +38,7 @@ impl NameStore for DeadNames {
         std::future::ready(Ok(None)).boxed()
     }
 
-    fn put(&self, _: IpnsRecord, _: u64) -> BoxFuture<'_, Result<NamePut, NamesError>> {
+    fn put(&self, _: IpnsRecord, _: Origin, _: u64) -> BoxFuture<'_, Result<NamePut, NamesError>> {
         std::future::ready(Err(NamesError::Overloaded)).boxed()
     }
 

@@ -8,30 +8,43 @@ use std::path::{Path, PathBuf};
 
 use fingerpost::data_dir::DataDir;
 use fingerpost::state::{DurableState, StateChange, StateStore, StateTable};
-use fingerpost::store::{DurableNames, NamePut, NameStore};
+use fingerpost::store::{DurableNames, NamePut, NameStore, NamesError, NamesLimits};
+use fingerpost::types::Origin;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+
+use rstest::rstest;
 
 use super::harness::NOW_MS;
 use super::ipns_records::Publisher;
 
 const FILES: [&str; 2] = ["control.redb", "state.redb"];
+const LIMITS: NamesLimits = NamesLimits { records_max: 4, client_names_max: 2 };
 const END: &str = "2026-01-02T00:00:00Z";
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/redb-v1/{name}.gz"))
+/// The version of what is written today: `state.redb` has networks since 2.
+const VERSION: u32 = 2;
+
+fn fixture(version: u32, name: &str) -> PathBuf {
+    let path = format!("tests/fixtures/redb-v{version}/{name}.gz");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 fn open(folder: &Path) -> (DurableState, DurableNames) {
     let data_dir = DataDir::lock(folder).unwrap();
-    (DurableState::open(&data_dir).unwrap(), DurableNames::open(&data_dir, 10).unwrap())
+    (DurableState::open(&data_dir).unwrap(), DurableNames::open(&data_dir, LIMITS).unwrap())
 }
 
 /// A document of each table, and one that was replaced.
 fn documents() -> Vec<(StateTable, String)> {
     let text = |number: usize| format!(r#"{{"number":{number}}}"#);
     StateTable::ALL.into_iter().enumerate().map(|(number, table)| (table, text(number))).collect()
+}
+
+/// Where the records come from.
+fn home() -> Origin {
+    Origin::of_client([192, 0, 2, 1].into())
 }
 
 async fn fill(state: &DurableState, names: &DurableNames) {
@@ -46,7 +59,7 @@ async fn fill(state: &DurableState, names: &DurableNames) {
     }
     for number in 1..=2 {
         let record = Publisher::ed25519(number).record(u64::from(number), END);
-        assert_eq!(names.put(record, NOW_MS - 7).await.unwrap(), NamePut::Stored);
+        assert_eq!(names.put(record, home(), NOW_MS - 7).await.unwrap(), NamePut::Stored);
     }
 }
 
@@ -66,12 +79,14 @@ async fn check(state: &DurableState, names: &DurableNames) {
     assert_eq!(names.stats().await.unwrap().records, 2);
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_redb_files_of_version_1_are_read_and_go_on() {
+async fn the_redb_files_of_every_version_are_read_and_go_on(#[values(1, 2)] version: u32) {
     let folder = tempfile::tempdir().unwrap();
     for name in FILES {
         let mut bytes = Vec::new();
-        GzDecoder::new(File::open(fixture(name)).unwrap()).read_to_end(&mut bytes).unwrap();
+        let file = File::open(fixture(version, name)).unwrap();
+        GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
         std::fs::write(folder.path().join(name), bytes).unwrap();
     }
     for _ in 0..2 {
@@ -84,7 +99,15 @@ async fn the_redb_files_of_version_1_are_read_and_go_on() {
         let back = back.map(|(_, text)| text);
         let change = StateChange { table: StateTable::Rules, key, text: back };
         state.write(vec![change], NOW_MS).await.unwrap();
+        // Of version 1 nobody knows where the records came from.
+        let origin = if version == 1 { Origin::UNKNOWN } else { home() };
+        let refused = names.put(Publisher::ed25519(3).record(1, END), origin, NOW_MS).await;
+        assert!(matches!(refused, Err(NamesError::ClientFull { .. })), "{refused:?}");
     }
+    let (_, names) = open(folder.path());
+    let elsewhere = Origin::of_client([198, 51, 100, 1].into());
+    let put = names.put(Publisher::ed25519(3).record(1, END), elsewhere, NOW_MS).await;
+    assert_eq!(put.unwrap(), NamePut::Stored);
 }
 
 #[tokio::test]
@@ -103,10 +126,11 @@ async fn what_is_written_today_reads_as_the_redb_fixtures_do() {
 
 /// A version's fixtures are written once.
 fn write_fixtures(folder: &Path) {
-    std::fs::create_dir_all(fixture("").parent().unwrap()).unwrap();
+    std::fs::create_dir_all(fixture(VERSION, "").parent().unwrap()).unwrap();
     for name in FILES {
         let bytes = std::fs::read(folder.join(name)).unwrap();
-        let mut encoder = GzEncoder::new(File::create(fixture(name)).unwrap(), Compression::best());
+        let mut encoder =
+            GzEncoder::new(File::create(fixture(VERSION, name)).unwrap(), Compression::best());
         encoder.write_all(&bytes).unwrap();
         encoder.finish().unwrap();
     }

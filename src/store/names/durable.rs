@@ -6,20 +6,20 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redb::ReadTransaction;
 use thiserror::Error;
 
-use super::file::{self, CACHE_BYTES, NamesCommand, NamesOutcome, NamesWriter};
-use super::{NamePut, NameStore, NamesError, NamesStats, StoredName};
+use super::file::{self, CACHE_BYTES, NameCounts, NamesCommand, NamesOutcome, NamesWriter};
+use super::{NamePut, NameStore, NamesError, NamesLimits, NamesStats, StoredName};
 use crate::clock::UnixMs;
 use crate::data_dir::DataDir;
 use crate::invariant;
 use crate::state::{DiskMedium, Health, Medium, RedbFile, RedbService, ServiceOptions};
-use crate::types::{IpnsName, IpnsRecord};
+use crate::types::{IpnsName, IpnsRecord, Origin};
 
 /// A record has at most 10 KiB, so those that wait take 10 MiB at most.
 pub(super) const OPTIONS: ServiceOptions =
@@ -28,8 +28,8 @@ pub(super) const OPTIONS: ServiceOptions =
 /// A store of names on disk.
 pub struct DurableNames {
     service: RedbService<NamesCommand, NamesOutcome>,
-    records_max: u64,
-    records: Arc<AtomicU64>,
+    limits: NamesLimits,
+    counts: Arc<NameCounts>,
     /// Held for as long as the file is open.
     _data_dir: Option<DataDir>,
 }
@@ -55,24 +55,24 @@ pub enum NamesOpenError {
 
 impl DurableNames {
     /// Opens the file of a data directory, or makes it, for records of at most so many names.
-    pub fn open(data_dir: &DataDir, records_max: u64) -> Result<Self, NamesOpenError> {
+    pub fn open(data_dir: &DataDir, limits: NamesLimits) -> Result<Self, NamesOpenError> {
         let path = data_dir.names_file();
         let medium = DiskMedium { path: path.clone(), cache_bytes: CACHE_BYTES };
-        Ok(Self { _data_dir: Some(data_dir.clone()), ..Self::open_on(medium, path, records_max)? })
+        Ok(Self { _data_dir: Some(data_dir.clone()), ..Self::open_on(medium, path, limits)? })
     }
 
     pub(super) fn open_on(
         medium: impl Medium,
         path: PathBuf,
-        records_max: u64,
+        limits: NamesLimits,
     ) -> Result<Self, NamesOpenError> {
-        let records = Arc::default();
-        let file = file::open(medium, &records)
+        let counts = Arc::default();
+        let file = file::open(medium, &counts)
             .map_err(|error| NamesOpenError::File { path, source: Box::new(error) })?;
-        let writer = NamesWriter { records_max, records: records.clone() };
+        let writer = NamesWriter { limits, counts: counts.clone() };
         let write = move |file: &RedbFile, commands: &[_]| writer.write(file, commands);
         let service = RedbService::start(file, OPTIONS, write).map_err(NamesOpenError::Thread)?;
-        Ok(Self { service, records_max, records, _data_dir: None })
+        Ok(Self { service, limits, counts, _data_dir: None })
     }
 }
 
@@ -94,13 +94,14 @@ impl NameStore for DurableNames {
     fn put(
         &self,
         record: IpnsRecord,
+        origin: Origin,
         now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<NamePut, NamesError>> {
-        let outcome = self.service.ask(NamesCommand::Put(record), now_ms);
+        let outcome = self.service.ask(NamesCommand::Put(record, origin), now_ms);
         async move {
             match outcome.await? {
                 NamesOutcome::Put(put) => Ok(put),
-                NamesOutcome::Full => Err(NamesError::Full { records_max: self.records_max }),
+                NamesOutcome::Full(full) => Err(full.error(self.limits)),
                 NamesOutcome::Swept(_) => Err(mixed_up()),
             }
         }
@@ -116,7 +117,7 @@ impl NameStore for DurableNames {
             }
             match self.service.ask(NamesCommand::Sweep, now_ms).await? {
                 NamesOutcome::Swept(count) => Ok(count),
-                NamesOutcome::Put(_) | NamesOutcome::Full => Err(mixed_up()),
+                NamesOutcome::Put(_) | NamesOutcome::Full(_) => Err(mixed_up()),
             }
         }
         .boxed()
@@ -128,7 +129,7 @@ impl NameStore for DurableNames {
 
     fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>> {
         let stats = NamesStats {
-            records: self.records.load(Ordering::Relaxed),
+            records: self.counts.records.load(Ordering::Relaxed),
             file_bytes: self.service.bytes(),
             is_failing: self.service.is_failing(),
         };

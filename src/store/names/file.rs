@@ -5,28 +5,39 @@
 //!   key    the name's multihash
 //!   value  layout u8 = 1 | stored_at_ms u64, big endian | the record's bytes, as they came
 //!
-//! table ipns_ends, so that expired records are found without reading all
+//! table ipns_lapses, so that expired records are found without reading all
 //!   key    (end of validity in Unix ms, rounded up; the name's multihash)
+//!   value  the network that the name counts for, u64 (`types/origin.rs`)
+//!
+//! table ipns_networks, so that those of a network are found
+//!   key    (the network; end of validity; the name's multihash)
 //!   value  nothing
 //! ```
 //!
-//! Both change in one transaction: each record has one end, and each end a record.
+//! All change in one transaction: each record has one lapse, each lapse a record and a row in its network.
+//! Before networks were counted there was `ipns_ends`, with the keys of `ipns_lapses` and without values;
+//! what it holds is moved when the file is opened, and counts as one network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use redb::{
     Database, Error as RedbError, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
-    TableDefinition, WriteTransaction,
+    TableDefinition, TableHandle, WriteTransaction,
 };
 
-use super::{NamePut, NamesError, StoredName, judge};
+use super::networks::{FullOf, NameAdmission, NetworkNames};
+use super::{NamePut, NamesError, NamesLimits, StoredName, judge};
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::state::{FileError, Medium, RedbFile, WriteWork, begin_write};
-use crate::types::{IpnsName, IpnsRecord};
+use crate::types::{IpnsName, IpnsRecord, Origin};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("ipns_records");
-const ENDS: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("ipns_ends");
+const LAPSES: TableDefinition<'_, (u64, &[u8]), u64> = TableDefinition::new("ipns_lapses");
+const NETWORKS: TableDefinition<'_, (u64, u64, &[u8]), ()> = TableDefinition::new("ipns_networks");
+const ENDS_BEFORE: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("ipns_ends");
 
 /// The layout of values that this version writes, and the only one that there is.
 const LAYOUT: u8 = 1;
@@ -34,13 +45,14 @@ const LAYOUT: u8 = 1;
 /// Memory for pages of the file, in bytes.
 pub(super) const CACHE_BYTES: usize = 32 << 20;
 
-/// The most records that one sweep frees, so that none holds up the puts for long.
+/// The most records that one sweep frees, or that make room for one name, so that none holds up the puts
+/// for long.
 const SWEPT_MAX: u64 = 1_000;
 
 /// What the thread that writes is asked for.
 pub(super) enum NamesCommand {
-    /// Store a record.
-    Put(IpnsRecord),
+    /// Store a record that comes from a network.
+    Put(IpnsRecord, Origin),
     /// Free expired records.
     Sweep,
 }
@@ -50,28 +62,62 @@ pub(super) enum NamesCommand {
 pub(super) enum NamesOutcome {
     Put(NamePut),
     /// There is no room for another name.
-    Full,
+    Full(FullOf),
     /// So many were freed.
     Swept(u64),
 }
 
-/// Makes both tables, and says how many records there are.
-fn make_tables(database: &Database) -> Result<u64, RedbError> {
-    let transaction = begin_write(database)?;
-    let records = transaction.open_table(RECORDS)?.len()?;
-    transaction.open_table(ENDS)?;
-    transaction.commit()?;
-    Ok(records)
+/// How many names there are, as of the last commit.
+#[derive(Default)]
+pub(super) struct NameCounts {
+    pub(super) records: AtomicU64,
+    /// Counted anew whenever the file is opened, so that nothing of a write that failed stays counted.
+    networks: Mutex<NetworkNames>,
+}
+
+impl NameCounts {
+    /// Makes the tables, and counts what is in them.
+    fn set_up(&self, database: &Database) -> Result<(), RedbError> {
+        let transaction = begin_write(database)?;
+        move_ends(&transaction)?;
+        let records = transaction.open_table(RECORDS)?.len()?;
+        transaction.open_table(LAPSES)?;
+        let mut networks = NetworkNames::default();
+        for row in transaction.open_table(NETWORKS)?.iter()? {
+            networks.add(Origin::from_bits(row?.0.value().0));
+        }
+        transaction.commit()?;
+        self.records.store(records, Ordering::Relaxed);
+        *self.networks.lock() = networks;
+        Ok(())
+    }
+}
+
+/// Moves what was stored before networks were counted.
+fn move_ends(transaction: &WriteTransaction) -> Result<(), RedbError> {
+    if !transaction.list_tables()?.any(|table| table.name() == ENDS_BEFORE.name()) {
+        return Ok(());
+    }
+    let network = Origin::UNKNOWN.to_bits();
+    let mut lapses = transaction.open_table(LAPSES)?;
+    let mut networks = transaction.open_table(NETWORKS)?;
+    for row in transaction.open_table(ENDS_BEFORE)?.iter()? {
+        let row = row?.0;
+        let (end_ms, name) = row.value();
+        if lapses.get((end_ms, name))?.is_none() {
+            lapses.insert((end_ms, name), network)?;
+            networks.insert((network, end_ms, name), ())?;
+        }
+    }
+    transaction.delete_table(ENDS_BEFORE)?;
+    Ok(())
 }
 
 /// Opens the database, and counts its records. One whose disk takes no writes can be read, and is opened
 /// again when something is to be written.
-pub(super) fn open(medium: impl Medium, records: &Arc<AtomicU64>) -> Result<RedbFile, RedbError> {
-    let records = records.clone();
-    let set_up = move |database: &mut Database| {
-        records.store(make_tables(database)?, Ordering::Relaxed);
-        Ok(())
-    };
+pub(super) fn open(medium: impl Medium, counts: &Arc<NameCounts>) -> Result<RedbFile, RedbError> {
+    let counts = counts.clone();
+    let set_up = move |database: &mut Database| counts.set_up(database);
     RedbFile::open(medium, Box::new(set_up), "IPNS records")
 }
 
@@ -89,15 +135,14 @@ pub(super) fn is_any_over(
     transaction: &ReadTransaction,
     now_ms: UnixMs,
 ) -> Result<bool, RedbError> {
-    let ends = transaction.open_table(ENDS)?;
-    Ok(ends.first()?.is_some_and(|(end, _)| end.value().0 <= now_ms))
+    let lapses = transaction.open_table(LAPSES)?;
+    Ok(lapses.first()?.is_some_and(|(lapse, _)| lapse.value().0 <= now_ms))
 }
 
 /// What writes.
 pub(super) struct NamesWriter {
-    pub(super) records_max: u64,
-    /// How many there are, as of the last commit.
-    pub(super) records: Arc<AtomicU64>,
+    pub(super) limits: NamesLimits,
+    pub(super) counts: Arc<NameCounts>,
 }
 
 impl NamesWriter {
@@ -108,10 +153,11 @@ impl NamesWriter {
         commands: &[(NamesCommand, UnixMs)],
     ) -> Result<Vec<NamesOutcome>, FileError> {
         let (done, records) = file.write(|transaction| {
-            let mut tables = NamesTables::open(transaction)?;
+            let mut counts = self.counts.networks.lock();
+            let mut tables = NamesTables::open(transaction, &mut counts, self.limits)?;
             let outcomes = commands.iter().map(|(command, now_ms)| match command {
-                NamesCommand::Put(record) => tables.put(record, *now_ms, self.records_max),
-                NamesCommand::Sweep => Ok(NamesOutcome::Swept(tables.sweep(*now_ms)?)),
+                NamesCommand::Put(record, origin) => tables.put(record, *origin, *now_ms),
+                NamesCommand::Sweep => Ok(NamesOutcome::Swept(tables.sweep(None, *now_ms)?)),
             });
             let outcomes: Vec<_> = outcomes.collect::<Result<_, RedbError>>()?;
             let done = (outcomes, tables.records.len()?);
@@ -121,23 +167,33 @@ impl NamesWriter {
                 WriteWork::Unchanged(done)
             })
         })?;
-        self.records.store(records, Ordering::Relaxed);
+        self.counts.records.store(records, Ordering::Relaxed);
         Ok(done)
     }
 }
 
-/// Both tables of one write.
+/// The tables of one write, and the counts that go with them.
 struct NamesTables<'txn> {
     records: Table<'txn, &'static [u8], &'static [u8]>,
-    ends: Table<'txn, (u64, &'static [u8]), ()>,
+    lapses: Table<'txn, (u64, &'static [u8]), u64>,
+    networks: Table<'txn, (u64, u64, &'static [u8]), ()>,
+    counts: &'txn mut NetworkNames,
+    limits: NamesLimits,
     has_changed: bool,
 }
 
 impl<'txn> NamesTables<'txn> {
-    fn open(transaction: &'txn WriteTransaction) -> Result<Self, RedbError> {
+    fn open(
+        transaction: &'txn WriteTransaction,
+        counts: &'txn mut NetworkNames,
+        limits: NamesLimits,
+    ) -> Result<Self, RedbError> {
         Ok(Self {
             records: transaction.open_table(RECORDS)?,
-            ends: transaction.open_table(ENDS)?,
+            lapses: transaction.open_table(LAPSES)?,
+            networks: transaction.open_table(NETWORKS)?,
+            counts,
+            limits,
             has_changed: false,
         })
     }
@@ -152,8 +208,8 @@ impl<'txn> NamesTables<'txn> {
     fn put(
         &mut self,
         record: &IpnsRecord,
+        origin: Origin,
         now_ms: UnixMs,
-        records_max: u64,
     ) -> Result<NamesOutcome, RedbError> {
         let name = record.name().as_bytes();
         let current = self.current(record.name())?;
@@ -161,44 +217,100 @@ impl<'txn> NamesTables<'txn> {
         if verdict != NamePut::Stored {
             return Ok(NamesOutcome::Put(verdict));
         }
-        if current.is_none() && self.records.len()? >= records_max {
-            self.sweep(now_ms)?;
-            if self.records.len()? >= records_max {
-                return Ok(NamesOutcome::Full);
+        let before = match &current {
+            Some(current) => self.remove_lapse(current.end_of_validity().unix_ms(), name)?,
+            None => None,
+        };
+        let origin = if current.is_some_and(|it| !it.end_of_validity().is_over(now_ms)) {
+            self.counts.origin_after(before.unwrap_or(origin), origin, self.limits)
+        } else {
+            // One that has expired, or cannot be read, counts as none.
+            self.has_changed |= self.records.remove(name)?.is_some();
+            if let Some(full) = self.make_room(origin, now_ms)? {
+                return Ok(NamesOutcome::Full(full));
             }
-        }
-        if let Some(replaced) = current {
-            self.ends.remove((replaced.end_of_validity().unix_ms(), name))?;
-        }
+            origin
+        };
+        let end_ms = record.end_of_validity().unix_ms();
         self.records.insert(name, encode(record, now_ms).as_slice())?;
-        self.ends.insert((record.end_of_validity().unix_ms(), name), ())?;
+        self.lapses.insert((end_ms, name), origin.to_bits())?;
+        self.networks.insert((origin.to_bits(), end_ms, name), ())?;
+        self.counts.add(origin);
         self.has_changed = true;
         Ok(NamesOutcome::Put(NamePut::Stored))
     }
 
-    fn sweep(&mut self, now_ms: UnixMs) -> Result<u64, RedbError> {
-        let mut swept = 0;
-        while swept < SWEPT_MAX {
-            let first = self.ends.first()?.map(|(end, _)| {
-                let (end_ms, name) = end.value();
-                (end_ms, name.to_vec())
-            });
-            let Some((end_ms, name)) = first.filter(|(end_ms, _)| *end_ms <= now_ms) else { break };
-            self.ends.remove((end_ms, name.as_slice()))?;
-            if !self.outlives(&name, end_ms)? {
-                self.records.remove(name.as_slice())?;
+    /// Makes room for a new name. Says what there is no room for otherwise.
+    fn make_room(&mut self, origin: Origin, now_ms: UnixMs) -> Result<Option<FullOf>, RedbError> {
+        if self.counts.is_at_quota(origin, self.limits) {
+            self.sweep(Some(origin), now_ms)?;
+        }
+        if self.records.len()? >= self.limits.records_max {
+            self.sweep(None, now_ms)?;
+        }
+        for _ in 0..SWEPT_MAX {
+            match self.counts.admit(origin, self.records.len()?, self.limits) {
+                NameAdmission::Admitted => return Ok(None),
+                NameAdmission::Full(full) => return Ok(Some(full)),
+                NameAdmission::Evict(network) => {
+                    let first = self.first(Some(network))?;
+                    let first = invariant::present(first, "a network that is counted has names");
+                    let Some((end_ms, name)) = first else { break };
+                    self.remove(end_ms, &name)?;
+                }
             }
+        }
+        Ok(Some(FullOf::Names))
+    }
+
+    /// Frees what has expired, of all or of a network. Returns how many names.
+    fn sweep(&mut self, network: Option<Origin>, now_ms: UnixMs) -> Result<u64, RedbError> {
+        let mut swept = 0;
+        while swept < SWEPT_MAX
+            && let Some((end_ms, name)) = self.first(network)?
+            && end_ms <= now_ms
+        {
+            self.remove(end_ms, &name)?;
             swept += 1;
         }
-        self.has_changed |= swept > 0;
         Ok(swept)
     }
 
-    /// Whether the record of a name ends later: it took the place of one that could not be read.
-    fn outlives(&self, name: &[u8], end_ms: UnixMs) -> Result<bool, RedbError> {
-        let Ok(name) = IpnsName::from_multihash(name) else { return Ok(false) };
-        let current = self.current(&name)?;
-        Ok(current.is_some_and(|record| record.end_of_validity().unix_ms() > end_ms))
+    /// The end and the name that lapses first, of all or of a network.
+    fn first(&self, network: Option<Origin>) -> Result<Option<(UnixMs, Vec<u8>)>, RedbError> {
+        let Some(network) = network.map(Origin::to_bits) else {
+            let first = self.lapses.first()?;
+            return Ok(first.map(|(lapse, _)| (lapse.value().0, lapse.value().1.to_vec())));
+        };
+        let first = self.networks.range((network, 0, [].as_slice())..)?.next().transpose()?;
+        let first = first.filter(|(row, _)| row.value().0 == network);
+        Ok(first.map(|(row, _)| (row.value().1, row.value().2.to_vec())))
+    }
+
+    /// Removes a name that lapses then, unless its record ends at another time: it took the place of one
+    /// that could not be read.
+    fn remove(&mut self, end_ms: UnixMs, multihash: &[u8]) -> Result<(), RedbError> {
+        self.remove_lapse(end_ms, multihash)?;
+        let current = match IpnsName::from_multihash(multihash) {
+            Ok(name) => self.current(&name)?,
+            Err(_) => None,
+        };
+        if current.is_none_or(|current| current.end_of_validity().unix_ms() == end_ms) {
+            self.records.remove(multihash)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a lapse with its row, and counts it off. Returns the network that it counted for.
+    fn remove_lapse(&mut self, end_ms: UnixMs, name: &[u8]) -> Result<Option<Origin>, RedbError> {
+        let removed = self.lapses.remove((end_ms, name))?.map(|origin| origin.value());
+        let Some(bits) = removed else { return Ok(None) };
+        let was_there = self.networks.remove((bits, end_ms, name))?.is_some();
+        invariant::holds(was_there, "each lapse has a row in its network");
+        let origin = Origin::from_bits(bits);
+        self.counts.remove(origin);
+        self.has_changed = true;
+        Ok(Some(origin))
     }
 }
 

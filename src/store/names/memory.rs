@@ -1,34 +1,47 @@
 //! IPNS records in this process's memory: gone when it ends. Nothing here waits or fails but for
 //! want of room.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 
-use super::{NamePut, NameStore, NamesError, NamesStats, StoredName, judge};
+use super::networks::{FullOf, NameAdmission, NetworkNames};
+use super::{NamePut, NameStore, NamesError, NamesLimits, NamesStats, StoredName, judge};
 use crate::clock::UnixMs;
-use crate::types::{IpnsName, IpnsRecord};
+use crate::invariant;
+use crate::types::{IpnsName, IpnsRecord, Origin};
 
 /// A store of names in this process's memory.
 #[derive(Debug)]
 pub struct MemoryNames {
-    records_max: u64,
+    limits: NamesLimits,
     held: RwLock<HeldNames>,
 }
 
 #[derive(Debug, Default)]
 struct HeldNames {
-    records: HashMap<IpnsName, StoredName>,
+    records: HashMap<IpnsName, HeldName>,
     /// The ends of all records, soonest first.
     ends: BTreeSet<(UnixMs, IpnsName)>,
+    /// The same by the network that they count for.
+    of_networks: BTreeMap<Origin, BTreeSet<(UnixMs, IpnsName)>>,
+    counts: NetworkNames,
+}
+
+#[derive(Debug)]
+struct HeldName {
+    stored: StoredName,
+    /// The network that it counts for.
+    origin: Origin,
 }
 
 impl MemoryNames {
     /// An empty store that takes records of at most so many names.
-    pub fn new(records_max: u64) -> Self {
-        Self { records_max, held: RwLock::default() }
+    pub fn new(limits: NamesLimits) -> Self {
+        Self { limits, held: RwLock::default() }
     }
 }
 
@@ -36,40 +49,79 @@ impl HeldNames {
     fn put(
         &mut self,
         record: IpnsRecord,
-        records_max: u64,
+        origin: Origin,
+        limits: NamesLimits,
         now_ms: UnixMs,
-    ) -> Result<NamePut, NamesError> {
-        let current = self.records.get(record.name()).map(|stored| &stored.record);
-        let verdict = judge(current, &record, now_ms);
+    ) -> Result<NamePut, FullOf> {
+        let current = self.records.get(record.name());
+        let verdict = judge(current.map(|held| &held.stored.record), &record, now_ms);
         if verdict != NamePut::Stored {
             return Ok(verdict);
         }
-        if current.is_none() && self.records.len() as u64 >= records_max {
-            self.sweep(now_ms);
-            if self.records.len() as u64 >= records_max {
-                return Err(NamesError::Full { records_max });
+        let replaced = self.remove(record.name());
+        let is_live = |held: &HeldName| !held.stored.record.end_of_validity().is_over(now_ms);
+        let origin = match replaced.filter(is_live) {
+            Some(replaced) => self.counts.origin_after(replaced.origin, origin, limits),
+            None => {
+                self.make_room(origin, limits, now_ms)?;
+                origin
+            }
+        };
+        let name = record.name().clone();
+        let lapse = (record.end_of_validity().unix_ms(), name.clone());
+        let stored = StoredName { record, stored_at_ms: now_ms };
+        self.records.insert(name, HeldName { stored, origin });
+        self.ends.insert(lapse.clone());
+        self.of_networks.entry(origin).or_default().insert(lapse);
+        self.counts.add(origin);
+        Ok(NamePut::Stored)
+    }
+
+    fn make_room(
+        &mut self,
+        origin: Origin,
+        limits: NamesLimits,
+        now_ms: UnixMs,
+    ) -> Result<(), FullOf> {
+        self.sweep(now_ms);
+        loop {
+            match self.counts.admit(origin, self.records.len() as u64, limits) {
+                NameAdmission::Admitted => return Ok(()),
+                NameAdmission::Full(full) => return Err(full),
+                NameAdmission::Evict(network) => {
+                    let first = self.of_networks.get(&network).and_then(BTreeSet::first);
+                    let first = first.map(|(_, name)| name.clone());
+                    let first = invariant::present(first, "a network that is counted has names");
+                    first.and_then(|name| self.remove(&name)).ok_or(FullOf::Names)?;
+                }
             }
         }
-        let name = record.name().clone();
-        let end_ms = record.end_of_validity().unix_ms();
-        let stored = StoredName { record, stored_at_ms: now_ms };
-        if let Some(replaced) = self.records.insert(name.clone(), stored) {
-            self.ends.remove(&(replaced.record.end_of_validity().unix_ms(), name.clone()));
-        }
-        self.ends.insert((end_ms, name));
-        Ok(NamePut::Stored)
     }
 
     fn sweep(&mut self, now_ms: UnixMs) -> u64 {
         let mut swept = 0;
-        while let Some((end_ms, _)) = self.ends.first()
+        while let Some((end_ms, name)) = self.ends.first()
             && *end_ms <= now_ms
-            && let Some((_, name)) = self.ends.pop_first()
         {
-            self.records.remove(&name);
+            let name = name.clone();
+            self.remove(&name);
             swept += 1;
         }
         swept
+    }
+
+    fn remove(&mut self, name: &IpnsName) -> Option<HeldName> {
+        let held = self.records.remove(name)?;
+        let lapse = (held.stored.record.end_of_validity().unix_ms(), name.clone());
+        self.ends.remove(&lapse);
+        if let Entry::Occupied(mut of_network) = self.of_networks.entry(held.origin) {
+            of_network.get_mut().remove(&lapse);
+            if of_network.get().is_empty() {
+                of_network.remove();
+            }
+        }
+        self.counts.remove(held.origin);
+        Some(held)
     }
 }
 
@@ -80,7 +132,7 @@ impl NameStore for MemoryNames {
         now_ms: UnixMs,
     ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>> {
         async move {
-            let found = self.held.read().records.get(name).cloned();
+            let found = self.held.read().records.get(name).map(|held| held.stored.clone());
             Ok(found.filter(|stored| !stored.record.end_of_validity().is_over(now_ms)))
         }
         .boxed()
@@ -89,9 +141,14 @@ impl NameStore for MemoryNames {
     fn put(
         &self,
         record: IpnsRecord,
+        origin: Origin,
         now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<NamePut, NamesError>> {
-        async move { self.held.write().put(record, self.records_max, now_ms) }.boxed()
+        async move {
+            let put = self.held.write().put(record, origin, self.limits, now_ms);
+            put.map_err(|full| full.error(self.limits))
+        }
+        .boxed()
     }
 
     fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, NamesError>> {

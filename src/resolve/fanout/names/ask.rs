@@ -16,7 +16,7 @@ use crate::resolve::cache::{Extent, KeptName, is_valid};
 use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
 use crate::resolve::fanout::{Core, PANICKED};
 use crate::resolve::{AskError, StoredName, Upstream};
-use crate::types::{Hops, IpnsName, IpnsRecord};
+use crate::types::{Hops, IpnsName, IpnsRecord, Origin};
 
 /// Which lookups of names are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -113,8 +113,9 @@ pub(super) fn spawn(core: Arc<Core>, leader: NameLeader) {
     let runtime = core.runtime.clone();
     runtime.spawn(async move {
         let Some(found) = drive(&core, leader).await else { return };
+        // Whoever asked has not published it: all that upstreams have counts as one network.
         if core.local.is_some()
-            && let Err(error) = core.names.put(found, core.clock.now_ms()).await
+            && let Err(error) = core.names.put(found, Origin::UNKNOWN, core.clock.now_ms()).await
         {
             tracing::debug!(%error, "an IPNS record that an upstream had was not stored");
         }

@@ -13,18 +13,18 @@ use crate::resolve::cache::KeptName;
 use crate::resolve::fanout::Core;
 use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
 use crate::resolve::{AskError, NamePut, ResolveError, StoredName, Upstream, UpstreamReasons};
-use crate::types::Hops;
-use crate::types::IpnsRecord;
+use crate::types::{Hops, IpnsRecord, Origin};
 
 /// Stores a record locally, or has upstreams store it where there is no local store.
 pub(in crate::resolve::fanout) async fn put(
     core: Arc<Core>,
     record: IpnsRecord,
+    origin: Origin,
     hops: Hops,
 ) -> Result<NamePut, ResolveError> {
     let (sender, receiver) = oneshot::channel();
     if let Some(local) = &core.local {
-        let done = local.put_name(record.clone(), hops).await?;
+        let done = local.put_name(record.clone(), origin, hops).await?;
         // A record from another router was forwarded when it first came; a client may put it again
         // because not every upstream has it.
         let is_again = done == NamePut::Unchanged && hops == Hops::default();

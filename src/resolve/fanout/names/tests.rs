@@ -7,9 +7,8 @@ use futures_util::FutureExt;
 
 use crate::resolve::testing::*;
 use crate::resolve::{AskError, CacheOptions, NamePut, ResolveError, Resolver};
-use crate::types::Hops;
 use crate::types::ipns_testing::{name, record as signed};
-use crate::types::{IpnsName, IpnsRecord};
+use crate::types::{Hops, IpnsName, IpnsRecord, Origin};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -36,7 +35,7 @@ impl Bench {
     }
 
     async fn put(&self, record: IpnsRecord) -> Result<NamePut, ResolveError> {
-        self.fanout.put_name(record, Hops::default()).await
+        self.fanout.put_name(record, Origin::UNKNOWN, Hops::default()).await
     }
 
     async fn stored(&self) -> Option<IpnsRecord> {
@@ -62,7 +61,7 @@ async fn the_record_of_the_greatest_sequence_wins_then_of_the_latest_end() {
     ] {
         let bench = Bench::new(HasLocal::Yes, &upstreams(answers));
         if let Some(local) = local {
-            bench.names.put(local, START_MS).await.unwrap();
+            bench.names.put(local, Origin::UNKNOWN, START_MS).await.unwrap();
         }
         assert_eq!(bench.name(&name(1)).await.unwrap(), best);
         assert_eq!(bench.stored().await, best, "stored");
@@ -99,7 +98,7 @@ async fn failures_mean_the_same_as_for_records() {
 #[tokio::test(start_paused = true)]
 async fn without_a_local_index_nothing_is_read_from_the_store_or_put_there() {
     let bench = Bench::new(HasLocal::No, &upstreams([Ok(Some(of(1, LONG)))]));
-    bench.names.put(of(9, LONG), START_MS).await.unwrap();
+    bench.names.put(of(9, LONG), Origin::UNKNOWN, START_MS).await.unwrap();
     assert_eq!(bench.name(&name(1)).await.unwrap(), Some(of(1, LONG)));
     let bench = Bench::new(HasLocal::No, &upstreams([Ok(Some(of(1, LONG)))]));
     assert_eq!(bench.name(&name(1)).await.unwrap(), Some(of(1, LONG)));
@@ -134,7 +133,7 @@ async fn upstreams_are_asked_again_when_their_answer_is_old_enough() {
         let upstreams = upstreams([said.clone()]);
         let bench = Bench::new(HasLocal::Yes, &upstreams);
         if let Some(local) = local {
-            bench.names.put(local, START_MS).await.unwrap();
+            bench.names.put(local, Origin::UNKNOWN, START_MS).await.unwrap();
         }
         let first = bench.name(&name(1)).await.unwrap();
         upstreams[0].say_of_name(Duration::ZERO, newer());
@@ -168,7 +167,7 @@ async fn who_has_a_record_waits_only_a_moment_for_a_better_one() {
         let upstreams = [after(100, Ok(Some(of(1, LONG)))), after(9_000, Ok(Some(of(5, LONG))))];
         let bench = Bench::new(HasLocal::Yes, &upstreams);
         if local {
-            bench.names.put(of(1, LONG), START_MS).await.unwrap();
+            bench.names.put(of(1, LONG), Origin::UNKNOWN, START_MS).await.unwrap();
         }
         let start = runtime_now();
         assert_eq!(bench.name(&name(1)).await.unwrap(), Some(of(1, LONG)));
@@ -222,7 +221,8 @@ async fn what_is_put_is_stored_and_handed_on_if_it_is_new() {
     assert_eq!(bench.put(of(2, LONG)).await.unwrap(), NamePut::Stored);
     settle().await;
     assert_eq!(*upstreams[0].taken.lock(), [of(2, LONG)]);
-    let forwarded = bench.fanout.put_name(of(2, LONG), Hops::parse("1").unwrap()).await;
+    let forwarded =
+        bench.fanout.put_name(of(2, LONG), Origin::UNKNOWN, Hops::parse("1").unwrap()).await;
     assert_eq!(forwarded.unwrap(), NamePut::Unchanged);
     assert!(matches!(bench.put(of(1, LONG)).await.unwrap(), NamePut::Superseded { .. }));
     settle().await;
