@@ -1,7 +1,7 @@
 //! Which format a client wants, from its `Accept` header (RFC 9110, 12.5.1).
 //!
 //! What the header says of each type is read by [`media`]; here is what we make of it. An unreadable
-//! header asks for nothing that we have, which is answered with 406; a blank one admits everything.
+//! header asks for nothing that we have, which is answered with 406; a blank one accepts everything.
 
 use super::form::Format;
 use crate::media;
@@ -31,8 +31,8 @@ pub(super) fn negotiate<'a>(accept_lines: impl Iterator<Item = &'a [u8]>) -> Opt
     (json.weight > 0).then_some(Format::Json)
 }
 
-/// Whether these `Accept` lines admit `media_type`, which is all that there is.
-pub(super) fn admits<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, media_type: &str) -> bool {
+/// Whether these `Accept` lines accept `media_type`, which is all that there is.
+pub(super) fn accepts<'a>(accept_lines: impl Iterator<Item = &'a [u8]>, media_type: &str) -> bool {
     media::acceptance(accept_lines, [media_type]).is_none_or(|[it]| it.weight > 0)
 }
 
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_single_type_is_admitted_by_name_by_kind_by_a_star_and_by_silence() {
         const RECORD: &str = "application/vnd.ipfs.ipns-record";
-        let admits = |lines: &[&str]| admits(lines.iter().map(|line| line.as_bytes()), RECORD);
+        let accepts = |lines: &[&str]| accepts(lines.iter().map(|line| line.as_bytes()), RECORD);
         for lines in [
             &[][..],
             &[""],
@@ -89,7 +89,7 @@ mod tests {
             &["text/html", "application/vnd.ipfs.ipns-record"],
             &["text/html,*/*;q=0.8"],
         ] {
-            assert!(admits(lines), "{lines:?}");
+            assert!(accepts(lines), "{lines:?}");
         }
         for lines in [
             &["application/json"][..],
@@ -97,7 +97,7 @@ mod tests {
             &["*/*, application/vnd.ipfs.ipns-record;q=0"],
             &["application/vnd.ipfs.ipns"],
         ] {
-            assert!(!admits(lines), "{lines:?}");
+            assert!(!accepts(lines), "{lines:?}");
         }
     }
 

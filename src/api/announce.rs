@@ -58,11 +58,11 @@ impl Announcing {
     }
 
     /// Counts against the limit of each peer that announces.
-    fn admit(&self, put: &VerifiedPut, now_ms: UnixMs) -> Result<(), ApiError> {
+    fn check_peers(&self, put: &VerifiedPut, now_ms: UnixMs) -> Result<(), ApiError> {
         let Some(peers) = &self.peers else { return Ok(()) };
         put.peers().try_for_each(|peer| {
-            let admitted = peers.check(peer, now_ms);
-            admitted.map_err(|wait| ApiError::RateLimited { retry_after_s: wait.get() })
+            let checked = peers.check(peer, now_ms);
+            checked.map_err(|wait| ApiError::RateLimited { retry_after_s: wait.get() })
         })
     }
 
@@ -97,7 +97,7 @@ async fn announce(
     announcing: &Announcing,
 ) -> Result<Vec<Duration>, ApiError> {
     let put = announcing.verified(context, payload).await?;
-    announcing.admit(&put, context.state().clock.now_ms())?;
+    announcing.check_peers(&put, context.state().clock.now_ms())?;
     let (ttls, keys) = (put.ttls(), put.keys() as u64);
     let addrs_dropped = put.addrs_dropped().clone();
     announcing.apply(put).await?;

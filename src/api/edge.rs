@@ -52,7 +52,7 @@ async fn serve(worker: Rc<Worker>, request: ServiceRequest) -> Result<ServiceRes
     let (request, payload) = request.into_parts();
     let endpoint = Endpoint::of_path(request.match_info().as_str());
     let context = Context::new(worker.clone(), request.clone(), endpoint.route());
-    let result = match admit(&context) {
+    let result = match check_limits(&context) {
         Ok(()) => AssertUnwindSafe(dispatch(&context, payload, endpoint))
             .catch_unwind()
             .await
@@ -103,7 +103,7 @@ async fn dispatch(
 }
 
 /// The limits that need nothing but the request's head.
-fn admit(context: &Context) -> Result<(), ApiError> {
+fn check_limits(context: &Context) -> Result<(), ApiError> {
     let (request, state) = (&context.request, context.state());
     let is_preflight = request.method() == Method::OPTIONS;
     if let Some(limiter) = state.limiter.as_ref().filter(|_| !is_preflight) {

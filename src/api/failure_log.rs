@@ -41,7 +41,7 @@ impl FailureLog {
     /// Logs why a request failed, if its client is not told.
     pub(super) fn log(&self, error: &ApiError, request_id: &RequestId) {
         let Some(fault) = error.fault() else { return };
-        let Some(left_out) = self.admit() else { return };
+        let Some(left_out) = self.take_line() else { return };
         let (request_id, error) = (request_id.as_str(), with_causes(error));
         let left_out = (left_out > 0).then_some(left_out);
         match fault {
@@ -51,7 +51,7 @@ impl FailureLog {
     }
 
     /// How many lines were left out since the last one; `None`: this one is, too.
-    fn admit(&self) -> Option<u64> {
+    fn take_line(&self) -> Option<u64> {
         let now = unix_ns(self.clock.now_ms());
         let mut written = self.written.lock();
         match self.quota.take(written.full_at, now) {
@@ -76,10 +76,10 @@ mod tests {
     fn a_failure_that_lasts_is_logged_at_a_bounded_rate_and_says_what_it_left_out() {
         let clock = ManualClock::new(1_000_000);
         let log = FailureLog::new(Clock::Manual(clock.clone()));
-        let admitted: Vec<_> = (0..150).map(|_| log.admit()).collect();
-        assert_eq!(admitted, [[Some(0); 100].as_slice(), &[None; 50]].concat());
+        let taken: Vec<_> = (0..150).map(|_| log.take_line()).collect();
+        assert_eq!(taken, [[Some(0); 100].as_slice(), &[None; 50]].concat());
         clock.advance(200);
-        let admitted: Vec<_> = (0..3).map(|_| log.admit()).collect();
-        assert_eq!(admitted, [Some(50), Some(0), None]);
+        let taken: Vec<_> = (0..3).map(|_| log.take_line()).collect();
+        assert_eq!(taken, [Some(50), Some(0), None]);
     }
 }

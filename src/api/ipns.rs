@@ -42,7 +42,7 @@ pub(super) async fn get(context: &Context, name: &str) -> Result<HttpResponse, A
     let malformed = |reason| ApiError::Malformed { parameter: "name", reason };
     let name = parse_name(name).map_err(malformed)?;
     let lines = request.headers().get_all(header::ACCEPT).map(HeaderValue::as_bytes);
-    if !accept::admits(lines, MEDIA_TYPE) {
+    if !accept::accepts(lines, MEDIA_TYPE) {
         return Err(ApiError::NotAcceptable { offered: MEDIA_TYPE });
     }
     let now_ms = state.clock.now_ms();

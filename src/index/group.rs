@@ -129,8 +129,8 @@ pub(super) enum Current<'a> {
     Changed(Guard<Arc<ReadyRecord>>),
 }
 
-/// How a group comes to be.
-enum Birth {
+/// Where a group comes from.
+enum GroupSource {
     /// It is announced, under a serial of its own.
     Announced { now_ms: UnixMs },
     /// It had its serial, its keys and its standing before.
@@ -377,7 +377,7 @@ impl Groups {
         if let Some(group) = self.find_in(&registry, spec) {
             return Ok((group, false));
         }
-        self.add(&mut registry, spec, Birth::Announced { now_ms }).map(|group| (group, true))
+        self.add(&mut registry, spec, GroupSource::Announced { now_ms }).map(|group| (group, true))
     }
 
     /// The newest group of a specification that lives, if there is one; with one reference counted
@@ -400,7 +400,7 @@ impl Groups {
         spec: &GroupSpec,
         now_ms: UnixMs,
     ) -> Result<Arc<Group>, IndexError> {
-        self.add(&mut self.registry.lock(), spec, Birth::Announced { now_ms })
+        self.add(&mut self.registry.lock(), spec, GroupSource::Announced { now_ms })
     }
 
     /// The group that had this serial before, as [`Groups::intern_anew`]; it counts as linked.
@@ -411,7 +411,11 @@ impl Groups {
         since_ms: UnixMs,
         now_ms: UnixMs,
     ) -> Result<Arc<Group>, IndexError> {
-        self.add(&mut self.registry.lock(), spec, Birth::Restored { serial, since_ms, now_ms })
+        self.add(
+            &mut self.registry.lock(),
+            spec,
+            GroupSource::Restored { serial, since_ms, now_ms },
+        )
     }
 
     /// Gives out no serial below `next` any more.
@@ -533,11 +537,11 @@ impl Groups {
         &self,
         registry: &mut GroupRegistry,
         spec: &GroupSpec,
-        birth: Birth,
+        source: GroupSource,
     ) -> Result<Arc<Group>, IndexError> {
-        let (serial, since_ms, linked_at_ms, now_ms) = match birth {
-            Birth::Announced { now_ms } => (registry.next_serial, now_ms, 0, now_ms),
-            Birth::Restored { serial, since_ms, now_ms } => {
+        let (serial, since_ms, linked_at_ms, now_ms) = match source {
+            GroupSource::Announced { now_ms } => (registry.next_serial, now_ms, 0, now_ms),
+            GroupSource::Restored { serial, since_ms, now_ms } => {
                 (serial, since_ms, now_ms.max(1), now_ms)
             }
         };

@@ -143,7 +143,7 @@ impl HotKey {
     }
 
     /// Adds a group, unless its network has `network_max` providers here that stand longer, and removes
-    /// those that it supersedes or evicts.
+    /// those that it supersedes, and the newest of a network that has too many.
     pub(super) fn insert(
         &self,
         group: &Arc<Group>,

@@ -213,12 +213,12 @@ impl PutPolicy {
     ) -> Result<VerifiedRecord, PutError> {
         let payload = &record.payload;
         let terms = self
-            .admit(record, moment.now_ms)
+            .authorize(record, moment.now_ms)
             .map_err(|refusal| PutError::Refused { record: number, refusal })?;
         let keys = content_keys(payload, number)?;
         let policy = AddrPolicy { allow_private: self.allow_private_addrs, caller: moment.caller };
         let addrs = policy
-            .admit_all(&payload.addrs, &payload.id, addrs_dropped)
+            .usable(&payload.addrs, &payload.id, addrs_dropped)
             .map_err(|reasons| PutError::Addrs { record: number, reasons })?;
         let announced = ProviderRecord::Bitswap(BitswapRecord {
             protocol: Some(ANNOUNCED_PROTOCOL.to_owned()),
@@ -241,7 +241,7 @@ impl PutPolicy {
         Ok(VerifiedRecord { statement, origin: moment.origin, announcement, ttl })
     }
 
-    fn admit(&self, record: &SignedRecord<'_>, now_ms: UnixMs) -> Result<Terms, PutRefusal> {
+    fn authorize(&self, record: &SignedRecord<'_>, now_ms: UnixMs) -> Result<Terms, PutRefusal> {
         let payload = &record.payload;
         if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&payload.id)) {
             return Err(PutRefusal::NotListed { peer: payload.id.clone() });

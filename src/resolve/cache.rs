@@ -19,7 +19,7 @@ use moka::sync::Cache;
 
 use crate::clock::UnixMs;
 use crate::types::{IpnsName, Subject, TargetId};
-pub(super) use answer::{Extent, RemoteAnswer};
+pub(super) use answer::{Completeness, RemoteAnswer};
 pub(super) use name::{KeptName, is_valid};
 pub(crate) use times::CacheOptions;
 use times::Freshness;

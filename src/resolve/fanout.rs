@@ -31,7 +31,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio_util::context::TokioContext;
 
-use super::cache::{AnswerCache, Cached, CachedTarget, Extent, RemoteAnswer};
+use super::cache::{AnswerCache, Cached, CachedTarget, Completeness, RemoteAnswer};
 use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName, Upstream};
 use crate::clock::Clock;
 use crate::metrics::AnswerCounts;
@@ -100,7 +100,7 @@ enum Remote {
     /// All that is needed.
     Kept(Arc<RemoteAnswer>),
     /// A lookup under way, and what is served if it fails.
-    Asked { follower: Follower, reserve: Option<Arc<RemoteAnswer>> },
+    Asked { follower: Follower, stale: Option<Arc<RemoteAnswer>> },
 }
 
 impl Default for FanoutOptions {
@@ -195,7 +195,7 @@ impl Core {
             self.counts.local.inc();
             return Remote::Kept(self.nothing(&question.subject));
         }
-        let reserve = match self.cache.get(self.target, &question.subject, now_ms) {
+        let stale = match self.cache.get(self.target, &question.subject, now_ms) {
             Cached::Fresh(answer) => {
                 self.counts.fresh.inc();
                 return Remote::Kept(answer);
@@ -225,7 +225,7 @@ impl Core {
         } else if is_asked {
             self.counts.upstream.inc();
         }
-        Remote::Asked { follower, reserve }
+        Remote::Asked { follower, stale }
     }
 
     /// Why nothing is known, if nothing was found.
@@ -241,33 +241,33 @@ impl Core {
         self.upstreams.iter().any(|upstream| upstream.is_ready().is_ok())
     }
 
-    /// What is served of a lookup that has ended; the reserve, if the new answer is empty because an
+    /// What is served of a lookup that has ended; the stale answer, if the new one is empty because an
     /// upstream failed that may have known.
     fn served(
         &self,
         outcome: Outcome,
-        reserve: Option<Arc<RemoteAnswer>>,
+        stale: Option<Arc<RemoteAnswer>>,
         subject: &Subject,
     ) -> Result<Arc<RemoteAnswer>, ResolveError> {
         let Outcome { answer, failure } = outcome;
-        match (failure, reserve) {
+        match (failure, stale) {
             (Some(failure), Some(_)) if !answer.is_partial() => Err(failure.into()),
             (Some(failure), None) => Err(failure.into()),
-            (_, reserve) => Ok(self.with_reserve(answer, reserve, subject)),
+            (_, stale) => Ok(self.with_stale(answer, stale, subject)),
         }
     }
 
-    /// An answer merged with the reserve, unless no upstream failed, or it is merged already.
-    fn with_reserve(
+    /// An answer merged with the stale one, unless no upstream failed, or it is merged already.
+    fn with_stale(
         &self,
         answer: Arc<RemoteAnswer>,
-        reserve: Option<Arc<RemoteAnswer>>,
+        stale: Option<Arc<RemoteAnswer>>,
         subject: &Subject,
     ) -> Arc<RemoteAnswer> {
-        match reserve {
-            Some(reserve) if answer.is_partial() && answer.is_empty() => reserve,
-            Some(reserve) if answer.is_partial() && answer.parts().is_none() => {
-                Arc::new(answer.merged_with(&reserve, subject, self.options.records_max))
+        match stale {
+            Some(stale) if answer.is_partial() && answer.is_empty() => stale,
+            Some(stale) if answer.is_partial() && answer.parts().is_none() => {
+                Arc::new(answer.merged_with(&stale, subject, self.options.records_max))
             }
             _ => answer,
         }
@@ -276,7 +276,7 @@ impl Core {
     /// The answer of upstreams that know nothing.
     fn nothing(&self, subject: &Subject) -> Arc<RemoteAnswer> {
         let now_ms = self.clock.now_ms();
-        Arc::new(RemoteAnswer::new(subject, Vec::new(), now_ms, Extent::Whole))
+        Arc::new(RemoteAnswer::new(subject, Vec::new(), now_ms, Completeness::Whole))
     }
 }
 

@@ -87,7 +87,7 @@ impl StateStore for DurableState {
         changes: Vec<StateChange>,
         now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<(), StateError>> {
-        let written = self.service.ask(changes, now_ms);
+        let written = self.service.submit(changes, now_ms);
         async move { Ok(written.await?) }.boxed()
     }
 

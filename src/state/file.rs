@@ -62,6 +62,7 @@ pub(super) fn write<'a>(
 fn definition(table: StateTable) -> TableDefinition<'static, &'static str, &'static str> {
     TableDefinition::new(match table {
         StateTable::StaticRoutes => "static_routes",
+        // Source 001's word for pools: the name on disk stays.
         StateTable::Pools => "routes",
         StateTable::Rules => "rules",
         StateTable::Budgets => "budgets",

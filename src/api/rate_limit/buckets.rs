@@ -95,8 +95,8 @@ impl Buckets {
         }
     }
 
-    /// Room for one more bucket, if there is any: then it is counted already.
-    fn reserve(&self) -> bool {
+    /// Counts one more bucket, if there is room for it.
+    fn add_client(&self) -> bool {
         // Read first: in a full table this line is shared by all workers, and need not be written.
         self.clients.load(Ordering::Relaxed) < self.clients_max
             && self
@@ -132,7 +132,7 @@ impl Buckets {
             bucket.full_at = take(Some(bucket.full_at))?;
             return Ok(());
         }
-        if !self.reserve() {
+        if !self.add_client() {
             drop(shard);
             let network = self.hasher.hash_one(client.wider_network());
             let mut full_at = place(&self.overflow, network).lock();

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A slot has the best rank of its groups. Of one network no more than a bound is kept: the newest are
-//! evicted. Which ones those are does not depend on the order in which groups come. The numbers of slots
+//! removed. Which ones those are does not depend on the order in which groups come. The numbers of slots
 //! that left are reused, until too many are vacant.
 //!
 //! An answer costs by what it visits: turns are found by walking the rows, never by sorting.
@@ -91,7 +91,7 @@ impl Default for Rotation {
 
 impl Rotation {
     /// Adds a group, as far as its lineage has it and its network may have more than `network_max`
-    /// slots here, and evicts the newest of its network that is one too many.
+    /// slots here, and removes the newest of its network that is one too many.
     pub(super) fn insert(
         &mut self,
         hasher: &RandomState,
@@ -107,11 +107,11 @@ impl Rotation {
         self.group_count += usize::from(decision.is_linked);
         self.group_count -= decision.gone.len();
         self.list(number);
-        for evicted in self.evict(hasher, number, network_max) {
-            if Arc::ptr_eq(&evicted, group) {
+        for removed in self.trim_network(hasher, number, network_max) {
+            if Arc::ptr_eq(&removed, group) {
                 (decision.is_linked, decision.outcome) = (false, LinkOutcome::Crowded);
             } else {
-                decision.gone.push(evicted);
+                decision.gone.push(removed);
             }
         }
         decision
@@ -119,7 +119,7 @@ impl Rotation {
 
     /// Removes the last slot of a slot's network if the network has more than `max`. Returns its groups.
     /// What was announced before origins were known is not counted: it lapses by itself.
-    fn evict(&mut self, hasher: &RandomState, number: u32, max: usize) -> Vec<Arc<Group>> {
+    fn trim_network(&mut self, hasher: &RandomState, number: u32, max: usize) -> Vec<Arc<Group>> {
         let slot = self.slots.get(number as usize);
         let listed = slot.and_then(|slot| slot.listed);
         let Some((origin, _)) = listed.filter(|(origin, _)| origin.is_network()) else {

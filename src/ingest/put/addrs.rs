@@ -109,20 +109,20 @@ impl AddrPolicy {
     /// # Errors
     ///
     /// Why each is dropped, where that leaves none.
-    pub(super) fn admit_all(
+    pub(super) fn usable(
         &self,
         texts: &BoundedList<Option<String>>,
         peer: &PeerId,
         dropped: &mut DroppedAddrs,
     ) -> Result<Vec<Addr>, AddrReasons> {
-        let mut admitted: Vec<Addr> = Vec::new();
+        let mut usable: Vec<Addr> = Vec::new();
         let mut reasons = AddrReasons::default();
         for text in &texts.kept {
-            let admission = text.as_deref().ok_or(DropReason::NotMultiaddr);
-            match admission.and_then(|text| self.admit(text, peer)) {
-                Ok(addr) if admitted.contains(&addr) => {}
-                Ok(_) if admitted.len() == ADDRS_MAX => dropped.add(DropReason::TooMany, 1),
-                Ok(addr) => admitted.push(addr),
+            let present = text.as_deref().ok_or(DropReason::NotMultiaddr);
+            match present.and_then(|text| self.check(text, peer)) {
+                Ok(addr) if usable.contains(&addr) => {}
+                Ok(_) if usable.len() == ADDRS_MAX => dropped.add(DropReason::TooMany, 1),
+                Ok(addr) => usable.push(addr),
                 Err(reason) => {
                     dropped.add(reason, 1);
                     reasons.add(text.as_deref(), reason);
@@ -131,10 +131,10 @@ impl AddrPolicy {
         }
         dropped.add(DropReason::TooMany, texts.total - texts.kept.len());
         reasons.add_others(texts.total - texts.kept.len());
-        if admitted.is_empty() && texts.total > 0 { Err(reasons) } else { Ok(admitted) }
+        if usable.is_empty() && texts.total > 0 { Err(reasons) } else { Ok(usable) }
     }
 
-    fn admit(&self, text: &str, peer: &PeerId) -> Result<Addr, DropReason> {
+    fn check(&self, text: &str, peer: &PeerId) -> Result<Addr, DropReason> {
         if text.len() > ADDR_BYTES_MAX {
             return Err(DropReason::TooLong);
         }
@@ -252,9 +252,9 @@ mod tests {
         AddrPolicy { caller: Some(caller.parse().unwrap()), ..STRICT }
     }
 
-    fn admit(policy: AddrPolicy, text: &str) -> Result<String, DropReason> {
+    fn check(policy: AddrPolicy, text: &str) -> Result<String, DropReason> {
         let peer = PeerId::parse(PEER).unwrap();
-        policy.admit(text, &peer).map(|addr| addr.as_str().to_owned())
+        policy.check(text, &peer).map(|addr| addr.as_str().to_owned())
     }
 
     #[test]
@@ -299,11 +299,11 @@ mod tests {
             "dns/nas.home.arpa",
         ] {
             let text = format!("/{host}/tcp/4001");
-            assert_eq!(admit(STRICT, &text), Err(DropReason::Private), "{text}");
-            assert_eq!(admit(allowing, &text), Ok(text.clone()), "{text}");
+            assert_eq!(check(STRICT, &text), Err(DropReason::Private), "{text}");
+            assert_eq!(check(allowing, &text), Ok(text.clone()), "{text}");
         }
         let relayed = format!("/ip4/10.0.0.1/tcp/4001/p2p/{OTHER}/p2p-circuit");
-        assert_eq!(admit(STRICT, &relayed), Err(DropReason::Private));
+        assert_eq!(check(STRICT, &relayed), Err(DropReason::Private));
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
             format!("/ip4/192.0.2.1/tcp/4001/p2p/{OTHER}/p2p-circuit"),
             format!("/p2p/{OTHER}/p2p-circuit"),
         ] {
-            assert_eq!(admit(STRICT, &text), Ok(text.clone()));
+            assert_eq!(check(STRICT, &text), Ok(text.clone()));
         }
     }
 
@@ -332,33 +332,33 @@ mod tests {
     fn an_unspecified_address_becomes_the_callers_where_that_is_certain() {
         let (v4, v6) = ("/ip4/0.0.0.0/tcp/4001", "/ip6/::/udp/4001/quic-v1");
         for text in [v4, v6] {
-            assert_eq!(admit(STRICT, text), Err(DropReason::Unspecified));
+            assert_eq!(check(STRICT, text), Err(DropReason::Unspecified));
         }
         let by_ipv4 = called_from("192.0.2.7");
-        assert_eq!(admit(by_ipv4, v4).unwrap(), "/ip4/192.0.2.7/tcp/4001");
-        assert_eq!(admit(by_ipv4, v6), Err(DropReason::Unspecified));
+        assert_eq!(check(by_ipv4, v4).unwrap(), "/ip4/192.0.2.7/tcp/4001");
+        assert_eq!(check(by_ipv4, v6), Err(DropReason::Unspecified));
         let by_ipv6 = called_from("2001:db8::7");
-        assert_eq!(admit(by_ipv6, v6).unwrap(), "/ip6/2001:db8::7/udp/4001/quic-v1");
-        assert_eq!(admit(called_from("127.0.0.1"), v4), Err(DropReason::Private));
+        assert_eq!(check(by_ipv6, v6).unwrap(), "/ip6/2001:db8::7/udp/4001/quic-v1");
+        assert_eq!(check(called_from("127.0.0.1"), v4), Err(DropReason::Private));
         let mapped = "/ip6/::ffff:0.0.0.0/tcp/4001";
-        assert_eq!(admit(by_ipv4, mapped), Err(DropReason::Unspecified));
+        assert_eq!(check(by_ipv4, mapped), Err(DropReason::Unspecified));
         let at_home = AddrPolicy { allow_private: true, ..called_from("127.0.0.1") };
-        assert_eq!(admit(at_home, v4).unwrap(), "/ip4/127.0.0.1/tcp/4001");
-        assert_eq!(admit(AddrPolicy { caller: None, ..at_home }, v4), Err(DropReason::Unspecified));
+        assert_eq!(check(at_home, v4).unwrap(), "/ip4/127.0.0.1/tcp/4001");
+        assert_eq!(check(AddrPolicy { caller: None, ..at_home }, v4), Err(DropReason::Unspecified));
     }
 
     #[test]
     fn the_providers_own_id_is_cut_and_another_peers_address_is_dropped() {
         let bare = "/ip4/192.0.2.1/tcp/4001";
-        assert_eq!(admit(STRICT, &format!("{bare}/p2p/{PEER}")).unwrap(), bare);
-        assert_eq!(admit(STRICT, &format!("{bare}/p2p/{OTHER}")), Err(DropReason::OtherPeer));
+        assert_eq!(check(STRICT, &format!("{bare}/p2p/{PEER}")).unwrap(), bare);
+        assert_eq!(check(STRICT, &format!("{bare}/p2p/{OTHER}")), Err(DropReason::OtherPeer));
         let relayed = format!("{bare}/p2p/{OTHER}/p2p-circuit");
-        assert_eq!(admit(STRICT, &format!("{relayed}/p2p/{PEER}")).unwrap(), relayed);
+        assert_eq!(check(STRICT, &format!("{relayed}/p2p/{PEER}")).unwrap(), relayed);
         assert_eq!(
-            admit(STRICT, &format!("{bare}/p2p/{OTHER}/p2p/{PEER}")),
+            check(STRICT, &format!("{bare}/p2p/{OTHER}/p2p/{PEER}")),
             Err(DropReason::OtherPeer)
         );
-        assert_eq!(admit(STRICT, &format!("/p2p/{PEER}")), Err(DropReason::NotMultiaddr));
+        assert_eq!(check(STRICT, &format!("/p2p/{PEER}")), Err(DropReason::NotMultiaddr));
     }
 
     #[test]
@@ -375,7 +375,7 @@ mod tests {
             ),
             (format!("/p2p/{other}/p2p-circuit"), format!("/p2p/{OTHER}/p2p-circuit")),
         ] {
-            assert_eq!(admit(STRICT, &given).unwrap(), form);
+            assert_eq!(check(STRICT, &given).unwrap(), form);
         }
     }
 
@@ -401,10 +401,10 @@ mod tests {
             "/ip4/192.0.2.1/tcp/004001",
             "/ip4/192.0.2.1/tcp/1/ws/p2p-webrtc-star",
         ] {
-            assert_eq!(admit(STRICT, text), Err(DropReason::NotMultiaddr), "{text}");
+            assert_eq!(check(STRICT, text), Err(DropReason::NotMultiaddr), "{text}");
         }
         let long = format!("/dns4/{}/tcp/1", "a".repeat(ADDR_BYTES_MAX));
-        assert_eq!(admit(STRICT, &long), Err(DropReason::TooLong));
+        assert_eq!(check(STRICT, &long), Err(DropReason::TooLong));
     }
 
     #[test]
@@ -416,8 +416,8 @@ mod tests {
         kept.insert(0, Some("/ip4/10.0.0.1/tcp/1".to_owned()));
         let mut dropped = DroppedAddrs::default();
         let listed = BoundedList { kept, total: 1_000 };
-        let admitted = STRICT.admit_all(&listed, &peer, &mut dropped).unwrap();
-        let texts: Vec<&str> = admitted.iter().map(Addr::as_str).collect();
+        let usable = STRICT.usable(&listed, &peer, &mut dropped).unwrap();
+        let texts: Vec<&str> = usable.iter().map(Addr::as_str).collect();
         assert_eq!(texts, (1..=ADDRS_MAX).map(text).collect::<Vec<_>>());
         let counts: Vec<_> = dropped.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counts, [("too_many", 8 + (1_000 - 42)), ("private", 1)]);

@@ -29,9 +29,9 @@ const RECORD_BYTES: usize = 300;
 /// Bytes that are held about each address.
 const ADDR_BYTES: usize = 16;
 
-/// How much of what upstreams know an answer has.
+/// How complete an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::resolve) enum Extent {
+pub(in crate::resolve) enum Completeness {
     /// All that they said.
     Whole,
     /// No upstream failed, but the lookup looped at one: asked from elsewhere, it may know more.
@@ -47,7 +47,7 @@ pub(in crate::resolve) struct RemoteAnswer {
     /// Of each record, in their order.
     keys: Box<[MergeKey]>,
     made_at_ms: UnixMs,
-    extent: Extent,
+    completeness: Completeness,
     /// When asking anew failed last; 0: it did not.
     failed_at_ms: AtomicU64,
     /// Round-robin cursors of answers that do not fit, by question: one for all would starve a question
@@ -70,7 +70,7 @@ impl RemoteAnswer {
         subject: &Subject,
         records: KeyedRecords,
         made_at_ms: UnixMs,
-        extent: Extent,
+        completeness: Completeness,
     ) -> Self {
         let bytes: usize = records.iter().map(|(_, record)| record.len_bytes() + 1).sum();
         let keys = records.iter().map(|(keys, _)| *keys).collect();
@@ -84,7 +84,7 @@ impl RemoteAnswer {
             records,
             keys,
             made_at_ms,
-            extent,
+            completeness,
             failed_at_ms: AtomicU64::new(0),
             cursors: Default::default(),
             sources: None,
@@ -104,7 +104,7 @@ impl RemoteAnswer {
             merged.add(*keys, record.clone(), records_max);
         }
         let sources = Sources { new: self.clone(), old: old.clone() };
-        let mut answer = Self::new(subject, merged.all(), self.made_at_ms, Extent::Partial);
+        let mut answer = Self::new(subject, merged.all(), self.made_at_ms, Completeness::Partial);
         answer.sources = Some(sources);
         answer.follow_on(self);
         answer
@@ -134,12 +134,12 @@ impl RemoteAnswer {
     }
 
     pub(in crate::resolve) fn is_whole(&self) -> bool {
-        self.extent == Extent::Whole
+        self.completeness == Completeness::Whole
     }
 
     /// Whether somebody failed who may know more.
     pub(in crate::resolve) fn is_partial(&self) -> bool {
-        self.extent == Extent::Partial
+        self.completeness == Completeness::Partial
     }
 
     pub(in crate::resolve) fn made_at_ms(&self) -> UnixMs {

@@ -6,7 +6,7 @@ use crate::resolve::testing::{START_MS, peer, record, target};
 fn answer(number: u32) -> RemoteAnswer {
     let record = record(number % 255, &[1, 2, 3]);
     let records = vec![(record.merge_key(), record)];
-    RemoteAnswer::new(&subject(number), records, START_MS, Extent::Whole)
+    RemoteAnswer::new(&subject(number), records, START_MS, Completeness::Whole)
 }
 
 fn subject(number: u32) -> Subject {

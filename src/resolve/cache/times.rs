@@ -130,7 +130,7 @@ fn since(then_ms: UnixMs, now_ms: UnixMs) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolve::cache::Extent;
+    use crate::resolve::cache::Completeness;
     use crate::resolve::testing::{peer, record};
     use crate::types::Subject;
 
@@ -141,8 +141,8 @@ mod tests {
     fn answer(records: usize, is_whole: bool) -> RemoteAnswer {
         let records = (0..records as u32).map(|number| record(number, &[1]));
         let records = records.map(|record| (record.merge_key(), record)).collect();
-        let extent = if is_whole { Extent::Whole } else { Extent::Partial };
-        RemoteAnswer::new(&Subject::Peer(peer(0)), records, HOUR, extent)
+        let completeness = if is_whole { Completeness::Whole } else { Completeness::Partial };
+        RemoteAnswer::new(&Subject::Peer(peer(0)), records, HOUR, completeness)
     }
 
     #[test]

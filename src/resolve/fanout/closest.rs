@@ -16,7 +16,7 @@ use super::answer::select;
 use super::failure::FailureSummary;
 use super::grace::GraceTimeout;
 use super::{Core, PANICKED};
-use crate::resolve::cache::Extent;
+use crate::resolve::cache::Completeness;
 use crate::resolve::{AskError, ResolveError, Upstream};
 use crate::types::{ContentKey, Found, Hops, Question, ReadyRecord, Subject};
 
@@ -74,7 +74,7 @@ pub(super) async fn find(core: &Core, question: &Question) -> Result<Found, Reso
     {
         return Err(failure.into());
     }
-    let is_partial = is_late || summary.extent() != Extent::Whole;
+    let is_partial = is_late || summary.completeness() != Completeness::Whole;
     Ok(Found { is_partial, ..Found::new(records.into(), core.clock.now_ms()) })
 }
 

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use super::failure::FailureSummary;
 use super::singleflight::{Leader, Outcome};
 use super::{Core, PANICKED};
-use crate::resolve::cache::{Extent, RemoteAnswer};
+use crate::resolve::cache::{Completeness, RemoteAnswer};
 use crate::resolve::{AskError, Upstream};
 use crate::types::{Hops, ReadyRecord, Subject, TargetId};
 
@@ -45,10 +45,10 @@ async fn drive(core: Arc<Core>, leader: Leader) {
     }
     let records = leader.all();
     let failure = if records.is_empty() { core.failure(&summary) } else { None };
-    let extent = summary.extent();
-    let is_unknown = extent == Extent::Whole && failure.is_some();
-    let extent = if is_unknown { Extent::Partial } else { extent };
-    let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), extent);
+    let completeness = summary.completeness();
+    let is_unknown = completeness == Completeness::Whole && failure.is_some();
+    let completeness = if is_unknown { Completeness::Partial } else { completeness };
+    let answer = RemoteAnswer::new(&subject, records, core.clock.now_ms(), completeness);
     let answer = core.cache.keep(core.target, &subject, answer, core.options.records_max);
     leader.complete(Outcome { answer, failure });
 }

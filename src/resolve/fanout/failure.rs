@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use crate::resolve::cache::Extent;
+use crate::resolve::cache::Completeness;
 use crate::resolve::{AskError, ResolveError, UpstreamReasons};
 use crate::types::TargetId;
 
@@ -74,11 +74,11 @@ impl FailureSummary {
     }
 
     /// How much of what upstreams know was found.
-    pub(super) fn extent(&self) -> Extent {
+    pub(super) fn completeness(&self) -> Completeness {
         match (self.failures(), self.looped) {
-            (0, 0) => Extent::Whole,
-            (0, _) => Extent::Looped,
-            _ => Extent::Partial,
+            (0, 0) => Completeness::Whole,
+            (0, _) => Completeness::Looped,
+            _ => Completeness::Partial,
         }
     }
 
@@ -153,41 +153,46 @@ mod tests {
         let timed_out = || Some(LookupFailure::TimedOut(reasons()));
         let failed = || Some(LookupFailure::Failed(reasons()));
         // What upstreams say, what it means with a local index and without one, how much was found.
-        for (results, with_local, without, extent) in [
-            (vec![], None, failed(), Extent::Whole),
-            (vec![OK], None, None, Extent::Whole),
-            (vec![OK, OK], None, None, Extent::Whole),
-            (vec![OK, BROKEN], None, None, Extent::Partial),
-            (vec![OK, SPENT], None, None, Extent::Partial),
-            (vec![OK, NOT_OFFERED], None, None, Extent::Whole),
-            (vec![NOT_OFFERED], None, failed(), Extent::Whole),
-            (vec![NOT_OFFERED, BROKEN], failed(), failed(), Extent::Partial),
-            (vec![NOT_OFFERED, SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
-            (vec![SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
-            (vec![SPENT, SPENT], over_budget(SOON), over_budget(SOON), Extent::Partial),
-            (vec![BACKING_OFF], backing_off(LATE), backing_off(LATE), Extent::Partial),
-            (vec![BACKING_OFF, BACKING_OFF], backing_off(LATE), backing_off(LATE), Extent::Partial),
-            (vec![BACKING_OFF, SPENT], backing_off(SOON), backing_off(SOON), Extent::Partial),
-            (vec![SPENT, BACKING_OFF], backing_off(SOON), backing_off(SOON), Extent::Partial),
-            (vec![BACKING_OFF, BROKEN], failed(), failed(), Extent::Partial),
-            (vec![LOOP], None, failed(), Extent::Looped),
-            (vec![LOOP, OK], None, None, Extent::Looped),
-            (vec![LOOP, NOT_OFFERED], None, failed(), Extent::Looped),
-            (vec![LOOP, BROKEN], failed(), failed(), Extent::Partial),
-            (vec![LOOP, BACKING_OFF], backing_off(LATE), backing_off(LATE), Extent::Partial),
-            (vec![SPENT, LATE_ONE], failed(), failed(), Extent::Partial),
-            (vec![LATE_ONE], timed_out(), timed_out(), Extent::Partial),
-            (vec![LATE_ONE, LATE_ONE], timed_out(), timed_out(), Extent::Partial),
-            (vec![LATE_ONE, BROKEN], failed(), failed(), Extent::Partial),
+        for (results, with_local, without, completeness) in [
+            (vec![], None, failed(), Completeness::Whole),
+            (vec![OK], None, None, Completeness::Whole),
+            (vec![OK, OK], None, None, Completeness::Whole),
+            (vec![OK, BROKEN], None, None, Completeness::Partial),
+            (vec![OK, SPENT], None, None, Completeness::Partial),
+            (vec![OK, NOT_OFFERED], None, None, Completeness::Whole),
+            (vec![NOT_OFFERED], None, failed(), Completeness::Whole),
+            (vec![NOT_OFFERED, BROKEN], failed(), failed(), Completeness::Partial),
+            (vec![NOT_OFFERED, SPENT], over_budget(SOON), over_budget(SOON), Completeness::Partial),
+            (vec![SPENT], over_budget(SOON), over_budget(SOON), Completeness::Partial),
+            (vec![SPENT, SPENT], over_budget(SOON), over_budget(SOON), Completeness::Partial),
+            (vec![BACKING_OFF], backing_off(LATE), backing_off(LATE), Completeness::Partial),
+            (
+                vec![BACKING_OFF, BACKING_OFF],
+                backing_off(LATE),
+                backing_off(LATE),
+                Completeness::Partial,
+            ),
+            (vec![BACKING_OFF, SPENT], backing_off(SOON), backing_off(SOON), Completeness::Partial),
+            (vec![SPENT, BACKING_OFF], backing_off(SOON), backing_off(SOON), Completeness::Partial),
+            (vec![BACKING_OFF, BROKEN], failed(), failed(), Completeness::Partial),
+            (vec![LOOP], None, failed(), Completeness::Looped),
+            (vec![LOOP, OK], None, None, Completeness::Looped),
+            (vec![LOOP, NOT_OFFERED], None, failed(), Completeness::Looped),
+            (vec![LOOP, BROKEN], failed(), failed(), Completeness::Partial),
+            (vec![LOOP, BACKING_OFF], backing_off(LATE), backing_off(LATE), Completeness::Partial),
+            (vec![SPENT, LATE_ONE], failed(), failed(), Completeness::Partial),
+            (vec![LATE_ONE], timed_out(), timed_out(), Completeness::Partial),
+            (vec![LATE_ONE, LATE_ONE], timed_out(), timed_out(), Completeness::Partial),
+            (vec![LATE_ONE, BROKEN], failed(), failed(), Completeness::Partial),
             (
                 vec![BUSY, BUSY],
                 Some(LookupFailure::Overloaded),
                 Some(LookupFailure::Overloaded),
-                Extent::Partial,
+                Completeness::Partial,
             ),
-            (vec![BUSY, BROKEN], failed(), failed(), Extent::Partial),
-            (vec![BROKEN], failed(), failed(), Extent::Partial),
-            (vec![Err(AskError::Failed("it".into()))], failed(), failed(), Extent::Partial),
+            (vec![BUSY, BROKEN], failed(), failed(), Completeness::Partial),
+            (vec![BROKEN], failed(), failed(), Completeness::Partial),
+            (vec![Err(AskError::Failed("it".into()))], failed(), failed(), Completeness::Partial),
         ] {
             let mut summary = FailureSummary::default();
             let id = TargetId::parse("far").unwrap();
@@ -195,7 +200,7 @@ mod tests {
             summary.reasons = UpstreamReasons::default();
             assert_eq!(summary.failure_beside_local(), with_local, "{results:?}");
             assert_eq!(summary.failure(), without, "{results:?}");
-            assert_eq!(summary.extent(), extent, "{results:?}");
+            assert_eq!(summary.completeness(), completeness, "{results:?}");
         }
     }
 

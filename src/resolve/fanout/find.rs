@@ -78,7 +78,7 @@ struct Gathering<'a> {
     core: &'a Core,
     question: &'a Question,
     follower: Option<Follower>,
-    reserve: Option<Arc<RemoteAnswer>>,
+    stale: Option<Arc<RemoteAnswer>>,
     /// The result, when the lookup has ended.
     answer: Option<Result<Arc<RemoteAnswer>, ResolveError>>,
     grace: GraceTimeout,
@@ -87,20 +87,20 @@ struct Gathering<'a> {
 impl<'a> Gathering<'a> {
     fn new(core: &'a Arc<Core>, question: &'a Question) -> Self {
         let grace = GraceTimeout::new(core.options.gather_timeout);
-        let (follower, reserve, answer) = match core.remote(question) {
+        let (follower, stale, answer) = match core.remote(question) {
             Remote::Kept(answer) => (None, None, Some(Ok(answer))),
-            Remote::Asked { follower, reserve } => (Some(follower), reserve, None),
+            Remote::Asked { follower, stale } => (Some(follower), stale, None),
         };
-        Self { core, question, follower, reserve, answer, grace }
+        Self { core, question, follower, stale, answer, grace }
     }
 
     /// Reads what is new. With the first record that passes the grace timeout begins.
     fn read(&mut self, local: Option<&Local>) {
-        let Self { core, question, follower, reserve, answer, grace } = self;
+        let Self { core, question, follower, stale, answer, grace } = self;
         let passes = |record: &ReadyRecord| question.filter.select(record).is_some();
         if let (Some(follower), None) = (follower, &answer) {
             if let Some(outcome) = follower.outcome(core.clock.now_ms()) {
-                *answer = Some(core.served(outcome, reserve.take(), &question.subject));
+                *answer = Some(core.served(outcome, stale.take(), &question.subject));
             } else if !grace.has_begun() && follower.read().iter().any(|(_, it)| passes(it)) {
                 grace.begin();
             }
@@ -130,12 +130,12 @@ impl<'a> Gathering<'a> {
 
     /// The answer so far. A lookup that has not ended goes on, so that the next answer has it all.
     fn finish(self) -> Result<Arc<RemoteAnswer>, ResolveError> {
-        let Self { core, question, follower, reserve, answer, grace: _ } = self;
+        let Self { core, question, follower, stale, answer, grace: _ } = self;
         answer.unwrap_or_else(|| {
             let follower = follower.expect("without an answer there is a lookup to follow");
             follower.keep_running();
             let so_far = follower.so_far(core.clock.now_ms());
-            Ok(core.with_reserve(so_far, reserve, &question.subject))
+            Ok(core.with_stale(so_far, stale, &question.subject))
         })
     }
 }

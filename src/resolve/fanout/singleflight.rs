@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use super::failure::LookupFailure;
 use crate::clock::UnixMs;
 use crate::resolve::UpstreamReasons;
-use crate::resolve::cache::{Extent, RemoteAnswer};
+use crate::resolve::cache::{Completeness, RemoteAnswer};
 use crate::resolve::merge::{KeyedRecords, MergedRecords};
 use crate::types::{Hops, ReadyRecord, Subject};
 
@@ -235,7 +235,7 @@ impl Follower {
     /// What was found so far.
     pub(super) fn so_far(&self, now_ms: UnixMs) -> Arc<RemoteAnswer> {
         let records = self.lookup.progress.lock().merged.all();
-        let answer = RemoteAnswer::new(&self.key.subject, records, now_ms, Extent::Partial);
+        let answer = RemoteAnswer::new(&self.key.subject, records, now_ms, Completeness::Partial);
         Arc::new(answer.beginning_anywhere())
     }
 

@@ -43,7 +43,7 @@ enum Upstreams {
     NotAsked,
     Followed {
         follower: Follower,
-        reserve: Option<Arc<RemoteAnswer>>,
+        stale: Option<Arc<RemoteAnswer>>,
     },
     /// They have answered; not all of that has been given.
     Answered(Result<Arc<RemoteAnswer>, ResolveError>),
@@ -132,8 +132,8 @@ impl FanoutStream {
         match self.core.remote(&self.question) {
             Remote::Kept(answer) if self.local.is_none() => return self.end(found, Ok(answer)),
             Remote::Kept(answer) => self.upstreams = Upstreams::Answered(Ok(answer)),
-            Remote::Asked { follower, reserve } => {
-                self.upstreams = Upstreams::Followed { follower, reserve };
+            Remote::Asked { follower, stale } => {
+                self.upstreams = Upstreams::Followed { follower, stale };
             }
         }
         Ok(self.give_local(found))
@@ -151,7 +151,7 @@ impl FanoutStream {
     }
 
     async fn go_on(&mut self) -> Option<Item> {
-        if let Upstreams::Followed { follower, reserve } = &mut self.upstreams {
+        if let Upstreams::Followed { follower, stale } = &mut self.upstreams {
             let read = follower.read();
             if !read.is_empty() {
                 let filter = &self.question.filter;
@@ -163,7 +163,7 @@ impl FanoutStream {
                 return Some(Ok(self.unsent(ready)));
             }
             if let Some(outcome) = follower.outcome(self.core.clock.now_ms()) {
-                let served = self.core.served(outcome, reserve.take(), &self.question.subject);
+                let served = self.core.served(outcome, stale.take(), &self.question.subject);
                 self.upstreams = Upstreams::Answered(served);
             }
         }
@@ -207,9 +207,9 @@ impl FanoutStream {
     /// The upstreams' answer so far.
     fn at_hand(&self) -> Option<Arc<RemoteAnswer>> {
         match &self.upstreams {
-            Upstreams::Followed { follower, reserve } => {
+            Upstreams::Followed { follower, stale } => {
                 let so_far = follower.so_far(self.core.clock.now_ms());
-                Some(self.core.with_reserve(so_far, reserve.clone(), &self.question.subject))
+                Some(self.core.with_stale(so_far, stale.clone(), &self.question.subject))
             }
             Upstreams::Answered(Ok(answer)) => Some(answer.clone()),
             Upstreams::Answered(Err(_))

@@ -95,9 +95,9 @@ impl<C: Send + 'static, T: Send + 'static> RedbService<C, T> {
         Ok(Self { file, thread_name, is_failing, commands: Some(commands), thread: Some(thread) })
     }
 
-    /// Hands a command over, unless too many wait. The order is that of the calls, whenever the futures
+    /// Submits a command, unless too many wait. The order is that of the calls, whenever the futures
     /// are polled, and a command is worked off though its future is dropped.
-    pub(crate) fn ask(
+    pub(crate) fn submit(
         &self,
         command: C,
         now_ms: UnixMs,
@@ -263,7 +263,7 @@ mod tests {
             });
             Ok(numbers.collect::<Vec<_>>())
         });
-        let [first, second, third] = [1, 2, 3].map(|number| service.ask(number, 7));
+        let [first, second, third] = [1, 2, 3].map(|number| service.submit(number, 7));
         assert_eq!(third.await.unwrap(), [1, 2, 3]);
         assert_eq!((second.await.unwrap(), first.await.unwrap()), (vec![1, 2], vec![1]));
         assert_eq!(service.health(), Health::good());
@@ -280,7 +280,7 @@ mod tests {
         let service = RedbService::start(file, OPTIONS, write).unwrap();
         let failed = service.read(|_| Err::<(), _>(io::Error::other("told so").into())).await;
         assert!(failed.is_err() && service.is_failing() && !service.health().is_writable);
-        service.ask((), 7).await.unwrap();
+        service.submit((), 7).await.unwrap();
         assert!(!service.is_failing() && service.health() == Health::good());
         assert_eq!(medium.opened(), 2);
     }
@@ -314,7 +314,7 @@ mod tests {
         let service = RedbService::start(file, OPTIONS, write).unwrap();
         let failed = service.read(|_| Err::<(), _>(io::Error::other("told so").into())).await;
         assert!(failed.is_err());
-        assert!(matches!(service.ask((), 7).await, Err(FileError::Io(_))));
+        assert!(matches!(service.submit((), 7).await, Err(FileError::Io(_))));
         assert!(service.health().is_ready && !service.health().is_writable);
         service.read(|_| Ok(())).await.unwrap();
     }
@@ -326,7 +326,7 @@ mod tests {
             Ok(Vec::<()>::new())
         });
         for _ in 0..2 {
-            let refused = service.ask((), 7).await;
+            let refused = service.submit((), 7).await;
             assert!(matches!(refused, Err(FileError::Unavailable(_))), "{refused:?}");
             while service.health().is_ready {
                 tokio::task::yield_now().await;

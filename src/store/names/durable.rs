@@ -97,7 +97,7 @@ impl NameStore for DurableNames {
         origin: Origin,
         now_ms: UnixMs,
     ) -> BoxFuture<'_, Result<NamePut, NamesError>> {
-        let outcome = self.service.ask(NamesCommand::Put(record, origin), now_ms);
+        let outcome = self.service.submit(NamesCommand::Put(record, origin), now_ms);
         async move {
             match outcome.await? {
                 NamesOutcome::Put(put) => Ok(put),
@@ -115,7 +115,7 @@ impl NameStore for DurableNames {
             if !self.service.is_failing() && !self.service.read(is_any_over).await? {
                 return Ok(0);
             }
-            match self.service.ask(NamesCommand::Sweep, now_ms).await? {
+            match self.service.submit(NamesCommand::Sweep, now_ms).await? {
                 NamesOutcome::Swept(count) => Ok(count),
                 NamesOutcome::Put(_) | NamesOutcome::Full(_) => Err(mixed_up()),
             }

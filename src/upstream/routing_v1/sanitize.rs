@@ -75,7 +75,7 @@ impl Sanitizer {
 
     /// Takes the text of a record.
     pub(super) fn take(&mut self, text: Result<&str, TextError>) {
-        match self.admit(text) {
+        match self.sanitize(text) {
             Ok(ready) => {
                 self.has_records = true;
                 self.ready.push(Arc::new(ready));
@@ -118,7 +118,7 @@ impl Sanitizer {
         self.has_records
     }
 
-    fn admit(&mut self, text: Result<&str, TextError>) -> Result<ReadyRecord, RefusedRecord> {
+    fn sanitize(&mut self, text: Result<&str, TextError>) -> Result<ReadyRecord, RefusedRecord> {
         let parsed = ProviderRecord::parse(text?, self.options.unparsable)?;
         self.fields_dropped += parsed.left_out.fields;
         let record = parsed.record;
@@ -157,7 +157,7 @@ mod tests {
     const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
     const OTHER: &str = "QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3";
 
-    fn admitted(options: SanitizeOptions, json: &str) -> String {
+    fn sanitized(options: SanitizeOptions, json: &str) -> String {
         let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
         served(options, &subject, json).unwrap()
     }
@@ -167,7 +167,7 @@ mod tests {
         subject: &Subject,
         json: &str,
     ) -> Result<String, RefusedRecord> {
-        let record = Sanitizer::new(options, subject).admit(Ok(json))?;
+        let record = Sanitizer::new(options, subject).sanitize(Ok(json))?;
         Ok(record.json().to_owned())
     }
 
@@ -182,20 +182,20 @@ mod tests {
         let unparsable = r#""/new/thing""#;
         let strict = SanitizeOptions::default();
         let json = record("peer", &[private, public, unparsable].join(","));
-        assert_eq!(admitted(strict, &json), record("peer", public));
+        assert_eq!(sanitized(strict, &json), record("peer", public));
         let allowing = SanitizeOptions { allow_private_addrs: true, ..strict };
         let kept = record("peer", &[private, public].join(","));
-        assert_eq!(admitted(allowing, &json), kept);
+        assert_eq!(sanitized(allowing, &json), kept);
         let keeping = SanitizeOptions { unparsable: UnparsableAddrs::Keep, ..strict };
         let kept = record("peer", &[public, unparsable].join(","));
-        assert_eq!(admitted(keeping, &json), kept);
+        assert_eq!(sanitized(keeping, &json), kept);
     }
 
     #[test]
     fn a_record_of_private_addresses_alone_stays_without() {
         let private = r#""/ip4/10.0.0.1/tcp/4001""#;
         let strict = SanitizeOptions::default();
-        assert_eq!(admitted(strict, &record("peer", private)), record("peer", ""));
+        assert_eq!(sanitized(strict, &record("peer", private)), record("peer", ""));
     }
 
     #[test]
@@ -203,12 +203,12 @@ mod tests {
         let strict = SanitizeOptions::default();
         let subject = Subject::Content(ContentKey::from_cid_text(CID).unwrap());
         let public = record("new", r#""/ip4/192.0.2.1/tcp/4001","/new/thing""#);
-        assert_eq!(admitted(strict, &public), public);
+        assert_eq!(sanitized(strict, &public), public);
         let private = record("new", r#""/ip4/192.0.2.1/tcp/4001", "/ip4/10.0.0.7/tcp/3""#);
         let refused = served(strict, &subject, &private).unwrap_err();
         assert!(matches!(refused, RefusedRecord::PrivateAddr), "{refused}");
         let allowing = SanitizeOptions { allow_private_addrs: true, ..strict };
-        assert_eq!(admitted(allowing, &private), private);
+        assert_eq!(sanitized(allowing, &private), private);
     }
 
     #[test]
@@ -230,9 +230,9 @@ mod tests {
         let bitswap = format!(
             r#"{{"Protocol":"transport-bitswap","Schema":"bitswap","ID":"{PEER}","Addrs":[]}}"#
         );
-        assert_eq!(admitted(SanitizeOptions::default(), &bitswap), bitswap);
+        assert_eq!(sanitized(SanitizeOptions::default(), &bitswap), bitswap);
         let as_peer = SanitizeOptions { schema: AnswerSchema::Peer, ..SanitizeOptions::default() };
-        assert!(admitted(as_peer, &bitswap).starts_with(r#"{"Schema":"peer""#));
+        assert!(sanitized(as_peer, &bitswap).starts_with(r#"{"Schema":"peer""#));
     }
 
     #[test]

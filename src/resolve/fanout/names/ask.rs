@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
 use super::better;
-use crate::resolve::cache::{Extent, KeptName, is_valid};
+use crate::resolve::cache::{Completeness, KeptName, is_valid};
 use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
 use crate::resolve::fanout::{Core, PANICKED};
 use crate::resolve::{AskError, StoredName, Upstream};
@@ -154,7 +154,7 @@ async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
     let kept = KeptName {
         record: best.clone(),
         asked_at_ms: core.clock.now_ms(),
-        is_whole: summary.extent() == Extent::Whole && failure.is_none(),
+        is_whole: summary.completeness() == Completeness::Whole && failure.is_none(),
     };
     core.cache.keep_name(core.target, &name, kept);
     leader.end(failure);
