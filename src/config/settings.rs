@@ -205,7 +205,7 @@ pub struct Settings {
     /// A network is an IPv4 /24 or an IPv6 /36. See also `index_memory_max`.
     #[arg(long, value_name = "COUNT", default_value = "20000000", help_heading = ANNOUNCING,
         hide_short_help = true)]
-    pub announce_client_keys_max: u64,
+    pub announce_network_keys_max: u64,
 
     /// Providers of one key from one network, where it has more than 32: at least 32
     ///
@@ -528,7 +528,10 @@ mod tests {
         assert_eq!((settings.announce_keys_max, settings.announce_peer_rate_limit), (1_000, 600));
         assert_eq!(settings.announce_key_network_max, 1_000);
         assert_eq!(settings.announce_peer_keys_max, 10_000_000);
-        assert_eq!((settings.announce_client_keys_max, settings.index_memory_max), (20_000_000, 0));
+        assert_eq!(
+            (settings.announce_network_keys_max, settings.index_memory_max),
+            (20_000_000, 0)
+        );
         assert_eq!(settings.announce_timestamp_age_max, Duration::from_hours(24));
         assert_eq!(settings.announce_timestamp_ahead_max, Duration::from_mins(5));
         assert_eq!(settings.announce_ttl_max, Duration::from_hours(48));

@@ -96,7 +96,7 @@ fn index_limits(settings: &Settings) -> IndexLimits {
     IndexLimits {
         key_network_max: settings.announce_key_network_max,
         bytes_max,
-        network_keys_max: settings.announce_client_keys_max,
+        network_keys_max: settings.announce_network_keys_max,
         peer_keys_max: settings.announce_peer_keys_max,
     }
 }
