@@ -132,12 +132,12 @@ mod tests {
         for plain in [&[][..], &[""], &["identity"], &["Identity, identity"], &["", "identity"]] {
             assert_eq!(compression(plain), None, "{plain:?}");
         }
-        for (lines, told) in [
+        for (lines, expected) in [
             (&["gzip"][..], "gzip"),
             (&["identity, br"], "identity, br"),
             (&["identity", "zstd"], "identity, zstd"),
         ] {
-            assert_eq!(compression(lines).as_deref(), Some(told));
+            assert_eq!(compression(lines).as_deref(), Some(expected));
         }
     }
 }

@@ -133,11 +133,11 @@ fn data_commands() -> [Command; 5] {
     let [data_dir, password, password_file] = access;
     let imported = [data_dir, password, password_file, "record_bytes_max", "line_bytes_max"];
     [
-        telling(import, &imported).after_help(TARGET),
-        telling(export, &access).after_help(TARGET),
-        telling(remove, &access).after_help(TARGET),
-        telling(stats, &access).after_help(TARGET),
-        telling(repair, &["data_dir"]).after_help(REPAIRED),
+        with_help_of(import, &imported).after_help(TARGET),
+        with_help_of(export, &access).after_help(TARGET),
+        with_help_of(remove, &access).after_help(TARGET),
+        with_help_of(stats, &access).after_help(TARGET),
+        with_help_of(repair, &["data_dir"]).after_help(REPAIRED),
     ]
 }
 
@@ -145,18 +145,18 @@ fn data_commands() -> [Command; 5] {
 fn routes_command() -> Command {
     let routes = routes::RoutesArgs::augment_args(Command::new("routes"))
         .about("See and change who answers which lookups, on a running server");
-    let told = ["admin_listen", "data_dir", "admin_password", "admin_password_file"];
+    let named = ["admin_listen", "data_dir", "admin_password", "admin_password_file"];
     // Global, so that they may stand after the words of the command, too.
-    telling(routes, &told).mut_args(|arg| arg.global(true)).after_help(SERVER)
+    with_help_of(routes, &named).mut_args(|arg| arg.global(true)).after_help(SERVER)
 }
 
 /// A command that takes all settings, so that one file is good for all commands, and whose help tells
 /// of those that mean something to it.
-fn telling(command: Command, told: &[&str]) -> Command {
+fn with_help_of(command: Command, named: &[&str]) -> Command {
     let settings = Settings::augment_args(Command::new("settings"));
     let is_idle = |arg: &Arg| {
         let is_setting = settings.get_arguments().any(|setting| setting.get_id() == arg.get_id());
-        is_setting && !told.contains(&arg.get_id().as_str())
+        is_setting && !named.contains(&arg.get_id().as_str())
     };
     with_settings(command).mut_args(|arg| if is_idle(&arg) { arg.hide(true) } else { arg })
 }
@@ -265,7 +265,7 @@ mod tests {
         let imported = [&access[..], &["line-bytes-max", "record-bytes-max"]].concat();
         let steered = [&["admin-listen"], &access[..]].concat();
         let settings = Settings::augment_args(Command::new("settings"));
-        for (command, told) in [
+        for (command, named) in [
             ("import", &imported[..]),
             ("routes", &steered),
             ("export", &access),
@@ -278,7 +278,7 @@ mod tests {
             let mut found: Vec<&str> =
                 flags.filter(|flag| text.contains(&format!("--{flag} "))).collect();
             found.sort_unstable();
-            assert_eq!(found, told, "{command}: {text}");
+            assert_eq!(found, named, "{command}: {text}");
             let is_repair = command == "repair";
             let is_routes = command == "routes";
             assert_eq!(text.contains("Without a URL"), !is_repair && !is_routes, "{text}");

@@ -26,7 +26,7 @@ use crate::detached::detached;
 use crate::dispatch::pool::{BookError, PoolDraft, PoolId, PoolSummary};
 use crate::dispatch::{RouteAuth, RouteEntry, RouteOrigin, RouteUpdate};
 use crate::resolve::{RouteTable, Router};
-use crate::state::{StateError, StateStore};
+use crate::state::{ControlStore, ControlStoreError};
 use crate::types::{RoutePrefix, TargetId};
 
 use peers::UpdateOutcome;
@@ -47,7 +47,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// The dependencies of a control plane.
 pub(crate) struct ControlParts {
     /// The store of static routes, pools and budgets.
-    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) state: Arc<dyn ControlStore>,
     /// The source of the current time.
     pub(crate) clock: Clock,
     /// The name and the routing secret of this router.
@@ -81,7 +81,7 @@ pub(crate) struct Control {
 pub enum ControlError {
     /// The state store failed.
     #[error(transparent)]
-    State(#[from] StateError),
+    State(#[from] ControlStoreError),
     /// A stored document cannot be parsed.
     #[error("the stored {what} `{key}` cannot be read: {reason}")]
     Document {
@@ -236,7 +236,7 @@ impl Control {
     async fn change<T, E, F>(self: &Arc<Self>, change: impl FnOnce(Arc<Self>) -> F) -> Result<T, E>
     where
         T: Send + 'static,
-        E: From<StateError> + Send + 'static,
+        E: From<ControlStoreError> + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
         let (control, change) = (self.clone(), change(self.clone()));
@@ -246,7 +246,7 @@ impl Control {
             Ok(changed)
         };
         detached(published).await.unwrap_or_else(|unfinished| {
-            Err(StateError::Unavailable { reason: unfinished.to_string() }.into())
+            Err(ControlStoreError::Unavailable { reason: unfinished.to_string() }.into())
         })
     }
 

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_to_lock_a_directory_is_told_who_has_it() {
+    fn the_second_to_lock_a_directory_learns_who_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let first = DataDir::lock(folder.path()).unwrap();
         let clone = first.clone();
@@ -159,8 +159,8 @@ mod tests {
         let error = DataDir::lock(folder.path()).unwrap_err();
         let process = std::process::id();
         assert!(matches!(error, DataDirError::Locked { process: Some(id), .. } if id == process));
-        let told = error.to_string();
-        assert!(told.contains(&format!("held by process {process}; stop it")), "{told}");
+        let message = error.to_string();
+        assert!(message.contains(&format!("held by process {process}; stop it")), "{message}");
         drop(clone);
         DataDir::lock(folder.path()).unwrap();
     }

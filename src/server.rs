@@ -35,7 +35,7 @@ use crate::http_client::HttpClientError;
 use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
-use crate::state::StateStore;
+use crate::state::ControlStore;
 use crate::store::{Health, NameStore, Store};
 use crate::types::TargetId;
 use listener::BoundSocket;
@@ -53,7 +53,7 @@ pub struct Parts {
     /// Where IPNS records are kept.
     pub names: Arc<dyn NameStore>,
     /// The store of the control plane.
-    pub state: Arc<dyn StateStore>,
+    pub state: Arc<dyn ControlStore>,
     /// The resolver of the target `local`.
     pub local: Arc<dyn Resolver>,
     /// What pools are made of.
@@ -415,7 +415,7 @@ fn keep_alive(duration: Duration) -> actix_web::http::KeepAlive {
 fn storage_checks(
     store: Arc<dyn Store>,
     names: Arc<dyn NameStore>,
-    decided: Arc<dyn StateStore>,
+    decided: Arc<dyn ControlStore>,
 ) -> Vec<Box<StorageCheck>> {
     let check = |what: &'static str, health: Box<dyn Fn() -> Health + Send + Sync>| {
         let check = move || {

@@ -1,4 +1,5 @@
-//! Small state that is precious: what the control plane has decided, as documents in tables.
+//! What the control plane decided, as documents in tables: `control.redb`. The file `state.redb` has
+//! IPNS records, which `store::names` keeps by the redb service here.
 //!
 //! A document is a text under a key. Documents are read once, at the start; from then on their owner
 //! holds them in memory and writes changes, a list at a time: all of it is there after a crash, or
@@ -21,25 +22,25 @@ use thiserror::Error;
 
 use crate::clock::UnixMs;
 
-pub use durable::{DurableState, StateOpenError};
+pub use durable::{ControlOpenError, DurableControl};
 pub(crate) use redb_file::{
     DiskMedium, FileError, Medium, RedbFile, RedbService, ServiceOptions, WriteWork, begin_write,
 };
 #[cfg(test)]
 pub(crate) use redb_file::{PAUSE_MS, test_medium};
 
-/// Where the control plane's state is kept.
-pub trait StateStore: Send + Sync + 'static {
+/// Keeps what the control plane decided.
+pub trait ControlStore: Send + Sync + 'static {
     /// All documents of a table, by key.
-    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>>;
+    fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>>;
 
     /// Makes changes: all of them, or none. Durable where the store is, when this returns. Lists are
     /// taken in the order in which this is called.
     fn write(
         &self,
-        changes: Vec<StateChange>,
+        changes: Vec<ControlChange>,
         now_ms: UnixMs,
-    ) -> BoxFuture<'_, Result<(), StateError>>;
+    ) -> BoxFuture<'_, Result<(), ControlStoreError>>;
 
     /// How the store is, as far as is known without asking it. One without threads is well.
     fn health(&self) -> Health {
@@ -82,7 +83,7 @@ impl Health {
 
 /// The tables that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StateTable {
+pub enum ControlTable {
     /// Static routes, by prefix.
     StaticRoutes,
     /// Pools of upstreams, by id.
@@ -95,7 +96,7 @@ pub enum StateTable {
     Single,
 }
 
-impl StateTable {
+impl ControlTable {
     /// Each of them.
     pub const ALL: [Self; 5] =
         [Self::StaticRoutes, Self::Pools, Self::Rules, Self::Budgets, Self::Single];
@@ -103,9 +104,9 @@ impl StateTable {
 
 /// A change of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateChange {
+pub struct ControlChange {
     /// The table.
-    pub table: StateTable,
+    pub table: ControlTable,
     /// The key.
     pub key: String,
     /// The new text; `None`: there shall be none.
@@ -114,7 +115,7 @@ pub struct StateChange {
 
 /// Why state cannot be read or written. Nothing of the list counts as written.
 #[derive(Debug, Error)]
-pub enum StateError {
+pub enum ControlStoreError {
     /// The disk is full.
     #[error("the disk is full; changes are taken again when there is room")]
     NoSpace {
@@ -140,17 +141,17 @@ pub enum StateError {
 
 /// State that ends with the process.
 #[derive(Debug, Default)]
-pub struct MemoryState(Mutex<BTreeMap<(StateTable, String), String>>);
+pub struct MemoryControl(Mutex<BTreeMap<(ControlTable, String), String>>);
 
-impl MemoryState {
+impl MemoryControl {
     /// Without documents.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
-impl StateStore for MemoryState {
-    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
+impl ControlStore for MemoryControl {
+    fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>> {
         let documents = self.0.lock();
         let of_table = documents.iter().filter(|((of, _), _)| *of == table);
         let of_table = of_table.map(|((_, key), text)| (key.clone(), text.clone())).collect();
@@ -159,11 +160,11 @@ impl StateStore for MemoryState {
 
     fn write(
         &self,
-        changes: Vec<StateChange>,
+        changes: Vec<ControlChange>,
         _now_ms: UnixMs,
-    ) -> BoxFuture<'_, Result<(), StateError>> {
+    ) -> BoxFuture<'_, Result<(), ControlStoreError>> {
         let mut documents = self.0.lock();
-        for StateChange { table, key, text } in changes {
+        for ControlChange { table, key, text } in changes {
             match text {
                 Some(text) => documents.insert((table, key), text),
                 None => documents.remove(&(table, key)),

@@ -26,7 +26,7 @@ use super::target::Expected;
 const SPIN_BELOW: Duration = Duration::from_millis(2);
 
 /// A server that leaves a request without an answer for so long ends the run.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Latencies are kept to a part in a thousand, up to a minute.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -131,8 +131,8 @@ impl<'a> Client<'a> {
             self.send(number, Instant::now())?;
         }
         while waiting > 0 {
-            self.poll(&mut events, Some(PATIENCE))?;
-            ensure!(!events.is_empty(), "no answer for {PATIENCE:?}");
+            self.poll(&mut events, Some(TIMEOUT))?;
+            ensure!(!events.is_empty(), "no answer for {TIMEOUT:?}");
             for event in &events {
                 let Token(number) = event.token();
                 let Some(took) = self.receive(number)? else { continue };
@@ -156,7 +156,7 @@ impl<'a> Client<'a> {
         let mut events = Events::with_capacity(1024);
         let mut idle: VecDeque<usize> = (0..self.connections.len()).collect();
         let mut queue = VecDeque::new();
-        let mut heard_at = Instant::now();
+        let mut answered_at = Instant::now();
         loop {
             let now = Instant::now();
             queue.extend(arrivals.due(now));
@@ -177,10 +177,10 @@ impl<'a> Client<'a> {
                 let Some(took) = self.receive(number)? else { continue };
                 record(latency, took);
                 idle.push_back(number);
-                heard_at = now;
+                answered_at = now;
             }
-            let is_silent = now.duration_since(heard_at) > PATIENCE;
-            ensure!(is_all_answered || !is_silent, "no answer for {PATIENCE:?}");
+            let is_silent = now.duration_since(answered_at) > TIMEOUT;
+            ensure!(is_all_answered || !is_silent, "no answer for {TIMEOUT:?}");
         }
     }
 

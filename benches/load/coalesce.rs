@@ -14,7 +14,7 @@ use super::data::Requests;
 const ANSWER_AFTER: Duration = Duration::from_millis(1_500);
 
 /// The longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What came of it.
 pub(crate) struct Coalesced {
@@ -67,7 +67,7 @@ impl CountingUpstream {
     ) -> anyhow::Result<Coalesced> {
         let connect = |_| {
             let stream = TcpStream::connect(server)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             Ok(stream)
         };
         let mut streams = (0..lookups).map(connect).collect::<std::io::Result<Vec<_>>>()?;

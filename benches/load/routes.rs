@@ -13,13 +13,13 @@ use super::process::{ADMIN_PASSWORD, Process};
 pub(crate) const ROUTES: u32 = 1_000;
 
 /// The longest wait for one of them to be written.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Gives 1,000 parts of the key space, each a 4,096th, to the index: lookups go through the table and
 /// end where they would without.
 pub(crate) fn set(server: &Process) -> anyhow::Result<()> {
     let stream = TcpStream::connect(server.admin_addr()?)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut answers = BufReader::new(stream.try_clone()?);
     let mut requests = stream;
     for number in 0..ROUTES {

@@ -43,7 +43,7 @@ fuzz_target!(|bytes: &[u8]| {
             .as_bytes(),
         );
     }
-    hear(bytes);
+    receive(bytes);
 });
 
 fn read(json: &[u8]) {
@@ -52,49 +52,49 @@ fn read(json: &[u8]) {
     assert!(update.from_epoch <= update.to_epoch && update.to_epoch <= update.current_epoch);
     let again = RouteUpdate::from_json(update.to_json().as_bytes()).expect("what we wrote");
     assert_eq!(again, update);
-    let mut heard = ReceivedRoutes::new(RULES.clone());
-    if heard.apply(update, START_MS).is_ok() {
-        check(&heard, START_MS);
+    let mut received = ReceivedRoutes::new(RULES.clone());
+    if received.apply(update, START_MS).is_ok() {
+        check(&received, START_MS);
     }
 }
 
 /// Each update is made of a few bytes.
-fn hear(bytes: &[u8]) {
-    let mut heard = ReceivedRoutes::new(RULES.clone());
+fn receive(bytes: &[u8]) {
+    let mut received = ReceivedRoutes::new(RULES.clone());
     let mut now_ms = START_MS;
     let mut bytes = bytes.iter().copied();
     while let Some(head) = bytes.next() {
         let mut next = || bytes.next().unwrap_or_default();
         now_ms += u64::from(next()) * 400;
-        let (from, told) = (u64::from(head >> 4), u64::from(next() % 4));
+        let (from, count) = (u64::from(head >> 4), u64::from(next() % 4));
         let withdrawn = (0..next() % 3).map(|_| any_prefix(next())).collect();
         let new_routes = (0..next() % 7).map(|_| route(next(), next())).collect();
         let update = RouteUpdate {
             table_id: RoutingTableId::new([head % 3; 16]),
-            current_epoch: from + told,
+            current_epoch: from + count,
             from_epoch: from,
-            to_epoch: from + told,
+            to_epoch: from + count,
             hold_down_ms: u64::from(next()) * 2_000,
             speaker: target("peer"),
             new_routes,
             withdrawn_routes: withdrawn,
         };
-        heard.expire(now_ms);
-        let before = kept(&heard, now_ms);
-        if let Err(known) = heard.apply(update.clone(), now_ms) {
-            assert_eq!(kept(&heard, now_ms), before);
+        received.expire(now_ms);
+        let before = kept(&received, now_ms);
+        if let Err(known) = received.apply(update.clone(), now_ms) {
+            assert_eq!(kept(&received, now_ms), before);
             // The sender goes on from there.
             assert_eq!(known.table_id, update.table_id);
             let from = known.epoch;
             let update = RouteUpdate { from_epoch: from, ..update };
-            assert!(heard.apply(update, now_ms).is_ok());
+            assert!(received.apply(update, now_ms).is_ok());
         }
-        check(&heard, now_ms);
+        check(&received, now_ms);
     }
 }
 
-fn check(heard: &ReceivedRoutes, now_ms: u64) {
-    let (routes, until_ms) = heard.routes(now_ms);
+fn check(received: &ReceivedRoutes, now_ms: u64) {
+    let (routes, until_ms) = received.routes(now_ms);
     let mut count = 0;
     for (prefix, route) in routes {
         count += 1;
@@ -104,12 +104,12 @@ fn check(heard: &ReceivedRoutes, now_ms: u64) {
     }
     assert!(count <= ROUTES_MAX);
     assert!((now_ms..=now_ms + HOLD_DOWN_MS_MAX).contains(&until_ms));
-    assert_eq!(heard.routes(until_ms).0.count(), 0);
+    assert_eq!(received.routes(until_ms).0.count(), 0);
 }
 
 /// The routes that count, as text.
-fn kept(heard: &ReceivedRoutes, now_ms: u64) -> Vec<String> {
-    heard.routes(now_ms).0.map(|(prefix, route)| format!("{prefix} {route:?}")).collect()
+fn kept(received: &ReceivedRoutes, now_ms: u64) -> Vec<String> {
+    received.routes(now_ms).0.map(|(prefix, route)| format!("{prefix} {route:?}")).collect()
 }
 
 fn route(at: u8, through: u8) -> NewRoute {

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn handlers_are_told_who_asks() {
+    async fn handlers_see_who_asks() {
         let (_, admin) = asked("/routes", "admin").await;
         assert_eq!(admin, "Some(Admin)");
         let (_, peer) = asked("/peer/route/update", "west").await;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn a_user_without_the_right_is_told_so() {
+    async fn a_user_without_the_right_is_refused() {
         for (path, user, detail) in [
             ("/routes", "west", "a peer router may ask for what is under /peer only"),
             ("/nowhere", "west", "a peer router may ask for what is under /peer only"),

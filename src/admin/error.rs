@@ -17,7 +17,7 @@ use crate::body::BodyError;
 use crate::control::{UnknownPeer, UpdateRefused};
 use crate::dispatch::MessageError;
 use crate::ingest::{ImportError, ImportFailure};
-use crate::state::StateError;
+use crate::state::ControlStoreError;
 use crate::store::{ContextIdError, StoreError};
 use crate::text::with_causes;
 use crate::types::PeerIdError;
@@ -252,12 +252,12 @@ fn body_status(error: &BodyError) -> StatusCode {
     }
 }
 
-fn state_status(error: &StateError) -> StatusCode {
+fn state_status(error: &ControlStoreError) -> StatusCode {
     match error {
-        StateError::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
-        StateError::Io { .. } | StateError::Overloaded | StateError::Unavailable { .. } => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ControlStoreError::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
+        ControlStoreError::Io { .. }
+        | ControlStoreError::Overloaded
+        | ControlStoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

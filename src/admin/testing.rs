@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::control::{Control, ControlParts, Identity, PeersParts, Targets};
 use crate::metrics::Metrics;
 use crate::resolve::{Discard, Router};
-use crate::state::MemoryState;
+use crate::state::MemoryControl;
 use crate::store::{MemoryNames, MemoryStore, NamesLimits};
 use crate::types::{AnswerSchema, TargetId};
 
@@ -19,7 +19,7 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
     let clock = Clock::default();
     let name = TargetId::parse("us").expect("a name");
     let control = Control::open(ControlParts {
-        state: Arc::new(MemoryState::new()),
+        state: Arc::new(MemoryControl::new()),
         clock: clock.clone(),
         identity: Identity { name, secret: b"shh".to_vec() },
         targets: Targets::new([], Box::new(|_, _| Arc::new(Discard))),

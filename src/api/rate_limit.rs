@@ -392,7 +392,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_waits_as_told_is_let_through(
+        fn a_client_that_waits_for_retry_after_is_served(
             per_second in 1..2_000_u32,
             burst in 1..20_u32,
             pauses_ms in prop::collection::vec(0..1_500_u64, 1..60),

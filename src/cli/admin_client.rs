@@ -90,14 +90,14 @@ impl AdminClient {
 
     /// Sends a request; an answer that is no success is a [`RefusedRequest`].
     pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.map_err(|error| self.unheard(error))?;
+        let response = request.send().await.map_err(|error| self.no_answer(error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(self.refused(response).await.into())
     }
 
-    fn unheard(&self, error: reqwest::Error) -> anyhow::Error {
+    fn no_answer(&self, error: reqwest::Error) -> anyhow::Error {
         let Self { flag, url, .. } = self;
         let cannot_ask = if error.is_connect() {
             let wanted = self.wanted();

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_directory_is_made_private_and_an_open_one_is_told() {
+    fn a_data_directory_is_made_private_and_an_open_one_is_warned_of() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("above/data");
         let mut warnings = Vec::new();

@@ -101,8 +101,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_the_url() {
-        for (text, told) in [
+    fn errors_do_not_show_the_url() {
+        for (text, message) in [
             ("http://a,hunter2", "number 2 in the list: it has no scheme"),
             ("a b=http://hunter2", "number 1 in the list: ' ' cannot stand"),
             ("=http://hunter2", "number 1 in the list: an account's name has"),
@@ -110,7 +110,7 @@ mod tests {
             ("http://u:hunter2,x@h", "number 1 in the list: invalid port number"),
         ] {
             let error = text.parse::<UpstreamList>().unwrap_err().to_string();
-            assert!(error.starts_with(told) && !error.contains("hunter2"), "{text}: {error}");
+            assert!(error.starts_with(message) && !error.contains("hunter2"), "{text}: {error}");
         }
     }
 }

@@ -6,7 +6,7 @@ use multibase::Base;
 
 use super::ControlError;
 use crate::clock::UnixMs;
-use crate::state::{StateChange, StateStore, StateTable};
+use crate::state::{ControlChange, ControlStore, ControlTable};
 use crate::types::TargetId;
 
 /// Keys of the table of single documents.
@@ -32,7 +32,7 @@ impl Identity {
     /// The configured name and secret; those not configured are loaded, or generated at the first
     /// start.
     pub(crate) async fn load_or_make(
-        state: &dyn StateStore,
+        state: &dyn ControlStore,
         name: Option<TargetId>,
         secret: Option<&str>,
         now_ms: UnixMs,
@@ -58,17 +58,20 @@ impl Identity {
 }
 
 async fn kept(
-    state: &dyn StateStore,
+    state: &dyn ControlStore,
     key: &str,
     make: impl FnOnce() -> String,
     now_ms: UnixMs,
 ) -> Result<String, ControlError> {
-    if let Some(text) = state.read(StateTable::Single).await?.remove(key) {
+    if let Some(text) = state.read(ControlTable::Single).await?.remove(key) {
         return Ok(text);
     }
     let text = make();
-    let change =
-        StateChange { table: StateTable::Single, key: key.to_owned(), text: Some(text.clone()) };
+    let change = ControlChange {
+        table: ControlTable::Single,
+        key: key.to_owned(),
+        text: Some(text.clone()),
+    };
     if let Err(error) = state.write(vec![change], now_ms).await {
         tracing::warn!(%error, key, "what was made for this router cannot be kept, and will be another after a restart");
     }
@@ -86,11 +89,11 @@ fn broken(key: &str, reason: String) -> ControlError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::MemoryState;
+    use crate::state::MemoryControl;
 
     #[tokio::test]
     async fn what_is_made_is_kept_and_what_is_given_wins() {
-        let state = MemoryState::new();
+        let state = MemoryControl::new();
         let first = Identity::load_or_make(&state, None, None, 1).await.unwrap();
         let again = Identity::load_or_make(&state, None, None, 1).await.unwrap();
         assert_eq!((&first.name, &first.secret), (&again.name, &again.secret));

@@ -267,11 +267,11 @@ impl PeerRouters {
     /// Brings the log up to date with what is advertised now. Returns whether it changed.
     fn advertise(&self, state: &mut State, now_ms: UnixMs) -> bool {
         let State { log, of_peers } = state;
-        let heard = of_peers.iter().flat_map(|(id, of_peer)| {
+        let received = of_peers.iter().flat_map(|(id, of_peer)| {
             let (routes, _) = of_peer.received.routes(now_ms);
             routes.map(move |(prefix, route)| (id, prefix, route))
         });
-        log.advertise(&advertised(&self.us, &self.own, heard))
+        log.advertise(&advertised(&self.us, &self.own, received))
     }
 }
 

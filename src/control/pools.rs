@@ -20,7 +20,7 @@ use crate::dispatch::pool::{
     PoolProblem, PoolSummary, RuleId, RuleTarget,
 };
 use crate::resolve::{PoolUpstream, Upstream};
-use crate::state::{StateError, StateStore};
+use crate::state::{ControlStore, ControlStoreError};
 use spending::Spending;
 
 pub(crate) use explain::{ExplainedEndpoint, ExplainedPool, PoolExplanation, PoolOutcome};
@@ -59,12 +59,12 @@ pub(crate) enum PoolsError {
     Invalid(Vec<PoolProblem>),
     /// The change could not be written and was not made.
     #[error(transparent)]
-    State(#[from] StateError),
+    State(#[from] ControlStoreError),
 }
 
 /// All pools.
 pub(crate) struct Pools {
-    state: Arc<dyn StateStore>,
+    state: Arc<dyn ControlStore>,
     spending: Arc<Spending>,
     /// Serialises changes.
     changing: tokio::sync::Mutex<()>,
@@ -73,7 +73,7 @@ pub(crate) struct Pools {
 impl Pools {
     /// Reads the stored pools over the configured endpoints.
     pub(super) async fn open(
-        state: Arc<dyn StateStore>,
+        state: Arc<dyn ControlStore>,
         clock: Clock,
         inventory: Vec<EndpointParts>,
     ) -> Result<Self, ControlError> {

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::ControlError;
 use crate::clock::{Clock, UnixMs};
-use crate::state::{StateChange, StateError, StateStore, StateTable};
+use crate::state::{ControlChange, ControlStore, ControlStoreError, ControlTable};
 use crate::types::{RoutePrefix, TargetId};
 
 /// A route set by the operator.
@@ -39,12 +39,12 @@ pub(crate) enum StaticsError {
     Missing(RoutePrefix),
     /// The change could not be written.
     #[error(transparent)]
-    State(#[from] StateError),
+    State(#[from] ControlStoreError),
 }
 
 /// All static routes.
 pub(crate) struct Statics {
-    state: Arc<dyn StateStore>,
+    state: Arc<dyn ControlStore>,
     clock: Clock,
     routes: RwLock<BTreeMap<RoutePrefix, StaticRoute>>,
     /// Serialises changes.
@@ -63,10 +63,10 @@ struct StaticRouteDocument {
 impl Statics {
     /// Reads the stored routes.
     pub(super) async fn open(
-        state: Arc<dyn StateStore>,
+        state: Arc<dyn ControlStore>,
         clock: Clock,
     ) -> Result<Self, ControlError> {
-        let stored = state.read(StateTable::StaticRoutes).await?;
+        let stored = state.read(ControlTable::StaticRoutes).await?;
         let routes = stored
             .into_iter()
             .map(|(key, text)| {
@@ -146,9 +146,13 @@ impl Statics {
         Ok(route)
     }
 
-    async fn write(&self, prefix: &RoutePrefix, text: Option<String>) -> Result<(), StateError> {
+    async fn write(
+        &self,
+        prefix: &RoutePrefix,
+        text: Option<String>,
+    ) -> Result<(), ControlStoreError> {
         let key = prefix.to_string();
-        let change = StateChange { table: StateTable::StaticRoutes, key, text };
+        let change = ControlChange { table: ControlTable::StaticRoutes, key, text };
         self.state.write(vec![change], self.clock.now_ms()).await
     }
 }
@@ -176,9 +180,9 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::state::MemoryState;
+    use crate::state::MemoryControl;
 
-    fn open(state: &Arc<MemoryState>, clock: &ManualClock) -> Statics {
+    fn open(state: &Arc<MemoryControl>, clock: &ManualClock) -> Statics {
         let opened = Statics::open(state.clone(), Clock::Manual(clock.clone()));
         opened.now_or_never().expect("memory answers at once").unwrap()
     }
@@ -193,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn routes_are_created_replaced_and_removed_and_outlive_a_restart() {
-        let (state, clock) = (Arc::new(MemoryState::new()), ManualClock::new(100));
+        let (state, clock) = (Arc::new(MemoryControl::new()), ManualClock::new(100));
         let statics = open(&state, &clock);
         statics.create(prefix("g.b"), target("one")).await.unwrap();
         let first = statics.create(prefix("g.a"), target("two")).await.unwrap();
@@ -210,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_done_changes_nothing() {
-        let (state, clock) = (Arc::new(MemoryState::new()), ManualClock::new(100));
+        let (state, clock) = (Arc::new(MemoryControl::new()), ManualClock::new(100));
         let statics = open(&state, &clock);
         statics.create(prefix("g"), target("one")).await.unwrap();
         let again = statics.create(prefix("g"), target("two")).await;

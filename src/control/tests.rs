@@ -7,7 +7,7 @@ use crate::clock::ManualClock;
 use crate::dispatch::pool::Field;
 use crate::resolve::Discard;
 use crate::resolve::upstream_testing::FakeUpstream;
-use crate::state::MemoryState;
+use crate::state::MemoryControl;
 
 /// A control plane over an in-memory store, with two endpoints.
 pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Control> {
@@ -20,7 +20,7 @@ pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Co
         upstream: FakeUpstream::new(name),
     };
     let parts = ControlParts {
-        state: Arc::new(MemoryState::new()),
+        state: Arc::new(MemoryControl::new()),
         clock: clock.clone(),
         identity: Identity { name: target(name), secret: name.as_bytes().to_vec() },
         targets: Targets::new([], Box::new(|_, _| Arc::new(Discard))),

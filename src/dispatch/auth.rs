@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_router_is_told_the_sha_256() {
+    fn the_next_router_is_sent_the_sha_256() {
         let zeros = RouteAuth([0; BYTES]);
         assert_eq!(zeros.hashed().to_base64(), "Zmh6rfhivXdsj8GLjp+OIAiXFIVu4jOzkCpZHQ1fKSU=");
     }

@@ -33,9 +33,9 @@ impl Index {
         if records.is_empty() {
             return Found::default();
         }
-        let united = ReadyRecord::of_peer(peer, records.iter().map(|record| &**record));
-        let selection = filter.select(&united);
-        let records = selection.map(|selection| (Arc::new(united), selection));
+        let merged = ReadyRecord::of_peer(peer, records.iter().map(|record| &**record));
+        let selection = filter.select(&merged);
+        let records = selection.map(|selection| (Arc::new(merged), selection));
         Found::new(records.into_iter().collect::<Vec<_>>().into(), changed_at_ms)
     }
 }

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pace_keeps_to_its_limit_and_stops_when_told() {
+    fn a_pace_keeps_to_its_limit_and_can_be_stopped() {
         let stop = Stop::default();
         let watch = Stopwatch::start();
         let mut pace = Pace::limited(&stop, 1_000_000);

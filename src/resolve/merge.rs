@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_one_provider_is_bounded() {
+    fn what_is_merged_of_one_provider_is_bounded() {
         let mut merged = MergedRecords::default();
         let added = (0..1_000).filter(|port| add(&mut merged, &record(1, &[*port]))).count();
         assert_eq!(added, PARTS_MAX);

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::detached::{Unfinished, run_blocking};
-use crate::state::{DurableState, MemoryState, StateOpenError, StateStore};
+use crate::state::{ControlOpenError, ControlStore, DurableControl, MemoryControl};
 use crate::store::{
     DurableNames, DurableOptions, DurableStore, IndexLimits, MemoryNames, NameStore, NamesLimits,
     NamesOpenError, Recovery, Store, StoreOpenError,
@@ -23,7 +23,7 @@ pub struct Stores {
     /// Where IPNS records are kept.
     pub(crate) names: Arc<dyn NameStore>,
     /// Where the control plane keeps what is decided.
-    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) state: Arc<dyn ControlStore>,
     /// What opening found; `None` where there was nothing to recover.
     pub(crate) report: Option<Recovery>,
 }
@@ -42,7 +42,7 @@ pub enum StoresError {
     Names(#[from] NamesOpenError),
     /// The control plane's state cannot be opened.
     #[error(transparent)]
-    State(#[from] StateOpenError),
+    State(#[from] ControlOpenError),
     /// Opening them panicked.
     #[error("the data directory was not opened")]
     Unfinished(#[from] Unfinished),
@@ -63,7 +63,7 @@ impl Stores {
     /// This store, and what goes with it in memory.
     pub fn with_store(store: Arc<dyn Store>) -> Self {
         let names = Arc::new(MemoryNames::new(names_limits(&Settings::default())));
-        Self { store, names, state: Arc::new(MemoryState::new()), report: None }
+        Self { store, names, state: Arc::new(MemoryControl::new()), report: None }
     }
 }
 
@@ -78,7 +78,7 @@ fn open_data_dir(settings: &Settings, clock: Clock) -> Result<Stores, StoresErro
         limits: index_limits(settings),
     })?;
     let names = DurableNames::open(&data_dir, names_limits(settings))?;
-    let state = DurableState::open(&data_dir)?;
+    let state = DurableControl::open(&data_dir)?;
     Ok(Stores {
         store: Arc::new(store),
         names: Arc::new(names),

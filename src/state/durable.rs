@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 
 use super::file::{self, CACHE_BYTES};
-use super::{Documents, Health, StateChange, StateError, StateStore, StateTable};
+use super::{ControlChange, ControlStore, ControlStoreError, ControlTable, Documents, Health};
 use crate::clock::UnixMs;
 use crate::data_dir::DataDir;
 use crate::state::{DiskMedium, FileError, Medium, RedbFile, RedbService, ServiceOptions};
@@ -22,15 +22,15 @@ pub(super) const OPTIONS: ServiceOptions =
     ServiceOptions { thread: "state writer", waiting_max: 4_096, batch_max: 1_024 };
 
 /// State on disk.
-pub struct DurableState {
-    service: RedbService<Vec<StateChange>, ()>,
+pub struct DurableControl {
+    service: RedbService<Vec<ControlChange>, ()>,
     /// Held for as long as the file is open.
     _data_dir: Option<DataDir>,
 }
 
 /// Why state cannot be opened.
 #[derive(Debug, Error)]
-pub enum StateOpenError {
+pub enum ControlOpenError {
     /// The file cannot be opened or read, or is damaged.
     #[error(
         "cannot open {path}, which holds static routes, pools, what endpoints were asked and this \
@@ -47,27 +47,27 @@ pub enum StateOpenError {
     Thread(#[source] std::io::Error),
 }
 
-impl DurableState {
+impl DurableControl {
     /// Opens the file of a data directory, or makes it, and verifies all of it.
     ///
     /// # Errors
     ///
-    /// [`StateOpenError`]. A disk that is full is none: what is there can be read, and changes fail
+    /// [`ControlOpenError`]. A disk that is full is none: what is there can be read, and changes fail
     /// until there is room.
-    pub fn open(data_dir: &DataDir) -> Result<Self, StateOpenError> {
+    pub fn open(data_dir: &DataDir) -> Result<Self, ControlOpenError> {
         let path = data_dir.control_file();
         let medium = DiskMedium { path: path.clone(), cache_bytes: CACHE_BYTES };
         Ok(Self { _data_dir: Some(data_dir.clone()), ..Self::open_on(medium, path)? })
     }
 
-    pub(super) fn open_on(medium: impl Medium, path: PathBuf) -> Result<Self, StateOpenError> {
+    pub(super) fn open_on(medium: impl Medium, path: PathBuf) -> Result<Self, ControlOpenError> {
         let file = file::open(medium)
-            .map_err(|error| StateOpenError::File { path, source: Box::new(error) })?;
-        let write = |file: &RedbFile, lists: &[(Vec<StateChange>, UnixMs)]| {
+            .map_err(|error| ControlOpenError::File { path, source: Box::new(error) })?;
+        let write = |file: &RedbFile, lists: &[(Vec<ControlChange>, UnixMs)]| {
             file::write(file, lists.iter().flat_map(|(changes, _)| changes))?;
             Ok(vec![(); lists.len()])
         };
-        let service = RedbService::start(file, OPTIONS, write).map_err(StateOpenError::Thread)?;
+        let service = RedbService::start(file, OPTIONS, write).map_err(ControlOpenError::Thread)?;
         Ok(Self { service, _data_dir: None })
     }
 
@@ -77,16 +77,16 @@ impl DurableState {
     }
 }
 
-impl StateStore for DurableState {
-    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
+impl ControlStore for DurableControl {
+    fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>> {
         async move { Ok(self.service.read(move |it| file::read(it, table)).await?) }.boxed()
     }
 
     fn write(
         &self,
-        changes: Vec<StateChange>,
+        changes: Vec<ControlChange>,
         now_ms: UnixMs,
-    ) -> BoxFuture<'_, Result<(), StateError>> {
+    ) -> BoxFuture<'_, Result<(), ControlStoreError>> {
         let written = self.service.submit(changes, now_ms);
         async move { Ok(written.await?) }.boxed()
     }
@@ -96,7 +96,7 @@ impl StateStore for DurableState {
     }
 }
 
-impl From<FileError> for StateError {
+impl From<FileError> for ControlStoreError {
     fn from(error: FileError) -> Self {
         match error {
             FileError::NoSpace(source) => Self::NoSpace { source },

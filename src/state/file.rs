@@ -17,7 +17,7 @@ use redb::{
     Database, Error as RedbError, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction,
 };
 
-use super::{Documents, StateChange, StateTable};
+use super::{ControlChange, ControlTable, Documents};
 use crate::state::{FileError, Medium, RedbFile, WriteWork, begin_write};
 
 /// Memory for pages of the file, in bytes.
@@ -32,7 +32,7 @@ pub(super) fn open(medium: impl Medium) -> Result<RedbFile, RedbError> {
 /// All documents of a table, by key.
 pub(super) fn read(
     transaction: &ReadTransaction,
-    table: StateTable,
+    table: ControlTable,
 ) -> Result<Documents, RedbError> {
     let rows = transaction.open_table(definition(table))?;
     let texts = rows.iter()?.map(|row| {
@@ -45,9 +45,9 @@ pub(super) fn read(
 /// Makes these changes, in their order, in one commit.
 pub(super) fn write<'a>(
     file: &RedbFile,
-    changes: impl IntoIterator<Item = &'a StateChange>,
+    changes: impl IntoIterator<Item = &'a ControlChange>,
 ) -> Result<(), FileError> {
-    let mut of_tables: BTreeMap<StateTable, Vec<&StateChange>> = BTreeMap::new();
+    let mut of_tables: BTreeMap<ControlTable, Vec<&ControlChange>> = BTreeMap::new();
     for change in changes {
         of_tables.entry(change.table).or_default().push(change);
     }
@@ -59,14 +59,14 @@ pub(super) fn write<'a>(
     })
 }
 
-fn definition(table: StateTable) -> TableDefinition<'static, &'static str, &'static str> {
+fn definition(table: ControlTable) -> TableDefinition<'static, &'static str, &'static str> {
     TableDefinition::new(match table {
-        StateTable::StaticRoutes => "static_routes",
+        ControlTable::StaticRoutes => "static_routes",
         // Source 001's word for pools: the name on disk stays.
-        StateTable::Pools => "routes",
-        StateTable::Rules => "rules",
-        StateTable::Budgets => "budgets",
-        StateTable::Single => "single",
+        ControlTable::Pools => "routes",
+        ControlTable::Rules => "rules",
+        ControlTable::Budgets => "budgets",
+        ControlTable::Single => "single",
     })
 }
 
@@ -78,7 +78,7 @@ fn verify(database: &mut Database) -> Result<(), RedbError> {
         tracing::warn!("the file of the control plane's state was damaged and has been repaired");
     }
     let transaction = begin_write(database)?;
-    for table in StateTable::ALL {
+    for table in ControlTable::ALL {
         transaction.open_table(definition(table))?;
     }
     transaction.commit()?;
@@ -87,11 +87,11 @@ fn verify(database: &mut Database) -> Result<(), RedbError> {
 
 fn make(
     transaction: &WriteTransaction,
-    table: StateTable,
-    changes: &[&StateChange],
+    table: ControlTable,
+    changes: &[&ControlChange],
 ) -> Result<(), RedbError> {
     let mut rows = transaction.open_table(definition(table))?;
-    for StateChange { key, text, .. } in changes {
+    for ControlChange { key, text, .. } in changes {
         match text {
             Some(text) => rows.insert(key.as_str(), text.as_str())?,
             None => rows.remove(key.as_str())?,

@@ -12,18 +12,20 @@ use rand::{RngExt, SeedableRng};
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::durable::OPTIONS;
-use super::{DurableState, Health, PAUSE_MS, StateChange, StateError, StateStore, StateTable};
+use super::{
+    ControlChange, ControlStore, ControlStoreError, ControlTable, DurableControl, Health, PAUSE_MS,
+};
 use crate::state::Medium;
 use crate::state::test_medium::{Step, TestMedium};
 
 const NOW_MS: u64 = 1_767_225_600_000;
 
-fn open(medium: &TestMedium) -> DurableState {
-    DurableState::open_on(medium.clone(), PathBuf::from("test")).unwrap()
+fn open(medium: &TestMedium) -> DurableControl {
+    DurableControl::open_on(medium.clone(), PathBuf::from("test")).unwrap()
 }
 
-fn set(table: StateTable, key: &str, text: &str) -> StateChange {
-    StateChange { table, key: key.to_owned(), text: Some(text.to_owned()) }
+fn set(table: ControlTable, key: &str, text: &str) -> ControlChange {
+    ControlChange { table, key: key.to_owned(), text: Some(text.to_owned()) }
 }
 
 #[tokio::test]
@@ -31,7 +33,7 @@ async fn the_file_holds_what_its_documentation_draws() {
     let medium = TestMedium::default();
     let store = open(&medium);
     let names = ["static_routes", "routes", "rules", "budgets", "single"];
-    let changes = StateTable::ALL.into_iter().zip(names);
+    let changes = ControlTable::ALL.into_iter().zip(names);
     store
         .write(changes.map(|(table, name)| set(table, "ä", name)).collect(), NOW_MS)
         .await
@@ -54,7 +56,7 @@ async fn the_file_holds_what_its_documentation_draws() {
 async fn lists_that_come_together_share_a_commit_and_reads_do_not_wait_for_it() {
     let medium = TestMedium::default();
     let store = open(&medium);
-    let key = |number: u32| set(StateTable::Budgets, &number.to_string(), "1");
+    let key = |number: u32| set(ControlTable::Budgets, &number.to_string(), "1");
     store.write(vec![key(0)], NOW_MS).await.unwrap();
     medium.hold();
     let before = medium.syncs();
@@ -64,22 +66,22 @@ async fn lists_that_come_together_share_a_commit_and_reads_do_not_wait_for_it() 
     while !medium.is_waiting() {
         tokio::task::yield_now().await;
     }
-    let budgets = store.read(StateTable::Budgets).await.unwrap();
+    let budgets = store.read(ControlTable::Budgets).await.unwrap();
     assert_eq!(budgets.keys().collect::<Vec<_>>(), ["0"], "the others are not durable yet");
     medium.release();
     assert!(writes.await.into_iter().all(|written| written.is_ok()));
     let syncs = medium.syncs() - before;
     assert!(syncs <= 6, "{syncs} syncs for 100 lists: two for each commit");
-    assert_eq!(store.read(StateTable::Budgets).await.unwrap().len(), 101);
+    assert_eq!(store.read(ControlTable::Budgets).await.unwrap().len(), 101);
 }
 
 #[tokio::test]
 async fn a_list_that_nobody_waits_for_is_written_all_the_same() {
     let medium = TestMedium::default();
     let store = open(&medium);
-    drop(store.write(vec![set(StateTable::Single, "a", "1")], NOW_MS));
+    drop(store.write(vec![set(ControlTable::Single, "a", "1")], NOW_MS));
     drop(store);
-    assert_eq!(open(&medium).read(StateTable::Single).await.unwrap()["a"], "1");
+    assert_eq!(open(&medium).read(ControlTable::Single).await.unwrap()["a"], "1");
 }
 
 #[tokio::test]
@@ -98,16 +100,16 @@ async fn more_than_can_wait_are_refused() {
     medium.hold();
     let count = 2 * OPTIONS.waiting_max;
     // All are handed over at once, whenever they are waited for.
-    let key = |number: usize| set(StateTable::Budgets, &number.to_string(), "1");
+    let key = |number: usize| set(ControlTable::Budgets, &number.to_string(), "1");
     let writes: Vec<_> = (0..count).map(|number| store.write(vec![key(number)], NOW_MS)).collect();
     medium.release();
     let results = futures_util::future::join_all(writes).await;
-    let is_refused = |result: &Result<(), _>| matches!(result, Err(StateError::Overloaded));
+    let is_refused = |result: &Result<(), _>| matches!(result, Err(ControlStoreError::Overloaded));
     let refused = results.iter().filter(|result| is_refused(result)).count();
     assert!(refused > 0 && refused <= OPTIONS.waiting_max, "{refused}");
     let written: Vec<_> = (0..count).filter(|number| results[*number].is_ok()).collect();
     assert_eq!(written.len(), count - refused);
-    let budgets = store.read(StateTable::Budgets).await.unwrap();
+    let budgets = store.read(ControlTable::Budgets).await.unwrap();
     assert_eq!(budgets.len(), written.len());
     assert!(written.iter().all(|number| budgets.contains_key(&number.to_string())));
 }
@@ -118,17 +120,17 @@ async fn a_disk_that_fails_refuses_changes_loses_none_and_takes_them_again() {
         let medium = TestMedium::default();
         let store = open(&medium);
         let write =
-            |text: &str, at_ms| store.write(vec![set(StateTable::Single, "a", text)], at_ms);
+            |text: &str, at_ms| store.write(vec![set(ControlTable::Single, "a", text)], at_ms);
         write("1", NOW_MS).await.unwrap();
         medium.fail(Some(failure));
         let mut opened = Vec::new();
         for at_ms in [0, 1, PAUSE_MS, PAUSE_MS + 1].map(|later_ms| NOW_MS + later_ms) {
             let error = write("2", at_ms).await.unwrap_err();
-            let is_full = matches!(error, StateError::NoSpace { .. });
+            let is_full = matches!(error, ControlStoreError::NoSpace { .. });
             assert_eq!(is_full, failure == ErrorKind::StorageFull, "{error:?}");
-            assert!(is_full || matches!(error, StateError::Io { .. }), "{error:?}");
+            assert!(is_full || matches!(error, ControlStoreError::Io { .. }), "{error:?}");
             assert!(!store.health().is_writable);
-            assert_eq!(store.read(StateTable::Single).await.unwrap()["a"], "1", "reads go on");
+            assert_eq!(store.read(ControlTable::Single).await.unwrap()["a"], "1", "reads go on");
             opened.push(medium.opened());
         }
         assert_eq!((opened[0], opened[2]), (opened[1], opened[3]), "the disk was left alone");
@@ -136,46 +138,46 @@ async fn a_disk_that_fails_refuses_changes_loses_none_and_takes_them_again() {
         medium.fail(None);
         write("3", NOW_MS - 10_000).await.unwrap();
         assert!(store.health().is_writable);
-        assert_eq!(store.read(StateTable::Single).await.unwrap()["a"], "3");
+        assert_eq!(store.read(ControlTable::Single).await.unwrap()["a"], "3");
         drop(store);
-        assert_eq!(open(&medium).read(StateTable::Single).await.unwrap()["a"], "3");
+        assert_eq!(open(&medium).read(ControlTable::Single).await.unwrap()["a"], "3");
     }
 }
 
 #[tokio::test]
 async fn a_disk_that_is_full_at_the_start_is_read_and_written_when_there_is_room() {
     let medium = TestMedium::default();
-    drop(open(&medium).write(vec![set(StateTable::Single, "a", "1")], NOW_MS).await);
+    drop(open(&medium).write(vec![set(ControlTable::Single, "a", "1")], NOW_MS).await);
     medium.fail(Some(ErrorKind::StorageFull));
     let store = open(&medium);
     assert!(!store.health().is_writable);
-    assert_eq!(store.read(StateTable::Single).await.unwrap()["a"], "1");
-    let refused = store.write(vec![set(StateTable::Single, "a", "2")], NOW_MS).await;
-    assert!(matches!(refused, Err(StateError::NoSpace { .. })), "{refused:?}");
+    assert_eq!(store.read(ControlTable::Single).await.unwrap()["a"], "1");
+    let refused = store.write(vec![set(ControlTable::Single, "a", "2")], NOW_MS).await;
+    assert!(matches!(refused, Err(ControlStoreError::NoSpace { .. })), "{refused:?}");
     medium.fail(None);
     let later_ms = NOW_MS + PAUSE_MS;
-    store.write(vec![set(StateTable::Single, "a", "3")], later_ms).await.unwrap();
+    store.write(vec![set(ControlTable::Single, "a", "3")], later_ms).await.unwrap();
     assert!(store.health().is_writable);
     drop(store);
-    assert_eq!(open(&medium).read(StateTable::Single).await.unwrap()["a"], "3");
+    assert_eq!(open(&medium).read(ControlTable::Single).await.unwrap()["a"], "3");
 }
 
 #[tokio::test]
-async fn a_writer_that_died_is_named_and_told_to_all_who_write() {
+async fn a_writer_that_died_is_named_and_fails_all_writes() {
     let medium = TestMedium::default();
     let store = open(&medium);
-    store.write(vec![set(StateTable::Single, "a", "1")], NOW_MS).await.unwrap();
+    store.write(vec![set(ControlTable::Single, "a", "1")], NOW_MS).await.unwrap();
     assert_eq!(store.health(), Health::good());
     medium.panic_once();
     for _ in 0..2 {
-        let refused = store.write(vec![set(StateTable::Single, "a", "2")], NOW_MS).await;
-        assert!(matches!(refused, Err(StateError::Unavailable { .. })), "{refused:?}");
+        let refused = store.write(vec![set(ControlTable::Single, "a", "2")], NOW_MS).await;
+        assert!(matches!(refused, Err(ControlStoreError::Unavailable { .. })), "{refused:?}");
     }
     while store.health().is_ready {
         tokio::task::yield_now().await;
     }
     assert_eq!(store.health(), Health::without_thread("state writer"));
-    assert_eq!(store.read(StateTable::Single).await.unwrap()["a"], "1", "reads go on");
+    assert_eq!(store.read(ControlTable::Single).await.unwrap()["a"], "1", "reads go on");
 }
 
 /// Bytes of a sector, which a disk writes whole or not at all.
@@ -205,20 +207,20 @@ fn image(steps: &[Step], random: &mut StdRng) -> Vec<u8> {
 
 /// The lists of the crash test: each changes several documents of several tables, so that a mixture of
 /// two lists shows.
-fn list(number: u32) -> Vec<StateChange> {
+fn list(number: u32) -> Vec<ControlChange> {
     let text = format!("{number} {}", "x".repeat(usize::try_from(number * 37 % 5_000).unwrap()));
-    let mut changes = vec![set(StateTable::Single, "number", &number.to_string())];
-    for table in StateTable::ALL {
+    let mut changes = vec![set(ControlTable::Single, "number", &number.to_string())];
+    for table in ControlTable::ALL {
         changes.push(set(table, &format!("k{}", number % 7), &text));
         let key = format!("k{}", (number + 3) % 7);
-        changes.push(StateChange { table, key, text: None });
+        changes.push(ControlChange { table, key, text: None });
     }
     changes
 }
 
-async fn documents(store: &DurableState) -> BTreeMap<(StateTable, String), String> {
+async fn documents(store: &DurableControl) -> BTreeMap<(ControlTable, String), String> {
     let mut documents = BTreeMap::new();
-    for table in StateTable::ALL {
+    for table in ControlTable::ALL {
         let of_table = store.read(table).await.unwrap();
         documents.extend(of_table.into_iter().map(|(key, text)| ((table, key), text)));
     }
@@ -253,7 +255,7 @@ async fn a_crash_at_any_moment_leaves_the_state_after_some_list_and_none_that_wa
         );
         left.write(list(41), NOW_MS).await.unwrap();
         drop(left);
-        assert_eq!(open(&crashed).read(StateTable::Single).await.unwrap()["number"], "41");
+        assert_eq!(open(&crashed).read(ControlTable::Single).await.unwrap()["number"], "41");
     }
 }
 
@@ -275,13 +277,13 @@ async fn a_file_that_was_damaged_is_refused_or_whole_and_never_half_believed() {
             bytes[at] ^= 1 << random.random_range(0..8);
         }
         let damaged = TestMedium::of_bytes(bytes);
-        match DurableState::open_on(damaged, PathBuf::from("control.redb")) {
+        match DurableControl::open_on(damaged, PathBuf::from("control.redb")) {
             Ok(store) => assert_eq!(documents(&store).await, whole),
             Err(error) => {
-                let told = error.to_string();
+                let message = error.to_string();
                 assert!(
-                    told.contains("control.redb") && told.contains("put a copy back"),
-                    "{told}"
+                    message.contains("control.redb") && message.contains("put a copy back"),
+                    "{message}"
                 );
                 refused += 1;
             }

@@ -449,12 +449,12 @@ mod tests {
         );
         let bare = ready("");
         let peer = PeerId::parse(PEER).unwrap();
-        let united = ReadyRecord::of_peer(&peer, [&one, &bare, &other].into_iter());
+        let merged = ReadyRecord::of_peer(&peer, [&one, &bare, &other].into_iter());
         let expected = format!(
             r#"{{"Schema":"peer","ID":"{PEER}","Addrs":["/ip4/192.0.2.1/tcp/1","/ip4/192.0.2.2/tcp/2"],"Protocols":["a","b","c"]}}"#
         );
-        assert_eq!(united.json(), expected);
+        assert_eq!(merged.json(), expected);
         let filter = crate::types::Filter::from_query("filter-protocols=c").unwrap();
-        assert_eq!(filter.select(&united), Some(Selection::Whole));
+        assert_eq!(filter.select(&merged), Some(Selection::Whole));
     }
 }

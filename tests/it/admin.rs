@@ -78,7 +78,7 @@ async fn wrong_credentials_are_refused(#[case] authorization: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_ask_for_the_password_when_told_to() {
+async fn metrics_ask_for_the_password_where_the_setting_says_so() {
     let server = server().with(|settings| settings.metrics_auth = true).start().await;
     let nobody = server.get_admin("/metrics").await;
     assert_eq!(nobody.status(), 401);
@@ -99,7 +99,7 @@ async fn a_page_of_another_site_is_refused_though_its_browser_knows_the_password
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_paths_and_methods_are_told_as_problems() {
+async fn wrong_paths_and_methods_are_answered_as_problems() {
     let server = server().start().await;
     let unknown = server.admin(Method::GET, "/nowhere").send().await.unwrap();
     insta::assert_snapshot!("admin_unknown_path", written(unknown).await);

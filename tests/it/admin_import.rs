@@ -76,7 +76,7 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_tells_what_it_took_in_and_what_it_did_not() {
+async fn an_import_reports_what_it_took_in_and_what_it_did_not() {
     let server = server().start().await;
     let good = line(1);
     let body = format!("{good}not JSON\n{{}}\n{good}");
@@ -307,7 +307,7 @@ async fn a_slow_store_slows_the_client_and_nothing_piles_up() {
 #[case::no_space("no_space", || StoreError::NoSpace { source: std::io::Error::other("secret path") })]
 #[case::io("io", || StoreError::Io { source: std::io::Error::other("secret path") })]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_refuses_is_told_with_its_status(
+async fn a_refusal_of_the_store_has_its_status(
     #[case] name: &str,
     #[case] failure: fn() -> StoreError,
 ) {
@@ -334,7 +334,7 @@ async fn a_store_that_refuses_is_told_with_its_status(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_falls_silent_is_told_and_let_go() {
+async fn a_client_that_falls_silent_is_answered_and_disconnected() {
     let server = server().with(|settings| {
         settings.import_idle_timeout = Duration::from_millis(200);
     });

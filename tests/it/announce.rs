@@ -371,7 +371,7 @@ async fn the_answer_waits_for_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_announcing_is_off_it_is_501_and_pages_are_not_told_to_put() {
+async fn where_announcing_is_off_it_is_501_and_put_is_not_allowed_to_pages() {
     let server = server().with(|settings| settings.announce = "off".parse().unwrap()).start().await;
     for path in ["/routing/v1/providers", "/routing/v1/providers/"] {
         for method in [Method::PUT, Method::GET] {

@@ -28,7 +28,7 @@ async fn only_peers_on_the_allowlist_may_announce() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_announces_too_often_is_told_when_to_come_back() {
+async fn a_peer_that_announces_too_often_gets_retry_after() {
     let server = server().with(|settings| settings.announce_peer_rate_limit = 2).start().await;
     let (one, two) = (Provider::ed25519(1), Provider::ed25519(2));
     let body = |provider: &Provider| provider.request(&provider.payload(&[CID], &[TCP]));
@@ -83,7 +83,7 @@ async fn what_strangers_announced_stays_theirs_through_an_export() {
     copy.shutdown().await;
 
     // Where strangers may hold nothing, the operator's entries go in all the same.
-    let strict = server().with(|settings| settings.announce_client_keys_max = 1).start().await;
+    let strict = server().with(|settings| settings.announce_network_keys_max = 1).start().await;
     let answer = import(&strict, exported.join("\n")).await.unwrap().text().await.unwrap();
     assert!(answer.contains(r#""no_room":1"#), "{answer}");
     assert_eq!(export(&strict).await.len(), 1);

@@ -204,7 +204,7 @@ async fn the_schema_of_answers_is_chosen_anew_at_each_start() {
 }
 
 #[tokio::test]
-async fn a_second_process_is_told_who_has_the_directory() {
+async fn a_second_process_learns_who_has_the_directory() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(NOW_MS);
     let store = open(folder.path(), &clock);

@@ -43,7 +43,7 @@ fn broken_store() -> ResolveError {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_is_told_without_its_details_and_never_cached() {
+async fn a_failure_is_answered_without_its_details_and_never_cached() {
     type Failure = fn() -> ResolveError;
     let cases: [(Failure, u16, &str); 6] = [
         (broken_store, 503, "service unavailable; request id "),
@@ -86,7 +86,7 @@ async fn a_failure_is_told_without_its_details_and_never_cached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spent_budget_is_told_with_the_time_of_its_refill() {
+async fn a_spent_budget_is_answered_with_the_time_of_its_refill() {
     let spent = || ResolveError::OverBudget { retry_after: Duration::from_millis(1_001) };
     let server = server().resolver(Failing(spent)).start().await;
     let path = format!("/routing/v1/providers/{CID}");

@@ -12,7 +12,7 @@ use fingerpost::control::EndpointParts;
 use fingerpost::data_dir::DataDirError;
 use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server, Sockets, Stores, StoresError};
-use fingerpost::state::StateStore;
+use fingerpost::state::ControlStore;
 use fingerpost::store::{Announcement, ContextId, NameStore, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, TargetId, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
@@ -42,7 +42,7 @@ pub(crate) struct Builder {
     store: Option<Arc<dyn Store>>,
     names: Option<Arc<dyn NameStore>>,
     resolver: Option<Arc<dyn Resolver>>,
-    state: Option<Arc<dyn StateStore>>,
+    state: Option<Arc<dyn ControlStore>>,
     endpoints: Vec<EndpointParts>,
     closed: bool,
     data_dir: Option<PathBuf>,
@@ -94,7 +94,7 @@ impl Builder {
     }
 
     /// Keeps what the control plane decides in this store.
-    pub(crate) fn state(mut self, state: Arc<dyn StateStore>) -> Self {
+    pub(crate) fn state(mut self, state: Arc<dyn ControlStore>) -> Self {
         self.state = Some(state);
         self
     }

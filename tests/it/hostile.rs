@@ -68,7 +68,7 @@ async fn a_wish_to_change_the_protocol_is_answered_with_connection_close() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_head_is_told_408() {
+async fn a_slow_head_is_answered_408() {
     let server = filled().await;
     let answer = server.raw(b"GET /routing/v1/providers/x HTTP/1.1\r\nHost: ".to_vec()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");

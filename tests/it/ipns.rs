@@ -380,8 +380,8 @@ async fn a_compressed_body_is_415_and_says_what_to_do() {
             assert_eq!(refused.status(), 415, "{path} {encoding}");
             assert_eq!(refused.headers()["accept-encoding"], "identity");
             let text = refused.text().await.unwrap();
-            let told = format!("the Content-Encoding is {encoding:?}; send the body as it is");
-            assert!(text.starts_with(&told), "{text}");
+            let message = format!("the Content-Encoding is {encoding:?}; send the body as it is");
+            assert!(text.starts_with(&message), "{text}");
         }
     }
     let plain = [("content-type", RECORD_TYPE), ("content-encoding", "identity")];
@@ -512,7 +512,7 @@ impl NameStore for Failing {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_fails_is_told_by_status_and_without_its_details() {
+async fn a_failing_store_is_a_status_without_details() {
     type Failure = fn() -> NamesError;
     let cases: [(Failure, u16, &str, &str); 4] = [
         (

@@ -125,7 +125,7 @@ async fn a_peer_that_is_silent_for_its_hold_down_has_no_routes() {
 #[case::auth(r#"{"prefix":"g.a","path":["east"],"auth":"AAAA"}"#, "`newRoutes[0].auth`")]
 #[case::no_path(r#"{"prefix":"g.a","path":[],"auth":"AUTH"}"#, "`newRoutes[0].path` is empty")]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_peer_must_not_send_is_refused_and_told_why(
+async fn what_a_peer_must_not_send_is_refused_with_the_reason(
     #[case] text: &str,
     #[case] detail: &str,
 ) {

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fingerpost::control::EndpointParts;
 use fingerpost::resolve::{AskError, AskedRecords, Upstream};
-use fingerpost::state::{Documents, MemoryState, StateChange, StateError, StateStore, StateTable};
+use fingerpost::state::{
+    ControlChange, ControlStore, ControlStoreError, ControlTable, Documents, MemoryControl,
+};
 use fingerpost::types::{Hops, Subject};
 use fingerpost::types::{IpnsName, IpnsRecord, TargetId};
 use futures_util::future::BoxFuture;
@@ -46,28 +48,28 @@ impl Upstream for Silent {
 /// State that fails when it is told to.
 #[derive(Default)]
 struct FailingState {
-    memory: MemoryState,
+    memory: MemoryControl,
     is_full: AtomicBool,
     is_away: AtomicBool,
 }
 
-impl StateStore for FailingState {
-    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
+impl ControlStore for FailingState {
+    fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>> {
         self.memory.read(table)
     }
 
     fn write(
         &self,
-        changes: Vec<StateChange>,
+        changes: Vec<ControlChange>,
         now_ms: u64,
-    ) -> BoxFuture<'_, Result<(), StateError>> {
+    ) -> BoxFuture<'_, Result<(), ControlStoreError>> {
         if self.is_full.load(Ordering::SeqCst) {
             let source = std::io::Error::other("no space left");
-            return std::future::ready(Err(StateError::NoSpace { source })).boxed();
+            return std::future::ready(Err(ControlStoreError::NoSpace { source })).boxed();
         }
         if self.is_away.load(Ordering::SeqCst) {
             let reason = "its writer has stopped".to_owned();
-            return std::future::ready(Err(StateError::Unavailable { reason })).boxed();
+            return std::future::ready(Err(ControlStoreError::Unavailable { reason })).boxed();
         }
         self.memory.write(changes, now_ms)
     }
@@ -209,7 +211,7 @@ async fn whole_answers_are_as_written_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_is_wrong_with_a_route_is_told_at_once() {
+async fn all_faults_of_a_route_are_reported_at_once() {
     let server = of_source().start().await;
     create(&server, "my-route").await;
     let body = r#"{"route":{"name":"a/b","requested_target_daily_volume":0,

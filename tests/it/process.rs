@@ -336,7 +336,7 @@ fn a_port_in_use_is_said_with_its_setting() {
 }
 
 #[test]
-fn lookup_tells_by_its_exit_code_whether_it_found_anyone() {
+fn the_exit_code_of_lookup_says_whether_it_found_anyone() {
     let folder = tempfile::tempdir().unwrap();
     let ndjson = file(folder.path(), "one.ndjson", line(CID).as_bytes());
     let mut command = serve(folder.path());

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use fingerpost::state::{Documents, MemoryState, StateChange, StateError, StateStore, StateTable};
+use fingerpost::state::{
+    ControlChange, ControlStore, ControlStoreError, ControlTable, Documents, MemoryControl,
+};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use reqwest::header::{
@@ -47,11 +49,11 @@ async fn start() -> TestServer {
     server().state(state().await).start().await
 }
 
-async fn state() -> Arc<MemoryState> {
-    let state = MemoryState::new();
+async fn state() -> Arc<MemoryControl> {
+    let state = MemoryControl::new();
     let text = multibase::Base::Base64Pad.encode("shh");
-    let secret = StateChange {
-        table: StateTable::Single,
+    let secret = ControlChange {
+        table: ControlTable::Single,
         key: "routing_secret".to_owned(),
         text: Some(text),
     };
@@ -148,7 +150,7 @@ async fn a_static_route_hides_the_default_and_its_removal_brings_it_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_replaces_only_what_is_there_and_only_when_told_to() {
+async fn a_put_replaces_only_what_is_there_and_only_with_if_match() {
     let server = start().await;
     let replacing = put(&server, "g.foo", "bob").header(IF_MATCH, "*");
     insta::assert_snapshot!("routes_nothing_to_replace", sent(replacing).await);
@@ -388,7 +390,7 @@ async fn the_path_names_the_prefix_encoded_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_told_in_the_order_of_the_checks() {
+async fn faults_are_reported_in_the_order_of_the_checks() {
     let server = start().await;
     set(&server, "g.foo", "local").await;
     let url = "/routes/static/g..foo";
@@ -477,21 +479,21 @@ async fn a_change_that_is_answered_is_seen_by_the_next_lookup() {
 
 /// A store that takes what the server makes for itself at its start, and no routes.
 struct OddState {
-    inner: Arc<MemoryState>,
-    refuse: fn() -> StateError,
+    inner: Arc<MemoryControl>,
+    refuse: fn() -> ControlStoreError,
 }
 
-impl StateStore for OddState {
-    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
+impl ControlStore for OddState {
+    fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>> {
         self.inner.read(table)
     }
 
     fn write(
         &self,
-        changes: Vec<StateChange>,
+        changes: Vec<ControlChange>,
         now_ms: u64,
-    ) -> BoxFuture<'_, Result<(), StateError>> {
-        if changes.iter().all(|change| change.table == StateTable::Single) {
+    ) -> BoxFuture<'_, Result<(), ControlStoreError>> {
+        if changes.iter().all(|change| change.table == ControlTable::Single) {
             return self.inner.write(changes, now_ms);
         }
         std::future::ready(Err((self.refuse)())).boxed()
@@ -499,13 +501,13 @@ impl StateStore for OddState {
 }
 
 #[rstest]
-#[case::no_space("no_space", || StateError::NoSpace { source: std::io::Error::other("secret") })]
-#[case::io("io", || StateError::Io { source: std::io::Error::other("secret") })]
-#[case::overloaded("overloaded", || StateError::Overloaded)]
+#[case::no_space("no_space", || ControlStoreError::NoSpace { source: std::io::Error::other("secret") })]
+#[case::io("io", || ControlStoreError::Io { source: std::io::Error::other("secret") })]
+#[case::overloaded("overloaded", || ControlStoreError::Overloaded)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_cannot_be_kept_is_refused_and_does_not_show(
     #[case] name: &str,
-    #[case] refuse: fn() -> StateError,
+    #[case] refuse: fn() -> ControlStoreError,
 ) {
     let odd = OddState { inner: state().await, refuse };
     let server = server().state(Arc::new(odd)).start().await;

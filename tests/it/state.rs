@@ -1,4 +1,4 @@
-//! The battery that every [`StateStore`] passes. A promise of the trait's documentation is a test here;
+//! The battery that every [`ControlStore`] passes. A promise of the trait's documentation is a test here;
 //! a new implementation is one more [`Kind`].
 
 use std::collections::BTreeSet;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use fingerpost::data_dir::DataDir;
 use fingerpost::state::{
-    Documents, DurableState, MemoryState, StateChange, StateOpenError, StateStore, StateTable,
+    ControlChange, ControlOpenError, ControlStore, ControlTable, Documents, DurableControl,
+    MemoryControl,
 };
 use futures_util::future::join_all;
 use proptest::prelude::*;
@@ -24,39 +25,39 @@ enum Kind {
 
 /// An empty store, and the folder of its file.
 struct Built {
-    store: Arc<dyn StateStore>,
+    store: Arc<dyn ControlStore>,
     _folder: TempDir,
 }
 
 impl Kind {
     fn build(self) -> Built {
         let folder = tempfile::tempdir().unwrap();
-        let store: Arc<dyn StateStore> = match self {
-            Self::Memory => Arc::new(MemoryState::new()),
+        let store: Arc<dyn ControlStore> = match self {
+            Self::Memory => Arc::new(MemoryControl::new()),
             Self::Durable => Arc::new(open(&folder)),
         };
         Built { store, _folder: folder }
     }
 }
 
-fn open(folder: &TempDir) -> DurableState {
+fn open(folder: &TempDir) -> DurableControl {
     try_to_open(folder).unwrap()
 }
 
-fn try_to_open(folder: &TempDir) -> Result<DurableState, StateOpenError> {
-    DurableState::open(&DataDir::lock(folder.path()).unwrap())
+fn try_to_open(folder: &TempDir) -> Result<DurableControl, ControlOpenError> {
+    DurableControl::open(&DataDir::lock(folder.path()).unwrap())
 }
 
-fn set(table: StateTable, key: &str, text: &str) -> StateChange {
-    StateChange { table, key: key.to_owned(), text: Some(text.to_owned()) }
+fn set(table: ControlTable, key: &str, text: &str) -> ControlChange {
+    ControlChange { table, key: key.to_owned(), text: Some(text.to_owned()) }
 }
 
-fn remove(table: StateTable, key: &str) -> StateChange {
-    StateChange { table, key: key.to_owned(), text: None }
+fn remove(table: ControlTable, key: &str) -> ControlChange {
+    ControlChange { table, key: key.to_owned(), text: None }
 }
 
 /// The documents of a table as `key=text`, in the order of the store.
-async fn read(store: &Arc<dyn StateStore>, table: StateTable) -> Vec<String> {
+async fn read(store: &Arc<dyn ControlStore>, table: ControlTable) -> Vec<String> {
     let documents = store.read(table).await.unwrap();
     documents.into_iter().map(|(key, text)| format!("{key}={text}")).collect()
 }
@@ -67,7 +68,7 @@ async fn a_new_store_has_no_documents_in_any_table(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
     let Built { store, _folder } = kind.build();
-    for table in StateTable::ALL {
+    for table in ControlTable::ALL {
         assert!(store.read(table).await.unwrap().is_empty());
     }
     store.write(Vec::new(), NOW_MS).await.unwrap();
@@ -79,25 +80,25 @@ async fn documents_are_set_replaced_and_removed_each_in_its_table(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
     let Built { store, _folder } = kind.build();
-    for table in StateTable::ALL {
+    for table in ControlTable::ALL {
         store
             .write(vec![set(table, "b", &format!("{table:?}")), set(table, "a", "")], NOW_MS)
             .await
             .unwrap();
     }
-    for table in StateTable::ALL {
+    for table in ControlTable::ALL {
         assert_eq!(read(&store, table).await, ["a=".to_owned(), format!("b={table:?}")]);
     }
     let changes = vec![
-        set(StateTable::Rules, "b", "2"),
-        remove(StateTable::Rules, "a"),
-        remove(StateTable::Rules, "never there"),
-        remove(StateTable::Budgets, "b"),
+        set(ControlTable::Rules, "b", "2"),
+        remove(ControlTable::Rules, "a"),
+        remove(ControlTable::Rules, "never there"),
+        remove(ControlTable::Budgets, "b"),
     ];
     store.write(changes, NOW_MS).await.unwrap();
-    assert_eq!(read(&store, StateTable::Rules).await, ["b=2"]);
-    assert_eq!(read(&store, StateTable::Budgets).await, ["a="]);
-    assert_eq!(read(&store, StateTable::Pools).await, ["a=", "b=Pools"], "others are left alone");
+    assert_eq!(read(&store, ControlTable::Rules).await, ["b=2"]);
+    assert_eq!(read(&store, ControlTable::Budgets).await, ["a="]);
+    assert_eq!(read(&store, ControlTable::Pools).await, ["a=", "b=Pools"], "others are left alone");
 }
 
 #[rstest]
@@ -106,8 +107,8 @@ async fn any_text_is_kept_as_it_is(#[values(Kind::Memory, Kind::Durable)] kind: 
     let Built { store, _folder } = kind.build();
     let long = "ä\0\n\u{10ffff}".repeat(50_000);
     for key in ["", "\0", "g.providers.sha2-256.c", &"k".repeat(1_023)] {
-        store.write(vec![set(StateTable::Single, key, &long)], NOW_MS).await.unwrap();
-        assert_eq!(store.read(StateTable::Single).await.unwrap()[key], long);
+        store.write(vec![set(ControlTable::Single, key, &long)], NOW_MS).await.unwrap();
+        assert_eq!(store.read(ControlTable::Single).await.unwrap()[key], long);
     }
 }
 
@@ -117,7 +118,7 @@ async fn within_a_list_the_later_change_of_a_document_holds(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
     let Built { store, _folder } = kind.build();
-    let table = StateTable::Pools;
+    let table = ControlTable::Pools;
     let changes = vec![
         set(table, "a", "1"),
         set(table, "b", "1"),
@@ -136,7 +137,7 @@ async fn lists_are_taken_in_the_order_of_the_calls_however_they_are_waited_for(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
     let Built { store, _folder } = kind.build();
-    let table = StateTable::Budgets;
+    let table = ControlTable::Budgets;
     let mut writes: Vec<_> = (0..500)
         .map(|number| store.write(vec![set(table, "a", &number.to_string())], NOW_MS))
         .collect();
@@ -152,7 +153,7 @@ async fn readers_see_whole_lists_while_others_are_written(
 ) {
     let Built { store, _folder } = kind.build();
     let keys = ["a", "b", "c"];
-    let list = |text: &str| keys.map(|key| set(StateTable::Rules, key, text)).to_vec();
+    let list = |text: &str| keys.map(|key| set(ControlTable::Rules, key, text)).to_vec();
     store.write(list("0"), NOW_MS).await.unwrap();
     let writer = tokio::spawn({
         let store = store.clone();
@@ -165,7 +166,7 @@ async fn readers_see_whole_lists_while_others_are_written(
     });
     let mut last = 0;
     while last < 200 {
-        let documents = store.read(StateTable::Rules).await.unwrap();
+        let documents = store.read(ControlTable::Rules).await.unwrap();
         let numbers: Vec<u32> = documents.values().map(|text| text.parse().unwrap()).collect();
         assert!(numbers.len() == 3 && numbers.iter().all(|it| *it == numbers[0]), "{numbers:?}");
         assert!(numbers[0] >= last, "{} after {last}", numbers[0]);
@@ -175,9 +176,9 @@ async fn readers_see_whole_lists_while_others_are_written(
     writer.await.unwrap();
 }
 
-fn change() -> impl Strategy<Value = StateChange> {
-    let table = prop::sample::select(StateTable::ALL.to_vec());
-    (table, "[a-d]", prop::option::of("[a-z]{0,8}")).prop_map(|(table, key, text)| StateChange {
+fn change() -> impl Strategy<Value = ControlChange> {
+    let table = prop::sample::select(ControlTable::ALL.to_vec());
+    (table, "[a-d]", prop::option::of("[a-z]{0,8}")).prop_map(|(table, key, text)| ControlChange {
         table,
         key,
         text,
@@ -192,14 +193,14 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (memory, durable) = (MemoryState::new(), open(&folder));
+        let (memory, durable) = (MemoryControl::new(), open(&folder));
         for list in lists {
             runtime.block_on(memory.write(list.clone(), NOW_MS)).unwrap();
             runtime.block_on(durable.write(list, NOW_MS)).unwrap();
         }
-        let all = |store: &dyn StateStore| -> Vec<Documents> {
+        let all = |store: &dyn ControlStore| -> Vec<Documents> {
             let read = |table| runtime.block_on(store.read(table)).unwrap();
-            StateTable::ALL.into_iter().map(read).collect()
+            ControlTable::ALL.into_iter().map(read).collect()
         };
         prop_assert_eq!(all(&memory), all(&durable));
         drop(durable);
@@ -211,11 +212,11 @@ proptest! {
 async fn a_store_that_is_opened_again_holds_what_it_held() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    store.write(vec![set(StateTable::Single, "router_name", "east")], NOW_MS).await.unwrap();
+    store.write(vec![set(ControlTable::Single, "router_name", "east")], NOW_MS).await.unwrap();
     assert!(store.file_bytes() > 0 && store.health().is_writable);
     drop(store);
     let store = open(&folder);
-    assert_eq!(store.read(StateTable::Single).await.unwrap()["router_name"], "east");
+    assert_eq!(store.read(ControlTable::Single).await.unwrap()["router_name"], "east");
     let files = std::fs::read_dir(folder.path()).unwrap();
     let names: BTreeSet<_> = files.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["LOCK", "control.redb"].map(Into::into).into());
@@ -228,9 +229,12 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
     for content in [&[7; 5_000][..], b"", b"redb"] {
         std::fs::write(&path, content).unwrap();
         let error = try_to_open(&folder).err().unwrap();
-        assert!(matches!(error, StateOpenError::File { .. }), "{error:?}");
-        let told = error.to_string();
-        assert!(told.contains(path.to_str().unwrap()) && told.contains("move it away"), "{told}");
+        assert!(matches!(error, ControlOpenError::File { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(
+            message.contains(path.to_str().unwrap()) && message.contains("move it away"),
+            "{message}"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), content, "it is left as it was");
     }
     std::fs::remove_file(&path).unwrap();

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fingerpost::data_dir::DataDir;
-use fingerpost::state::{DurableState, StateChange, StateStore, StateTable};
+use fingerpost::state::{ControlChange, ControlStore, ControlTable, DurableControl};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use rand::RngExt;
@@ -26,30 +26,31 @@ const ACKNOWLEDGED: &str = "acknowledged ";
 /// Lists that wait at a time.
 const WAITING: usize = 8;
 
-fn open(folder: &Path) -> DurableState {
-    DurableState::open(&DataDir::lock(folder).unwrap()).unwrap()
+fn open(folder: &Path) -> DurableControl {
+    DurableControl::open(&DataDir::lock(folder).unwrap()).unwrap()
 }
 
 /// Each list says its number in every table and adds a budget of its own.
-fn list(number: u64) -> Vec<StateChange> {
+fn list(number: u64) -> Vec<ControlChange> {
     let set = |table, key: &str| {
         let (key, text) = (key.to_owned(), Some(number.to_string()));
-        StateChange { table, key, text }
+        ControlChange { table, key, text }
     };
-    let mut changes: Vec<_> = StateTable::ALL.into_iter().map(|table| set(table, "last")).collect();
-    changes.push(set(StateTable::Budgets, &format!("{number:09}")));
+    let mut changes: Vec<_> =
+        ControlTable::ALL.into_iter().map(|table| set(table, "last")).collect();
+    changes.push(set(ControlTable::Budgets, &format!("{number:09}")));
     changes
 }
 
 /// The number of the last list that is there, if all is as that list and those before it left it.
-async fn last_whole(store: &DurableState) -> u64 {
+async fn last_whole(store: &DurableControl) -> u64 {
     let last = async |table| store.read(table).await.unwrap().get("last").cloned();
-    let expected = last(StateTable::Single).await;
-    for table in StateTable::ALL {
+    let expected = last(ControlTable::Single).await;
+    for table in ControlTable::ALL {
         assert_eq!(last(table).await, expected, "a mixture: {table:?}");
     }
     let number = expected.map_or(0, |text| text.parse().unwrap());
-    let budgets = store.read(StateTable::Budgets).await.unwrap();
+    let budgets = store.read(ControlTable::Budgets).await.unwrap();
     let numbers: Vec<u64> = budgets
         .iter()
         .filter(|(key, _)| *key != "last")

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use fingerpost::data_dir::DataDir;
-use fingerpost::state::{DurableState, StateChange, StateStore, StateTable};
+use fingerpost::state::{ControlChange, ControlStore, ControlTable, DurableControl};
 use fingerpost::store::{DurableNames, NamePut, NameStore, NamesError, NamesLimits};
 use fingerpost::types::Origin;
 use flate2::Compression;
@@ -31,15 +31,15 @@ fn fixture(version: u32, name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn open(folder: &Path) -> (DurableState, DurableNames) {
+fn open(folder: &Path) -> (DurableControl, DurableNames) {
     let data_dir = DataDir::lock(folder).unwrap();
-    (DurableState::open(&data_dir).unwrap(), DurableNames::open(&data_dir, LIMITS).unwrap())
+    (DurableControl::open(&data_dir).unwrap(), DurableNames::open(&data_dir, LIMITS).unwrap())
 }
 
 /// A document of each table, and one that was replaced.
-fn documents() -> Vec<(StateTable, String)> {
+fn documents() -> Vec<(ControlTable, String)> {
     let text = |number: usize| format!(r#"{{"number":{number}}}"#);
-    StateTable::ALL.into_iter().enumerate().map(|(number, table)| (table, text(number))).collect()
+    ControlTable::ALL.into_iter().enumerate().map(|(number, table)| (table, text(number))).collect()
 }
 
 /// Where the records come from.
@@ -47,10 +47,10 @@ fn home() -> Origin {
     Origin::of_client([192, 0, 2, 1].into())
 }
 
-async fn fill(state: &DurableState, names: &DurableNames) {
+async fn fill(state: &DurableControl, names: &DurableNames) {
     for is_last in [false, true] {
         let text = |text: &String| if is_last { text.clone() } else { "before".to_owned() };
-        let change = |(table, last): &(StateTable, String)| StateChange {
+        let change = |(table, last): &(ControlTable, String)| ControlChange {
             table: *table,
             key: "g.ä".to_owned(),
             text: Some(text(last)),
@@ -63,7 +63,7 @@ async fn fill(state: &DurableState, names: &DurableNames) {
     }
 }
 
-async fn check(state: &DurableState, names: &DurableNames) {
+async fn check(state: &DurableControl, names: &DurableNames) {
     for (table, text) in documents() {
         let held = state.read(table).await.unwrap();
         assert_eq!((held.len(), &held["g.ä"]), (1, &text));
@@ -93,11 +93,11 @@ async fn the_redb_files_of_every_version_are_read_and_go_on(#[values(1, 2)] vers
         let (state, names) = open(folder.path());
         check(&state, &names).await;
         let (key, text) = ("g.ä".to_owned(), Some("goes on".to_owned()));
-        let change = StateChange { table: StateTable::Rules, key: key.clone(), text };
+        let change = ControlChange { table: ControlTable::Rules, key: key.clone(), text };
         state.write(vec![change], NOW_MS).await.unwrap();
-        let back = documents().into_iter().find(|(table, _)| *table == StateTable::Rules);
+        let back = documents().into_iter().find(|(table, _)| *table == ControlTable::Rules);
         let back = back.map(|(_, text)| text);
-        let change = StateChange { table: StateTable::Rules, key, text: back };
+        let change = ControlChange { table: ControlTable::Rules, key, text: back };
         state.write(vec![change], NOW_MS).await.unwrap();
         // Of version 1 nobody knows where the records came from.
         let origin = if version == 1 { Origin::UNKNOWN } else { home() };

@@ -6,7 +6,7 @@ use crate::admin::wire::PoolRefusal;
 use crate::body::BodyError;
 use crate::control::PoolsError;
 use crate::dispatch::pool::{ChangeError, PoolId};
-use crate::state::StateError;
+use crate::state::ControlStoreError;
 use crate::text::with_causes;
 
 /// Why a request is refused.
@@ -25,7 +25,7 @@ pub(in crate::admin) enum PoolError {
     /// The method is not allowed; these are.
     Method { allow: &'static str },
     /// The change cannot be written.
-    State(StateError),
+    State(ControlStoreError),
 }
 
 impl PoolError {

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::admin::wire::Problem;
 use crate::control::StaticsError;
 use crate::dispatch::{Address, AddressError};
-use crate::state::StateError;
+use crate::state::ControlStoreError;
 use crate::types::{RoutePrefix, RoutePrefixError, TargetIdError};
 
 /// The URI prefix of the problem types of source 000.
@@ -52,7 +52,7 @@ pub(in crate::admin) enum RouteError {
     #[error("the body is about another prefix than the path")]
     Mismatch { entity: RoutePrefix, url: RoutePrefix },
     #[error(transparent)]
-    State(#[from] StateError),
+    State(#[from] ControlStoreError),
 }
 
 impl From<StaticsError> for RouteError {

@@ -167,7 +167,7 @@ impl UploadedFile<'_> {
                 let event = serde_json::from_slice(&line)
                     .context("the answer is not that of an admin API")?;
                 line.clear();
-                if let Some(ended) = self.hear(event) {
+                if let Some(ended) = self.observe(event) {
                     return Ok(ended);
                 }
             }
@@ -175,7 +175,7 @@ impl UploadedFile<'_> {
     }
 
     /// Passes an event on; says how the import ended if it is the last one.
-    fn hear(&mut self, event: ImportEvent) -> Option<Imported> {
+    fn observe(&mut self, event: ImportEvent) -> Option<Imported> {
         match event {
             ImportEvent::Rejected(entry) => self.rejected(&entry),
             ImportEvent::Acknowledged(acknowledged) => self.progress(acknowledged),

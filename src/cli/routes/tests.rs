@@ -118,7 +118,7 @@ fn explanation(rest: &str) -> String {
 }
 
 #[test]
-fn an_explanation_tells_the_way_of_a_lookup() {
+fn an_explanation_shows_the_way_of_a_lookup() {
     let known = explanation(
         r#"west","origin":"dynamic","path":["west","north"],"expiresAt":"2026-01-01T00:00:00.000Z","exists":true,"kind":"peer","upstreams":["west"],"notAsked":[{"name":"west","reason":"it rests"}],"pool":null"#,
     );
@@ -133,8 +133,8 @@ fn an_explanation_tells_the_way_of_a_lookup() {
         r#"nowhere","origin":"static","path":[],"expiresAt":null,"exists":false,"kind":null,"upstreams":[],"pool":null"#,
     );
     let explained = run_lines(&["explain", "g.ipns.x"], &[("200 OK", &nobody)]);
-    let told = "account\tnowhere (there is no such account: lookups fail)\nasks\t-\n";
-    assert!(explained.out.ends_with(told), "{}", explained.out);
+    let message = "account\tnowhere (there is no such account: lookups fail)\nasks\t-\n";
+    assert!(explained.out.ends_with(message), "{}", explained.out);
     let json = run_in(RouteFormat::Json, &["explain", "g.ipns.x"], &[("200 OK", &nobody)]);
     assert_eq!(json.out, format!("{nobody}\n"));
 }
@@ -221,7 +221,7 @@ fn a_cid_stands_for_itself_alone() {
     assert!(removed.requests[0].starts_with(&format!("delete /routes/static/{prefix}")));
     assert!(removed.out.starts_with(&format!("removed the static route of {prefix}")));
     let routes = || RoutesArgs::augment_args(Command::new("routes").no_binary_name(true));
-    for (arguments, told) in [
+    for (arguments, message) in [
         (["remove", "g.a b"].as_slice(), "cannot stand in a prefix"),
         (&["remove", "nonsense"], "neither an address (`g.providers...`) nor a CID"),
         (&["set", "g", "a b"], "cannot stand in an account's name"),
@@ -230,20 +230,20 @@ fn a_cid_stands_for_itself_alone() {
         (&["remove", "go.x"], "'<PREFIX>': a prefix begins with g, private"),
     ] {
         let error = routes().try_get_matches_from(arguments).unwrap_err().to_string();
-        assert!(error.contains(told), "{error}");
+        assert!(error.contains(message), "{error}");
     }
 }
 
 #[test]
-fn what_the_server_says_against_it_is_told() {
+fn a_refusal_of_the_server_is_shown() {
     let missing = EXISTS.replace("Already Exists", "Does Not Exist").replace("409", "404");
     let removed = run_lines(&["remove", "g.a"], &[("404 Not Found", &missing)]);
-    let told = "error: the server answered 404 Not Found: Static Route Does Not Exist (`g.a`)\n";
-    assert_eq!((removed.error.as_str(), removed.out.as_str()), (told, ""));
+    let message = "error: the server answered 404 Not Found: Static Route Does Not Exist (`g.a`)\n";
+    assert_eq!((removed.error.as_str(), removed.out.as_str()), (message, ""));
     let bad = r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"destinationAddress: \u001b[2J"}"#;
-    let told = run_lines(&["explain", "x"], &[("400 Bad Request", bad)]).error;
+    let message = run_lines(&["explain", "x"], &[("400 Bad Request", bad)]).error;
     assert_eq!(
-        told,
+        message,
         "error: the server answered 400 Bad Request: destinationAddress: \u{fffd}[2J\n"
     );
     let pools = run_lines(&["pools", "show", "1"], &[("422 Unprocessable Entity", NO_ROUTE)]);
@@ -254,8 +254,8 @@ fn what_the_server_says_against_it_is_told() {
     let other = run_lines(&["list"], &[("404 Not Found", "<html>")]).error;
     assert!(other.contains("--server wants the address of its admin listener"), "{other}");
     for answer in ["{}", "[", "null"] {
-        let told = run_lines(&["list"], &[("200 OK", answer)]).error;
-        assert!(told.starts_with("error: the answer is not that of an admin API"), "{told}");
+        let message = run_lines(&["list"], &[("200 OK", answer)]).error;
+        assert!(message.starts_with("error: the answer is not that of an admin API"), "{message}");
     }
 }
 
@@ -358,9 +358,9 @@ fn a_pool_is_created_and_changed_with_what_is_given_and_nothing_else() {
         for arguments in [["pools", "create", "a"], ["pools", "update", "a"]] {
             let arguments = arguments.into_iter().chain(["--volume", volume]);
             let error = routes().try_get_matches_from(arguments).unwrap_err().to_string();
-            let told =
+            let message =
                 format!("invalid value '{volume}' for '--volume <COUNT>': give a whole number");
-            assert!(error.contains(&told), "{error}");
+            assert!(error.contains(&message), "{error}");
         }
     }
 }

@@ -174,8 +174,11 @@ fn a_wrong_url_is_named_without_its_credentials() {
         "upstreams = ['a=https://me:hunter2@a.example', 'b']",
         "[[upstream]]\nname = 'a'\nurl = 'https://me:hun/hunter2@a.example:99999'",
     ] {
-        let told = problems(text).join("\n");
-        assert!(told.contains("<not shown>@a.example") && !told.contains("hunter2"), "{told}");
+        let message = problems(text).join("\n");
+        assert!(
+            message.contains("<not shown>@a.example") && !message.contains("hunter2"),
+            "{message}"
+        );
     }
     let secret = problems(&WEST.replace("'hunter2'", "\"hunter2\\n\"")).join("\n");
     assert!(secret.contains("password: expected") && !secret.contains("hunter2"), "{secret}");
@@ -185,53 +188,59 @@ fn a_wrong_url_is_named_without_its_credentials() {
 fn names_that_mean_something_else_are_refused() {
     for name in ["local", "Discard", "de.fault", "dht", "default~fallback"] {
         let text = format!("[[upstream]]\nname = '{name}'\nurl = 'http://a'");
-        let told = &problems(&text)[0];
-        assert!(told.starts_with("2: [[upstream]] name: `"), "{told}");
-        assert!(told.ends_with("means something else, choose another"), "{told}");
+        let message = &problems(&text)[0];
+        assert!(message.starts_with("2: [[upstream]] name: `"), "{message}");
+        assert!(message.ends_with("means something else, choose another"), "{message}");
     }
     let admin = problems(&WEST.replace("'west'", "'Admin'"));
     assert!(admin[0].ends_with("`admin` means something else, choose another"), "{admin:?}");
-    let told = problems("[[fanout]]\nname = '4.2'\naccounts = ['local']");
-    assert_eq!(told, ["2: [[fanout]] name: `42` is an integer, which names a routing rule"]);
-    let told = problems(&format!("router_name = 'West'\n{WEST}"));
-    assert_eq!(told, ["3: [[peer]] name: `west` is this router itself (router_name)"]);
+    let message = problems("[[fanout]]\nname = '4.2'\naccounts = ['local']");
+    assert_eq!(message, ["2: [[fanout]] name: `42` is an integer, which names a routing rule"]);
+    let message = problems(&format!("router_name = 'West'\n{WEST}"));
+    assert_eq!(message, ["3: [[peer]] name: `west` is this router itself (router_name)"]);
 }
 
 #[test]
 fn names_that_collide_are_refused_and_both_places_named() {
     let fanout = "[[fanout]]\nname = 'EAST.1'\naccounts = ['local']\n";
-    let told = problems(&format!("{EAST}{fanout}{}", WEST.replace("west'\n", "east1'\n")));
+    let message = problems(&format!("{EAST}{fanout}{}", WEST.replace("west'\n", "east1'\n")));
     let taken = "`east1` is taken already; capitals and dots in names do not count";
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].starts_with(&format!("5: [[fanout]] name: {taken} (")), "{told:?}");
-    assert!(told[0].ends_with(":2: [[upstream]] name)"), "{told:?}");
-    assert!(told[1].starts_with(&format!("8: [[peer]] name: {taken}")), "{told:?}");
-    let told = problems(&format!("upstreams = ['east1=http://a']\n{EAST}"));
-    assert!(told[0].starts_with(&format!("1: upstreams: {taken}")), "{told:?}");
-    assert!(told[0].ends_with(":3: [[upstream]] name)"), "{told:?}");
+    assert_eq!(message.len(), 2, "{message:?}");
+    assert!(message[0].starts_with(&format!("5: [[fanout]] name: {taken} (")), "{message:?}");
+    assert!(message[0].ends_with(":2: [[upstream]] name)"), "{message:?}");
+    assert!(message[1].starts_with(&format!("8: [[peer]] name: {taken}")), "{message:?}");
+    let message = problems(&format!("upstreams = ['east1=http://a']\n{EAST}"));
+    assert!(message[0].starts_with(&format!("1: upstreams: {taken}")), "{message:?}");
+    assert!(message[0].ends_with(":3: [[upstream]] name)"), "{message:?}");
     // What an endpoint is called is no account.
     let endpoint = METERED.replace("m1", "east1");
     assert!(load_file(&format!("{EAST}{endpoint}")).is_ok());
-    let told = problems(&format!("{endpoint}{endpoint}"));
-    assert!(told[0].starts_with(&format!("7: [[endpoint]] name: {taken}")), "{told:?}");
+    let message = problems(&format!("{endpoint}{endpoint}"));
+    assert!(message[0].starts_with(&format!("7: [[endpoint]] name: {taken}")), "{message:?}");
 }
 
 #[test]
 fn fan_outs_contain_upstreams_and_the_index_and_nothing_else() {
     let fanout = |accounts: &str| format!("[[fanout]]\nname = 'f'\naccounts = [{accounts}]\n");
-    let told = |accounts: &str| problems(&format!("{}{EAST}{WEST}", fanout(accounts)));
-    assert_eq!(told("'nobody'"), ["3: [[fanout]] accounts: there is no upstream called `nobody`"]);
-    assert_eq!(told("'west'"), ["3: [[fanout]] accounts: there is no upstream called `west`"]);
-    assert_eq!(told("'F'"), ["3: [[fanout]] accounts: `f` is a fan-out, which none can contain"]);
-    assert_eq!(told("'local', 'local'"), ["3: [[fanout]] accounts: `local` stands there twice"]);
-    assert_eq!(told(""), ["3: [[fanout]] accounts: names nobody"]);
+    let message = |accounts: &str| problems(&format!("{}{EAST}{WEST}", fanout(accounts)));
+    assert_eq!(
+        message("'nobody'"),
+        ["3: [[fanout]] accounts: there is no upstream called `nobody`"]
+    );
+    assert_eq!(message("'west'"), ["3: [[fanout]] accounts: there is no upstream called `west`"]);
+    assert_eq!(
+        message("'F'"),
+        ["3: [[fanout]] accounts: `f` is a fan-out, which none can contain"]
+    );
+    assert_eq!(message("'local', 'local'"), ["3: [[fanout]] accounts: `local` stands there twice"]);
+    assert_eq!(message(""), ["3: [[fanout]] accounts: names nobody"]);
     let list = format!("upstreams = ['b=http://b']\n{}", fanout("'b', 'local'"));
     assert!(load_file(&list).is_ok());
 }
 
 #[test]
 fn values_that_would_make_a_server_useless_are_refused() {
-    for (section, key, told) in [
+    for (section, key, message) in [
         (EAST, "timeout = 0", "must be longer than 0s"),
         (EAST, "connect_timeout = '0s'", "must be longer than 0s"),
         (EAST, "concurrency = 0", "0 is below 1"),
@@ -244,22 +253,22 @@ fn values_that_would_make_a_server_useless_are_refused() {
         let line = section.lines().count() + 1;
         let name = key.split(' ').next().unwrap();
         let kind = section.lines().next().unwrap();
-        assert_eq!(found, [format!("{line}: {kind} {name}: {told}")]);
+        assert_eq!(found, [format!("{line}: {kind} {name}: {message}")]);
     }
-    for (section, from, to, told) in [
+    for (section, from, to, message) in [
         (METERED, "25_000", "0", "4: [[endpoint]] daily_volume: 0 is below 1"),
         (METERED, "10_000", "0", "5: [[endpoint]] hourly_rate: 0 is below 1"),
         (WEST, "'hunter2'", "''", "5: [[peer]] password: is empty"),
         (WEST, "['g.providers']", "[]", "6: [[peer]] accept: is empty: nothing that it says"),
     ] {
         let found = problems(&section.replace(from, to));
-        assert!(found.len() == 1 && found[0].starts_with(told), "{found:?}");
+        assert!(found.len() == 1 && found[0].starts_with(message), "{found:?}");
     }
     let nothing = format!("{EAST}providers = false\npeers = false\nipns = false");
-    let told = "4: [[upstream]] providers: it is asked for nothing: no providers, peers, ipns";
-    assert_eq!(problems(&nothing), [told]);
+    let message = "4: [[upstream]] providers: it is asked for nothing: no providers, peers, ipns";
+    assert_eq!(problems(&nothing), [message]);
     // An invalid flat setting is reported once for itself and once for each section that inherits
     // it.
-    let told = problems(&format!("upstream_timeout = 0\n{EAST}"));
-    assert_eq!(told.len(), 2, "{told:?}");
+    let message = problems(&format!("upstream_timeout = 0\n{EAST}"));
+    assert_eq!(message.len(), 2, "{message:?}");
 }

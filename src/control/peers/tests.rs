@@ -46,7 +46,7 @@ fn update_from_beta(prefixes: &[&str]) -> RouteUpdate {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_is_asked_at_the_start_and_told_nothing_before_it_asks() {
+async fn a_peer_is_asked_at_the_start_and_sent_nothing_before_it_asks() {
     let script = Script::start(&["g.own"]).await;
     script.pass(200 * SECOND).await;
     let sent = script.sent();
@@ -58,7 +58,7 @@ async fn a_peer_is_asked_at_the_start_and_told_nothing_before_it_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_asks_is_told_everything_at_once_and_then_that_we_are_there() {
+async fn a_peer_that_asks_is_sent_all_routes_at_once_and_then_heartbeats() {
     let own: Vec<String> = (0..70).map(|number| format!("g.own.{number}")).collect();
     let script = Script::start(&own.iter().map(String::as_str).collect::<Vec<_>>()).await;
     script.beta_asks(wants(SyncMode::Sync));
@@ -69,16 +69,16 @@ async fn a_peer_that_asks_is_told_everything_at_once_and_then_that_we_are_there(
         .map(|(at_ms, update)| (at_ms / 1_000, update.from_epoch, update.to_epoch))
         .collect();
     assert_eq!(shape, [(0, 0, 50), (0, 50, 70), (30, 70, 70), (60, 70, 70), (90, 70, 70)]);
-    let told = updates.iter().flat_map(|(_, update)| &update.new_routes);
-    assert!(told.clone().all(|route| route.path == [target("alpha")]));
-    assert_eq!(told.count(), 70);
+    let sent = updates.iter().flat_map(|(_, update)| &update.new_routes);
+    assert!(sent.clone().all(|route| route.path == [target("alpha")]));
+    assert_eq!(sent.count(), 70);
     assert_eq!(updates[0].1.hold_down_ms, 45_000);
     let proof = RouteAuth::of(b"alpha", &prefix("g.own.0")).hashed();
     assert_eq!(updates[0].1.new_routes[0].auth, proof);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_is_told_at_once_and_nobody_is_told_its_own_routes() {
+async fn a_change_is_sent_at_once_and_no_peer_is_sent_its_own_routes() {
     let script = Script::start(&["g.own"]).await;
     for peer in ["beta", "gamma"] {
         script.control.peers().control(&target(peer), wants(SyncMode::Sync)).unwrap();
@@ -89,7 +89,7 @@ async fn a_change_is_told_at_once_and_nobody_is_told_its_own_routes() {
     script.pass(SECOND).await;
     assert_eq!(script.updates().len(), before + 1);
     assert!(script.updates().iter().all(|(at_ms, _)| *at_ms < 1_100));
-    let told = |to: &str| {
+    let sent = |to: &str| {
         let sent = script.sent_to(to);
         let (_, Message::Update(update)) = sent.last().unwrap() else { panic!("{sent:?}") };
         let routes = update.new_routes.iter();
@@ -97,12 +97,12 @@ async fn a_change_is_told_at_once_and_nobody_is_told_its_own_routes() {
         (routes.collect::<Vec<_>>(), update.withdrawn_routes.clone())
     };
     let path = vec![target("alpha"), target("beta")];
-    assert_eq!(told("gamma"), (vec![("g.b".to_owned(), path)], vec![]));
-    assert_eq!(told("beta"), (vec![], vec![prefix("g.b")]));
+    assert_eq!(sent("gamma"), (vec![("g.b".to_owned(), path)], vec![]));
+    assert_eq!(sent("beta"), (vec![], vec![prefix("g.b")]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_idle_is_not_told_any_more() {
+async fn a_peer_that_is_idle_is_sent_no_more_updates() {
     let script = Script::start(&["g.own"]).await;
     script.beta_asks(wants(SyncMode::Sync));
     script.pass(40 * SECOND).await;
@@ -186,7 +186,7 @@ async fn a_route_that_lasts_longer_is_published() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_but_a_configured_peer_is_heard() {
+async fn updates_are_taken_from_configured_peers_only() {
     let script = Script::start(&[]).await;
     let stranger = target("stranger");
     assert_eq!(script.control.peers().control(&stranger, wants(SyncMode::Sync)), Err(UnknownPeer));

@@ -21,7 +21,7 @@ use crate::clock::UnixMs;
 use crate::dispatch::pool::{
     Book, Inventory, Pool, PoolId, PoolName, Rule, RuleId, RuleTarget, Spent,
 };
-use crate::state::{StateChange, StateStore, StateTable};
+use crate::state::{ControlChange, ControlStore, ControlTable};
 
 /// The key of the document of the next ids.
 const NEXT_IDS: &str = "route_ids";
@@ -67,7 +67,7 @@ struct NextIdsDocument {
 
 /// The spent budgets of all endpoints by name, including endpoints that are no longer configured.
 pub(super) async fn read_budgets(
-    state: &dyn StateStore,
+    state: &dyn ControlStore,
 ) -> Result<HashMap<String, Spent>, ControlError> {
     let spent = |(name, text): (String, String)| {
         let document: BudgetDocument = read("budget", &name, &text)?;
@@ -75,19 +75,19 @@ pub(super) async fn read_budgets(
         let BucketDocument { missing_parts, at_ms } = bucket;
         Ok((name, Spent { day, of_day: spent, missing_parts, at_ms }))
     };
-    state.read(StateTable::Budgets).await?.into_iter().map(spent).collect()
+    state.read(ControlTable::Budgets).await?.into_iter().map(spent).collect()
 }
 
 /// All pools and rules.
 pub(super) async fn read_book(
-    state: &dyn StateStore,
+    state: &dyn ControlStore,
     inventory: Arc<Inventory>,
 ) -> Result<Book, ControlError> {
-    let pools = state.read(StateTable::Pools).await?;
+    let pools = state.read(ControlTable::Pools).await?;
     let pools = pools.iter().map(|(key, text)| read_pool(key, text));
-    let rules = state.read(StateTable::Rules).await?;
+    let rules = state.read(ControlTable::Rules).await?;
     let rules = rules.iter().map(|(key, text)| read_rule(key, text));
-    let next_ids = match state.read(StateTable::Single).await?.get(NEXT_IDS) {
+    let next_ids = match state.read(ControlTable::Single).await?.get(NEXT_IDS) {
         Some(text) => {
             let NextIdsDocument { next_pool, next_rule } = read("document", NEXT_IDS, text)?;
             Some((PoolId(next_pool), RuleId(next_rule)))
@@ -130,8 +130,8 @@ fn broken(what: &'static str, key: &str, reason: &dyn ToString) -> ControlError 
 }
 
 /// The writes that turn the stored form of one book into that of another.
-pub(super) fn changes(before: &Book, after: &Book) -> Vec<StateChange> {
-    let mut changes = differences(StateTable::Pools, before.pools(), after.pools(), |pool| {
+pub(super) fn changes(before: &Book, after: &Book) -> Vec<ControlChange> {
+    let mut changes = differences(ControlTable::Pools, before.pools(), after.pools(), |pool| {
         write(&PoolDocument {
             name: pool.name.to_string(),
             requested_daily_volume: pool.requested_daily_volume,
@@ -140,7 +140,7 @@ pub(super) fn changes(before: &Book, after: &Book) -> Vec<StateChange> {
             endpoints: pool.endpoints.iter().map(ToString::to_string).collect(),
         })
     });
-    changes.extend(differences(StateTable::Rules, before.rules(), after.rules(), |rule| {
+    changes.extend(differences(ControlTable::Rules, before.rules(), after.rules(), |rule| {
         let pool = match rule.target {
             RuleTarget::Pool(id) => Some(id.0),
             RuleTarget::Discard => None,
@@ -150,32 +150,32 @@ pub(super) fn changes(before: &Book, after: &Book) -> Vec<StateChange> {
     if before.next_ids() != after.next_ids() {
         let (PoolId(next_pool), RuleId(next_rule)) = after.next_ids();
         let text = write(&NextIdsDocument { next_pool, next_rule });
-        let (table, key) = (StateTable::Single, NEXT_IDS.to_owned());
-        changes.push(StateChange { table, key, text: Some(text) });
+        let (table, key) = (ControlTable::Single, NEXT_IDS.to_owned());
+        changes.push(ControlChange { table, key, text: Some(text) });
     }
     changes
 }
 
 /// The write of an endpoint's spent budget.
-pub(super) fn budget(endpoint: &str, spent: Spent) -> StateChange {
+pub(super) fn budget(endpoint: &str, spent: Spent) -> ControlChange {
     let Spent { day, of_day, missing_parts, at_ms } = spent;
     let bucket = BucketDocument { missing_parts, at_ms };
     let text = write(&BudgetDocument { day, spent: of_day, bucket });
-    StateChange { table: StateTable::Budgets, key: endpoint.to_owned(), text: Some(text) }
+    ControlChange { table: ControlTable::Budgets, key: endpoint.to_owned(), text: Some(text) }
 }
 
 fn differences<K: Ord + ToString, V: PartialEq>(
-    table: StateTable,
+    table: ControlTable,
     before: &BTreeMap<K, V>,
     after: &BTreeMap<K, V>,
     text: impl Fn(&V) -> String,
-) -> Vec<StateChange> {
+) -> Vec<ControlChange> {
     let gone = before.keys().filter(|key| !after.contains_key(key));
-    let gone = gone.map(|key| StateChange { table, key: key.to_string(), text: None });
+    let gone = gone.map(|key| ControlChange { table, key: key.to_string(), text: None });
     let other = after.iter().filter(|(key, value)| before.get(key) != Some(value));
     let other = other.map(|(key, value)| {
         let text = Some(text(value));
-        StateChange { table, key: key.to_string(), text }
+        ControlChange { table, key: key.to_string(), text }
     });
     gone.chain(other).collect()
 }

@@ -21,11 +21,11 @@ use crate::dispatch::pool::{
     Availability, Book, BudgetLedger, Choice, NoneLeft, PoolId, RuleId, RuleTarget, after,
 };
 use crate::resolve::{AskError, Endpoints, NextEndpoint, Upstream};
-use crate::state::{StateError, StateStore};
+use crate::state::{ControlStore, ControlStoreError};
 
 /// The endpoints and their spent budgets.
 pub(super) struct Spending {
-    state: Arc<dyn StateStore>,
+    state: Arc<dyn ControlStore>,
     clock: Clock,
     book: ArcSwap<Book>,
     /// Indexed like the inventory.
@@ -37,7 +37,7 @@ pub(super) struct Spending {
 
 impl Spending {
     pub(super) fn new(
-        state: Arc<dyn StateStore>,
+        state: Arc<dyn ControlStore>,
         clock: Clock,
         book: Book,
         upstreams: Vec<Arc<dyn Upstream>>,
@@ -79,7 +79,7 @@ impl Spending {
         pool: PoolId,
         key: &[u8],
         tried: &[usize],
-    ) -> Result<(usize, BoxFuture<'_, Result<(), StateError>>), AskError> {
+    ) -> Result<(usize, BoxFuture<'_, Result<(), ControlStoreError>>), AskError> {
         let mut ledger = self.ledger.lock();
         // Read under the lock: times out of order would refill a bucket twice.
         let now_ms = self.clock.now_ms();
@@ -95,7 +95,7 @@ impl Spending {
         refusal(none, &self.upstreams, now_ms)
     }
 
-    fn record_write(&self, written: &Result<(), StateError>) {
+    fn record_write(&self, written: &Result<(), ControlStoreError>) {
         let was_failing = self.is_failing.swap(written.is_err(), Ordering::Relaxed);
         match written {
             Err(error) if !was_failing => {

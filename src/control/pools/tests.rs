@@ -13,7 +13,7 @@ use crate::clock::ManualClock;
 use crate::dispatch::pool::{Field, PoolReference};
 use crate::resolve::AskError;
 use crate::resolve::upstream_testing::{FakeUpstream, Script, record};
-use crate::state::{Documents, MemoryState, StateChange, StateTable};
+use crate::state::{ControlChange, ControlTable, Documents, MemoryControl};
 use crate::types::ContentKey;
 use crate::types::{Hops, Subject};
 
@@ -25,23 +25,23 @@ const NOON: u64 = MIDNIGHT - DAY_MS / 2;
 /// An in-memory state store that records writes and fails on demand.
 #[derive(Default)]
 struct WatchedState {
-    memory: MemoryState,
+    memory: MemoryControl,
     is_failing: AtomicBool,
-    lists: Mutex<Vec<Vec<StateChange>>>,
+    lists: Mutex<Vec<Vec<ControlChange>>>,
 }
 
-impl StateStore for WatchedState {
-    fn read(&self, table: StateTable) -> BoxFuture<'_, Result<Documents, StateError>> {
+impl ControlStore for WatchedState {
+    fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>> {
         self.memory.read(table)
     }
 
     fn write(
         &self,
-        changes: Vec<StateChange>,
+        changes: Vec<ControlChange>,
         now_ms: u64,
-    ) -> BoxFuture<'_, Result<(), StateError>> {
+    ) -> BoxFuture<'_, Result<(), ControlStoreError>> {
         if self.is_failing.load(Ordering::SeqCst) {
-            return std::future::ready(Err(StateError::Overloaded)).boxed();
+            return std::future::ready(Err(ControlStoreError::Overloaded)).boxed();
         }
         let mut lists = self.lists.lock();
         lists.push(changes.clone());
@@ -152,7 +152,7 @@ async fn a_change_is_one_list_and_what_cannot_be_written_is_not_made() {
     let pools = world.open();
     world.state.is_failing.store(true, Ordering::SeqCst);
     let refused = pools.create(draft("r0", None)).await;
-    assert!(matches!(refused, Err(PoolsError::State(StateError::Overloaded))));
+    assert!(matches!(refused, Err(PoolsError::State(ControlStoreError::Overloaded))));
     assert_eq!(pools.book().pools().len(), 0);
 
     world.state.is_failing.store(false, Ordering::SeqCst);
@@ -175,15 +175,15 @@ async fn what_is_stored_and_makes_no_sense_stops_the_start() {
     let of = |table, key: &str, text: &str| {
         let world = World::new(&[(9, 9)]);
         let text = Some(text.to_owned());
-        let change = StateChange { table, key: key.to_owned(), text };
+        let change = ControlChange { table, key: key.to_owned(), text };
         world.state.memory.write(vec![change], NOON).now_or_never().unwrap().unwrap();
         world.open_with(Vec::new()).err().map(|error| error.to_string()).unwrap()
     };
-    assert!(of(StateTable::Budgets, "e0", "{}").starts_with("the stored budget `e0` cannot"));
-    assert!(of(StateTable::Pools, "one", "{}").contains("pool `one`"));
-    assert!(of(StateTable::Rules, "x", r#"{"name":"a","route":null}"#).contains("rule `x`"));
-    assert!(of(StateTable::Rules, "42", r#"{"name":"a","route":1}"#).contains("contradict"));
-    assert!(of(StateTable::Single, "route_ids", "7").contains("document `route_ids`"));
+    assert!(of(ControlTable::Budgets, "e0", "{}").starts_with("the stored budget `e0` cannot"));
+    assert!(of(ControlTable::Pools, "one", "{}").contains("pool `one`"));
+    assert!(of(ControlTable::Rules, "x", r#"{"name":"a","route":null}"#).contains("rule `x`"));
+    assert!(of(ControlTable::Rules, "42", r#"{"name":"a","route":1}"#).contains("contradict"));
+    assert!(of(ControlTable::Single, "route_ids", "7").contains("document `route_ids`"));
     let twice = || EndpointParts {
         name: "e0".to_owned(),
         daily_volume: 1,
@@ -207,7 +207,7 @@ async fn a_lookup_is_written_down_before_the_endpoint_is_asked() {
     assert_eq!(world.asked(), [0]);
     world.state.is_failing.store(false, Ordering::SeqCst);
     assert_eq!(look_up(&*upstream, 1).await, None);
-    let budgets = world.state.read(StateTable::Budgets).await.unwrap();
+    let budgets = world.state.read(ControlTable::Budgets).await.unwrap();
     let expected =
         format!(r#"{{"day":19999,"spent":2,"bucket":{{"missingParts":7200000,"atMs":{NOON}}}}}"#);
     assert_eq!(budgets["e0"], expected, "the one that was not written is spent all the same");
@@ -271,7 +271,7 @@ async fn an_endpoint_that_is_not_ready_costs_nothing() {
     world.fakes[0].stands(Err(AskError::Backoff { retry_after }));
     assert_eq!(look_up(&*upstream, 1).await, Some(AskError::OverBudget { retry_after }));
     assert_eq!(world.asked(), [0]);
-    assert_eq!(world.state.read(StateTable::Budgets).await.unwrap().len(), 0);
+    assert_eq!(world.state.read(ControlTable::Budgets).await.unwrap().len(), 0);
 }
 
 #[tokio::test]
@@ -374,7 +374,7 @@ async fn explaining_names_what_holds_back_soonest() {
 fn written_spent(world: &World, endpoint: &str) -> Vec<u64> {
     let lists = world.state.lists.lock();
     let changes = lists.iter().flatten();
-    let of_endpoint = changes.filter(|it| it.table == StateTable::Budgets && it.key == endpoint);
+    let of_endpoint = changes.filter(|it| it.table == ControlTable::Budgets && it.key == endpoint);
     let spent = of_endpoint.map(|it| {
         let document: serde_json::Value = serde_json::from_str(it.text.as_ref().unwrap()).unwrap();
         document["spent"].as_u64().unwrap()

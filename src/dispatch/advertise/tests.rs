@@ -101,7 +101,7 @@ fn a_gap_is_refused_with_what_is_known_and_changes_no_route() {
 }
 
 #[test]
-fn a_gap_of_another_table_is_to_be_told_from_its_beginning_and_the_old_routes_stay_until_then() {
+fn a_gap_of_another_table_asks_for_all_of_it_and_the_old_routes_stay_until_then() {
     let mut received = listener(10);
     received.apply(update(0, 4, &[new_route("g.old", &["alpha"])], &[]), NOW_MS).unwrap();
     let of_another = |update| RouteUpdate { table_id: id(2), ..update };
@@ -118,7 +118,7 @@ fn a_gap_of_another_table_is_to_be_told_from_its_beginning_and_the_old_routes_st
 }
 
 #[test]
-fn what_is_old_changes_nothing_but_lets_the_peer_be_heard() {
+fn an_old_update_changes_nothing_but_counts_as_a_heartbeat() {
     let mut received = listener(10);
     received.apply(update(0, 3, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
     for old in [update(0, 3, &[], &["g.a"]), update(1, 2, &[], &["g.a"]), heartbeat(3, 3)] {
@@ -129,7 +129,7 @@ fn what_is_old_changes_nothing_but_lets_the_peer_be_heard() {
 }
 
 #[test]
-fn even_a_refused_update_lets_the_peer_be_heard() {
+fn even_a_refused_update_counts_as_a_heartbeat() {
     let mut received = listener(10);
     received.apply(update(0, 1, &[new_route("g.a", &["alpha"])], &[]), NOW_MS).unwrap();
     received.apply(heartbeat(9, 9), NOW_MS + 40_000).unwrap_err();
@@ -202,7 +202,7 @@ fn a_route_that_comes_to_lead_through_us_is_gone() {
 }
 
 #[test]
-fn what_is_too_much_is_dropped_and_told_again_when_there_is_room() {
+fn routes_beyond_the_limit_are_dropped_and_asked_for_again_when_there_is_room() {
     let mut received = listener(2);
     let three = ["g.a", "g.b", "g.c"].map(|text| new_route(text, &["alpha"]));
     assert_eq!(received.apply(update(0, 3, &three, &[]), NOW_MS).unwrap().dropped.excess, 1);
@@ -249,7 +249,7 @@ fn the_best_received_route_is_passed_on_with_us_at_its_head() {
 }
 
 #[test]
-fn a_peer_is_not_told_the_routes_that_lead_to_it() {
+fn a_peer_is_not_sent_the_routes_that_lead_to_it() {
     let mut log = RouteLog::new(id(1), target("us"), 45_000);
     let leads_to = |next_hop: Option<&str>| AdvertisedRoute {
         path: path(&["us", "alpha"]),
@@ -257,11 +257,11 @@ fn a_peer_is_not_told_the_routes_that_lead_to_it() {
         next_hop: next_hop.map(target),
     };
     log.advertise(&BTreeMap::from([(prefix("g.a"), leads_to(None))]));
-    let told = log.update_from(0, &target("alpha"));
-    assert_eq!((told.new_routes.len(), told.withdrawn_routes.len()), (1, 0));
+    let sent = log.update_from(0, &target("alpha"));
+    assert_eq!((sent.new_routes.len(), sent.withdrawn_routes.len()), (1, 0));
     log.advertise(&BTreeMap::from([(prefix("g.a"), leads_to(Some("alpha")))]));
-    let told = log.update_from(1, &target("alpha"));
-    assert_eq!((told.new_routes.len(), told.withdrawn_routes), (0, vec![prefix("g.a")]));
+    let sent = log.update_from(1, &target("alpha"));
+    assert_eq!((sent.new_routes.len(), sent.withdrawn_routes), (0, vec![prefix("g.a")]));
     assert_eq!(log.update_from(1, &target("beta")).new_routes.len(), 1);
 }
 
@@ -298,10 +298,10 @@ proptest! {
         let last = tables.last().unwrap();
         prop_assert_eq!(&log.live().collect::<BTreeMap<_, _>>(), &last.iter().collect());
         while received.last_known(NOW_MS).epoch < log.next_epoch() {
-            let told = log.update_from(received.last_known(NOW_MS).epoch, &target("us"));
-            prop_assert!(told.new_routes.len() + told.withdrawn_routes.len() <= UPDATE_ROUTES_MAX);
-            prop_assert!(told.to_epoch > told.from_epoch);
-            let read = RouteUpdate::from_json(told.to_json().as_bytes()).unwrap();
+            let sent = log.update_from(received.last_known(NOW_MS).epoch, &target("us"));
+            prop_assert!(sent.new_routes.len() + sent.withdrawn_routes.len() <= UPDATE_ROUTES_MAX);
+            prop_assert!(sent.to_epoch > sent.from_epoch);
+            let read = RouteUpdate::from_json(sent.to_json().as_bytes()).unwrap();
             received.apply(read, NOW_MS).unwrap();
         }
         prop_assert_eq!(model::kept(&received, NOW_MS), model::to_be_kept(last));

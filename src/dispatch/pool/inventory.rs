@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_spread_over_all_endpoints() {
+    fn keys_are_balanced_over_all_endpoints() {
         let inventory = inventory(4);
         let mut counts = [0_u32; 4];
         for key in 0..4_000_u32 {

@@ -144,7 +144,7 @@ fn a_lookup_takes_the_route_of_its_part_of_the_key_space() {
 }
 
 #[test]
-fn every_digit_is_told_from_every_other() {
+fn every_digit_differs_from_every_other() {
     let digits = "0123456789abcdef";
     let text = |digit: char| format!("g.peers.{digit}");
     let entries = digits.chars().filter(|digit| !"07c".contains(*digit));

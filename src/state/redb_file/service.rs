@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_that_is_met_by_opening_again_is_told_and_ends_no_thread() {
+    async fn damage_found_by_opening_again_is_an_error_and_ends_no_thread() {
         let medium = OnceMedium(TestMedium::default());
         let file = RedbFile::open(medium, Box::new(|_| Ok(())), "a test").unwrap();
         let write = |file: &RedbFile, commands: &[((), UnixMs)]| {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thread_that_panics_is_told_to_all_who_ask() {
+    async fn a_thread_that_panics_fails_all_commands() {
         let service = service(|_: &RedbFile, commands: &[((), UnixMs)]| {
             assert_eq!(commands.len(), 0, "a panic that the test wants");
             Ok(Vec::<()>::new())

@@ -220,7 +220,7 @@ async fn what_says_nothing_new_is_not_written() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_read_is_told_and_can_be_replaced() {
+async fn a_value_that_cannot_be_read_is_an_error_and_can_be_replaced() {
     let medium = TestMedium::default();
     let (store, name) = (open(&medium), name(1));
     store.put(record(&name, 1, LATER), HOME, NOW_MS).await.unwrap();

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_is_told_why() {
+    fn errors_say_why() {
         let expected = "http://far.test answered 500 Internal Server Error: because";
         assert_eq!(status(500).to_ask_error(), AskError::Failed(expected.into()));
         assert_eq!(status(504).to_ask_error(), AskError::TimedOut);

@@ -109,7 +109,7 @@ fn a_token_is_for_its_list_only() {
 }
 
 #[test]
-fn all_that_is_wrong_with_a_query_is_told() {
+fn all_faults_of_a_query_are_reported() {
     let token = PagePosition { id: PoolId(7), page: 3 }.to_token("");
     assert_eq!(problems(&format!("page=0&page_token={token}")).len(), 1);
     assert_eq!(problems("page=-1&page_token=x").len(), 3);

@@ -150,7 +150,7 @@ fn overflowing_never_leads_back() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let mut book = plain(&[]);
     let draft = PoolDraft {
         name: Field::Given("7".to_owned()),

@@ -82,7 +82,7 @@ fn a_route_that_is_spent_overflows_and_a_chain_ends() {
 }
 
 #[test]
-fn what_is_resting_tried_or_away_is_passed_over_unspent() {
+fn endpoints_that_back_off_were_tried_or_are_gone_are_skipped_unspent() {
     let (book, mut ledger) = pool(&[(9, 9), (9, 9), (9, 9)]);
     let first = choice(&book, 1, NOON);
     let (_, preferred) = ledger.choose(&first).unwrap();
@@ -102,7 +102,7 @@ fn what_is_resting_tried_or_away_is_passed_over_unspent() {
 }
 
 #[test]
-fn the_time_told_is_the_soonest_of_the_chain_by_all_that_holds_back() {
+fn retry_after_is_the_soonest_of_the_chain_by_budget_and_backoff() {
     // Spent for the day, spent for the hour, and resting for ten minutes.
     let (book, mut ledger) = chain(&[(1, 100), (100, 1), (100, 100)]);
     let choice = choice(&book, 3, NOON);
@@ -146,7 +146,7 @@ proptest! {
     /// Lookups at random times through a random chain: a refused lookup would be refused until the
     /// reported time, and not at it.
     #[test]
-    fn the_time_told_is_true(
+    fn retry_after_is_true(
         limits in proptest::collection::vec((1_u64..6, 1_u64..6), 1..5),
         lookups in proptest::collection::vec((0_u64..5, 0..DAY_MS / 8, 0_u64..20), 1..60),
     ) {

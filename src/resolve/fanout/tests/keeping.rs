@@ -176,10 +176,10 @@ async fn what_one_upstream_said_stays_when_it_fails_until_its_time_is_over() {
     bench.clock.advance(6 * MINUTE);
     bench.find(&question()).await.unwrap();
     settle().await;
-    let united = json(&[record(4, &[2, 1]), record(5, &[1]), record(1, &[1])]);
+    let merged = json(&[record(4, &[2, 1]), record(5, &[1]), record(1, &[1])]);
     for _ in 0..3 {
         let found = bench.find(&question()).await.unwrap();
-        assert_eq!((&found[..3], found.len()), (&united[..], 5));
+        assert_eq!((&found[..3], found.len()), (&merged[..], 5));
         bench.clock.advance(5 * SECOND);
     }
     assert_eq!(upstreams[0].asked(), 2, "fresh for a short time");

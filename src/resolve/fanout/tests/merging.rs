@@ -270,7 +270,7 @@ async fn what_upstreams_contribute_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hops_are_told_to_upstreams() {
+async fn hops_are_sent_to_upstreams() {
     let upstream = FakeUpstream::new([]);
     let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
     let mut question = question();
@@ -345,18 +345,18 @@ async fn where_more_match_than_fit_all_have_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_in_turn_with_others_is_told_of_all_as_well() {
+async fn alternating_questions_are_served_all_records_too() {
     let given: Vec<_> = (0..200).map(|number| record(number, &[1])).collect();
     let upstream = FakeUpstream::new([gives(given)]);
     let bench = Bench::new(HasLocal::No, std::slice::from_ref(&upstream));
-    let mut told = [BTreeMap::new(), BTreeMap::new()];
+    let mut served = [BTreeMap::new(), BTreeMap::new()];
     for _ in 0..4 {
-        for (told, filter) in told.iter_mut().zip(["", "filter-addrs=tcp"]) {
+        for (served, filter) in served.iter_mut().zip(["", "filter-addrs=tcp"]) {
             let found = bench.find(&asking(filter, Some(100))).await.unwrap();
-            found.into_iter().for_each(|it| *told.entry(it).or_insert(0) += 1);
+            found.into_iter().for_each(|it| *served.entry(it).or_insert(0) += 1);
         }
     }
-    assert_eq!(told.map(|told| told.len()), [200, 200]);
+    assert_eq!(served.map(|served| served.len()), [200, 200]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -364,25 +364,25 @@ async fn while_one_hangs_all_that_others_know_has_its_turn() {
     let given: Vec<_> = (0..20).map(|number| record(number, &[1])).collect();
     let upstreams = [FakeUpstream::new([gives(given)]), FakeUpstream::new([Step::Hang])];
     let bench = Bench::new(HasLocal::No, &upstreams);
-    let mut told = BTreeMap::new();
+    let mut served = BTreeMap::new();
     // Each of the twenty is left out of all these answers once in 10^28 runs.
     for _ in 0..100 {
         let found = bench.find(&asking("", Some(10))).await.unwrap();
-        found.into_iter().for_each(|it| *told.entry(it).or_insert(0) += 1);
+        found.into_iter().for_each(|it| *served.entry(it).or_insert(0) += 1);
     }
-    assert_eq!(told.len(), 20);
+    assert_eq!(served.len(), 20);
 }
 
 #[tokio::test(start_paused = true)]
 async fn turns_go_on_when_an_answer_is_renewed() {
     let upstream = FakeUpstream::new([gives([1, 2, 3].map(|number| record(number, &[1])))]);
     let bench = Bench::new(HasLocal::No, &[upstream]);
-    let mut told = Vec::new();
+    let mut served = Vec::new();
     for _ in 0..4 {
-        told.extend(bench.find(&asking("", Some(1))).await.unwrap());
+        served.extend(bench.find(&asking("", Some(1))).await.unwrap());
         bench.clock.advance(3_600_000);
     }
-    assert_eq!(told, json(&[1, 2, 3, 1].map(|number| record(number, &[1]))));
+    assert_eq!(served, json(&[1, 2, 3, 1].map(|number| record(number, &[1]))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -422,8 +422,8 @@ async fn a_peer_is_one_record_of_what_all_know_of_it() {
     assert_eq!(elapsed_ms(start) / 10 * 10, 500);
 }
 
-/// Whom a stream told of, each time.
-async fn told(stream: FoundStream) -> Vec<String> {
+/// The records of a stream.
+async fn served(stream: FoundStream) -> Vec<String> {
     let items: Vec<_> = stream.collect().await;
     let records = items.into_iter().flat_map(|item| item.unwrap().records);
     records.map(|(record, _)| record.peer().unwrap().to_string()).collect()
@@ -461,7 +461,7 @@ proptest! {
         let runtime = runtime.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let bench = Bench::new(HasLocal::Yes, &upstreams).holding(local);
-            let streamed = told(bench.fanout.stream(question())).await;
+            let streamed = served(bench.fanout.stream(question())).await;
             let found = bench.fanout.find(&question()).await.unwrap();
             let mut all = BTreeMap::new();
             for (record, _) in &found.records {

@@ -188,7 +188,7 @@ async fn nothing_is_lost_or_left_where_many_come_and_go_at_once() {
 }
 
 #[test]
-fn who_follows_a_lookup_whose_task_dies_is_told() {
+fn followers_of_a_lookup_whose_task_dies_get_an_error() {
     let upstream = FakeUpstream::new([Step::Hang]);
     let runtime = || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();

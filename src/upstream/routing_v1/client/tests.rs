@@ -26,7 +26,7 @@ async fn ask(base_url: &str, options: ClientOptions) -> Result<ProvidersAnswer, 
     RoutingClient::new(base_url, options, LIMITS)?.providers(query).await
 }
 
-async fn ask_patiently(router: &TestServer) -> Result<ProvidersAnswer, HttpClientError> {
+async fn ask_with_long_timeout(router: &TestServer) -> Result<ProvidersAnswer, HttpClientError> {
     ask(&router.url(), ClientOptions { timeout: PATIENT, ..ClientOptions::default() }).await
 }
 
@@ -42,7 +42,7 @@ async fn both_formats_are_read_and_the_request_names_both() {
     let ndjson = format!("{RECORD}\n{RECORD}\n");
     for (content_type, body) in [("application/json", json), ("application/x-ndjson", ndjson)] {
         let router = TestServer::answering("200 OK", content_type, body);
-        let answer = ask_patiently(&router).await.unwrap();
+        let answer = ask_with_long_timeout(&router).await.unwrap();
         assert_eq!(answer.records.len(), 2);
         assert_eq!(&*answer.records[0].json, RECORD);
         let head = router.heads().remove(0);
@@ -74,14 +74,14 @@ async fn filters_are_passed_on() {
 async fn gzip_is_undone_and_its_limit_is_on_what_comes_out() {
     let headers = "Content-Type: application/x-ndjson\r\nContent-Encoding: gzip\r\n";
     let router = TestServer::with_headers("200 OK", headers, gzipped(RECORD));
-    assert_eq!(ask_patiently(&router).await.unwrap().records.len(), 1);
+    assert_eq!(ask_with_long_timeout(&router).await.unwrap().records.len(), 1);
 
     let bomb = TestServer::with_headers("200 OK", headers, gzipped(&" ".repeat(20 << 20)));
-    let error = ask_patiently(&bomb).await.unwrap_err();
+    let error = ask_with_long_timeout(&bomb).await.unwrap_err();
     assert!(matches!(error, HttpClientError::TooLarge { what: "bytes", .. }), "{error}");
 
     let broken = TestServer::with_headers("200 OK", headers, "this is no gzip");
-    let error = ask_patiently(&broken).await.unwrap_err();
+    let error = ask_with_long_timeout(&broken).await.unwrap_err();
     assert!(matches!(error, HttpClientError::Packed { .. }), "{error}");
 }
 
@@ -89,7 +89,7 @@ async fn gzip_is_undone_and_its_limit_is_on_what_comes_out() {
 async fn a_404_is_an_answer_without_records() {
     for (content_type, is_web_page) in [("application/json", false), ("text/html; a=b", true)] {
         let router = TestServer::answering("404 Not Found", content_type, "whatever");
-        let answer = ask_patiently(&router).await.unwrap();
+        let answer = ask_with_long_timeout(&router).await.unwrap();
         assert!(answer.records.is_empty());
         assert_eq!(answer.is_web_page, is_web_page);
     }
@@ -115,7 +115,7 @@ async fn other_statuses_are_errors_with_the_first_line_of_the_text() {
         ("503 Service Unavailable", "text/plain", &long, &long[..ERROR_TEXT_BYTES_MAX]),
     ] {
         let router = TestServer::answering(status, content_type, body);
-        let error = ask_patiently(&router).await.unwrap_err();
+        let error = ask_with_long_timeout(&router).await.unwrap_err();
         assert!(matches!(error, HttpClientError::Status { .. }), "{error}");
         let text = error.to_string();
         assert!(text.starts_with(&router.url()) && text.ends_with(message), "{text}");
@@ -128,7 +128,7 @@ async fn an_answer_of_another_type_is_no_routing_answer() {
         [("Content-Type: text/html\r\n", "Content-Type is `text/html`"), ("", "no Content-Type")]
     {
         let router = TestServer::with_headers("200 OK", headers, "<html>welcome</html>");
-        let error = ask_patiently(&router).await.unwrap_err();
+        let error = ask_with_long_timeout(&router).await.unwrap_err();
         assert!(matches!(error, HttpClientError::Unusable { .. }), "{error}");
         assert!(error.to_string().contains(reason), "{error}");
     }
@@ -152,14 +152,14 @@ async fn an_endless_answer_is_cut_at_its_limit() {
 async fn a_line_of_10_mb_costs_only_itself() {
     let body = format!("{}\n{RECORD}\n", "x".repeat(10 << 20));
     let router = TestServer::answering("200 OK", "application/x-ndjson", body);
-    let answer = ask_patiently(&router).await.unwrap();
+    let answer = ask_with_long_timeout(&router).await.unwrap();
     assert_eq!((answer.records.len(), answer.records_bad), (1, 1));
 }
 
 #[tokio::test]
 async fn a_redirect_loop_ends() {
     let router = TestServer::with_headers("302 Found", "Location: /routing/v1/again\r\n", "");
-    let error = ask_patiently(&router).await.unwrap_err();
+    let error = ask_with_long_timeout(&router).await.unwrap_err();
     assert!(matches!(error, HttpClientError::Redirect { .. }), "{error}");
     assert_eq!(router.heads().len(), 4);
 }
@@ -169,7 +169,7 @@ async fn a_redirect_is_followed() {
     let target = TestServer::answering("200 OK", "application/x-ndjson", RECORD);
     let location = format!("Location: {}/elsewhere\r\n", target.url());
     let router = TestServer::with_headers("307 Temporary Redirect", &location, "");
-    assert_eq!(ask_patiently(&router).await.unwrap().records.len(), 1);
+    assert_eq!(ask_with_long_timeout(&router).await.unwrap().records.len(), 1);
     assert!(target.heads()[0].starts_with("get /elsewhere "));
 }
 
@@ -198,7 +198,7 @@ async fn records_before_the_time_is_up_or_the_connection_lost_count() {
     assert!(matches!(answer.cut, Some(HttpClientError::TimedOut { .. })));
 
     let closing = TestServer::streaming(move |stream| write_chunk(stream, line.as_bytes()));
-    let answer = ask_patiently(&closing).await.unwrap();
+    let answer = ask_with_long_timeout(&closing).await.unwrap();
     assert_eq!(answer.records.len(), 1);
     assert!(matches!(answer.cut, Some(HttpClientError::BrokeOff { .. })));
 }
@@ -206,7 +206,7 @@ async fn records_before_the_time_is_up_or_the_connection_lost_count() {
 #[tokio::test]
 async fn a_connection_closed_before_the_answer_broke_off() {
     let router = TestServer::start(|_| Ok(()));
-    let error = ask_patiently(&router).await.unwrap_err();
+    let error = ask_with_long_timeout(&router).await.unwrap_err();
     assert!(matches!(error, HttpClientError::BrokeOff { .. }), "{error}");
 }
 
@@ -227,7 +227,7 @@ async fn tls_towards_a_server_that_speaks_none_is_no_connection() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     });
     let redirecting = TestServer::with_headers("302 Found", &location, "");
-    let error = ask_patiently(&redirecting).await.unwrap_err();
+    let error = ask_with_long_timeout(&redirecting).await.unwrap_err();
     assert!(matches!(error, HttpClientError::Connect { .. }), "{error}");
     plain.join().unwrap();
 }
