@@ -184,7 +184,7 @@ impl ApiError {
             Self::Resolve(
                 ResolveError::Discarded
                 | ResolveError::OverBudget { .. }
-                | ResolveError::Names(NamesError::Full { .. } | NamesError::ClientFull { .. }),
+                | ResolveError::Names(NamesError::Full { .. } | NamesError::NetworkFull { .. }),
             ) => "refused",
             Self::Resolve(_) | Self::Panicked(_) | Self::Overloaded => "failed",
             Self::Malformed { .. }
@@ -219,7 +219,7 @@ impl ApiError {
                 | Self::Resolve(ResolveError::Backoff { .. })
         ) || matches!(
             names,
-            Some(NamesError::Full { .. } | NamesError::ClientFull { .. } | NamesError::Overloaded)
+            Some(NamesError::Full { .. } | NamesError::NetworkFull { .. } | NamesError::Overloaded)
         )
     }
 
@@ -290,7 +290,7 @@ fn names_status(error: &NamesError) -> StatusCode {
         | NamesError::Overloaded
         | NamesError::Io { .. }
         | NamesError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        NamesError::ClientFull { .. } | NamesError::NoSpace { .. } => {
+        NamesError::NetworkFull { .. } | NamesError::NoSpace { .. } => {
             StatusCode::INSUFFICIENT_STORAGE
         }
     }

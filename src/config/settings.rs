@@ -262,7 +262,7 @@ pub struct Settings {
     /// forwards records without naming its clients (see `trusted_proxies`) counts as one client.
     #[arg(long, value_name = "COUNT", default_value = "10000", help_heading = NAMES,
         hide_short_help = true, value_parser = clap::value_parser!(u64).range(1..))]
-    pub ipns_client_names_max: u64,
+    pub ipns_network_names_max: u64,
 
     /// Routers that are asked for what is not known here: `NAME=URL`, or a URL, named after its host
     ///
@@ -520,7 +520,7 @@ mod tests {
         assert_eq!((settings.rate_limit, settings.rate_limit_burst), (100, Burst::Auto));
         assert_eq!(settings.rate_limit_exempt.to_string(), "127.0.0.0/8,::1/128");
         assert_eq!(
-            (settings.ipns, settings.ipns_records_max, settings.ipns_client_names_max),
+            (settings.ipns, settings.ipns_records_max, settings.ipns_network_names_max),
             (true, 100_000, 10_000)
         );
         assert!(settings.trusted_proxies.is_empty());

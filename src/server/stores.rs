@@ -105,6 +105,6 @@ fn index_limits(settings: &Settings) -> IndexLimits {
 fn names_limits(settings: &Settings) -> NamesLimits {
     NamesLimits {
         records_max: settings.ipns_records_max,
-        client_names_max: settings.ipns_client_names_max,
+        network_names_max: settings.ipns_network_names_max,
     }
 }

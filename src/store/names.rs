@@ -110,12 +110,12 @@ pub enum NamesError {
     },
     /// The network has as many names as it may have.
     #[error(
-        "there are {client_names_max} IPNS records from this network, and no more are taken \
-         (ipns_client_names_max)"
+        "there are {network_names_max} IPNS records from this network, and no more are taken \
+         (ipns_network_names_max)"
     )]
-    ClientFull {
+    NetworkFull {
         /// How many it may have.
-        client_names_max: u64,
+        network_names_max: u64,
     },
     /// More records came at once than can wait to be written.
     #[error("too many IPNS records at once")]

@@ -465,7 +465,7 @@ async fn a_full_store_refuses_new_names_with_503_and_says_so() {
 async fn a_network_with_its_quota_of_names_gets_507_and_others_get_in() {
     let server = server().with(|settings| {
         settings.trusted_proxies = "127.0.0.0/8".parse().unwrap();
-        settings.ipns_client_names_max = 2;
+        settings.ipns_network_names_max = 2;
     });
     let server = server.start().await;
     let put_from = async |client: &str, number: u32, sequence: u64| {
@@ -477,7 +477,7 @@ async fn a_network_with_its_quota_of_names_gets_507_and_others_get_in() {
     for (client, number) in [("192.0.2.1", 1), ("192.0.2.2", 2)] {
         assert_eq!(put_from(client, number, 1).await.status(), 200);
     }
-    insta::assert_snapshot!("ipns_client_full", written(put_from("192.0.2.3", 3, 1).await).await);
+    insta::assert_snapshot!("ipns_network_full", written(put_from("192.0.2.3", 3, 1).await).await);
     assert_eq!(put_from("192.0.2.3", 2, 2).await.status(), 200, "it is there already");
     assert_eq!(put_from("192.0.3.1", 3, 1).await.status(), 200);
     let refused = server.metric("fingerpost_ipns_puts_total{outcome=\"refused\"}").await;

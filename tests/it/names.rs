@@ -19,7 +19,7 @@ const TWO_DAYS: &str = "2026-01-03T00:00:00Z";
 
 /// How many names the stores of the battery take, where a test does not say otherwise.
 const RECORDS_MAX: u64 = 3;
-const FEW: NamesLimits = NamesLimits { records_max: RECORDS_MAX, client_names_max: u64::MAX };
+const FEW: NamesLimits = NamesLimits { records_max: RECORDS_MAX, network_names_max: u64::MAX };
 
 /// Where records come from if it does not matter.
 const HOME: Origin = Origin::UNKNOWN;
@@ -227,13 +227,16 @@ async fn a_full_store_refuses_new_names_until_old_ones_expire(
 async fn a_network_has_a_quota_of_names_that_is_counted_down_as_they_lapse(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
-    let limits = NamesLimits { records_max: 100, client_names_max: 5 };
+    let limits = NamesLimits { records_max: 100, network_names_max: 5 };
     let Built { store, _folder } = kind.limited(limits);
     assert_eq!(flood(&*store, network(1), 0..2, ONE_DAY).await, 2);
     assert_eq!(flood(&*store, network(1), 2..20, TWO_DAYS).await, 3);
     let newcomer = Publisher::ed25519(20);
     let refused = store.put(newcomer.record(1, TWO_DAYS), network(1), NOW_MS).await;
-    assert!(matches!(refused, Err(NamesError::ClientFull { client_names_max: 5 })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(NamesError::NetworkFull { network_names_max: 5 })),
+        "{refused:?}"
+    );
     let known = store.put(Publisher::ed25519(2).record(2, TWO_DAYS), network(1), NOW_MS).await;
     assert_eq!(known.unwrap(), NamePut::Stored, "a name that is there needs no room");
     let found = store.put(Publisher::ed25519(2).record(3, TWO_DAYS), Origin::UNKNOWN, NOW_MS).await;
@@ -256,7 +259,7 @@ async fn a_network_has_a_quota_of_names_that_is_counted_down_as_they_lapse(
 async fn two_networks_that_hand_names_to_each_other_have_no_more_than_their_quotas(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
-    let limits = NamesLimits { records_max: 100, client_names_max: 5 };
+    let limits = NamesLimits { records_max: 100, network_names_max: 5 };
     let Built { store, _folder } = kind.limited(limits);
     let mut taken = 0;
     for round in 0..4_u32 {
@@ -280,7 +283,7 @@ async fn two_networks_that_hand_names_to_each_other_have_no_more_than_their_quot
 async fn a_full_store_takes_names_of_light_networks_and_evicts_what_the_heaviest_has_soonest(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
-    let limits = NamesLimits { records_max: 20, client_names_max: 12 };
+    let limits = NamesLimits { records_max: 20, network_names_max: 12 };
     let Built { store, _folder } = kind.limited(limits);
     assert_eq!(flood(&*store, network(1), 0..4, TWO_DAYS).await, 4);
     assert_eq!(flood(&*store, network(2), 10..15, TWO_DAYS).await, 5);
@@ -315,7 +318,7 @@ async fn a_flood_of_names_from_any_number_of_networks_locks_nobody_out(
     #[values(Kind::Memory, Kind::Durable)] kind: Kind,
 ) {
     for networks in [1, 20] {
-        let limits = NamesLimits { records_max: 200, client_names_max: 40 };
+        let limits = NamesLimits { records_max: 200, network_names_max: 40 };
         let Built { store, _folder } = kind.limited(limits);
         let mut taken = 0;
         for from in 0..networks {
@@ -369,7 +372,7 @@ async fn a_store_that_is_opened_again_holds_what_it_held() {
 #[tokio::test]
 async fn quotas_of_networks_count_what_a_restart_brings_back() {
     let folder = tempfile::tempdir().unwrap();
-    let limits = NamesLimits { records_max: 100, client_names_max: 5 };
+    let limits = NamesLimits { records_max: 100, network_names_max: 5 };
     let store = open(&folder, limits);
     assert_eq!(flood(&store, network(1), 0..4, TWO_DAYS).await, 4);
     drop(store);
@@ -377,7 +380,7 @@ async fn quotas_of_networks_count_what_a_restart_brings_back() {
     assert_eq!(flood(&store, network(1), 4..9, TWO_DAYS).await, 1);
     assert_eq!(flood(&store, network(2), 10..19, TWO_DAYS).await, 5);
     drop(store);
-    let store = open(&folder, NamesLimits { client_names_max: 3, ..limits });
+    let store = open(&folder, NamesLimits { network_names_max: 3, ..limits });
     assert_eq!(store.stats().await.unwrap().records, 10, "a smaller quota takes nothing away");
     assert_eq!(flood(&store, network(1), 20..21, TWO_DAYS).await, 0);
 }

@@ -20,7 +20,7 @@ use super::harness::NOW_MS;
 use super::ipns_records::Publisher;
 
 const FILES: [&str; 2] = ["control.redb", "state.redb"];
-const LIMITS: NamesLimits = NamesLimits { records_max: 4, client_names_max: 2 };
+const LIMITS: NamesLimits = NamesLimits { records_max: 4, network_names_max: 2 };
 const END: &str = "2026-01-02T00:00:00Z";
 
 /// The version of what is written today: `state.redb` has networks since 2.
@@ -102,7 +102,7 @@ async fn the_redb_files_of_every_version_are_read_and_go_on(#[values(1, 2)] vers
         // Of version 1 nobody knows where the records came from.
         let origin = if version == 1 { Origin::UNKNOWN } else { home() };
         let refused = names.put(Publisher::ed25519(3).record(1, END), origin, NOW_MS).await;
-        assert!(matches!(refused, Err(NamesError::ClientFull { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(NamesError::NetworkFull { .. })), "{refused:?}");
     }
     let (_, names) = open(folder.path());
     let elsewhere = Origin::of_client([198, 51, 100, 1].into());

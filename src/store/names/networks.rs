@@ -19,13 +19,13 @@ pub struct NamesLimits {
     /// Names of all networks and of the operator.
     pub records_max: u64,
     /// Names of one network.
-    pub client_names_max: u64,
+    pub network_names_max: u64,
 }
 
 impl Default for NamesLimits {
     /// No limits.
     fn default() -> Self {
-        Self { records_max: u64::MAX, client_names_max: u64::MAX }
+        Self { records_max: u64::MAX, network_names_max: u64::MAX }
     }
 }
 
@@ -53,7 +53,7 @@ impl FullOf {
         match self {
             Self::Names => NamesError::Full { records_max: limits.records_max },
             Self::NamesOfNetwork => {
-                NamesError::ClientFull { client_names_max: limits.client_names_max }
+                NamesError::NetworkFull { network_names_max: limits.network_names_max }
             }
         }
     }
@@ -79,7 +79,7 @@ impl NetworkNames {
 
     /// Whether a network has its quota of names.
     pub(super) fn is_at_quota(&self, origin: Origin, limits: NamesLimits) -> bool {
-        !origin.is_operator() && self.of(origin) >= limits.client_names_max
+        !origin.is_operator() && self.of(origin) >= limits.network_names_max
     }
 
     /// What becomes of a new name where there are so many records.

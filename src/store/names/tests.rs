@@ -28,7 +28,7 @@ const ENDS_BEFORE: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new(
 const HOME: Origin = Origin::UNKNOWN;
 
 fn open(medium: &TestMedium) -> DurableNames {
-    open_limited(medium, NamesLimits { records_max: 1_000, client_names_max: 1_000 })
+    open_limited(medium, NamesLimits { records_max: 1_000, network_names_max: 1_000 })
 }
 
 fn open_limited(medium: &TestMedium, limits: NamesLimits) -> DurableNames {
@@ -91,12 +91,12 @@ async fn what_was_stored_before_networks_were_counted_counts_as_one() {
     transaction.commit().unwrap();
     drop(database);
     for _ in 0..2 {
-        let store = open_limited(&medium, NamesLimits { records_max: 4, client_names_max: 4 });
+        let store = open_limited(&medium, NamesLimits { records_max: 4, network_names_max: 4 });
         assert_eq!(store.stats().await.unwrap().records, 4);
         let refused = store.put(record(&name(9), 1, LATER), HOME, NOW_MS).await;
-        assert!(matches!(refused, Err(NamesError::ClientFull { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(NamesError::NetworkFull { .. })), "{refused:?}");
     }
-    let store = open_limited(&medium, NamesLimits { records_max: 4, client_names_max: 9 });
+    let store = open_limited(&medium, NamesLimits { records_max: 4, network_names_max: 9 });
     let newcomer = store.put(record(&name(9), 1, LATER), network(2), NOW_MS).await.unwrap();
     assert_eq!((newcomer, store.stats().await.unwrap().records), (NamePut::Stored, 4));
     assert_eq!(store.sweep(LATER_MS).await.unwrap(), 4);
@@ -105,7 +105,7 @@ async fn what_was_stored_before_networks_were_counted_counts_as_one() {
 #[tokio::test]
 async fn a_name_that_a_failing_disk_refused_is_not_counted() {
     let medium = TestMedium::default();
-    let store = open_limited(&medium, NamesLimits { records_max: 9, client_names_max: 2 });
+    let store = open_limited(&medium, NamesLimits { records_max: 9, network_names_max: 2 });
     let put = async |number| {
         store.put(record(&name(number), 1, LATER), network(1), NOW_MS + u64::from(number)).await
     };
@@ -115,7 +115,7 @@ async fn a_name_that_a_failing_disk_refused_is_not_counted() {
     medium.fail(None);
     assert_eq!(put(PAUSE_MS as u32 + 1).await.unwrap(), NamePut::Stored);
     let refused = put(PAUSE_MS as u32 + 2).await;
-    assert!(matches!(refused, Err(NamesError::ClientFull { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(NamesError::NetworkFull { .. })), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
