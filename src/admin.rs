@@ -39,7 +39,7 @@ use crate::config::Settings;
 use crate::control::Control;
 use crate::ingest::ImportOptions;
 use crate::metrics::Metrics;
-use crate::store::{NameStore, Store};
+use crate::store::{IpnsStore, Store};
 use error::AdminError;
 
 pub(crate) use export::write_line as write_export_line;
@@ -63,7 +63,7 @@ pub(crate) struct AdminParts {
     /// Where announcements are kept.
     pub(crate) store: Arc<dyn Store>,
     /// Where IPNS records are kept.
-    pub(crate) names: Arc<dyn NameStore>,
+    pub(crate) ipns: Arc<dyn IpnsStore>,
     /// The control plane.
     pub(crate) control: Arc<Control>,
     /// What the server counts.
@@ -83,7 +83,7 @@ pub(crate) struct AdminParts {
 /// The state of the admin listener, shared by all its threads.
 pub(crate) struct AdminState {
     store: Arc<dyn Store>,
-    names: Arc<dyn NameStore>,
+    ipns: Arc<dyn IpnsStore>,
     control: Arc<Control>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -105,7 +105,7 @@ impl AdminState {
     pub(crate) fn new(settings: &Settings, parts: AdminParts) -> Self {
         let AdminParts {
             store,
-            names,
+            ipns,
             control,
             metrics,
             clock,
@@ -117,7 +117,7 @@ impl AdminState {
         let import_options = ImportOptions::with_settings(settings, clock.now_ms());
         Self {
             store,
-            names,
+            ipns,
             control,
             metrics,
             clock,

@@ -5,7 +5,7 @@
 //!   LOCK           held by the process, with its id in it
 //!   journal/       announcements (`journal`)
 //!   control.redb   what the control plane has decided (`state`)
-//!   state.redb     IPNS records (`store::names`)
+//!   state.redb     IPNS records (`store::ipns`)
 //! ```
 //!
 //! Invariant: whoever has a [`DataDir`] holds the lock, and what is in the directory is opened by way of one
@@ -26,7 +26,7 @@ const JOURNAL_NAME: &str = "journal";
 /// The file of the control plane's state.
 const CONTROL_NAME: &str = "control.redb";
 /// The file of IPNS records.
-const NAMES_NAME: &str = "state.redb";
+const IPNS_NAME: &str = "state.redb";
 
 /// A data directory whose lock this process holds.
 #[derive(Clone, Debug)]
@@ -105,8 +105,8 @@ impl DataDir {
     }
 
     /// The file of IPNS records.
-    pub(crate) fn names_file(&self) -> PathBuf {
-        self.path.join(NAMES_NAME)
+    pub(crate) fn ipns_file(&self) -> PathBuf {
+        self.path.join(IPNS_NAME)
     }
 
     /// Whether a directory looks like a data directory: it has a journal. Needs no lock.

@@ -9,7 +9,7 @@
 //! | [`journal`] | the durable log: segments, recovery, compaction |
 //! | [`data_dir`] | the data directory and its lock |
 //! | [`state`] | small state in redb |
-//! | [`store`] | the traits `Store` and `NameStore`, durable and in memory |
+//! | [`store`] | the traits `Store` and `IpnsStore`, durable and in memory |
 //! | [`ingest`] | decoders of files and of signed announcements |
 //! | [`dispatch`] | the routing table, pools, budgets, the exchange of routes: pure |
 //! | [`resolve`] | the traits `Resolver` and `Upstream`: routing, fan-out, cache |

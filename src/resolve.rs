@@ -24,7 +24,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
-pub(crate) use crate::store::{NamePut, NamesError, StoreError, StoredName};
+pub(crate) use crate::store::{IpnsPut, IpnsStoreError, StoreError, StoredIpns};
 use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question, TargetId};
 pub(crate) use cache::{AnswerCache, CacheOptions};
 pub(crate) use fallback::{Fallback, FallbackParts};
@@ -69,7 +69,7 @@ pub trait Resolver: Send + Sync + 'static {
         &'a self,
         _name: &'a IpnsName,
         _hops: Hops,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, ResolveError>> {
         std::future::ready(Ok(None)).boxed()
     }
 
@@ -80,7 +80,7 @@ pub trait Resolver: Send + Sync + 'static {
         _record: IpnsRecord,
         _origin: Origin,
         _hops: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    ) -> BoxFuture<'_, Result<IpnsPut, ResolveError>> {
         let reasons = UpstreamReasons::default();
         std::future::ready(Err(ResolveError::UpstreamsFailed(reasons))).boxed()
     }
@@ -97,7 +97,7 @@ pub enum ResolveError {
     Store(#[from] StoreError),
     /// The store of IPNS records failed.
     #[error(transparent)]
-    Names(#[from] NamesError),
+    Ipns(#[from] IpnsStoreError),
     /// The routing table names a target that does not exist.
     #[error("there is no account `{0}`, to which the routing table points")]
     UnknownTarget(TargetId),

@@ -36,7 +36,7 @@ use crate::ingest::Announcer;
 use crate::metrics::{Gauges, Metrics};
 use crate::resolve::{AnswerCache, LocalResolver, Resolver, Router};
 use crate::state::ControlStore;
-use crate::store::{Health, NameStore, Store};
+use crate::store::{Health, IpnsStore, Store};
 use crate::types::TargetId;
 use listener::BoundSocket;
 use maintenance::{Maintenance, Upkeep};
@@ -51,7 +51,7 @@ pub struct Parts {
     /// Where announcements are kept.
     pub store: Arc<dyn Store>,
     /// Where IPNS records are kept.
-    pub names: Arc<dyn NameStore>,
+    pub ipns: Arc<dyn IpnsStore>,
     /// The store of the control plane.
     pub state: Arc<dyn ControlStore>,
     /// The resolver of the target `local`.
@@ -69,11 +69,11 @@ pub struct Parts {
 impl Parts {
     /// These stores, and a resolver over them.
     pub fn new(stores: Stores, clock: Clock) -> Self {
-        let Stores { store, names, state, .. } = stores;
-        let local = Arc::new(LocalResolver::new(store.clone(), names.clone(), clock.clone()));
+        let Stores { store, ipns, state, .. } = stores;
+        let local = Arc::new(LocalResolver::new(store.clone(), ipns.clone(), clock.clone()));
         let metrics = Arc::new(Metrics::new());
         let (endpoints, hold_down) = (Vec::new(), Duration::from_millis(HOLD_DOWN_MS));
-        Self { store, names, state, local, endpoints, metrics, clock, hold_down }
+        Self { store, ipns, state, local, endpoints, metrics, clock, hold_down }
     }
 }
 
@@ -183,7 +183,7 @@ impl Server {
         let admin_addr = admin_socket.addr();
         let password = AdminPassword::load_or_make(&settings)?;
         let (router, control, cache) = open_control(&settings, &parts).await?;
-        let Parts { store, names, metrics, clock, state: decided, .. } = parts;
+        let Parts { store, ipns, metrics, clock, state: decided, .. } = parts;
         let api_parts = ApiParts {
             resolver: router,
             announcer: Announcer::new(&settings, store.clone(), clock.clone()),
@@ -191,18 +191,18 @@ impl Server {
             clock: clock.clone(),
         };
         let state = Arc::new(ApiState::new(&settings, api_parts));
-        let storage = storage_checks(store.clone(), names.clone(), decided);
+        let storage = storage_checks(store.clone(), ipns.clone(), decided);
         let readiness = Arc::new(Readiness::new(storage));
         let admin_parts = AdminParts {
             store: store.clone(),
-            names: names.clone(),
+            ipns: ipns.clone(),
             control: control.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
             readiness: readiness.clone(),
             render_metrics: render_metrics(MetricsSources {
                 store: store.clone(),
-                names: names.clone(),
+                ipns: ipns.clone(),
                 metrics: metrics.clone(),
                 state: state.clone(),
                 cache,
@@ -217,7 +217,7 @@ impl Server {
             .map_err(|source| ServerError::Stopped { listener: "admin", source })?;
         let upkeep = Upkeep {
             store: store.clone(),
-            names,
+            ipns,
             state: state.clone(),
             control,
             metrics: metrics.clone(),
@@ -414,7 +414,7 @@ fn keep_alive(duration: Duration) -> actix_web::http::KeepAlive {
 /// The storage checks of readiness: dead threads and unreachable stores.
 fn storage_checks(
     store: Arc<dyn Store>,
-    names: Arc<dyn NameStore>,
+    ipns: Arc<dyn IpnsStore>,
     decided: Arc<dyn ControlStore>,
 ) -> Vec<Box<StorageCheck>> {
     let check = |what: &'static str, health: Box<dyn Fn() -> Health + Send + Sync>| {
@@ -427,7 +427,7 @@ fn storage_checks(
     };
     vec![
         check("the store of announcements", Box::new(move || store.health())),
-        check("the store of IPNS records", Box::new(move || names.health())),
+        check("the store of IPNS records", Box::new(move || ipns.health())),
         check("the control plane's state", Box::new(move || decided.health())),
     ]
 }
@@ -436,7 +436,7 @@ fn storage_checks(
 #[derive(Clone)]
 struct MetricsSources {
     store: Arc<dyn Store>,
-    names: Arc<dyn NameStore>,
+    ipns: Arc<dyn IpnsStore>,
     metrics: Arc<Metrics>,
     state: Arc<ApiState>,
     cache: Arc<AnswerCache>,
@@ -444,13 +444,13 @@ struct MetricsSources {
 
 fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
     Box::new(move || {
-        let MetricsSources { store, names, metrics, state, cache } = sources.clone();
+        let MetricsSources { store, ipns, metrics, state, cache } = sources.clone();
         async move {
             // Gauges of a store that does not answer read as zero.
             let stats = store.stats().await.unwrap_or_default();
             let journal = stats.journal.unwrap_or_default();
             let is_failing = stats.journal.is_some() && !store.health().is_writable;
-            let names = names.stats().await.unwrap_or_default();
+            let ipns = ipns.stats().await.unwrap_or_default();
             let kept = cache.stats();
             metrics.answers().set_cache(kept.entries, kept.bytes);
             metrics.render(Gauges {
@@ -461,8 +461,8 @@ fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
                 journal_bytes: journal.bytes,
                 journal_garbage_bytes: journal.garbage_bytes,
                 journal_failing: u64::from(is_failing),
-                ipns_records: names.records,
-                ipns_failing: u64::from(names.is_failing),
+                ipns_records: ipns.records,
+                ipns_failing: u64::from(ipns.is_failing),
                 rate_limit_clients: state.clients_tracked(),
             })
         }

@@ -1,5 +1,5 @@
 //! What the control plane decided, as documents in tables: `control.redb`. The file `state.redb` has
-//! IPNS records, which `store::names` keeps by the redb service here.
+//! IPNS records, which `store::ipns` keeps by the redb service here.
 //!
 //! A document is a text under a key. Documents are read once, at the start; from then on their owner
 //! holds them in memory and writes changes, a list at a time: all of it is there after a crash, or

@@ -6,8 +6,8 @@
 
 mod context;
 mod durable;
+mod ipns;
 mod memory;
-mod names;
 mod provider;
 mod update;
 
@@ -28,11 +28,12 @@ pub use crate::state::Health;
 pub use context::ContextId;
 pub(crate) use context::ContextIdError;
 pub use durable::{DurableOptions, DurableStore, Recovery, StoreOpenError};
-pub use memory::MemoryStore;
-pub(crate) use names::NamesOpenError;
-pub use names::{
-    DurableNames, MemoryNames, NamePut, NameStore, NamesError, NamesLimits, NamesStats, StoredName,
+pub(crate) use ipns::IpnsOpenError;
+pub use ipns::{
+    DurableIpns, IpnsLimits, IpnsPut, IpnsStore, IpnsStoreError, IpnsStoreStats, MemoryIpns,
+    StoredIpns,
 };
+pub use memory::MemoryStore;
 pub use provider::{Companion, Companions, ProviderChange};
 
 /// Where announcements are kept and lookups are answered.

@@ -15,8 +15,8 @@ pub(super) async fn stats(state: web::Data<AdminState>) -> HttpResponse {
         Ok(stats) => stats,
         Err(error) => return AdminError::Store(error).into_response(),
     };
-    let names = match state.names.stats().await {
-        Ok(names) => names,
+    let ipns = match state.ipns.stats().await {
+        Ok(ipns) => ipns,
         Err(error) => {
             let reason = with_causes(&error);
             return AdminError::Store(StoreError::Unavailable { reason }).into_response();
@@ -24,7 +24,7 @@ pub(super) async fn stats(state: web::Data<AdminState>) -> HttpResponse {
     };
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Stats::new(
         stats,
-        names,
+        ipns,
         Some(state.uptime.elapsed().as_secs()),
     ))
 }

@@ -11,7 +11,7 @@ use crate::control::{Control, ControlParts, Identity, PeersParts, Targets};
 use crate::metrics::Metrics;
 use crate::resolve::{Discard, Router};
 use crate::state::MemoryControl;
-use crate::store::{MemoryNames, MemoryStore, NamesLimits};
+use crate::store::{IpnsLimits, MemoryIpns, MemoryStore};
 use crate::types::{AnswerSchema, TargetId};
 
 /// A state with these users.
@@ -30,7 +30,7 @@ pub(super) fn state(password: &str, peers: Vec<PeerCredentials>) -> AdminState {
     let control = control.now_or_never().expect("memory answers at once");
     let parts = AdminParts {
         store: Arc::new(MemoryStore::new(AnswerSchema::Announced)),
-        names: Arc::new(MemoryNames::new(NamesLimits::default())),
+        ipns: Arc::new(MemoryIpns::new(IpnsLimits::default())),
         control: control.expect("nothing is stored that could not be read"),
         metrics: Arc::new(Metrics::new()),
         clock,

@@ -17,7 +17,7 @@ pub(crate) use routes::{
 
 use crate::dispatch::LastKnownFields;
 use crate::ingest::{Acknowledged, ImportCounts, Place, RejectReason, Rejection};
-use crate::store::{NamesStats, StoreStats};
+use crate::store::{IpnsStoreStats, StoreStats};
 
 /// One line of the answer to an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ impl From<&Rejection> for RejectedEntry {
 
 impl Stats {
     /// The figures of both stores.
-    pub(crate) fn new(stats: StoreStats, names: NamesStats, uptime_s: Option<u64>) -> Self {
+    pub(crate) fn new(stats: StoreStats, names: IpnsStoreStats, uptime_s: Option<u64>) -> Self {
         let StoreStats { entries, keys, groups, providers, bytes, journal } = stats;
         Self {
             entries,
@@ -218,14 +218,17 @@ mod tests {
     fn shares_and_averages_are_rounded_and_never_divide_by_nothing() {
         let journal = JournalFigures { bytes: 3_000, garbage_bytes: 1_000, segments: 2 };
         let stats = StoreStats { entries: Some(3), bytes: Some(100), ..StoreStats::default() };
-        let full =
-            Stats::new(StoreStats { journal: Some(journal), ..stats }, NamesStats::default(), None);
+        let full = Stats::new(
+            StoreStats { journal: Some(journal), ..stats },
+            IpnsStoreStats::default(),
+            None,
+        );
         assert!((full.bytes_per_entry.unwrap() - 33.3).abs() < 1e-9);
         assert!((full.journal.unwrap().garbage_share - 0.333).abs() < 1e-9);
         let journal = JournalFigures::default();
         let (entries, bytes) = (Some(0), Some(0));
         let stats = StoreStats { entries, bytes, journal: Some(journal), ..Default::default() };
-        let empty = Stats::new(stats, NamesStats::default(), None);
+        let empty = Stats::new(stats, IpnsStoreStats::default(), None);
         assert!(empty.bytes_per_entry.unwrap().abs() < 1e-9);
         assert!(empty.journal.unwrap().garbage_share.abs() < 1e-9);
     }

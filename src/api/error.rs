@@ -13,7 +13,7 @@ use super::request_id::RequestId;
 use crate::body::BodyError;
 use crate::clock::whole_seconds;
 use crate::ingest::PutError;
-use crate::resolve::{NamesError, ResolveError, StoreError};
+use crate::resolve::{IpnsStoreError, ResolveError, StoreError};
 use crate::types::FilterError;
 
 /// The longest error text, in bytes.
@@ -118,7 +118,7 @@ impl ApiError {
             | Self::Resolve(ResolveError::Overloaded | ResolveError::Backoff { .. }) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Resolve(ResolveError::Names(error)) => names_status(error),
+            Self::Resolve(ResolveError::Ipns(error)) => ipns_status(error),
             Self::Resolve(ResolveError::Discarded) => StatusCode::FORBIDDEN,
             Self::Resolve(ResolveError::OverBudget { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Resolve(ResolveError::UpstreamsFailed(_) | ResolveError::UnknownTarget(_)) => {
@@ -184,7 +184,9 @@ impl ApiError {
             Self::Resolve(
                 ResolveError::Discarded
                 | ResolveError::OverBudget { .. }
-                | ResolveError::Names(NamesError::Full { .. } | NamesError::NetworkFull { .. }),
+                | ResolveError::Ipns(
+                    IpnsStoreError::Full { .. } | IpnsStoreError::NetworkFull { .. },
+                ),
             ) => "refused",
             Self::Resolve(_) | Self::Panicked(_) | Self::Overloaded => "failed",
             Self::Malformed { .. }
@@ -208,7 +210,7 @@ impl ApiError {
     /// nothing that has to be found out.
     fn is_about_the_request(&self) -> bool {
         let names =
-            if let Self::Resolve(ResolveError::Names(error)) = self { Some(error) } else { None };
+            if let Self::Resolve(ResolveError::Ipns(error)) = self { Some(error) } else { None };
         matches!(
             self,
             Self::NotOffered { .. }
@@ -219,7 +221,11 @@ impl ApiError {
                 | Self::Resolve(ResolveError::Backoff { .. })
         ) || matches!(
             names,
-            Some(NamesError::Full { .. } | NamesError::NetworkFull { .. } | NamesError::Overloaded)
+            Some(
+                IpnsStoreError::Full { .. }
+                    | IpnsStoreError::NetworkFull { .. }
+                    | IpnsStoreError::Overloaded
+            )
         )
     }
 
@@ -238,7 +244,7 @@ impl ApiError {
             Self::Overloaded
                 | Self::Resolve(
                     ResolveError::Overloaded
-                        | ResolveError::Names(NamesError::Overloaded)
+                        | ResolveError::Ipns(IpnsStoreError::Overloaded)
                         | ResolveError::Store(StoreError::Overloaded)
                 )
         );
@@ -248,7 +254,7 @@ impl ApiError {
         matches!(
             self,
             Self::Resolve(
-                ResolveError::Names(_)
+                ResolveError::Ipns(_)
                     | ResolveError::Store(
                         StoreError::Full { .. }
                             | StoreError::Unavailable { .. }
@@ -284,13 +290,13 @@ fn store_status(error: &StoreError) -> StatusCode {
     }
 }
 
-fn names_status(error: &NamesError) -> StatusCode {
+fn ipns_status(error: &IpnsStoreError) -> StatusCode {
     match error {
-        NamesError::Full { .. }
-        | NamesError::Overloaded
-        | NamesError::Io { .. }
-        | NamesError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        NamesError::NetworkFull { .. } | NamesError::NoSpace { .. } => {
+        IpnsStoreError::Full { .. }
+        | IpnsStoreError::Overloaded
+        | IpnsStoreError::Io { .. }
+        | IpnsStoreError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        IpnsStoreError::NetworkFull { .. } | IpnsStoreError::NoSpace { .. } => {
             StatusCode::INSUFFICIENT_STORAGE
         }
     }

@@ -22,7 +22,7 @@ use crate::body::BodyLimits;
 use crate::clock::UnixMs;
 use crate::media;
 use crate::metrics::BodyFormat;
-use crate::resolve::{NamePut, StoredName};
+use crate::resolve::{IpnsPut, StoredIpns};
 use crate::types::{IPNS_RECORD_BYTES_MAX, IpnsName, IpnsRecord};
 
 /// The media type of records.
@@ -66,7 +66,7 @@ pub(super) async fn put(
 }
 
 /// Stores the record in the body, and says what became of it.
-async fn store(context: &Context, payload: Payload, name: &str) -> Result<NamePut, ApiError> {
+async fn store(context: &Context, payload: Payload, name: &str) -> Result<IpnsPut, ApiError> {
     let (request, state) = (&context.request, context.state());
     let name = parse_name(name).map_err(|reason| ApiError::Invalid { part: "name", reason })?;
     if !is_record(request) {
@@ -90,21 +90,21 @@ async fn store(context: &Context, payload: Payload, name: &str) -> Result<NamePu
         return Err(invalid(format!("its validity ended at {end}")));
     }
     match state.resolver.put_name(record, context.origin(), context.hops()).await? {
-        NamePut::Superseded { sequence, end } => Err(ApiError::Superseded {
+        IpnsPut::Superseded { sequence, end } => Err(ApiError::Superseded {
             reason: format!(
                 "a record that counts more is here: sequence {sequence}, valid until {end}"
             ),
         }),
-        done @ (NamePut::Stored | NamePut::Unchanged) => Ok(done),
+        done @ (IpnsPut::Stored | IpnsPut::Unchanged) => Ok(done),
     }
 }
 
 /// How the metrics call what became of a record.
-fn outcome(result: &Result<NamePut, ApiError>) -> &'static str {
+fn outcome(result: &Result<IpnsPut, ApiError>) -> &'static str {
     match result {
-        Ok(NamePut::Stored) => "stored",
-        Ok(NamePut::Unchanged) => "unchanged",
-        Ok(NamePut::Superseded { .. }) => "superseded",
+        Ok(IpnsPut::Stored) => "stored",
+        Ok(IpnsPut::Unchanged) => "unchanged",
+        Ok(IpnsPut::Superseded { .. }) => "superseded",
         Err(error) => error.ipns_outcome(),
     }
 }
@@ -119,7 +119,7 @@ fn is_record(request: &HttpRequest) -> bool {
     content_type.is_some_and(|value| media::essence(value.as_bytes()) == MEDIA_TYPE)
 }
 
-fn respond(request: &HttpRequest, stored: &StoredName, now_ms: UnixMs) -> HttpResponse {
+fn respond(request: &HttpRequest, stored: &StoredIpns, now_ms: UnixMs) -> HttpResponse {
     let bytes = stored.record.bytes();
     let etag = format!("\"{:032x}\"", xxh3_128(bytes));
     let validators = Validators { etag: ascii(etag), modified_at_ms: Some(stored.stored_at_ms) };
@@ -139,7 +139,7 @@ fn respond(request: &HttpRequest, stored: &StoredName, now_ms: UnixMs) -> HttpRe
 
 fn add_headers(
     response: &mut HttpResponseBuilder,
-    stored: &StoredName,
+    stored: &StoredIpns,
     validators: Validators,
     now_ms: UnixMs,
 ) {

@@ -51,7 +51,7 @@ pub(super) fn run(
             }
             None => {
                 let stores = data::open(settings).await?;
-                Ok(Stats::new(stores.store.stats().await?, stores.names.stats().await?, None))
+                Ok(Stats::new(stores.store.stats().await?, stores.ipns.stats().await?, None))
             }
         }
     })?;
@@ -117,7 +117,7 @@ fn rows(stats: &Stats) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{JournalFigures, NamesStats, StoreStats};
+    use crate::store::{IpnsStoreStats, JournalFigures, StoreStats};
 
     #[test]
     fn figures_are_readable() {
@@ -130,7 +130,7 @@ mod tests {
             bytes: Some(29_629_608),
             journal: Some(journal),
         };
-        let names = NamesStats { records: 5_000, file_bytes: 3 << 20, is_failing: false };
+        let names = IpnsStoreStats { records: 5_000, file_bytes: 3 << 20, is_failing: false };
         let rows = rows(&Stats::new(stats, names, Some(90_061)));
         let text: Vec<String> =
             rows.iter().map(|(name, value)| format!("{name}: {value}")).collect();

@@ -13,7 +13,7 @@ use super::{
     UnknownTarget,
 };
 use crate::clock::{Clock, ManualClock};
-use crate::store::{Announcement, ContextId, MemoryNames, MemoryStore, NamesLimits, Store, Update};
+use crate::store::{Announcement, ContextId, IpnsLimits, MemoryIpns, MemoryStore, Store, Update};
 use crate::types::ipns_testing::{name, record as signed};
 use crate::types::{
     AnswerSchema, Found, Hops, Origin, PeerId, ProviderRecord, Question, ReadyRecord,
@@ -127,7 +127,7 @@ async fn local(records: &[Arc<ReadyRecord>]) -> LocalResolver {
     let announcements = announcements.collect();
     let update = Update { statement: None, origin: Origin::OPERATOR, announcements };
     store.update(vec![update], START_MS).await.unwrap();
-    LocalResolver::new(Arc::new(store), Arc::new(MemoryNames::new(NamesLimits::default())), clock())
+    LocalResolver::new(Arc::new(store), Arc::new(MemoryIpns::new(IpnsLimits::default())), clock())
 }
 
 fn peers(found: &Found) -> Vec<PeerId> {

@@ -6,7 +6,7 @@
 //! local index's records are never cached, so that announcements show at once.
 
 mod answer;
-mod name;
+mod ipns;
 mod times;
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use moka::sync::Cache;
 use crate::clock::UnixMs;
 use crate::types::{IpnsName, Subject, TargetId};
 pub(super) use answer::{Completeness, RemoteAnswer};
-pub(super) use name::{KeptName, is_valid};
+pub(super) use ipns::{CachedIpns, is_valid};
 pub(crate) use times::CacheOptions;
 use times::Freshness;
 
@@ -28,7 +28,7 @@ use times::Freshness;
 pub(crate) struct AnswerCache {
     options: CacheOptions,
     answers: Option<Cache<(u32, Subject), Arc<RemoteAnswer>>>,
-    names: Option<Cache<(u32, IpnsName), Arc<KeptName>>>,
+    names: Option<Cache<(u32, IpnsName), Arc<CachedIpns>>>,
     targets: DashMap<TargetId, CachedTarget>,
     targets_made: AtomicU32,
     hits: AtomicU64,
@@ -77,7 +77,7 @@ impl AnswerCache {
             Cache::builder().max_capacity(options.bytes_max).weigher(weigher).build()
         });
         let names = (options.names_bytes_max > 0).then(|| {
-            let weigher = |_: &_, kept: &Arc<KeptName>| weight(kept.bytes());
+            let weigher = |_: &_, kept: &Arc<CachedIpns>| weight(kept.bytes());
             Cache::builder().max_capacity(options.names_bytes_max).weigher(weigher).build()
         });
         Self {
@@ -189,12 +189,12 @@ impl AnswerCache {
     }
 
     /// What is kept on an IPNS name.
-    pub(super) fn name(&self, target: CachedTarget, name: &IpnsName) -> Option<Arc<KeptName>> {
+    pub(super) fn name(&self, target: CachedTarget, name: &IpnsName) -> Option<Arc<CachedIpns>> {
         self.names.as_ref()?.get(&(target.0, name.clone()))
     }
 
     /// Keeps what is known of an IPNS name.
-    pub(super) fn keep_name(&self, target: CachedTarget, name: &IpnsName, kept: KeptName) {
+    pub(super) fn keep_name(&self, target: CachedTarget, name: &IpnsName, kept: CachedIpns) {
         if let Some(names) = &self.names {
             names.insert((target.0, name.clone()), Arc::new(kept));
         }

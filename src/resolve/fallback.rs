@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
+use super::{FoundStream, IpnsPut, ResolveError, Resolver, StoredIpns};
 use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question};
 
 /// What a [`Fallback`] is made of.
@@ -72,7 +72,7 @@ impl Resolver for Fallback {
         &'a self,
         name: &'a IpnsName,
         hops: Hops,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, ResolveError>> {
         self.0.names.name(name, hops)
     }
 
@@ -81,7 +81,7 @@ impl Resolver for Fallback {
         record: IpnsRecord,
         origin: Origin,
         hops: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    ) -> BoxFuture<'_, Result<IpnsPut, ResolveError>> {
         self.0.names.put_name(record, origin, hops)
     }
 }

@@ -19,7 +19,7 @@ mod drive;
 mod failure;
 mod find;
 mod grace;
-mod names;
+mod ipns;
 mod singleflight;
 mod stream;
 
@@ -32,13 +32,13 @@ use tokio::runtime::Handle;
 use tokio_util::context::TokioContext;
 
 use super::cache::{AnswerCache, Cached, CachedTarget, Completeness, RemoteAnswer};
-use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName, Upstream};
+use super::{FoundStream, IpnsPut, ResolveError, Resolver, StoredIpns, Upstream};
 use crate::clock::Clock;
 use crate::metrics::AnswerCounts;
-use crate::store::NameStore;
+use crate::store::IpnsStore;
 use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question, Subject, TargetId};
 use failure::{FailureSummary, LookupFailure};
-use names::NameLookups;
+use ipns::IpnsLookups;
 use singleflight::{Follower, LookupKey, Outcome, Singleflight};
 
 /// The error of an upstream that panicked.
@@ -53,7 +53,7 @@ pub(crate) struct FanoutParts {
     /// Who is asked; may be none.
     pub(crate) upstreams: Vec<Arc<dyn Upstream>>,
     /// Where IPNS records of upstreams are stored, if there is a local index.
-    pub(crate) names: Arc<dyn NameStore>,
+    pub(crate) ipns: Arc<dyn IpnsStore>,
     /// What all targets share.
     pub(crate) cache: Arc<AnswerCache>,
     /// Limits and times.
@@ -85,14 +85,14 @@ struct Core {
     target: CachedTarget,
     local: Option<Arc<dyn Resolver>>,
     upstreams: Vec<Arc<dyn Upstream>>,
-    names: Arc<dyn NameStore>,
+    ipns: Arc<dyn IpnsStore>,
     cache: Arc<AnswerCache>,
     options: FanoutOptions,
     clock: Clock,
     counts: AnswerCounts,
     runtime: Handle,
     lookups: Arc<Singleflight>,
-    name_lookups: Arc<NameLookups>,
+    name_lookups: Arc<IpnsLookups>,
 }
 
 /// The upstreams' part of an answer when a lookup begins.
@@ -112,13 +112,13 @@ impl Default for FanoutOptions {
 impl Fanout {
     /// The resolver of a target.
     pub(crate) fn new(parts: FanoutParts) -> Self {
-        let FanoutParts { target, local, upstreams, names, cache, options, clock, counts, runtime } =
+        let FanoutParts { target, local, upstreams, ipns, cache, options, clock, counts, runtime } =
             parts;
         Self(Arc::new(Core {
             target: cache.target(&target),
             local,
             upstreams,
-            names,
+            ipns,
             cache,
             options,
             clock,
@@ -167,10 +167,10 @@ impl Resolver for Fanout {
         &'a self,
         name: &'a IpnsName,
         hops: Hops,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, ResolveError>> {
         match self.only_local() {
             Some(local) => local.name(name, hops),
-            None => names::find(&self.0, name, hops).boxed(),
+            None => ipns::find(&self.0, name, hops).boxed(),
         }
     }
 
@@ -179,10 +179,10 @@ impl Resolver for Fanout {
         record: IpnsRecord,
         origin: Origin,
         hops: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    ) -> BoxFuture<'_, Result<IpnsPut, ResolveError>> {
         match self.only_local() {
             Some(local) => local.put_name(record, origin, hops),
-            None => names::put(self.0.clone(), record, origin, hops).boxed(),
+            None => ipns::put(self.0.clone(), record, origin, hops).boxed(),
         }
     }
 }

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
+use super::{FoundStream, IpnsPut, ResolveError, Resolver, StoredIpns};
 use crate::clock::Clock;
-use crate::store::{NameStore, Store};
+use crate::store::{IpnsStore, Store};
 use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question};
 
-/// The resolver that asks a [`Store`] and a [`NameStore`].
+/// The resolver that asks a [`Store`] and a [`IpnsStore`].
 pub struct LocalResolver {
     store: Arc<dyn Store>,
-    names: Arc<dyn NameStore>,
+    ipns: Arc<dyn IpnsStore>,
     clock: Clock,
 }
 
 impl LocalResolver {
     /// A resolver over `store` and `names`.
-    pub fn new(store: Arc<dyn Store>, names: Arc<dyn NameStore>, clock: Clock) -> Self {
-        Self { store, names, clock }
+    pub fn new(store: Arc<dyn Store>, ipns: Arc<dyn IpnsStore>, clock: Clock) -> Self {
+        Self { store, ipns, clock }
     }
 }
 
@@ -39,8 +39,8 @@ impl Resolver for LocalResolver {
         &'a self,
         name: &'a IpnsName,
         _hops: Hops,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
-        async move { Ok(self.names.get(name, self.clock.now_ms()).await?) }.boxed()
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, ResolveError>> {
+        async move { Ok(self.ipns.get(name, self.clock.now_ms()).await?) }.boxed()
     }
 
     fn put_name(
@@ -48,7 +48,7 @@ impl Resolver for LocalResolver {
         record: IpnsRecord,
         origin: Origin,
         _hops: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        async move { Ok(self.names.put(record, origin, self.clock.now_ms()).await?) }.boxed()
+    ) -> BoxFuture<'_, Result<IpnsPut, ResolveError>> {
+        async move { Ok(self.ipns.put(record, origin, self.clock.now_ms()).await?) }.boxed()
     }
 }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::{FoundStream, NamePut, ResolveError, Resolver, StoredName};
+use super::{FoundStream, IpnsPut, ResolveError, Resolver, StoredIpns};
 use crate::clock::Clock;
 use crate::dispatch::{LookupAddress, RoutingTable};
 use crate::types::{Found, Hops, IpnsName, IpnsRecord, Origin, Question, Subject, TargetId};
@@ -93,7 +93,7 @@ impl Resolver for Router {
         &'a self,
         name: &'a IpnsName,
         hops: Hops,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, ResolveError>> {
         match self.of_name(name) {
             None => self.default.name(name, hops),
             Some(resolver) => async move { resolver.name(name, hops).await }.boxed(),
@@ -105,7 +105,7 @@ impl Resolver for Router {
         record: IpnsRecord,
         origin: Origin,
         hops: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    ) -> BoxFuture<'_, Result<IpnsPut, ResolveError>> {
         match self.of_name(record.name()) {
             None => self.default.put_name(record, origin, hops),
             Some(resolver) => async move { resolver.put_name(record, origin, hops).await }.boxed(),
@@ -130,7 +130,7 @@ impl Resolver for UnknownTarget {
         &'a self,
         _: &'a IpnsName,
         _: Hops,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, ResolveError>> {
         std::future::ready(Err(ResolveError::UnknownTarget(self.0.clone()))).boxed()
     }
 
@@ -139,7 +139,7 @@ impl Resolver for UnknownTarget {
         _: IpnsRecord,
         _: Origin,
         _: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    ) -> BoxFuture<'_, Result<IpnsPut, ResolveError>> {
         std::future::ready(Err(ResolveError::UnknownTarget(self.0.clone()))).boxed()
     }
 }
@@ -163,7 +163,7 @@ impl Resolver for Discard {
         _: IpnsRecord,
         _: Origin,
         _: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
+    ) -> BoxFuture<'_, Result<IpnsPut, ResolveError>> {
         std::future::ready(Err(ResolveError::Discarded)).boxed()
     }
 }

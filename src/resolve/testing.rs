@@ -12,11 +12,11 @@ use tokio::runtime::Handle;
 
 use super::{
     AnswerCache, AskError, AskedRecords, CacheOptions, Fanout, FanoutOptions, FanoutParts,
-    FoundStream, NamePut, ResolveError, Resolver, StoredName, Upstream,
+    FoundStream, IpnsPut, ResolveError, Resolver, StoredIpns, Upstream,
 };
 use crate::clock::{Clock, ManualClock};
 use crate::metrics::AnswerCounts;
-use crate::store::{MemoryNames, NameStore, NamesLimits, StoreError};
+use crate::store::{IpnsLimits, IpnsStore, MemoryIpns, StoreError};
 use crate::types::{
     AnswerSchema, Filter, Found, Hops, IpnsName, IpnsRecord, Origin, PeerId, ProviderRecord,
     Question, ReadyRecord, SelectedRecord, Subject, TargetId, UnparsableAddrs,
@@ -227,7 +227,7 @@ pub(crate) struct FakeLocal {
     pub(crate) fails: AtomicBool,
     /// How long it takes to answer, if it has to wait.
     pub(crate) waits: Mutex<Option<Duration>>,
-    pub(crate) names: Arc<dyn NameStore>,
+    pub(crate) ipns: Arc<dyn IpnsStore>,
 }
 
 impl FakeLocal {
@@ -278,8 +278,8 @@ impl Resolver for FakeLocal {
         &'a self,
         name: &'a IpnsName,
         _hops: Hops,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, ResolveError>> {
-        async move { Ok(self.names.get(name, START_MS).await?) }.boxed()
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, ResolveError>> {
+        async move { Ok(self.ipns.get(name, START_MS).await?) }.boxed()
     }
 
     fn put_name(
@@ -287,8 +287,8 @@ impl Resolver for FakeLocal {
         record: IpnsRecord,
         origin: Origin,
         _hops: Hops,
-    ) -> BoxFuture<'_, Result<NamePut, ResolveError>> {
-        async move { Ok(self.names.put(record, origin, START_MS).await?) }.boxed()
+    ) -> BoxFuture<'_, Result<IpnsPut, ResolveError>> {
+        async move { Ok(self.ipns.put(record, origin, START_MS).await?) }.boxed()
     }
 }
 
@@ -296,7 +296,7 @@ impl Resolver for FakeLocal {
 pub(crate) struct Bench {
     pub(crate) fanout: Fanout,
     pub(crate) local: Arc<FakeLocal>,
-    pub(crate) names: Arc<dyn NameStore>,
+    pub(crate) ipns: Arc<dyn IpnsStore>,
     pub(crate) cache: Arc<AnswerCache>,
     pub(crate) clock: ManualClock,
     pub(crate) counts: AnswerCounts,
@@ -321,14 +321,14 @@ impl Bench {
         names_max: u64,
     ) -> Self {
         let clock = ManualClock::new(START_MS);
-        let limits = NamesLimits { records_max: names_max, ..NamesLimits::default() };
-        let names: Arc<dyn NameStore> = Arc::new(MemoryNames::new(limits));
+        let limits = IpnsLimits { records_max: names_max, ..IpnsLimits::default() };
+        let ipns: Arc<dyn IpnsStore> = Arc::new(MemoryIpns::new(limits));
         let local = Arc::new(FakeLocal {
             records: Mutex::default(),
             modified_at_ms: START_MS - 1_000,
             fails: AtomicBool::new(false),
             waits: Mutex::default(),
-            names: names.clone(),
+            ipns: ipns.clone(),
         });
         let cache = Arc::new(AnswerCache::new(options));
         let counts = AnswerCounts::default();
@@ -337,14 +337,14 @@ impl Bench {
             target: target(),
             local: (has_local == HasLocal::Yes).then_some(resolver),
             upstreams: upstreams.iter().map(|it| it.clone() as Arc<dyn Upstream>).collect(),
-            names: names.clone(),
+            ipns: ipns.clone(),
             cache: cache.clone(),
             options: FanoutOptions::default(),
             clock: Clock::Manual(clock.clone()),
             counts: counts.clone(),
             runtime: Handle::current(),
         });
-        Self { fanout, local, names, cache, clock, counts }
+        Self { fanout, local, ipns, cache, clock, counts }
     }
 
     /// Gives the local index these records.

@@ -19,7 +19,7 @@ use crate::api::ApiState;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::metrics::Metrics;
-use crate::store::{NameStore, Store};
+use crate::store::{IpnsStore, Store};
 
 /// Interval between sweeps, each of which frees a bounded amount of memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl Task {
 /// The dependencies of the background work.
 pub(super) struct Upkeep {
     pub(super) store: Arc<dyn Store>,
-    pub(super) names: Arc<dyn NameStore>,
+    pub(super) ipns: Arc<dyn IpnsStore>,
     pub(super) state: Arc<ApiState>,
     pub(super) control: Arc<Control>,
     pub(super) metrics: Arc<Metrics>,
@@ -71,7 +71,7 @@ pub(super) struct Upkeep {
 
 /// The tasks of a server.
 pub(super) fn tasks(upkeep: Upkeep) -> Vec<Task> {
-    let Upkeep { store, names, state, control, metrics, clock } = upkeep;
+    let Upkeep { store, ipns, state, control, metrics, clock } = upkeep;
     let store_clock = clock.clone();
     let sweep_store = move || {
         let (store, metrics, clock) = (store.clone(), metrics.clone(), store_clock.clone());
@@ -89,8 +89,8 @@ pub(super) fn tasks(upkeep: Upkeep) -> Vec<Task> {
         .boxed()
     };
     let sweep_names = move || {
-        let (names, now_ms) = (names.clone(), clock.now_ms());
-        async move { names.sweep(now_ms).await.map(drop).map_err(Into::into) }.boxed()
+        let (ipns, now_ms) = (ipns.clone(), clock.now_ms());
+        async move { ipns.sweep(now_ms).await.map(drop).map_err(Into::into) }.boxed()
     };
     let sweep_clients = move || {
         state.sweep();

@@ -12,8 +12,8 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::detached::{Unfinished, run_blocking};
 use crate::state::{ControlOpenError, ControlStore, DurableControl, MemoryControl};
 use crate::store::{
-    DurableNames, DurableOptions, DurableStore, IndexLimits, MemoryNames, NameStore, NamesLimits,
-    NamesOpenError, Recovery, Store, StoreOpenError,
+    DurableIpns, DurableOptions, DurableStore, IndexLimits, IpnsLimits, IpnsOpenError, IpnsStore,
+    MemoryIpns, Recovery, Store, StoreOpenError,
 };
 
 /// The stores of a server, or of a command that works without one.
@@ -21,7 +21,7 @@ pub struct Stores {
     /// Where announcements are kept.
     pub(crate) store: Arc<dyn Store>,
     /// Where IPNS records are kept.
-    pub(crate) names: Arc<dyn NameStore>,
+    pub(crate) ipns: Arc<dyn IpnsStore>,
     /// Where the control plane keeps what is decided.
     pub(crate) state: Arc<dyn ControlStore>,
     /// What opening found; `None` where there was nothing to recover.
@@ -39,7 +39,7 @@ pub enum StoresError {
     Store(#[from] StoreOpenError),
     /// The IPNS records cannot be opened.
     #[error(transparent)]
-    Names(#[from] NamesOpenError),
+    Ipns(#[from] IpnsOpenError),
     /// The control plane's state cannot be opened.
     #[error(transparent)]
     State(#[from] ControlOpenError),
@@ -62,8 +62,8 @@ impl Stores {
 
     /// This store, and what goes with it in memory.
     pub fn with_store(store: Arc<dyn Store>) -> Self {
-        let names = Arc::new(MemoryNames::new(names_limits(&Settings::default())));
-        Self { store, names, state: Arc::new(MemoryControl::new()), report: None }
+        let ipns = Arc::new(MemoryIpns::new(ipns_limits(&Settings::default())));
+        Self { store, ipns, state: Arc::new(MemoryControl::new()), report: None }
     }
 }
 
@@ -77,11 +77,11 @@ fn open_data_dir(settings: &Settings, clock: Clock) -> Result<Stores, StoresErro
         segment_bytes: settings.journal_segment_bytes,
         limits: index_limits(settings),
     })?;
-    let names = DurableNames::open(&data_dir, names_limits(settings))?;
+    let ipns = DurableIpns::open(&data_dir, ipns_limits(settings))?;
     let state = DurableControl::open(&data_dir)?;
     Ok(Stores {
         store: Arc::new(store),
-        names: Arc::new(names),
+        ipns: Arc::new(ipns),
         state: Arc::new(state),
         report: Some(recovery),
     })
@@ -102,8 +102,8 @@ fn index_limits(settings: &Settings) -> IndexLimits {
 }
 
 /// What the settings let IPNS records take.
-fn names_limits(settings: &Settings) -> NamesLimits {
-    NamesLimits {
+fn ipns_limits(settings: &Settings) -> IpnsLimits {
+    IpnsLimits {
         records_max: settings.ipns_records_max,
         network_names_max: settings.ipns_network_names_max,
     }

@@ -16,7 +16,7 @@ use crate::resolve::{
     AnswerCache, CacheOptions, Fallback, FallbackParts, Fanout, FanoutOptions, FanoutParts,
     Resolver, Upstream,
 };
-use crate::store::NameStore;
+use crate::store::IpnsStore;
 use crate::types::{TargetId, UnparsableAddrs};
 use crate::upstream::{
     AnswerLimits, RouterUrl, RoutingV1Upstream, UpstreamOffers, UpstreamOptions,
@@ -60,7 +60,7 @@ pub(super) fn configured(settings: &Settings, parts: &Parts) -> Result<Configure
 struct Maker<'a> {
     settings: &'a Settings,
     local: Arc<dyn Resolver>,
-    names: Arc<dyn NameStore>,
+    ipns: Arc<dyn IpnsStore>,
     metrics: Arc<Metrics>,
     clock: Clock,
     cache: Arc<AnswerCache>,
@@ -80,7 +80,7 @@ impl<'a> Maker<'a> {
         Self {
             settings,
             local: parts.local.clone(),
-            names: parts.names.clone(),
+            ipns: parts.ipns.clone(),
             metrics: parts.metrics.clone(),
             clock: parts.clock.clone(),
             cache: Arc::new(cache),
@@ -181,7 +181,7 @@ impl<'a> Maker<'a> {
 
     /// How routing rules become resolvers.
     fn rules(&self) -> RuleResolver {
-        let (cache, names, clock) = (self.cache.clone(), self.names.clone(), self.clock.clone());
+        let (cache, ipns, clock) = (self.cache.clone(), self.ipns.clone(), self.clock.clone());
         let (options, metrics, runtime) =
             (self.options(), self.metrics.clone(), self.runtime.clone());
         Box::new(move |target, upstream| {
@@ -189,7 +189,7 @@ impl<'a> Maker<'a> {
                 target: target.clone(),
                 local: None,
                 upstreams: vec![upstream],
-                names: names.clone(),
+                ipns: ipns.clone(),
                 cache: cache.clone(),
                 options,
                 clock: clock.clone(),
@@ -233,7 +233,7 @@ impl<'a> Maker<'a> {
             target: name.clone(),
             local,
             upstreams,
-            names: self.names.clone(),
+            ipns: self.ipns.clone(),
             cache: self.cache.clone(),
             options: self.options(),
             clock: self.clock.clone(),

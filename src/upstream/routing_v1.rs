@@ -14,8 +14,8 @@ mod body;
 mod client;
 mod exchange;
 mod failure;
+mod ipns;
 mod json_values;
-mod names;
 mod records;
 mod reply;
 mod router_url;
@@ -201,7 +201,7 @@ impl Upstream for RoutingV1Upstream {
         name: &'a IpnsName,
         hops: Hops,
     ) -> BoxFuture<'a, Result<Option<IpnsRecord>, AskError>> {
-        names::get(&self.0, name, hops).boxed()
+        ipns::get(&self.0, name, hops).boxed()
     }
 
     fn put_name<'a>(
@@ -209,7 +209,7 @@ impl Upstream for RoutingV1Upstream {
         record: &'a IpnsRecord,
         hops: Hops,
     ) -> BoxFuture<'a, Result<(), AskError>> {
-        names::put(&self.0, record, hops).boxed()
+        ipns::put(&self.0, record, hops).boxed()
     }
 }
 

@@ -13,7 +13,7 @@ use fingerpost::data_dir::DataDirError;
 use fingerpost::resolve::{LocalResolver, Resolver};
 use fingerpost::server::{Parts, Server, Sockets, Stores, StoresError};
 use fingerpost::state::ControlStore;
-use fingerpost::store::{Announcement, ContextId, NameStore, Store};
+use fingerpost::store::{Announcement, ContextId, IpnsStore, Store};
 use fingerpost::types::{ContentKey, ProviderRecord, TargetId, UnparsableAddrs};
 use reqwest::{Method, RequestBuilder, Response};
 
@@ -40,7 +40,7 @@ pub(crate) struct TestServer {
 pub(crate) struct Builder {
     settings: Settings,
     store: Option<Arc<dyn Store>>,
-    names: Option<Arc<dyn NameStore>>,
+    ipns: Option<Arc<dyn IpnsStore>>,
     resolver: Option<Arc<dyn Resolver>>,
     state: Option<Arc<dyn ControlStore>>,
     endpoints: Vec<EndpointParts>,
@@ -59,7 +59,7 @@ pub(crate) fn server() -> Builder {
     Builder {
         settings,
         store: None,
-        names: None,
+        ipns: None,
         resolver: None,
         state: None,
         endpoints: Vec::new(),
@@ -82,8 +82,8 @@ impl Builder {
     }
 
     /// Keeps IPNS records in this store.
-    pub(crate) fn names(mut self, names: impl NameStore) -> Self {
-        self.names = Some(Arc::new(names));
+    pub(crate) fn ipns(mut self, ipns: impl IpnsStore) -> Self {
+        self.ipns = Some(Arc::new(ipns));
         self
     }
 
@@ -136,10 +136,10 @@ impl Builder {
             Some(store) => Parts::new(Stores::with_store(store), clock_of_parts),
             None => open_parts(&settings, &clock_of_parts).await,
         };
-        if let Some(names) = self.names {
+        if let Some(ipns) = self.ipns {
             let clock = parts.clock.clone();
-            parts.local = Arc::new(LocalResolver::new(parts.store.clone(), names.clone(), clock));
-            parts.names = names;
+            parts.local = Arc::new(LocalResolver::new(parts.store.clone(), ipns.clone(), clock));
+            parts.ipns = ipns;
         }
         if let Some(resolver) = self.resolver {
             parts.local = resolver;

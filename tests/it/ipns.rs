@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fingerpost::store::{NamePut, NameStore, NamesError, NamesStats, StoredName};
+use fingerpost::store::{IpnsPut, IpnsStore, IpnsStoreError, IpnsStoreStats, StoredIpns};
 use fingerpost::types::{IpnsName, IpnsRecord, Origin};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -486,57 +486,62 @@ async fn a_network_with_its_quota_of_names_gets_507_and_others_get_in() {
 }
 
 /// Fails everything in its own way.
-struct Failing(fn() -> NamesError);
+struct Failing(fn() -> IpnsStoreError);
 
-impl NameStore for Failing {
+impl IpnsStore for Failing {
     fn get<'a>(
         &'a self,
         _: &'a IpnsName,
         _: u64,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, IpnsStoreError>> {
         async { Err((self.0)()) }.boxed()
     }
 
-    fn put(&self, _: IpnsRecord, _: Origin, _: u64) -> BoxFuture<'_, Result<NamePut, NamesError>> {
+    fn put(
+        &self,
+        _: IpnsRecord,
+        _: Origin,
+        _: u64,
+    ) -> BoxFuture<'_, Result<IpnsPut, IpnsStoreError>> {
         async { Err((self.0)()) }.boxed()
     }
 
-    fn sweep(&self, _: u64) -> BoxFuture<'_, Result<u64, NamesError>> {
+    fn sweep(&self, _: u64) -> BoxFuture<'_, Result<u64, IpnsStoreError>> {
         async { Err((self.0)()) }.boxed()
     }
 
-    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>> {
-        let stats = NamesStats { is_failing: true, ..NamesStats::default() };
+    fn stats(&self) -> BoxFuture<'_, Result<IpnsStoreStats, IpnsStoreError>> {
+        let stats = IpnsStoreStats { is_failing: true, ..IpnsStoreStats::default() };
         async move { Ok(stats) }.boxed()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_store_is_a_status_without_details() {
-    type Failure = fn() -> NamesError;
+    type Failure = fn() -> IpnsStoreError;
     let cases: [(Failure, u16, &str, &str); 4] = [
         (
-            || NamesError::NoSpace { source: std::io::Error::other("secret detail") },
+            || IpnsStoreError::NoSpace { source: std::io::Error::other("secret detail") },
             507,
             "30",
             "insufficient storage; request id ",
         ),
         (
-            || NamesError::Io { source: std::io::Error::other("secret detail") },
+            || IpnsStoreError::Io { source: std::io::Error::other("secret detail") },
             503,
             "30",
             "service unavailable; request id ",
         ),
         (
-            || NamesError::Unavailable { reason: "secret detail".to_owned() },
+            || IpnsStoreError::Unavailable { reason: "secret detail".to_owned() },
             503,
             "30",
             "service unavailable; request id ",
         ),
-        (|| NamesError::Overloaded, 503, "1", "too many IPNS records at once\n"),
+        (|| IpnsStoreError::Overloaded, 503, "1", "too many IPNS records at once\n"),
     ];
     for (failure, status, retry_after, text) in cases {
-        let server = server().names(Failing(failure)).start().await;
+        let server = server().ipns(Failing(failure)).start().await;
         let publisher = Publisher::ed25519(1);
         let record = publisher.sign(&Statement::default());
         let answers =

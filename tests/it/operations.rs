@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fingerpost::resolve::{FoundStream, ResolveError, Resolver};
-use fingerpost::store::{Health, NamePut, NameStore, NamesError, NamesStats, StoredName};
+use fingerpost::store::{Health, IpnsPut, IpnsStore, IpnsStoreError, IpnsStoreStats, StoredIpns};
 use fingerpost::types::{Found, IpnsName, IpnsRecord, Origin, Question};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -27,22 +27,27 @@ async fn a_server_is_healthy_at_once_and_ready_when_the_public_is_let_in() {
 }
 
 /// Keeps no names, and has lost its thread.
-struct DeadNames;
+struct DeadIpns;
 
-impl NameStore for DeadNames {
+impl IpnsStore for DeadIpns {
     fn get<'a>(
         &'a self,
         _: &'a IpnsName,
         _: u64,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, IpnsStoreError>> {
         std::future::ready(Ok(None)).boxed()
     }
 
-    fn put(&self, _: IpnsRecord, _: Origin, _: u64) -> BoxFuture<'_, Result<NamePut, NamesError>> {
-        std::future::ready(Err(NamesError::Overloaded)).boxed()
+    fn put(
+        &self,
+        _: IpnsRecord,
+        _: Origin,
+        _: u64,
+    ) -> BoxFuture<'_, Result<IpnsPut, IpnsStoreError>> {
+        std::future::ready(Err(IpnsStoreError::Overloaded)).boxed()
     }
 
-    fn sweep(&self, _: u64) -> BoxFuture<'_, Result<u64, NamesError>> {
+    fn sweep(&self, _: u64) -> BoxFuture<'_, Result<u64, IpnsStoreError>> {
         std::future::ready(Ok(0)).boxed()
     }
 
@@ -50,14 +55,14 @@ impl NameStore for DeadNames {
         Health::without_thread("names writer")
     }
 
-    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>> {
-        async { Ok(NamesStats::default()) }.boxed()
+    fn stats(&self) -> BoxFuture<'_, Result<IpnsStoreStats, IpnsStoreError>> {
+        async { Ok(IpnsStoreStats::default()) }.boxed()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_thread_that_died_turns_readiness_red_and_is_named() {
-    let server = server().names(DeadNames).start().await;
+    let server = server().ipns(DeadIpns).start().await;
     let red = server.get_admin("/readyz").await;
     assert_eq!(red.status(), 503);
     let expected = "not ready: the store of IPNS records: the thread `names writer` has died\n";

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fingerpost::data_dir::DataDir;
 use fingerpost::state::{ControlChange, ControlStore, ControlTable, DurableControl};
-use fingerpost::store::{DurableNames, NamePut, NameStore, NamesError, NamesLimits};
+use fingerpost::store::{DurableIpns, IpnsLimits, IpnsPut, IpnsStore, IpnsStoreError};
 use fingerpost::types::Origin;
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -20,7 +20,7 @@ use super::harness::NOW_MS;
 use super::ipns_records::Publisher;
 
 const FILES: [&str; 2] = ["control.redb", "state.redb"];
-const LIMITS: NamesLimits = NamesLimits { records_max: 4, network_names_max: 2 };
+const LIMITS: IpnsLimits = IpnsLimits { records_max: 4, network_names_max: 2 };
 const END: &str = "2026-01-02T00:00:00Z";
 
 /// The version of what is written today: `state.redb` has networks since 2.
@@ -31,9 +31,9 @@ fn fixture(version: u32, name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn open(folder: &Path) -> (DurableControl, DurableNames) {
+fn open(folder: &Path) -> (DurableControl, DurableIpns) {
     let data_dir = DataDir::lock(folder).unwrap();
-    (DurableControl::open(&data_dir).unwrap(), DurableNames::open(&data_dir, LIMITS).unwrap())
+    (DurableControl::open(&data_dir).unwrap(), DurableIpns::open(&data_dir, LIMITS).unwrap())
 }
 
 /// A document of each table, and one that was replaced.
@@ -47,7 +47,7 @@ fn home() -> Origin {
     Origin::of_client([192, 0, 2, 1].into())
 }
 
-async fn fill(state: &DurableControl, names: &DurableNames) {
+async fn fill(state: &DurableControl, names: &DurableIpns) {
     for is_last in [false, true] {
         let text = |text: &String| if is_last { text.clone() } else { "before".to_owned() };
         let change = |(table, last): &(ControlTable, String)| ControlChange {
@@ -59,11 +59,11 @@ async fn fill(state: &DurableControl, names: &DurableNames) {
     }
     for number in 1..=2 {
         let record = Publisher::ed25519(number).record(u64::from(number), END);
-        assert_eq!(names.put(record, home(), NOW_MS - 7).await.unwrap(), NamePut::Stored);
+        assert_eq!(names.put(record, home(), NOW_MS - 7).await.unwrap(), IpnsPut::Stored);
     }
 }
 
-async fn check(state: &DurableControl, names: &DurableNames) {
+async fn check(state: &DurableControl, names: &DurableIpns) {
     for (table, text) in documents() {
         let held = state.read(table).await.unwrap();
         assert_eq!((held.len(), &held["g.ä"]), (1, &text));
@@ -102,12 +102,12 @@ async fn the_redb_files_of_every_version_are_read_and_go_on(#[values(1, 2)] vers
         // Of version 1 nobody knows where the records came from.
         let origin = if version == 1 { Origin::UNKNOWN } else { home() };
         let refused = names.put(Publisher::ed25519(3).record(1, END), origin, NOW_MS).await;
-        assert!(matches!(refused, Err(NamesError::NetworkFull { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(IpnsStoreError::NetworkFull { .. })), "{refused:?}");
     }
     let (_, names) = open(folder.path());
     let elsewhere = Origin::of_client([198, 51, 100, 1].into());
     let put = names.put(Publisher::ed25519(3).record(1, END), elsewhere, NOW_MS).await;
-    assert_eq!(put.unwrap(), NamePut::Stored);
+    assert_eq!(put.unwrap(), IpnsPut::Stored);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 mod answers;
 mod hostile;
-mod names;
+mod ipns;
 mod pauses;
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::resolve::testing::*;
-use crate::resolve::{AskError, CacheOptions, NamePut, ResolveError, Resolver};
+use crate::resolve::{AskError, CacheOptions, IpnsPut, ResolveError, Resolver};
 use crate::types::ipns_testing::{name, record as signed};
 use crate::types::{Hops, IpnsName, IpnsRecord, Origin};
 
@@ -34,13 +34,13 @@ impl Bench {
         Ok(found.map(|stored| stored.record))
     }
 
-    async fn put(&self, record: IpnsRecord) -> Result<NamePut, ResolveError> {
+    async fn put(&self, record: IpnsRecord) -> Result<IpnsPut, ResolveError> {
         self.fanout.put_name(record, Origin::UNKNOWN, Hops::default()).await
     }
 
     async fn stored(&self) -> Option<IpnsRecord> {
         settle().await;
-        self.names.get(&name(1), START_MS).await.unwrap().map(|stored| stored.record)
+        self.ipns.get(&name(1), START_MS).await.unwrap().map(|stored| stored.record)
     }
 }
 
@@ -61,7 +61,7 @@ async fn the_record_of_the_greatest_sequence_wins_then_of_the_latest_end() {
     ] {
         let bench = Bench::new(HasLocal::Yes, &upstreams(answers));
         if let Some(local) = local {
-            bench.names.put(local, Origin::UNKNOWN, START_MS).await.unwrap();
+            bench.ipns.put(local, Origin::UNKNOWN, START_MS).await.unwrap();
         }
         assert_eq!(bench.name(&name(1)).await.unwrap(), best);
         assert_eq!(bench.stored().await, best, "stored");
@@ -98,7 +98,7 @@ async fn failures_mean_the_same_as_for_records() {
 #[tokio::test(start_paused = true)]
 async fn without_a_local_index_nothing_is_read_from_the_store_or_put_there() {
     let bench = Bench::new(HasLocal::No, &upstreams([Ok(Some(of(1, LONG)))]));
-    bench.names.put(of(9, LONG), Origin::UNKNOWN, START_MS).await.unwrap();
+    bench.ipns.put(of(9, LONG), Origin::UNKNOWN, START_MS).await.unwrap();
     assert_eq!(bench.name(&name(1)).await.unwrap(), Some(of(1, LONG)));
     let bench = Bench::new(HasLocal::No, &upstreams([Ok(Some(of(1, LONG)))]));
     assert_eq!(bench.name(&name(1)).await.unwrap(), Some(of(1, LONG)));
@@ -133,7 +133,7 @@ async fn upstreams_are_asked_again_when_their_answer_is_old_enough() {
         let upstreams = upstreams([said.clone()]);
         let bench = Bench::new(HasLocal::Yes, &upstreams);
         if let Some(local) = local {
-            bench.names.put(local, Origin::UNKNOWN, START_MS).await.unwrap();
+            bench.ipns.put(local, Origin::UNKNOWN, START_MS).await.unwrap();
         }
         let first = bench.name(&name(1)).await.unwrap();
         upstreams[0].say_of_name(Duration::ZERO, newer());
@@ -167,7 +167,7 @@ async fn who_has_a_record_waits_only_a_moment_for_a_better_one() {
         let upstreams = [after(100, Ok(Some(of(1, LONG)))), after(9_000, Ok(Some(of(5, LONG))))];
         let bench = Bench::new(HasLocal::Yes, &upstreams);
         if local {
-            bench.names.put(of(1, LONG), Origin::UNKNOWN, START_MS).await.unwrap();
+            bench.ipns.put(of(1, LONG), Origin::UNKNOWN, START_MS).await.unwrap();
         }
         let start = runtime_now();
         assert_eq!(bench.name(&name(1)).await.unwrap(), Some(of(1, LONG)));
@@ -218,17 +218,17 @@ async fn what_is_put_is_stored_and_handed_on_if_it_is_new() {
     let upstreams = upstreams([Ok(None), Ok(None)]);
     *upstreams[1].taking.lock() = Err(AskError::Broken);
     let bench = Bench::new(HasLocal::Yes, &upstreams);
-    assert_eq!(bench.put(of(2, LONG)).await.unwrap(), NamePut::Stored);
+    assert_eq!(bench.put(of(2, LONG)).await.unwrap(), IpnsPut::Stored);
     settle().await;
     assert_eq!(*upstreams[0].taken.lock(), [of(2, LONG)]);
     let forwarded =
         bench.fanout.put_name(of(2, LONG), Origin::UNKNOWN, Hops::parse("1").unwrap()).await;
-    assert_eq!(forwarded.unwrap(), NamePut::Unchanged);
-    assert!(matches!(bench.put(of(1, LONG)).await.unwrap(), NamePut::Superseded { .. }));
+    assert_eq!(forwarded.unwrap(), IpnsPut::Unchanged);
+    assert!(matches!(bench.put(of(1, LONG)).await.unwrap(), IpnsPut::Superseded { .. }));
     settle().await;
     assert_eq!(upstreams[0].taken.lock().len(), 1, "where routers hand on to each other it ends");
     *upstreams[1].taking.lock() = Ok(());
-    assert_eq!(bench.put(of(2, LONG)).await.unwrap(), NamePut::Unchanged);
+    assert_eq!(bench.put(of(2, LONG)).await.unwrap(), IpnsPut::Unchanged);
     settle().await;
     assert_eq!(
         *upstreams[1].taken.lock(),
@@ -237,7 +237,7 @@ async fn what_is_put_is_stored_and_handed_on_if_it_is_new() {
     );
     assert_eq!(upstreams[0].taken.lock().len(), 2);
     let full = Bench::with(HasLocal::Yes, &upstreams, CacheOptions::default(), 0);
-    assert!(matches!(full.put(of(2, LONG)).await, Err(ResolveError::Names(_))));
+    assert!(matches!(full.put(of(2, LONG)).await, Err(ResolveError::Ipns(_))));
     settle().await;
     assert_eq!(upstreams[0].taken.lock().len(), 2);
 }
@@ -251,7 +251,7 @@ async fn without_a_local_index_one_upstream_that_takes_it_is_enough() {
     let bench = Bench::new(HasLocal::No, &all);
     assert_eq!(bench.name(&name(1)).await.unwrap(), None);
     let start = runtime_now();
-    assert_eq!(bench.put(of(1, LONG)).await.unwrap(), NamePut::Stored);
+    assert_eq!(bench.put(of(1, LONG)).await.unwrap(), IpnsPut::Stored);
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(bench.name(&name(1)).await.unwrap(), Some(of(1, LONG)), "what was put is found");
     assert_eq!(bench.stored().await, None);

@@ -9,10 +9,10 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use super::better;
-use crate::resolve::cache::KeptName;
+use crate::resolve::cache::CachedIpns;
 use crate::resolve::fanout::Core;
 use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
-use crate::resolve::{AskError, NamePut, ResolveError, StoredName, Upstream, UpstreamReasons};
+use crate::resolve::{AskError, IpnsPut, ResolveError, StoredIpns, Upstream, UpstreamReasons};
 use crate::types::{Hops, IpnsRecord, Origin};
 
 /// Stores a record locally, or has upstreams store it where there is no local store.
@@ -21,14 +21,14 @@ pub(in crate::resolve::fanout) async fn put(
     record: IpnsRecord,
     origin: Origin,
     hops: Hops,
-) -> Result<NamePut, ResolveError> {
+) -> Result<IpnsPut, ResolveError> {
     let (sender, receiver) = oneshot::channel();
     if let Some(local) = &core.local {
         let done = local.put_name(record.clone(), origin, hops).await?;
         // A record from another router was forwarded when it first came; a client may put it again
         // because not every upstream has it.
-        let is_again = done == NamePut::Unchanged && hops == Hops::default();
-        if done == NamePut::Stored || is_again {
+        let is_again = done == IpnsPut::Unchanged && hops == Hops::default();
+        if done == IpnsPut::Stored || is_again {
             core.runtime.spawn(forward(core.clone(), record, hops, sender));
         }
         return Ok(done);
@@ -36,7 +36,7 @@ pub(in crate::resolve::fanout) async fn put(
     // A task, so that those that are slow get it too when the first has taken it.
     core.runtime.spawn(forward(core.clone(), record, hops, sender));
     match receiver.await {
-        Ok(Ok(())) => Ok(NamePut::Stored),
+        Ok(Ok(())) => Ok(IpnsPut::Stored),
         Ok(Err(failure)) => Err(failure.into()),
         Err(_) => Err(ResolveError::UpstreamsFailed(UpstreamReasons::default())),
     }
@@ -78,8 +78,8 @@ async fn forward(
 fn remember(core: &Core, record: &IpnsRecord) {
     let (name, now_ms) = (record.name(), core.clock.now_ms());
     let known = core.cache.name(core.target, name).and_then(|kept| kept.record(now_ms));
-    let put = StoredName { record: record.clone(), stored_at_ms: now_ms };
-    let kept = KeptName { record: better(known, Some(put)), asked_at_ms: now_ms, is_whole: true };
+    let put = StoredIpns { record: record.clone(), stored_at_ms: now_ms };
+    let kept = CachedIpns { record: better(known, Some(put)), asked_at_ms: now_ms, is_whole: true };
     core.cache.keep_name(core.target, name, kept);
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::CacheOptions;
 use crate::clock::UnixMs;
-use crate::store::StoredName;
+use crate::store::StoredIpns;
 
 /// How long a record that does not say so is used before upstreams are asked again.
 const TTL_WITHOUT_ONE: Duration = Duration::from_mins(1);
@@ -19,16 +19,16 @@ const TTL_MAX: Duration = Duration::from_mins(5);
 const ENTRY_BYTES: usize = 600;
 
 /// The best record that upstreams had, and when they were asked.
-pub(in crate::resolve) struct KeptName {
-    pub(in crate::resolve) record: Option<StoredName>,
+pub(in crate::resolve) struct CachedIpns {
+    pub(in crate::resolve) record: Option<StoredIpns>,
     pub(in crate::resolve) asked_at_ms: UnixMs,
     /// Whether no upstream failed, and the lookup did not loop.
     pub(in crate::resolve) is_whole: bool,
 }
 
-impl KeptName {
+impl CachedIpns {
     /// The record, if it is valid.
-    pub(in crate::resolve) fn record(&self, now_ms: UnixMs) -> Option<StoredName> {
+    pub(in crate::resolve) fn record(&self, now_ms: UnixMs) -> Option<StoredIpns> {
         self.record.clone().filter(|stored| is_valid(stored, now_ms))
     }
 
@@ -37,7 +37,7 @@ impl KeptName {
     /// where one of them failed, they are asked again sooner; where both, at once.
     pub(in crate::resolve) fn is_fresh(
         &self,
-        best: Option<&StoredName>,
+        best: Option<&StoredIpns>,
         options: &CacheOptions,
         now_ms: UnixMs,
     ) -> bool {
@@ -59,7 +59,7 @@ impl KeptName {
 }
 
 /// Whether a record counts still.
-pub(in crate::resolve) fn is_valid(stored: &StoredName, now_ms: UnixMs) -> bool {
+pub(in crate::resolve) fn is_valid(stored: &StoredIpns, now_ms: UnixMs) -> bool {
     !stored.record.end_of_validity().is_over(now_ms)
 }
 
@@ -82,8 +82,8 @@ mod tests {
         ] {
             let ttl_ns = ttl_ms.map(|ms: i128| ms * NS_OF_MS);
             let record = record_of_ttl(&name(1), 1, "2100-01-01T00:00:00Z", ttl_ns);
-            let best = StoredName { record, stored_at_ms: 0 };
-            let kept = KeptName { record: None, asked_at_ms: 1_000, is_whole };
+            let best = StoredIpns { record, stored_at_ms: 0 };
+            let kept = CachedIpns { record: None, asked_at_ms: 1_000, is_whole };
             let is_fresh =
                 |age_ms: u64| kept.is_fresh(Some(&best), &CacheOptions::default(), 1_000 + age_ms);
             assert!(is_fresh(0) && is_fresh(fresh_ms - 1) && !is_fresh(fresh_ms), "{ttl_ms:?}");

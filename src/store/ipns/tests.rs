@@ -1,4 +1,4 @@
-//! What the battery of all stores of names (`tests/it/names.rs`) cannot see: the bytes, the commits,
+//! What the battery of all stores of names (`tests/it/ipns_store.rs`) cannot see: the bytes, the commits,
 //! and disks that fail.
 
 use std::io::ErrorKind;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::durable::{DurableNames, OPTIONS};
+use super::durable::{DurableIpns, OPTIONS};
 use super::file::{self, CACHE_BYTES};
-use super::{NamePut, NameStore, NamesError, NamesLimits};
+use super::{IpnsLimits, IpnsPut, IpnsStore, IpnsStoreError};
 use crate::state::test_medium::TestMedium;
 use crate::state::{DiskMedium, Medium, PAUSE_MS};
 use crate::types::Origin;
@@ -27,12 +27,12 @@ const ENDS_BEFORE: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new(
 /// Where records come from if it does not matter.
 const HOME: Origin = Origin::UNKNOWN;
 
-fn open(medium: &TestMedium) -> DurableNames {
-    open_limited(medium, NamesLimits { records_max: 1_000, network_names_max: 1_000 })
+fn open(medium: &TestMedium) -> DurableIpns {
+    open_limited(medium, IpnsLimits { records_max: 1_000, network_names_max: 1_000 })
 }
 
-fn open_limited(medium: &TestMedium, limits: NamesLimits) -> DurableNames {
-    DurableNames::open_on(medium.clone(), PathBuf::from("test"), limits).unwrap()
+fn open_limited(medium: &TestMedium, limits: IpnsLimits) -> DurableIpns {
+    DurableIpns::open_on(medium.clone(), PathBuf::from("test"), limits).unwrap()
 }
 
 fn network(number: u8) -> Origin {
@@ -91,21 +91,21 @@ async fn what_was_stored_before_networks_were_counted_counts_as_one() {
     transaction.commit().unwrap();
     drop(database);
     for _ in 0..2 {
-        let store = open_limited(&medium, NamesLimits { records_max: 4, network_names_max: 4 });
+        let store = open_limited(&medium, IpnsLimits { records_max: 4, network_names_max: 4 });
         assert_eq!(store.stats().await.unwrap().records, 4);
         let refused = store.put(record(&name(9), 1, LATER), HOME, NOW_MS).await;
-        assert!(matches!(refused, Err(NamesError::NetworkFull { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(IpnsStoreError::NetworkFull { .. })), "{refused:?}");
     }
-    let store = open_limited(&medium, NamesLimits { records_max: 4, network_names_max: 9 });
+    let store = open_limited(&medium, IpnsLimits { records_max: 4, network_names_max: 9 });
     let newcomer = store.put(record(&name(9), 1, LATER), network(2), NOW_MS).await.unwrap();
-    assert_eq!((newcomer, store.stats().await.unwrap().records), (NamePut::Stored, 4));
+    assert_eq!((newcomer, store.stats().await.unwrap().records), (IpnsPut::Stored, 4));
     assert_eq!(store.sweep(LATER_MS).await.unwrap(), 4);
 }
 
 #[tokio::test]
 async fn a_name_that_a_failing_disk_refused_is_not_counted() {
     let medium = TestMedium::default();
-    let store = open_limited(&medium, NamesLimits { records_max: 9, network_names_max: 2 });
+    let store = open_limited(&medium, IpnsLimits { records_max: 9, network_names_max: 2 });
     let put = async |number| {
         store.put(record(&name(number), 1, LATER), network(1), NOW_MS + u64::from(number)).await
     };
@@ -113,9 +113,9 @@ async fn a_name_that_a_failing_disk_refused_is_not_counted() {
     medium.fail(Some(ErrorKind::Other));
     assert!(put(1).await.is_err());
     medium.fail(None);
-    assert_eq!(put(PAUSE_MS as u32 + 1).await.unwrap(), NamePut::Stored);
+    assert_eq!(put(PAUSE_MS as u32 + 1).await.unwrap(), IpnsPut::Stored);
     let refused = put(PAUSE_MS as u32 + 2).await;
-    assert!(matches!(refused, Err(NamesError::NetworkFull { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(IpnsStoreError::NetworkFull { .. })), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +135,7 @@ async fn records_that_come_together_share_a_commit_and_reads_do_not_wait_for_it(
     assert!(store.get(&name(0), NOW_MS).await.unwrap().is_some(), "a read waited for the disk");
     assert!(store.get(&name(1), NOW_MS).await.unwrap().is_none(), "it is not durable yet");
     medium.release();
-    assert!(puts.await.into_iter().all(|put| matches!(put, Ok(NamePut::Stored))));
+    assert!(puts.await.into_iter().all(|put| matches!(put, Ok(IpnsPut::Stored))));
     let syncs = medium.syncs() - before;
     assert!(syncs <= 6, "{syncs} syncs for 100 records: two for each commit");
     assert_eq!(store.stats().await.unwrap().records, 101);
@@ -161,9 +161,9 @@ async fn more_than_can_wait_are_refused() {
     let mut refused = 0;
     for task in tasks {
         match task.await.unwrap() {
-            Err(NamesError::Overloaded) => refused += 1,
+            Err(IpnsStoreError::Overloaded) => refused += 1,
             other => {
-                assert!(matches!(other, Ok(NamePut::Stored | NamePut::Unchanged)), "{other:?}")
+                assert!(matches!(other, Ok(IpnsPut::Stored | IpnsPut::Unchanged)), "{other:?}")
             }
         }
     }
@@ -179,9 +179,9 @@ async fn a_disk_that_fails_refuses_records_loses_none_and_takes_them_again() {
         medium.fail(Some(failure));
         for number in 2..5 {
             let error = store.put(record(&name(number), 1, LATER), HOME, NOW_MS).await.unwrap_err();
-            let is_full = matches!(error, NamesError::NoSpace { .. });
+            let is_full = matches!(error, IpnsStoreError::NoSpace { .. });
             assert_eq!(is_full, failure == ErrorKind::StorageFull, "{error:?}");
-            assert!(is_full || matches!(error, NamesError::Io { .. }), "{error:?}");
+            assert!(is_full || matches!(error, IpnsStoreError::Io { .. }), "{error:?}");
         }
         assert!(store.stats().await.unwrap().is_failing);
         assert!(store.get(&name(1), NOW_MS).await.unwrap().is_some(), "reads go on");
@@ -199,7 +199,7 @@ async fn a_disk_that_fails_refuses_records_loses_none_and_takes_them_again() {
         assert!(store.get(&name(1), NOW_MS).await.unwrap().is_some());
         assert_eq!(
             store.put(record(&name(2), 1, LATER), HOME, NOW_MS).await.unwrap(),
-            NamePut::Stored
+            IpnsPut::Stored
         );
         assert_eq!(store.stats().await.unwrap().records, 2);
     }
@@ -212,9 +212,9 @@ async fn what_says_nothing_new_is_not_written() {
     let newest = record(&name(1), 2, LATER);
     store.put(newest.clone(), HOME, NOW_MS).await.unwrap();
     let before = medium.syncs();
-    assert_eq!(store.put(newest, HOME, NOW_MS).await.unwrap(), NamePut::Unchanged);
+    assert_eq!(store.put(newest, HOME, NOW_MS).await.unwrap(), IpnsPut::Unchanged);
     let older = store.put(record(&name(1), 1, LATER), HOME, NOW_MS).await.unwrap();
-    assert!(matches!(older, NamePut::Superseded { sequence: 2, .. }));
+    assert!(matches!(older, IpnsPut::Superseded { sequence: 2, .. }));
     assert_eq!(store.sweep(NOW_MS).await.unwrap(), 0);
     assert_eq!(medium.syncs(), before);
 }
@@ -234,7 +234,7 @@ async fn a_value_that_cannot_be_read_is_an_error_and_can_be_replaced() {
     let error = store.get(&name, NOW_MS).await.unwrap_err();
     assert!(error.to_string().contains("unknown layout"), "{error}");
     let much_later = record(&name, 1, "2027-01-01T00:00:00Z");
-    assert_eq!(store.put(much_later, HOME, NOW_MS).await.unwrap(), NamePut::Stored);
+    assert_eq!(store.put(much_later, HOME, NOW_MS).await.unwrap(), IpnsPut::Stored);
     // The end of the one that could not be read is still there, and harmless.
     assert_eq!(store.sweep(LATER_MS).await.unwrap(), 1);
     assert!(store.get(&name, LATER_MS).await.unwrap().is_some());

@@ -27,8 +27,8 @@ use redb::{
     TableDefinition, TableHandle, WriteTransaction,
 };
 
-use super::networks::{FullOf, NameAdmission, NetworkNames};
-use super::{NamePut, NamesError, NamesLimits, StoredName, judge};
+use super::networks::{FullOf, IpnsAdmission, NetworkNames};
+use super::{IpnsLimits, IpnsPut, IpnsStoreError, StoredIpns, judge};
 use crate::clock::UnixMs;
 use crate::invariant;
 use crate::state::{FileError, Medium, RedbFile, WriteWork, begin_write};
@@ -50,7 +50,7 @@ pub(super) const CACHE_BYTES: usize = 32 << 20;
 const SWEPT_MAX: u64 = 1_000;
 
 /// What the thread that writes is asked for.
-pub(super) enum NamesCommand {
+pub(super) enum IpnsCommand {
     /// Store a record that comes from a network.
     Put(IpnsRecord, Origin),
     /// Free expired records.
@@ -59,8 +59,8 @@ pub(super) enum NamesCommand {
 
 /// What one command of a batch comes to, unless the disk fails, which fails the whole batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NamesOutcome {
-    Put(NamePut),
+pub(super) enum IpnsOutcome {
+    Put(IpnsPut),
     /// There is no room for another name.
     Full(FullOf),
     /// So many were freed.
@@ -69,13 +69,13 @@ pub(super) enum NamesOutcome {
 
 /// How many names there are, as of the last commit.
 #[derive(Default)]
-pub(super) struct NameCounts {
+pub(super) struct IpnsCounts {
     pub(super) records: AtomicU64,
     /// Counted anew whenever the file is opened, so that nothing of a write that failed stays counted.
     networks: Mutex<NetworkNames>,
 }
 
-impl NameCounts {
+impl IpnsCounts {
     /// Makes the tables, and counts what is in them.
     fn set_up(&self, database: &Database) -> Result<(), RedbError> {
         let transaction = begin_write(database)?;
@@ -115,7 +115,7 @@ fn move_ends(transaction: &WriteTransaction) -> Result<(), RedbError> {
 
 /// Opens the database, and counts its records. One whose disk takes no writes can be read, and is opened
 /// again when something is to be written.
-pub(super) fn open(medium: impl Medium, counts: &Arc<NameCounts>) -> Result<RedbFile, RedbError> {
+pub(super) fn open(medium: impl Medium, counts: &Arc<IpnsCounts>) -> Result<RedbFile, RedbError> {
     let counts = counts.clone();
     let set_up = move |database: &mut Database| counts.set_up(database);
     RedbFile::open(medium, Box::new(set_up), "IPNS records")
@@ -140,24 +140,24 @@ pub(super) fn is_any_over(
 }
 
 /// What writes.
-pub(super) struct NamesWriter {
-    pub(super) limits: NamesLimits,
-    pub(super) counts: Arc<NameCounts>,
+pub(super) struct IpnsWriter {
+    pub(super) limits: IpnsLimits,
+    pub(super) counts: Arc<IpnsCounts>,
 }
 
-impl NamesWriter {
+impl IpnsWriter {
     /// Works off a batch, in its order, in one commit.
     pub(super) fn write(
         &self,
         file: &RedbFile,
-        commands: &[(NamesCommand, UnixMs)],
-    ) -> Result<Vec<NamesOutcome>, FileError> {
+        commands: &[(IpnsCommand, UnixMs)],
+    ) -> Result<Vec<IpnsOutcome>, FileError> {
         let (done, records) = file.write(|transaction| {
             let mut counts = self.counts.networks.lock();
-            let mut tables = NamesTables::open(transaction, &mut counts, self.limits)?;
+            let mut tables = IpnsTables::open(transaction, &mut counts, self.limits)?;
             let outcomes = commands.iter().map(|(command, now_ms)| match command {
-                NamesCommand::Put(record, origin) => tables.put(record, *origin, *now_ms),
-                NamesCommand::Sweep => Ok(NamesOutcome::Swept(tables.sweep(None, *now_ms)?)),
+                IpnsCommand::Put(record, origin) => tables.put(record, *origin, *now_ms),
+                IpnsCommand::Sweep => Ok(IpnsOutcome::Swept(tables.sweep(None, *now_ms)?)),
             });
             let outcomes: Vec<_> = outcomes.collect::<Result<_, RedbError>>()?;
             let done = (outcomes, tables.records.len()?);
@@ -173,20 +173,20 @@ impl NamesWriter {
 }
 
 /// The tables of one write, and the counts that go with them.
-struct NamesTables<'txn> {
+struct IpnsTables<'txn> {
     records: Table<'txn, &'static [u8], &'static [u8]>,
     lapses: Table<'txn, (u64, &'static [u8]), u64>,
     networks: Table<'txn, (u64, u64, &'static [u8]), ()>,
     counts: &'txn mut NetworkNames,
-    limits: NamesLimits,
+    limits: IpnsLimits,
     has_changed: bool,
 }
 
-impl<'txn> NamesTables<'txn> {
+impl<'txn> IpnsTables<'txn> {
     fn open(
         transaction: &'txn WriteTransaction,
         counts: &'txn mut NetworkNames,
-        limits: NamesLimits,
+        limits: IpnsLimits,
     ) -> Result<Self, RedbError> {
         Ok(Self {
             records: transaction.open_table(RECORDS)?,
@@ -210,12 +210,12 @@ impl<'txn> NamesTables<'txn> {
         record: &IpnsRecord,
         origin: Origin,
         now_ms: UnixMs,
-    ) -> Result<NamesOutcome, RedbError> {
+    ) -> Result<IpnsOutcome, RedbError> {
         let name = record.name().as_bytes();
         let current = self.current(record.name())?;
         let verdict = judge(current.as_ref(), record, now_ms);
-        if verdict != NamePut::Stored {
-            return Ok(NamesOutcome::Put(verdict));
+        if verdict != IpnsPut::Stored {
+            return Ok(IpnsOutcome::Put(verdict));
         }
         let before = match &current {
             Some(current) => self.remove_lapse(current.end_of_validity().unix_ms(), name)?,
@@ -227,7 +227,7 @@ impl<'txn> NamesTables<'txn> {
             // One that has expired, or cannot be read, counts as none.
             self.has_changed |= self.records.remove(name)?.is_some();
             if let Some(full) = self.make_room(origin, now_ms)? {
-                return Ok(NamesOutcome::Full(full));
+                return Ok(IpnsOutcome::Full(full));
             }
             origin
         };
@@ -237,7 +237,7 @@ impl<'txn> NamesTables<'txn> {
         self.networks.insert((origin.to_bits(), end_ms, name), ())?;
         self.counts.add(origin);
         self.has_changed = true;
-        Ok(NamesOutcome::Put(NamePut::Stored))
+        Ok(IpnsOutcome::Put(IpnsPut::Stored))
     }
 
     /// Makes room for a new name. Says what there is no room for otherwise.
@@ -250,9 +250,9 @@ impl<'txn> NamesTables<'txn> {
         }
         for _ in 0..SWEPT_MAX {
             match self.counts.admit(origin, self.records.len()?, self.limits) {
-                NameAdmission::Admitted => return Ok(None),
-                NameAdmission::Full(full) => return Ok(Some(full)),
-                NameAdmission::Evict(network) => {
+                IpnsAdmission::Admitted => return Ok(None),
+                IpnsAdmission::Full(full) => return Ok(Some(full)),
+                IpnsAdmission::Evict(network) => {
                     let first = self.first(Some(network))?;
                     let first = invariant::present(first, "a network that is counted has names");
                     let Some((end_ms, name)) = first else { break };
@@ -318,8 +318,8 @@ fn encode(record: &IpnsRecord, stored_at_ms: UnixMs) -> Vec<u8> {
     [&[LAYOUT][..], &stored_at_ms.to_be_bytes(), record.bytes()].concat()
 }
 
-pub(super) fn decode(value: &[u8], name: &IpnsName) -> Result<StoredName, NamesError> {
-    let broken = |what: &str| NamesError::Unavailable {
+pub(super) fn decode(value: &[u8], name: &IpnsName) -> Result<StoredIpns, IpnsStoreError> {
+    let broken = |what: &str| IpnsStoreError::Unavailable {
         reason: format!("the stored record of {name} cannot be read: {what}"),
     };
     let Some((&LAYOUT, rest)) = value.split_first() else {
@@ -327,10 +327,10 @@ pub(super) fn decode(value: &[u8], name: &IpnsName) -> Result<StoredName, NamesE
     };
     let (stored_at_ms, bytes) = rest.split_first_chunk().ok_or_else(|| broken("it is cut"))?;
     let record = IpnsRecord::restore(bytes, name).map_err(|error| broken(&error.to_string()))?;
-    Ok(StoredName { record, stored_at_ms: u64::from_be_bytes(*stored_at_ms) })
+    Ok(StoredIpns { record, stored_at_ms: u64::from_be_bytes(*stored_at_ms) })
 }
 
-impl From<FileError> for NamesError {
+impl From<FileError> for IpnsStoreError {
     fn from(error: FileError) -> Self {
         match error {
             FileError::NoSpace(source) => Self::NoSpace { source },

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::NamesError;
+use super::IpnsStoreError;
 use crate::invariant;
 use crate::types::Origin;
 
@@ -15,14 +15,14 @@ const LIGHT_PART: u64 = 2;
 
 /// How many names a store takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NamesLimits {
+pub struct IpnsLimits {
     /// Names of all networks and of the operator.
     pub records_max: u64,
     /// Names of one network.
     pub network_names_max: u64,
 }
 
-impl Default for NamesLimits {
+impl Default for IpnsLimits {
     /// No limits.
     fn default() -> Self {
         Self { records_max: u64::MAX, network_names_max: u64::MAX }
@@ -31,7 +31,7 @@ impl Default for NamesLimits {
 
 /// What becomes of a new name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NameAdmission {
+pub(super) enum IpnsAdmission {
     /// There is a place.
     Admitted,
     /// There is one when a name of this network is evicted.
@@ -49,11 +49,11 @@ pub(super) enum FullOf {
 
 impl FullOf {
     /// What a caller is told.
-    pub(super) fn error(self, limits: NamesLimits) -> NamesError {
+    pub(super) fn error(self, limits: IpnsLimits) -> IpnsStoreError {
         match self {
-            Self::Names => NamesError::Full { records_max: limits.records_max },
+            Self::Names => IpnsStoreError::Full { records_max: limits.records_max },
             Self::NamesOfNetwork => {
-                NamesError::NetworkFull { network_names_max: limits.network_names_max }
+                IpnsStoreError::NetworkFull { network_names_max: limits.network_names_max }
             }
         }
     }
@@ -78,25 +78,25 @@ impl NetworkNames {
     }
 
     /// Whether a network has its quota of names.
-    pub(super) fn is_at_quota(&self, origin: Origin, limits: NamesLimits) -> bool {
+    pub(super) fn is_at_quota(&self, origin: Origin, limits: IpnsLimits) -> bool {
         !origin.is_operator() && self.of(origin) >= limits.network_names_max
     }
 
     /// What becomes of a new name where there are so many records.
-    pub(super) fn admit(&self, origin: Origin, records: u64, limits: NamesLimits) -> NameAdmission {
+    pub(super) fn admit(&self, origin: Origin, records: u64, limits: IpnsLimits) -> IpnsAdmission {
         if self.is_at_quota(origin, limits) {
-            return NameAdmission::Full(FullOf::NamesOfNetwork);
+            return IpnsAdmission::Full(FullOf::NamesOfNetwork);
         }
         if records < limits.records_max {
-            return NameAdmission::Admitted;
+            return IpnsAdmission::Admitted;
         }
         match self.by_count.last() {
             Some((heaviest, network))
                 if origin.is_operator() || self.of(origin) < heaviest / LIGHT_PART =>
             {
-                NameAdmission::Evict(*network)
+                IpnsAdmission::Evict(*network)
             }
-            Some(_) | None => NameAdmission::Full(FullOf::Names),
+            Some(_) | None => IpnsAdmission::Full(FullOf::Names),
         }
     }
 
@@ -106,7 +106,7 @@ impl NetworkNames {
         &self,
         before: Origin,
         origin: Origin,
-        limits: NamesLimits,
+        limits: IpnsLimits,
     ) -> Origin {
         let stays = origin == Origin::UNKNOWN || self.is_at_quota(origin, limits);
         if stays { before } else { origin }

@@ -4,9 +4,9 @@
 //! [`IpnsRecord::cmp_precedence`] stays. A record that has expired counts as none: it is not found,
 //! anything replaces it, and a sweep frees its place. How many names there may be is bounded, and how many
 //! of them one network of clients may have; past that a new name is refused, unless expired ones can go
-//! or the heaviest network makes room (`names/networks.rs`).
+//! or the heaviest network makes room (`ipns/networks.rs`).
 //!
-//! Every implementation passes one battery of tests (`tests/it/names.rs`).
+//! Every implementation passes one battery of tests (`tests/it/ipns_store.rs`).
 
 mod durable;
 mod file;
@@ -22,19 +22,19 @@ use crate::clock::UnixMs;
 use crate::state::Health;
 use crate::types::{EndOfValidity, IpnsName, IpnsRecord, Origin};
 
-pub use durable::DurableNames;
-pub(crate) use durable::NamesOpenError;
-pub use memory::MemoryNames;
-pub use networks::NamesLimits;
+pub use durable::DurableIpns;
+pub(crate) use durable::IpnsOpenError;
+pub use memory::MemoryIpns;
+pub use networks::IpnsLimits;
 
 /// Where IPNS records are kept.
-pub trait NameStore: Send + Sync + 'static {
+pub trait IpnsStore: Send + Sync + 'static {
     /// The record of a name, unless there is none or it has expired.
     fn get<'a>(
         &'a self,
         name: &'a IpnsName,
         now_ms: UnixMs,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>>;
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, IpnsStoreError>>;
 
     /// Takes a record in, unless the one that is there counts more. What it stored is found, and
     /// durable where the store is, when this returns.
@@ -48,11 +48,11 @@ pub trait NameStore: Send + Sync + 'static {
         record: IpnsRecord,
         origin: Origin,
         now_ms: UnixMs,
-    ) -> BoxFuture<'_, Result<NamePut, NamesError>>;
+    ) -> BoxFuture<'_, Result<IpnsPut, IpnsStoreError>>;
 
     /// Frees the places of expired records, and says of how many. Called from time to time; bounded
     /// work.
-    fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, NamesError>>;
+    fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, IpnsStoreError>>;
 
     /// How the store is, as far as is known without asking it. One without threads is well.
     fn health(&self) -> Health {
@@ -60,21 +60,21 @@ pub trait NameStore: Send + Sync + 'static {
     }
 
     /// How much the store holds.
-    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>>;
+    fn stats(&self) -> BoxFuture<'_, Result<IpnsStoreStats, IpnsStoreError>>;
 }
 
-/// What [`NameStore::get`] finds.
+/// What [`IpnsStore::get`] finds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredName {
+pub struct StoredIpns {
     /// The record.
     pub record: IpnsRecord,
     /// When it was stored, in milliseconds since the Unix epoch.
     pub stored_at_ms: UnixMs,
 }
 
-/// What [`NameStore::put`] did.
+/// What [`IpnsStore::put`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NamePut {
+pub enum IpnsPut {
     /// The record is the one of its name now.
     Stored,
     /// The one that is there says the same; it stays as it is.
@@ -88,9 +88,9 @@ pub enum NamePut {
     },
 }
 
-/// How much a store of names holds.
+/// How much an IPNS store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NamesStats {
+pub struct IpnsStoreStats {
     /// Records, expired ones that are not yet swept included.
     pub records: u64,
     /// Bytes of the file; 0 where there is none.
@@ -99,9 +99,9 @@ pub struct NamesStats {
     pub is_failing: bool,
 }
 
-/// Why a store of names did not do what it was asked.
+/// Why an IPNS store failed.
 #[derive(Debug, Error)]
-pub enum NamesError {
+pub enum IpnsStoreError {
     /// There are as many names as there may be.
     #[error("there are {records_max} IPNS records, and no more are taken (ipns_records_max)")]
     Full {
@@ -141,15 +141,15 @@ pub enum NamesError {
 }
 
 /// What becomes of `record` where `current` is. The whole of the rule; stores only carry it out.
-fn judge(current: Option<&IpnsRecord>, record: &IpnsRecord, now_ms: UnixMs) -> NamePut {
+fn judge(current: Option<&IpnsRecord>, record: &IpnsRecord, now_ms: UnixMs) -> IpnsPut {
     let Some(current) = current.filter(|record| !record.end_of_validity().is_over(now_ms)) else {
-        return NamePut::Stored;
+        return IpnsPut::Stored;
     };
     match record.cmp_precedence(current) {
-        std::cmp::Ordering::Greater => NamePut::Stored,
-        std::cmp::Ordering::Equal => NamePut::Unchanged,
+        std::cmp::Ordering::Greater => IpnsPut::Stored,
+        std::cmp::Ordering::Equal => IpnsPut::Unchanged,
         std::cmp::Ordering::Less => {
-            NamePut::Superseded { sequence: current.sequence(), end: current.end_of_validity() }
+            IpnsPut::Superseded { sequence: current.sequence(), end: current.end_of_validity() }
         }
     }
 }

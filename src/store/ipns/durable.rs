@@ -13,8 +13,8 @@ use futures_util::future::BoxFuture;
 use redb::ReadTransaction;
 use thiserror::Error;
 
-use super::file::{self, CACHE_BYTES, NameCounts, NamesCommand, NamesOutcome, NamesWriter};
-use super::{NamePut, NameStore, NamesError, NamesLimits, NamesStats, StoredName};
+use super::file::{self, CACHE_BYTES, IpnsCommand, IpnsCounts, IpnsOutcome, IpnsWriter};
+use super::{IpnsLimits, IpnsPut, IpnsStore, IpnsStoreError, IpnsStoreStats, StoredIpns};
 use crate::clock::UnixMs;
 use crate::data_dir::DataDir;
 use crate::invariant;
@@ -26,17 +26,17 @@ pub(super) const OPTIONS: ServiceOptions =
     ServiceOptions { thread: "names writer", waiting_max: 1_024, batch_max: 256 };
 
 /// A store of names on disk.
-pub struct DurableNames {
-    service: RedbService<NamesCommand, NamesOutcome>,
-    limits: NamesLimits,
-    counts: Arc<NameCounts>,
+pub struct DurableIpns {
+    service: RedbService<IpnsCommand, IpnsOutcome>,
+    limits: IpnsLimits,
+    counts: Arc<IpnsCounts>,
     /// Held for as long as the file is open.
     _data_dir: Option<DataDir>,
 }
 
 /// Why a store of names cannot be opened.
 #[derive(Debug, Error)]
-pub enum NamesOpenError {
+pub enum IpnsOpenError {
     /// The file cannot be opened or is damaged.
     #[error(
         "cannot open {path}; if it is damaged, move it away: IPNS records are sent again by their \
@@ -53,10 +53,10 @@ pub enum NamesOpenError {
     Thread(#[source] std::io::Error),
 }
 
-impl DurableNames {
+impl DurableIpns {
     /// Opens the file of a data directory, or makes it, for records of at most so many names.
-    pub fn open(data_dir: &DataDir, limits: NamesLimits) -> Result<Self, NamesOpenError> {
-        let path = data_dir.names_file();
+    pub fn open(data_dir: &DataDir, limits: IpnsLimits) -> Result<Self, IpnsOpenError> {
+        let path = data_dir.ipns_file();
         let medium = DiskMedium { path: path.clone(), cache_bytes: CACHE_BYTES };
         Ok(Self { _data_dir: Some(data_dir.clone()), ..Self::open_on(medium, path, limits)? })
     }
@@ -64,24 +64,24 @@ impl DurableNames {
     pub(super) fn open_on(
         medium: impl Medium,
         path: PathBuf,
-        limits: NamesLimits,
-    ) -> Result<Self, NamesOpenError> {
+        limits: IpnsLimits,
+    ) -> Result<Self, IpnsOpenError> {
         let counts = Arc::default();
         let file = file::open(medium, &counts)
-            .map_err(|error| NamesOpenError::File { path, source: Box::new(error) })?;
-        let writer = NamesWriter { limits, counts: counts.clone() };
+            .map_err(|error| IpnsOpenError::File { path, source: Box::new(error) })?;
+        let writer = IpnsWriter { limits, counts: counts.clone() };
         let write = move |file: &RedbFile, commands: &[_]| writer.write(file, commands);
-        let service = RedbService::start(file, OPTIONS, write).map_err(NamesOpenError::Thread)?;
+        let service = RedbService::start(file, OPTIONS, write).map_err(IpnsOpenError::Thread)?;
         Ok(Self { service, limits, counts, _data_dir: None })
     }
 }
 
-impl NameStore for DurableNames {
+impl IpnsStore for DurableIpns {
     fn get<'a>(
         &'a self,
         name: &'a IpnsName,
         now_ms: UnixMs,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, IpnsStoreError>> {
         async move {
             let of = name.clone();
             let value = self.service.read(move |transaction| file::read(transaction, &of)).await?;
@@ -96,28 +96,28 @@ impl NameStore for DurableNames {
         record: IpnsRecord,
         origin: Origin,
         now_ms: UnixMs,
-    ) -> BoxFuture<'_, Result<NamePut, NamesError>> {
-        let outcome = self.service.submit(NamesCommand::Put(record, origin), now_ms);
+    ) -> BoxFuture<'_, Result<IpnsPut, IpnsStoreError>> {
+        let outcome = self.service.submit(IpnsCommand::Put(record, origin), now_ms);
         async move {
             match outcome.await? {
-                NamesOutcome::Put(put) => Ok(put),
-                NamesOutcome::Full(full) => Err(full.error(self.limits)),
-                NamesOutcome::Swept(_) => Err(mixed_up()),
+                IpnsOutcome::Put(put) => Ok(put),
+                IpnsOutcome::Full(full) => Err(full.error(self.limits)),
+                IpnsOutcome::Swept(_) => Err(mixed_up()),
             }
         }
         .boxed()
     }
 
-    fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, NamesError>> {
+    fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, IpnsStoreError>> {
         async move {
             let is_any_over = move |it: &ReadTransaction| file::is_any_over(it, now_ms);
             // A disk that failed is tried again.
             if !self.service.is_failing() && !self.service.read(is_any_over).await? {
                 return Ok(0);
             }
-            match self.service.submit(NamesCommand::Sweep, now_ms).await? {
-                NamesOutcome::Swept(count) => Ok(count),
-                NamesOutcome::Put(_) | NamesOutcome::Full(_) => Err(mixed_up()),
+            match self.service.submit(IpnsCommand::Sweep, now_ms).await? {
+                IpnsOutcome::Swept(count) => Ok(count),
+                IpnsOutcome::Put(_) | IpnsOutcome::Full(_) => Err(mixed_up()),
             }
         }
         .boxed()
@@ -127,8 +127,8 @@ impl NameStore for DurableNames {
         self.service.health()
     }
 
-    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>> {
-        let stats = NamesStats {
+    fn stats(&self) -> BoxFuture<'_, Result<IpnsStoreStats, IpnsStoreError>> {
+        let stats = IpnsStoreStats {
             records: self.counts.records.load(Ordering::Relaxed),
             file_bytes: self.service.bytes(),
             is_failing: self.service.is_failing(),
@@ -137,7 +137,7 @@ impl NameStore for DurableNames {
     }
 }
 
-fn mixed_up() -> NamesError {
+fn mixed_up() -> IpnsStoreError {
     invariant::holds(false, "what comes of a command is of its kind");
-    NamesError::Unavailable { reason: "a write came to something else".to_owned() }
+    IpnsStoreError::Unavailable { reason: "a write came to something else".to_owned() }
 }

@@ -8,16 +8,16 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 
-use super::networks::{FullOf, NameAdmission, NetworkNames};
-use super::{NamePut, NameStore, NamesError, NamesLimits, NamesStats, StoredName, judge};
+use super::networks::{FullOf, IpnsAdmission, NetworkNames};
+use super::{IpnsLimits, IpnsPut, IpnsStore, IpnsStoreError, IpnsStoreStats, StoredIpns, judge};
 use crate::clock::UnixMs;
 use crate::invariant;
 use crate::types::{IpnsName, IpnsRecord, Origin};
 
 /// A store of names in this process's memory.
 #[derive(Debug)]
-pub struct MemoryNames {
-    limits: NamesLimits,
+pub struct MemoryIpns {
+    limits: IpnsLimits,
     held: RwLock<HeldNames>,
 }
 
@@ -33,14 +33,14 @@ struct HeldNames {
 
 #[derive(Debug)]
 struct HeldName {
-    stored: StoredName,
+    stored: StoredIpns,
     /// The network that it counts for.
     origin: Origin,
 }
 
-impl MemoryNames {
+impl MemoryIpns {
     /// An empty store that takes records of at most so many names.
-    pub fn new(limits: NamesLimits) -> Self {
+    pub fn new(limits: IpnsLimits) -> Self {
         Self { limits, held: RwLock::default() }
     }
 }
@@ -50,12 +50,12 @@ impl HeldNames {
         &mut self,
         record: IpnsRecord,
         origin: Origin,
-        limits: NamesLimits,
+        limits: IpnsLimits,
         now_ms: UnixMs,
-    ) -> Result<NamePut, FullOf> {
+    ) -> Result<IpnsPut, FullOf> {
         let current = self.records.get(record.name());
         let verdict = judge(current.map(|held| &held.stored.record), &record, now_ms);
-        if verdict != NamePut::Stored {
+        if verdict != IpnsPut::Stored {
             return Ok(verdict);
         }
         let replaced = self.remove(record.name());
@@ -69,26 +69,26 @@ impl HeldNames {
         };
         let name = record.name().clone();
         let lapse = (record.end_of_validity().unix_ms(), name.clone());
-        let stored = StoredName { record, stored_at_ms: now_ms };
+        let stored = StoredIpns { record, stored_at_ms: now_ms };
         self.records.insert(name, HeldName { stored, origin });
         self.ends.insert(lapse.clone());
         self.of_networks.entry(origin).or_default().insert(lapse);
         self.counts.add(origin);
-        Ok(NamePut::Stored)
+        Ok(IpnsPut::Stored)
     }
 
     fn make_room(
         &mut self,
         origin: Origin,
-        limits: NamesLimits,
+        limits: IpnsLimits,
         now_ms: UnixMs,
     ) -> Result<(), FullOf> {
         self.sweep(now_ms);
         loop {
             match self.counts.admit(origin, self.records.len() as u64, limits) {
-                NameAdmission::Admitted => return Ok(()),
-                NameAdmission::Full(full) => return Err(full),
-                NameAdmission::Evict(network) => {
+                IpnsAdmission::Admitted => return Ok(()),
+                IpnsAdmission::Full(full) => return Err(full),
+                IpnsAdmission::Evict(network) => {
                     let first = self.of_networks.get(&network).and_then(BTreeSet::first);
                     let first = first.map(|(_, name)| name.clone());
                     let first = invariant::present(first, "a network that is counted has names");
@@ -125,12 +125,12 @@ impl HeldNames {
     }
 }
 
-impl NameStore for MemoryNames {
+impl IpnsStore for MemoryIpns {
     fn get<'a>(
         &'a self,
         name: &'a IpnsName,
         now_ms: UnixMs,
-    ) -> BoxFuture<'a, Result<Option<StoredName>, NamesError>> {
+    ) -> BoxFuture<'a, Result<Option<StoredIpns>, IpnsStoreError>> {
         async move {
             let found = self.held.read().records.get(name).map(|held| held.stored.clone());
             Ok(found.filter(|stored| !stored.record.end_of_validity().is_over(now_ms)))
@@ -143,7 +143,7 @@ impl NameStore for MemoryNames {
         record: IpnsRecord,
         origin: Origin,
         now_ms: UnixMs,
-    ) -> BoxFuture<'_, Result<NamePut, NamesError>> {
+    ) -> BoxFuture<'_, Result<IpnsPut, IpnsStoreError>> {
         async move {
             let put = self.held.write().put(record, origin, self.limits, now_ms);
             put.map_err(|full| full.error(self.limits))
@@ -151,12 +151,12 @@ impl NameStore for MemoryNames {
         .boxed()
     }
 
-    fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, NamesError>> {
+    fn sweep(&self, now_ms: UnixMs) -> BoxFuture<'_, Result<u64, IpnsStoreError>> {
         async move { Ok(self.held.write().sweep(now_ms)) }.boxed()
     }
 
-    fn stats(&self) -> BoxFuture<'_, Result<NamesStats, NamesError>> {
+    fn stats(&self) -> BoxFuture<'_, Result<IpnsStoreStats, IpnsStoreError>> {
         let records = self.held.read().records.len() as u64;
-        std::future::ready(Ok(NamesStats { records, ..NamesStats::default() })).boxed()
+        std::future::ready(Ok(IpnsStoreStats { records, ..IpnsStoreStats::default() })).boxed()
     }
 }

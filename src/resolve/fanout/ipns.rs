@@ -22,10 +22,10 @@ use tokio::sync::watch;
 use super::Core;
 use super::failure::LookupFailure;
 use super::grace::GraceTimeout;
-use crate::resolve::{ResolveError, StoredName, UpstreamReasons};
+use crate::resolve::{ResolveError, StoredIpns, UpstreamReasons};
 use crate::types::{Hops, IpnsName};
-pub(super) use ask::NameLookups;
-use ask::{NameKey, NameProgress};
+pub(super) use ask::IpnsLookups;
+use ask::{IpnsKey, IpnsProgress};
 pub(super) use put::put;
 
 /// The best valid record of a name.
@@ -33,7 +33,7 @@ pub(super) async fn find(
     core: &Arc<Core>,
     name: &IpnsName,
     hops: Hops,
-) -> Result<Option<StoredName>, ResolveError> {
+) -> Result<Option<StoredIpns>, ResolveError> {
     let (local, local_error) = match &core.local {
         None => (None, None),
         Some(local) => match local.name(name, hops).await {
@@ -50,7 +50,7 @@ pub(super) async fn find(
         core.counts.fresh.inc();
         (known, None)
     } else {
-        let key = NameKey { name: name.clone(), hops };
+        let key = IpnsKey { name: name.clone(), hops };
         let mut is_asked = false;
         let (progress, was_there) = core.name_lookups.follow(key, |leader| {
             is_asked = core.is_asked();
@@ -75,15 +75,15 @@ pub(super) async fn find(
 /// Waits for upstreams, once a record is known no longer than the grace timeout.
 async fn gather(
     core: &Core,
-    mut progress: watch::Receiver<NameProgress>,
-    known: Option<&StoredName>,
-) -> (Option<StoredName>, Option<LookupFailure>) {
+    mut progress: watch::Receiver<IpnsProgress>,
+    known: Option<&StoredIpns>,
+) -> (Option<StoredIpns>, Option<LookupFailure>) {
     let mut grace = GraceTimeout::new(core.options.gather_timeout);
     if known.is_some() {
         grace.begin();
     }
     loop {
-        let NameProgress { best, ended } = progress.borrow_and_update().clone();
+        let IpnsProgress { best, ended } = progress.borrow_and_update().clone();
         if let Some(ended) = ended {
             return (best, ended.failure);
         }
@@ -107,7 +107,7 @@ async fn gather(
 }
 
 /// The record that takes precedence; of equal ones the first.
-fn better(one: Option<StoredName>, other: Option<StoredName>) -> Option<StoredName> {
+fn better(one: Option<StoredIpns>, other: Option<StoredIpns>) -> Option<StoredIpns> {
     match (one, other) {
         (Some(one), Some(other)) if one.record.cmp_precedence(&other.record).is_lt() => Some(other),
         (Some(one), _) => Some(one),

@@ -12,28 +12,28 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
 use super::better;
-use crate::resolve::cache::{Completeness, KeptName, is_valid};
+use crate::resolve::cache::{CachedIpns, Completeness, is_valid};
 use crate::resolve::fanout::failure::{FailureSummary, LookupFailure};
 use crate::resolve::fanout::{Core, PANICKED};
-use crate::resolve::{AskError, StoredName, Upstream};
+use crate::resolve::{AskError, StoredIpns, Upstream};
 use crate::types::{Hops, IpnsName, IpnsRecord, Origin};
 
 /// Which lookups of names are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct NameKey {
+pub(super) struct IpnsKey {
     pub(super) name: IpnsName,
     pub(super) hops: Hops,
 }
 
 /// The lookups of names under way.
 #[derive(Default)]
-pub(in crate::resolve::fanout) struct NameLookups(DashMap<NameKey, watch::Sender<NameProgress>>);
+pub(in crate::resolve::fanout) struct IpnsLookups(DashMap<IpnsKey, watch::Sender<IpnsProgress>>);
 
 /// How far asking for a name has come.
 #[derive(Clone, Default)]
-pub(super) struct NameProgress {
+pub(super) struct IpnsProgress {
     /// The best record so far.
-    pub(super) best: Option<StoredName>,
+    pub(super) best: Option<StoredIpns>,
     pub(super) ended: Option<Ended>,
 }
 
@@ -45,27 +45,27 @@ pub(super) struct Ended {
 }
 
 /// The side of a lookup that asks.
-pub(super) struct NameLeader {
-    lookups: Arc<NameLookups>,
-    key: NameKey,
-    progress: watch::Sender<NameProgress>,
+pub(super) struct IpnsLeader {
+    lookups: Arc<IpnsLookups>,
+    key: IpnsKey,
+    progress: watch::Sender<IpnsProgress>,
 }
 
-impl NameLookups {
+impl IpnsLookups {
     /// Follows the lookup that is under way, or begins one: `start` spawns its task. Says whether there
     /// was one.
     pub(super) fn follow(
         self: &Arc<Self>,
-        key: NameKey,
-        start: impl FnOnce(NameLeader),
-    ) -> (watch::Receiver<NameProgress>, bool) {
+        key: IpnsKey,
+        start: impl FnOnce(IpnsLeader),
+    ) -> (watch::Receiver<IpnsProgress>, bool) {
         // Following and ending both hold the table's lock, so nobody follows what is being ended.
         let (leader, progress) = match self.0.entry(key.clone()) {
             Entry::Occupied(entry) => return (entry.get().subscribe(), true),
             Entry::Vacant(entry) => {
-                let (sender, progress) = watch::channel(NameProgress::default());
+                let (sender, progress) = watch::channel(IpnsProgress::default());
                 entry.insert(sender.clone());
-                (NameLeader { lookups: self.clone(), key, progress: sender }, progress)
+                (IpnsLeader { lookups: self.clone(), key, progress: sender }, progress)
             }
         };
         // Not under the lock, which dropping takes, too.
@@ -79,7 +79,7 @@ impl NameLookups {
     }
 }
 
-impl NameLeader {
+impl IpnsLeader {
     /// Waits until nobody follows.
     async fn is_abandoned(&self) {
         loop {
@@ -93,7 +93,7 @@ impl NameLeader {
         }
     }
 
-    fn found(&self, best: &StoredName) {
+    fn found(&self, best: &StoredIpns) {
         self.progress.send_modify(|progress| progress.best = Some(best.clone()));
     }
 
@@ -102,20 +102,20 @@ impl NameLeader {
     }
 }
 
-impl Drop for NameLeader {
+impl Drop for IpnsLeader {
     fn drop(&mut self) {
         self.lookups.0.remove_if(&self.key, |_, it| it.same_channel(&self.progress));
     }
 }
 
 /// Spawns the task that asks the upstreams.
-pub(super) fn spawn(core: Arc<Core>, leader: NameLeader) {
+pub(super) fn spawn(core: Arc<Core>, leader: IpnsLeader) {
     let runtime = core.runtime.clone();
     runtime.spawn(async move {
         let Some(found) = drive(&core, leader).await else { return };
         // Whoever asked has not published it: all that upstreams have counts as one network.
         if core.local.is_some()
-            && let Err(error) = core.names.put(found, Origin::UNKNOWN, core.clock.now_ms()).await
+            && let Err(error) = core.ipns.put(found, Origin::UNKNOWN, core.clock.now_ms()).await
         {
             tracing::debug!(%error, "an IPNS record that an upstream had was not stored");
         }
@@ -123,8 +123,8 @@ pub(super) fn spawn(core: Arc<Core>, leader: NameLeader) {
 }
 
 /// Asks until all have answered or the last follower has gone. Returns the record if it is new.
-async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
-    let NameKey { name, hops, .. } = leader.key.clone();
+async fn drive(core: &Core, leader: IpnsLeader) -> Option<IpnsRecord> {
+    let IpnsKey { name, hops, .. } = leader.key.clone();
     let known = core.cache.name(core.target, &name);
     let known = known.and_then(|kept| kept.record(core.clock.now_ms()));
     let mut best = known.clone();
@@ -143,7 +143,7 @@ async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
         let Some((upstream_id, answer)) = answer else { break };
         if let Ok(Some(record)) = &answer {
             let stored_at_ms = core.clock.now_ms();
-            let found = StoredName { record: record.clone(), stored_at_ms };
+            let found = StoredIpns { record: record.clone(), stored_at_ms };
             let found = Some(found).filter(|it| is_valid(it, stored_at_ms));
             best = better(best, found);
             best.iter().for_each(|best| leader.found(best));
@@ -151,7 +151,7 @@ async fn drive(core: &Core, leader: NameLeader) -> Option<IpnsRecord> {
         summary.count(&upstream_id, answer.map(drop));
     }
     let failure = if best.is_none() { core.failure(&summary) } else { None };
-    let kept = KeptName {
+    let kept = CachedIpns {
         record: best.clone(),
         asked_at_ms: core.clock.now_ms(),
         is_whole: summary.completeness() == Completeness::Whole && failure.is_none(),
