@@ -43,6 +43,18 @@ fn key(number: u64) -> ContentKey {
     ContentKey::from_multihash(&bytes).unwrap()
 }
 
+/// The number of such a key.
+fn number_of(multihash: &[u8]) -> u64 {
+    let (&[_, length], digest) = multihash.split_first_chunk().unwrap();
+    let number = u64::from_le_bytes(*digest.first_chunk().unwrap());
+    let is_whole = digest.chunks(8).all(|part| number.to_le_bytes().starts_with(part));
+    assert!(
+        is_whole && digest.len() == usize::from(length),
+        "no key of these tests: {multihash:?}"
+    );
+    number
+}
+
 fn keys(numbers: impl IntoIterator<Item = u64>) -> Vec<ContentKey> {
     numbers.into_iter().map(key).collect()
 }
