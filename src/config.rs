@@ -2,13 +2,12 @@
 //! the flags, `--help`, the example file and the origin of each value follow.
 //!
 //! A setting has one name everywhere: `rate_limit` in the file is `FINGERPOST_RATE_LIMIT` and
-//! `--rate-limit`. The file is weaker than the environment, and the environment than the flags. Other
-//! servers with their options stand in the file alone, in sections (`remotes`).
+//! `--rate-limit`. The environment overrides the file, and flags override both. Other servers with
+//! their options are sections of the file (`remotes`), with no variable or flag.
 //!
-//! Invariants: a value passes through the same parser whichever source it comes from; settings that
-//! were loaded keep all rules of `rules.rs`; nothing here reads the process's environment, which is
-//! a parameter. On failure all problems of all sources are returned at once, each with its place,
-//! and no settings.
+//! Invariants: a value passes through the same parser whichever source it comes from; loaded
+//! settings satisfy all rules of `rules.rs`; the process's environment is a parameter. On failure
+//! all problems of all sources are returned at once, each with its place, and no settings.
 
 mod burst;
 mod choices;
@@ -73,7 +72,7 @@ impl Loaded {
         &self.effective
     }
 
-    /// The settings that were given somewhere, for the log of a start.
+    /// The settings that a source gave, for the log at the start.
     pub(crate) fn given(&self) -> impl Iterator<Item = &Effective> {
         self.effective.iter().filter(|effective| effective.origin != SettingOrigin::Default)
     }
@@ -113,7 +112,7 @@ impl fmt::Display for Effective {
 }
 
 impl Effective {
-    /// What else there is to say than where it came from.
+    /// A note for the log beside the origin.
     fn note(&self) -> &'static str {
         if self.is_cut { "; its credentials are not shown" } else { "" }
     }
@@ -211,7 +210,7 @@ fn flags(matches: &ArgMatches, schema: &SettingsSchema) -> Vec<Given> {
     schema.settings().filter(is_given).filter_map(read).collect()
 }
 
-/// Lays the values over the defaults, the later ones over the earlier, and checks the rules.
+/// Applies the values to the defaults, later ones overriding earlier, and checks the rules.
 fn combine(
     schema: &SettingsSchema,
     given: impl IntoIterator<Item = Given>,

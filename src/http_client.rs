@@ -1,9 +1,9 @@
-//! Asking other HTTP servers: a client for one server, within bounds.
+//! A bounded HTTP client for one server.
 //!
-//! Invariants: every request ends in a bounded time (but where the caller asks for none) and follows a
-//! bounded number of redirects, never one from https to http. Certificates are verified against the
-//! system's roots. A proxy named by the environment is used, except towards this machine. Of an answer
-//! no more is read than the caller says. What a server says in words is printable and short, and no
+//! Invariants: every request has a timeout, unless the caller asks for none, and follows a bounded
+//! number of redirects, never one from https to http. Certificates are verified against the
+//! system's roots. A proxy named by the environment is used, except towards this machine. Bodies
+//! are read up to the caller's limit. A server's text in errors is printable and short, and no
 //! error shows a password.
 
 mod answer;

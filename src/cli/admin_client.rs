@@ -3,7 +3,7 @@
 //! The password comes from the settings, or from the data directory where that is the server's own.
 //! Redirects are not followed, so that the password goes nowhere else. What a server answers is
 //! untrusted: it is bounded, and made printable before it is shown. Connecting takes a bounded
-//! time; an answer may take as long as the work does, as long as the machine is there.
+//! time; an answer may take as long as the work does, while TCP keepalive finds the machine alive.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,13 +23,13 @@ use crate::text::printable;
 /// The time to connect, name resolution and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the system asks a silent server's machine whether it is still there.
+/// The interval of TCP keepalive probes.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// The longest answer that is read as one piece of JSON.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// What is said of an answer that nobody can have meant.
+/// The message for an answer that is not an admin API's.
 const NOT_AN_ADMIN_API: &str = "the answer is not that of an admin API";
 
 /// The most of an unknown answer that is shown.
@@ -48,17 +48,17 @@ pub(super) struct AdminClient {
     password: String,
 }
 
-/// An answer that says no.
+/// An answer with an error status.
 #[derive(Debug, Error)]
 #[error("the server answered {status}{}", parts(&[.detail, .hint]))]
 pub(super) struct RefusedRequest {
     /// The status, with its name.
     pub(super) status: StatusCode,
-    /// What the server said, printable.
+    /// The server's reason, printable.
     pub(super) detail: String,
-    /// All that it said, where it is an error of the admin API.
+    /// The whole problem, if it is an error of the admin API.
     pub(super) problem: Option<Box<Problem>>,
-    /// What most likely helps; may be empty.
+    /// A hint for the user; may be empty.
     hint: String,
 }
 
@@ -114,7 +114,7 @@ impl AdminClient {
 
     async fn refused(&self, mut response: Response) -> RefusedRequest {
         let status = response.status();
-        // What cannot be read on says no more than the status does.
+        // Of a body that breaks off, the status is enough.
         let body = read(&mut response, ANSWER_BYTES_MAX).await.unwrap_or_default();
         if let Ok(Messages { error_messages }) = serde_json::from_slice(&body) {
             let detail = printable(&error_messages.join("; ")).into_owned();
@@ -127,7 +127,7 @@ impl AdminClient {
             // The admin API tells its errors as problems: something else listens there.
             return RefusedRequest { status, detail, problem: None, hint: self.wanted() };
         };
-        // The problems that source 000 names say all in their titles.
+        // Problems that source 000 names have their whole message in the title.
         let said = if problem.detail.is_empty() { &problem.title } else { &problem.detail };
         let detail = printable(said).into_owned();
         let hint = if status == StatusCode::UNAUTHORIZED {
@@ -159,12 +159,12 @@ impl AdminClient {
     }
 }
 
-/// What a piece of JSON says, if it is of this kind.
+/// Parses a piece of JSON.
 pub(super) fn parsed<T: DeserializeOwned>(json: &RawValue) -> anyhow::Result<T> {
     serde_json::from_str(json.get()).context(NOT_AN_ADMIN_API)
 }
 
-/// How the API of pools, which is that of source 001, tells what is wrong.
+/// An error of the API of pools (source 001).
 #[derive(Deserialize)]
 struct Messages {
     error_messages: Vec<String>,
@@ -192,7 +192,7 @@ fn build_http(url: &Url) -> reqwest::Result<Client> {
         if is_loopback(url) { builder.no_proxy() } else { builder }
     };
     builder().build().or_else(|error| {
-        // A system without root certificates can still speak http: no certificate is trusted then.
+        // Without root certificates of the system, http still works, and no certificate is trusted.
         if url.scheme() == "https" { Err(error) } else { builder().tls_certs_only([]).build() }
     })
 }
@@ -202,14 +202,14 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// What there is to say, each part after a colon or a semicolon.
+/// The parts of a message, joined with colons and semicolons.
 fn parts(parts: &[&str]) -> String {
     let said = parts.iter().filter(|part| !part.is_empty());
     let marks = [": "].into_iter().chain(std::iter::repeat("; "));
     marks.zip(said).map(|(mark, part)| format!("{mark}{part}")).collect()
 }
 
-/// The body, as far as it may go and a little further.
+/// The body, up to the limit and one chunk more.
 async fn read(response: &mut Response, bytes_max: usize) -> reqwest::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

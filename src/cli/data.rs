@@ -1,8 +1,8 @@
-//! The data directory: made for `serve` and `import`, found for everyone else, and its stores for
-//! commands that work without a server.
+//! The data directory: created by `serve` and `import`, required to exist by the others, and its
+//! stores for commands that work without a server.
 //!
-//! Only the two commands that fill a data directory may make one. To the others a directory without
-//! a journal is a mistyped name, and an error.
+//! Only the two commands that fill a data directory create one. For the others a directory without
+//! a journal is most likely a typo, and an error.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -16,8 +16,8 @@ use crate::config::Settings;
 use crate::data_dir::DataDir;
 use crate::server::Stores;
 
-/// Makes the data directory, private to its owner, unless it is there. One that is there is taken as
-/// it is, and `warn` told if users beside its owner and group are let in.
+/// Makes the data directory, private to its owner, unless it is there. An existing one is used as
+/// it is, and `warn` is called if users beside its owner and group have access.
 pub(super) fn create(path: &Path, warn: impl FnOnce(&str)) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| {

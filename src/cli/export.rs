@@ -2,8 +2,8 @@
 //! NDJSON that imports again.
 //!
 //! A file gets its name only when it is whole and on disk: until then it is called `.part`, and an
-//! export that fails removes that. Standard output can promise no such thing; there the exit code
-//! tells.
+//! export that fails removes that. On standard output only the exit code tells whether the export
+//! is whole.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -117,7 +117,7 @@ async fn to_file(pieces: Pieces, path: &Path) -> anyhow::Result<u64> {
         Ok(entries)
     });
     if named.is_err() {
-        // It may not have been made; what is left would be taken for nothing whole by its name.
+        // It may not exist; if removing fails, its name still says that it is not whole.
         let _ = fs::remove_file(&part);
     }
     named

@@ -1,4 +1,4 @@
-//! What the commands that read files share: looking before reading, showing progress.
+//! Shared by commands that read files: checks before reading, and progress.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use crate::clock::Clock;
 use crate::ingest::{BarObserver, ImportObserver, LineObserver};
 
-/// Finds out what can be found out before a long import begins. Only regular files are opened: a
-/// pipe that is opened and closed has lost its writer.
+/// Checks what can be checked before a long import begins. Only regular files are opened: opening
+/// and closing a pipe would end its writer.
 pub(super) fn check_readable(path: &Path) -> anyhow::Result<()> {
     if path == Path::new("-") {
         return Ok(());
@@ -36,6 +36,6 @@ pub(super) fn observer(say: fn(&str)) -> Box<dyn ImportObserver> {
 
 /// Says a line on standard error.
 pub(super) fn say_on_stderr(line: &str) {
-    // There is nowhere left to say that printing failed.
+    // If standard error is closed, the failure cannot be reported.
     let _unprintable = writeln!(io::stderr(), "{line}");
 }

@@ -1,8 +1,8 @@
 //! `fingerpost import`: brings files into a data directory, or into a running server.
 //!
-//! Files are read one after the other. What a file gets wrong is reported and passed over, and the
-//! next file is read; the exit code is 1 if a file was not read to its end, or, with `--strict`, at
-//! the first entry that was rejected. What had been taken in before an error stays.
+//! Files are read one after the other. Bad entries are reported and skipped, and the next file is
+//! read; the exit code is 1 if a file was not read to its end, or, with `--strict`, at the first
+//! rejected entry. What was imported before an error stays.
 
 mod remote;
 
@@ -94,7 +94,7 @@ pub(super) fn run(args: ImportArgs, settings: &Settings) -> anyhow::Result<ExitC
         }
         None => import_into(&args.files, &options, settings, &runtime),
     };
-    // A read of standard input that never returns must not hold the command.
+    // A read of standard input that never returns must not keep the command alive.
     runtime.shutdown_background();
     result
 }
@@ -131,7 +131,7 @@ fn import_local(
     }
 }
 
-/// What came of a file. Errors that the next file would meet too are none of it.
+/// The outcome of one file; errors that the next file would meet too are not part of it.
 enum Imported {
     /// It was read to its end.
     Whole(ImportSummary),

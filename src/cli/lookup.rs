@@ -1,9 +1,9 @@
 //! `fingerpost lookup CID`: asks a Routing V1 server who has a CID.
 //!
 //! Records go to standard output: a table on a terminal, one line a record elsewhere, NDJSON with
-//! `--json`. Everything said about them goes to standard error. The exit code is 0 when a provider
-//! was found, 1 when none was, 2 when the question could not be answered. The CID is checked before
-//! anyone is asked. What the router sent is untrusted and never reaches the terminal raw.
+//! `--json`. Messages go to standard error. The exit code is 0 when a provider was found, 1 when
+//! none was, 2 when the question could not be answered. The CID is checked before anyone is asked.
+//! What the router sent is untrusted and never reaches the terminal raw.
 
 mod output;
 
@@ -106,7 +106,7 @@ impl LookupError {
         }
     }
 
-    /// The reader of our output wanted no more of it, as `head` does.
+    /// The reader of standard output closed it, as `head` does.
     fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == ErrorKind::BrokenPipe)
     }
@@ -142,7 +142,7 @@ fn try_look_up(
         .map_err(|source| LookupError::Cid { cid: cid.to_owned(), source })?;
     let options = ClientOptions {
         timeout: args.timeout,
-        // Whoever asks sees what came and from where.
+        // The user sees the answer and its source, so redirects may lead anywhere.
         redirects: Redirects::Anywhere { max: REDIRECTS_MAX },
         ..ClientOptions::default()
     };
@@ -195,7 +195,7 @@ fn note_none_found(
     let is_filtered = query.filter_addrs.is_some() || query.filter_protocols.is_some();
     let scope = if is_filtered { " that passes the filters" } else { "" };
     let message = format!("no providers found: {router} knows none{scope} for {}", query.cid_text);
-    // Nobody is left to tell where standard error is closed.
+    // If standard error is closed, the failure cannot be reported.
     let _ = writeln!(notes, "{message}");
     if answer.is_web_page {
         let message =
@@ -205,11 +205,11 @@ fn note_none_found(
 }
 
 fn note(notes: &mut impl Write, kind: &str, message: &str) {
-    // Nobody is left to tell where standard error is closed.
+    // If standard error is closed, the failure cannot be reported.
     let _ = writeln!(notes, "{kind}: {}", printable(message));
 }
 
-/// What a person can do about a failure, where there is something.
+/// A hint for the user, if there is one.
 fn advice(error: &HttpClientError) -> Option<&'static str> {
     match error {
         HttpClientError::BadUrl { .. } | HttpClientError::Redirect { .. } => None,

@@ -1,9 +1,10 @@
 //! `fingerpost serve`: loads files into the index and serves the public API and the admin listener.
 //!
-//! Both addresses are taken before the data directory and files are read, so that a port in use is
-//! known at once; the public is let in when everything is read. SIGTERM and SIGINT end the command
+//! Both addresses are bound before the data directory and files are read, so that a port in use
+//! fails at once; the public API opens when everything is read. SIGTERM and SIGINT end the command
 //! with exit code 0, after what is in flight is finished, or at once while something is still being
-//! read or when a second signal comes. SIGHUP never ends it. A reader of standard output that goes away does not end the server.
+//! read or when a second signal comes. SIGHUP never ends it. A reader of standard output that goes
+//! away does not end the server.
 
 mod import;
 
@@ -165,7 +166,7 @@ fn announce_addresses(
     stdout.flush()
 }
 
-/// An address to ask at: a server that listens everywhere is also here.
+/// An address to query: a wildcard address becomes loopback.
 fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -32,7 +32,7 @@ pub(super) struct StatsArgs {
     json: bool,
 }
 
-/// Finds the figures out and prints them.
+/// Reads the figures and prints them.
 pub(super) fn run(
     args: &StatsArgs,
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! Settings that are one of a few words. The words, and what each of them means, are written here
-//! only: parsing, `--help`, the example file and error messages take them from these enums.
+//! Settings that are one of a few words. These enums are the only source of the words and their
+//! meaning, for parsing, `--help`, the example file and error messages.
 
 use std::fmt;
 use std::str::FromStr;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// A year. Past it a slip of the finger is likelier than a wish, and below it adding a span to the
-/// present cannot overflow a clock.
+/// A year. A longer span is most likely a typo, and a shorter one added to the present cannot
+/// overflow a clock.
 pub(crate) const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 
 /// Why a text is not a span of time.
@@ -17,7 +17,7 @@ pub(crate) enum DurationError {
     /// Neither a number of seconds nor numbers with units.
     #[error(transparent)]
     Malformed(#[from] humantime::DurationError),
-    /// `5M` is five months, which nobody means in a setting counted in minutes.
+    /// `5M` is five months, most likely a typo for minutes.
     #[error("`M` would mean months, write `m` for minutes")]
     Months,
     /// Longer than [`DURATION_MAX`].

@@ -67,7 +67,7 @@ fn read_value(setting: Setting<'_>, value: OsString) -> Result<Given, ConfigProb
 fn unknown(variable: &str, schema: &SettingsSchema) -> ConfigProblem {
     let known: Vec<_> = schema.settings().map(Setting::variable).collect();
     let known = known.iter().map(String::as_str).chain([CONFIG_VARIABLE]);
-    // Our prefix, which all names share, would make every name similar to every other.
+    // The common prefix would make all names similar.
     let bare = |name| str::strip_prefix(name, VARIABLE_PREFIX).unwrap_or(name);
     let nearest = nearest(bare(variable), known.map(bare));
     ConfigProblem::Unknown {

@@ -12,7 +12,7 @@ use thiserror::Error;
 pub(crate) enum SettingOrigin {
     /// Given nowhere.
     Default,
-    /// Not given in a section: the setting of this name holds.
+    /// Inherited by a section from the setting of this name.
     Setting(&'static str),
     /// A line of the file of settings.
     File {
@@ -50,7 +50,7 @@ pub enum ConfigProblem {
         /// The system's error.
         source: io::Error,
     },
-    /// The file is not TOML, or not one of a sensible size.
+    /// The file is not TOML, or too large.
     #[error("{path}:{line}: {message}")]
     Malformed {
         /// The file.
@@ -60,7 +60,7 @@ pub enum ConfigProblem {
         /// The parser's message.
         message: String,
     },
-    /// A key or an environment variable that no setting has.
+    /// An unknown key or environment variable.
     #[error("{place}`{name}` is no setting{}", suggestion(.nearest.as_deref()))]
     Unknown {
         /// The file and line with a colon, or that it is in the environment.
@@ -70,7 +70,7 @@ pub enum ConfigProblem {
         /// The known name it resembles.
         nearest: Option<String>,
     },
-    /// A key that its section does not have.
+    /// An unknown key of a section.
     #[error("{place}`{name}` is no key of [[{section}]]{}", suggestion(.nearest.as_deref()))]
     UnknownKey {
         /// The file and line with a colon.
@@ -82,19 +82,19 @@ pub enum ConfigProblem {
         /// The known name it resembles.
         nearest: Option<String>,
     },
-    /// A value that its setting does not take.
+    /// A value that its setting does not accept.
     #[error("{place}: expected {expected}, found {found}{}", in_brackets(.reason))]
     Value {
         /// The setting where it was given.
         place: String,
-        /// What the setting takes.
+        /// What the setting accepts.
         expected: String,
         /// The value as it was written.
         found: String,
         /// The parser's message; may be empty.
         reason: String,
     },
-    /// A value that is out of range, or that another setting forbids.
+    /// A value out of range, or in conflict with another setting.
     #[error("{place}: {message}")]
     Rule {
         /// The setting where it was given.
@@ -112,7 +112,7 @@ pub struct ConfigError {
     pub problems: Vec<ConfigProblem>,
 }
 
-/// The setting `name` at its origin, as the start of a message.
+/// The beginning of a message: the setting `name` at its origin.
 pub(super) fn place(name: &str, origin: &SettingOrigin) -> String {
     match origin {
         SettingOrigin::Default | SettingOrigin::Setting(_) => name.to_owned(),

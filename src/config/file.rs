@@ -1,7 +1,7 @@
 //! The file of settings: TOML, one top-level key a setting, and arrays of tables for other servers.
 //!
-//! Every problem in the file is found in one go and named with its line. A file that is no TOML is
-//! not searched further, since what a broken file means is a guess.
+//! Every problem in the file is found in one pass and reported with its line. A file that is not
+//! TOML gives one error: what the rest of it means is a guess.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,8 +16,7 @@ use super::error::{ConfigProblem, SettingOrigin, place};
 use super::remotes::{Section, SectionKind};
 use super::schema::{Setting, SettingsSchema, Shape, nearest};
 
-/// Far more than all settings with long lists need; it keeps a wrong path (a log, a disk) from
-/// filling memory.
+/// Far above all settings with long lists; bounds memory when the path is wrong (a log, a disk).
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Characters of a wrong value that a message repeats.
@@ -27,7 +26,7 @@ const FOUND_CHARS_MAX: usize = 60;
 #[derive(Default)]
 pub(super) struct Content {
     pub(super) given: Vec<Given>,
-    /// Sections that lack nothing.
+    /// Sections with all required keys.
     pub(super) sections: Vec<Section>,
     pub(super) problems: Vec<ConfigProblem>,
 }
@@ -235,7 +234,7 @@ fn decimal(integer: &DeInteger<'_>) -> Option<String> {
     i128::from_str_radix(integer.as_str(), integer.radix()).ok().map(|number| number.to_string())
 }
 
-/// The texts of an array, with commas. An empty text among them would vanish, so it is no list.
+/// The texts of an array, joined with commas. An empty text would vanish, so it is refused.
 fn list(value: &DeValue<'_>) -> Option<String> {
     let items = value.as_array()?.iter().map(|item| item.get_ref().as_str());
     let texts: Option<Vec<&str>> = items.collect();

@@ -23,7 +23,7 @@ pub(crate) type PeerIds = List<PeerId>;
 /// A list of targets.
 pub(crate) type TargetList = List<TargetId>;
 
-/// An item that cannot be read.
+/// An item that does not parse.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{item}: {reason}")]
 pub struct ListError {
@@ -31,12 +31,12 @@ pub struct ListError {
     reason: String,
 }
 
-/// What stands in a list.
+/// An item of a list.
 pub(crate) trait ListItem: Sized + fmt::Display {
-    /// Reads one, or says why it is none.
+    /// Parses an item.
     fn read(text: &str) -> Result<Self, String>;
 
-    /// What an item that cannot be read is called, the first of a list being number 1.
+    /// The name of an item that does not parse, in messages; the first of a list is number 1.
     fn called(text: &str, _number: usize) -> String {
         format!("`{text}`")
     }
@@ -48,7 +48,7 @@ impl<T> List<T> {
         self.0.iter()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,8 +1,8 @@
 //! The filter of the log: `info`, `warn,fingerpost=debug`.
 //!
-//! Invariant: a [`LogFilter`] is a filter that the logging library takes. A lone word that is no
-//! level is refused, although that library would read it as the name of a module: `warning` would
-//! otherwise silence everything without a word.
+//! Invariant: the logging library accepts a [`LogFilter`]. A lone word that is not a level is
+//! refused, although that library would read it as the name of a module: `warning` would otherwise
+//! silence everything.
 
 use std::fmt;
 use std::str::FromStr;
@@ -59,7 +59,7 @@ pub enum LogFilterError {
         "`{0}` is no level (error, warn, info, debug, trace, off); for a module write `{0}=debug`"
     )]
     NoLevel(String),
-    /// The logging library does not take it.
+    /// The logging library does not accept it.
     #[error(transparent)]
     Malformed(#[from] ParseError),
 }

@@ -1,8 +1,8 @@
 //! Lists of IP networks in settings: `127.0.0.0/8,::1/128`; a plain address is a network of one.
 //!
 //! Invariants: the text of a list reads back as the same list; IPv4 is held as IPv4, also when it
-//! was written, or arrives, mapped into IPv6. A network with bits beyond its prefix is refused,
-//! because whether the address or the network was meant decides who is trusted.
+//! was written, or arrives, mapped into IPv6. A network with bits beyond its prefix is refused: it
+//! is ambiguous whom it trusts, the address or the network.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,8 +1,8 @@
 //! URLs of other servers in settings: http or https, without query or fragment.
 //!
-//! A user name and a password in a URL are sent as Basic authentication. They are secrets: nothing but
-//! [`RemoteUrl::reveal`] gives them away, and [`without_credentials`] cuts them out of what was
-//! written, right or wrong, before a message repeats it.
+//! A user name and a password in a URL are sent as Basic authentication. They are secrets: only
+//! [`RemoteUrl::reveal`] shows them, and [`without_credentials`] removes them from what was
+//! written, valid or not, before a message quotes it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub struct RemoteUrl(Url);
 /// Why a text is not the URL of a server.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum RemoteUrlError {
-    /// It does not say how the server is spoken to.
+    /// The scheme is missing.
     #[error("it has no scheme, write http:// or https:// before it")]
     NoScheme,
     /// Another scheme.
@@ -26,13 +26,13 @@ pub enum RemoteUrlError {
     /// Not a URL.
     #[error(transparent)]
     Malformed(#[from] url::ParseError),
-    /// More than the place of an API.
+    /// It has a query or a fragment.
     #[error("it has a query or a fragment")]
     Query,
 }
 
 impl RemoteUrl {
-    /// The URL with the credentials in it, for who connects.
+    /// The URL with its credentials, for connecting.
     pub(crate) fn reveal(&self) -> &str {
         self.0.as_str().trim_end_matches('/')
     }
@@ -86,8 +86,8 @@ impl fmt::Debug for RemoteUrl {
     }
 }
 
-/// `text` without whatever may be the credentials of a URL in it: from `://` to the last `@`. It may
-/// cut too much, never too little, which also holds for what is no URL.
+/// `text` without possible credentials of a URL: removes from `://` to the last `@`. May remove too
+/// much, never too little, also of an invalid URL.
 pub(super) fn without_credentials(text: &str) -> String {
     let cut =
         text.split_once("://").and_then(|(before, rest)| Some((before, rest.rsplit_once('@')?)));

@@ -10,13 +10,13 @@ use super::choices::AnnounceMode;
 use super::duration::format_duration;
 use super::settings::Settings;
 
-/// Past this a list of records no longer is a page that a browser reads in one go.
+/// More records than this are no answer that a browser reads at once.
 const JSON_RECORDS_MAX: usize = 100;
 
-/// A head below this could not carry what an ordinary browser sends.
+/// An ordinary browser's request head may exceed anything lower.
 const HEADER_BYTES_MIN: usize = 1_024;
 
-/// Up to so many providers of a key are kept without regard to their networks.
+/// Up to so many providers of a key are kept whatever their networks.
 const KEY_NETWORK_MIN: usize = 32;
 
 /// The shortest time that an announcement holds.

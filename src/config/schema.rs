@@ -85,12 +85,12 @@ impl SettingsSchema {
     }
 }
 
-/// The one of `names` that `written` most resembles, if it resembles one at all.
+/// The most similar of `names`, if one is similar to `written`.
 pub(super) fn nearest<'a>(
     written: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // Below this, what strsim calls similar no longer looks so to people.
+    // Below this, words no longer look similar to people.
     const SIMILARITY_MIN: f64 = 0.75;
     let written = written.to_lowercase().replace('-', "_");
     names
@@ -151,7 +151,7 @@ impl<'a> Setting<'a> {
         if self.is_secret() { "a secret".to_owned() } else { without_credentials(written) }
     }
 
-    /// Whether its value is a secret that is never shown: set `hide_env_values` on the field.
+    /// Whether its value is a secret and never shown: the field sets `hide_env_values`.
     pub(super) fn is_secret(self) -> bool {
         self.0.is_hide_env_values_set()
     }
@@ -192,7 +192,7 @@ impl<'a> Setting<'a> {
         self.canonical(Vec::new()).expect("every default is tested to parse")
     }
 
-    /// The canonical text of the value that `text` stands for, or why it stands for none.
+    /// Parses `text`; returns the canonical text of the value.
     pub(super) fn read(self, text: &str) -> Result<String, String> {
         self.canonical(vec![format!("{}={text}", self.flag())])
     }
@@ -220,7 +220,7 @@ fn reason(error: &clap::Error) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }
 
-/// How values of a type are written and described.
+/// How values of a type are written, described and shown.
 struct ValueType {
     id: TypeId,
     shape: Shape,

@@ -1,4 +1,4 @@
-//! A secret setting: text that its owner can use and that nothing prints.
+//! A secret setting: a text that is used and never printed.
 //!
 //! `Debug` hides it, and [`Secret`] has no `Display`, so that it cannot slip into a log or an error
 //! message. The effective settings leave it out because its field sets `hide_env_values`.

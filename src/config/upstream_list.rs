@@ -1,7 +1,8 @@
 //! The list of upstreams that fits one line: `east=https://a.example,https://b.example`.
 //!
-//! A bare URL is named after its host, and its port where that is written. Whatever an account's name
-//! cannot have becomes `-`, and an IPv4 address has `ip-` before it, since integers are routing rules.
+//! A bare URL is named after its host, and its port where that is written. Characters that an id
+//! cannot have become `-`, and an IPv4 address is prefixed with `ip-`, since integers are routing
+//! rules.
 //!
 //! Invariant: what [`UpstreamList::reveal`] writes reads back as the same list. `Display` leaves the
 //! credentials of URLs out.
@@ -25,7 +26,7 @@ pub struct NamedUrl {
 }
 
 impl List<NamedUrl> {
-    /// The list as it is written, credentials included.
+    /// The list as written, with credentials.
     pub(super) fn reveal(&self) -> String {
         let items = self.iter().map(|NamedUrl { name, url }| format!("{name}={}", url.reveal()));
         items.collect::<Vec<_>>().join(",")
@@ -44,7 +45,7 @@ impl ListItem for NamedUrl {
         Ok(Self { name: name.map_err(|error| error.to_string())?, url })
     }
 
-    /// Not the text, in which there may be a password.
+    /// The text may have a password, so the error names the item by its number.
     fn called(_text: &str, number: usize) -> String {
         format!("number {number} in the list")
     }
@@ -56,7 +57,7 @@ impl fmt::Display for NamedUrl {
     }
 }
 
-/// The name that an upstream without one has.
+/// The default name of an upstream.
 fn name_of(url: &RemoteUrl) -> String {
     let authority = url.authority();
     let legal = |it: char| if it.is_ascii_alphanumeric() || "-_.~".contains(it) { it } else { '-' };

@@ -1,6 +1,6 @@
 //! The number of threads that serve the public API: `auto`, one a core, or a number.
 //!
-//! `auto` stays `auto` in a written configuration, so that it fits the machine it is read on.
+//! `auto` is written as `auto`, so that a copied file fits the machine that reads it.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// More threads than this only take turns on any machine there is.
+/// More threads than this exceed the cores of any machine.
 const WORKERS_MAX: usize = 1_024;
 
 /// How many threads serve the public API.
@@ -22,7 +22,7 @@ pub enum WorkerCount {
 }
 
 impl WorkerCount {
-    /// The number of threads; asks the system for its cores when it is left to `auto`.
+    /// The number of threads; for `auto` asks the system for its cores.
     pub(crate) fn get(self) -> usize {
         match self {
             Self::Auto => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -58,7 +58,7 @@ impl fmt::Display for WorkerCount {
 /// Why a text is not a number of threads.
 #[derive(Debug, Error)]
 pub enum WorkersError {
-    /// Neither `auto` nor a number that makes sense.
+    /// Neither `auto` nor a number in range.
     #[error("neither `auto` nor a number from 1 to {WORKERS_MAX}")]
     Invalid,
 }

@@ -1,7 +1,7 @@
 //! Settings as a file: the effective ones with the origin of each, and the example file.
 //!
 //! Invariant: what is written here is a file of settings that loads again. A secret is not written:
-//! its line is a comment that only says that it is set.
+//! a comment says that it is set.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::{Effective, Loaded, remotes};
 /// The width of a line of text in the example file.
 const LINE_CHARS_MAX: usize = 96;
 
-/// The column where the comments about origins begin, if the setting is no longer.
+/// The column of the comments about origins, unless the setting is longer.
 const ORIGIN_COLUMN: usize = 44;
 
 impl Loaded {
@@ -37,7 +37,7 @@ impl Loaded {
 
 fn line(effective: &Effective) -> String {
     let Effective { name, value, origin, .. } = effective;
-    // A path may hold a line break, which would end the comment.
+    // A line break in a path would end the comment.
     let origin: String =
         origin.to_string().chars().map(|char| if char.is_control() { '?' } else { char }).collect();
     let origin = origin + effective.note();

@@ -1,8 +1,9 @@
-//! An answer whose head has come: its status, its headers, and its body, decompressed as it is read.
+//! An answer whose head has arrived: its status, its headers, and its body, decompressed as it is
+//! read.
 //!
-//! Nothing but the status and the headers that are asked for is looked at before the body is read: how
-//! the body of a 404 is packed, or whether it can be unpacked, makes no difference to who needs none.
-//! Memory is bounded by what one piece of the network holds and what comes out of a gzip step (32 KiB).
+//! The body's encoding is examined only when the body is read: a 404 with an unknown encoding is
+//! still a 404. Memory is bounded by one chunk of the network and the output of one gzip step (32
+//! KiB).
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -16,11 +17,11 @@ use tokio::time;
 use crate::media;
 use crate::text::printable;
 
-/// How much of an error's body is read for its first line: what our own errors may have.
+/// How much of an error's body is read for its first line: the bound of our own errors.
 pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 1024;
 
-/// How long is waited for that line: it comes with the head of the answer or right after it, and an error
-/// is final without it.
+/// The timeout of reading that line: it comes with the head or right after it, and the error does
+/// not depend on it.
 const ERROR_TEXT_WAIT: Duration = Duration::from_millis(250);
 
 /// An answer. Dropping it closes the request.
@@ -30,20 +31,20 @@ pub(crate) struct HttpAnswer {
     unpacking: Option<Unpacking>,
 }
 
-/// How the body is packed.
+/// The encoding of the body.
 enum Unpacking {
     Plain,
     Gzip(Box<Gunzip>),
 }
 
-/// Decompresses what is pushed in, a step at a time.
+/// Decompresses pushed chunks, a step at a time.
 struct Gunzip {
     decoder: MultiGzDecoder<Vec<u8>>,
     packed: Bytes,
     is_empty: bool,
 }
 
-/// Why a body cannot be read on.
+/// Why reading a body failed.
 pub(super) enum ReadError {
     Http(reqwest::Error),
     Unpack(io::Error),
@@ -69,13 +70,13 @@ impl HttpAnswer {
         self.response.headers().get(CONTENT_TYPE)?.to_str().ok()
     }
 
-    /// Whether the body is a page for people, as something other than an API sends it.
+    /// Whether the body is a web page: the server is most likely no API.
     pub(crate) fn is_web_page(&self) -> bool {
         let essence = media::essence(self.header(CONTENT_TYPE).unwrap_or_default());
         matches!(&*essence, "text/html" | "application/xhtml+xml")
     }
 
-    /// The next piece of the body, unpacked; `None` at its end.
+    /// The next chunk of the body, decompressed; `None` at its end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
         let unpacking = match &mut self.unpacking {
             Some(unpacking) => unpacking,
@@ -96,8 +97,8 @@ impl HttpAnswer {
         }
     }
 
-    /// The first line of the body, or what came of it in time; printable, and empty where none can be
-    /// read.
+    /// The first line of the body, or the part that arrived in time; printable, empty if it cannot
+    /// be read.
     pub(super) async fn first_line(mut self) -> String {
         let mut body = Vec::new();
         let read = async {
@@ -108,7 +109,7 @@ impl HttpAnswer {
                 }
             }
         };
-        // What was read until then is told either way.
+        // On timeout or error, what was read until then counts.
         let _ = time::timeout(ERROR_TEXT_WAIT, read).await;
         body.truncate(ERROR_TEXT_BYTES_MAX);
         let text = String::from_utf8_lossy(&body);
@@ -136,14 +137,14 @@ impl Gunzip {
         Self { decoder: MultiGzDecoder::new(Vec::new()), packed: Bytes::new(), is_empty: true }
     }
 
-    /// Takes the next piece; the one before must have been used up.
+    /// Takes the next chunk; the previous one must be consumed.
     fn push(&mut self, packed: Bytes) {
         debug_assert!(self.packed.is_empty(), "the piece before is not used up");
         self.is_empty &= packed.is_empty();
         self.packed = packed;
     }
 
-    /// What comes out next; `None`: more must be pushed first.
+    /// The next output; `None`: push more first.
     fn step(&mut self) -> io::Result<Option<Bytes>> {
         while self.decoder.get_ref().is_empty() {
             if self.packed.is_empty() {
@@ -157,7 +158,8 @@ impl Gunzip {
         Ok(Some(self.take()))
     }
 
-    /// What only the end of the body brings out. An empty body is no gzip data, and no error.
+    /// The output that remains at the end of the body. An empty body is not gzip data, and no
+    /// error.
     fn finish(&mut self) -> io::Result<Option<Bytes>> {
         if self.is_empty {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The client for one server: how it is set up, how requests are sent, and what their failures mean.
+//! The client for one server: its options, sending requests, and the meaning of their failures.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::body::{self, CollectError};
 
 const USER_AGENT: &str = concat!("fingerpost/", env!("CARGO_PKG_VERSION"));
 
-/// How long an HTTP/2 connection may be silent before it is pinged, and how long it has for the answer:
-/// one that the network has swallowed must not take the requests of minutes with it.
+/// The interval and timeout of HTTP/2 pings: a dead connection must not fail the requests of
+/// minutes.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -50,7 +50,7 @@ impl Default for ClientOptions {
 }
 
 impl HttpClient {
-    /// A client; nobody is asked yet.
+    /// Creates a client; sends nothing.
     pub(crate) fn new(server: ServerUrl, options: ClientOptions) -> Result<Self, HttpClientError> {
         // reqwest takes the process's provider; an error means that one is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -79,7 +79,7 @@ impl HttpClient {
         &self.server
     }
 
-    /// The time that a whole request has.
+    /// The timeout of a whole request.
     pub(crate) fn timeout(&self) -> Duration {
         self.options.timeout
     }
@@ -94,7 +94,7 @@ impl HttpClient {
         request.build().map_err(|error| self.failed(error))
     }
 
-    /// Sends a request, and waits for the head of its answer.
+    /// Sends a request and waits for the head of the answer.
     pub(crate) async fn send(&self, request: Request) -> Result<HttpAnswer, HttpClientError> {
         let answer = self.http.execute(request).await;
         answer.map(HttpAnswer::new).map_err(|error| self.failed(error))
@@ -129,7 +129,7 @@ impl HttpClient {
         })
     }
 
-    /// The error of an answer whose status says no, with its first line of text.
+    /// The error of an answer with an error status, with its first line of text.
     pub(crate) async fn refusal(&self, answer: HttpAnswer) -> HttpClientError {
         let (url, status) = (self.server.to_string(), answer.status());
         let text = if answer.is_web_page() { String::new() } else { answer.first_line().await };
@@ -141,14 +141,14 @@ impl HttpClient {
         HttpClientError::Unusable { url: self.server.to_string(), reason: reason.into() }
     }
 
-    /// The error of an answer that goes on beyond what is read of one.
+    /// The error of an answer that exceeds a limit.
     pub(crate) fn too_large(&self, what: &'static str, limit: usize) -> HttpClientError {
         HttpClientError::TooLarge { url: self.server.to_string(), what, limit }
     }
 
     /// The error of a request, or of reading its answer.
     fn failed(&self, source: reqwest::Error) -> HttpClientError {
-        // The full URL, query included, would only repeat what the caller asked for.
+        // The caller knows the full URL.
         let source = source.without_url();
         let ClientOptions { timeout, connect_timeout, .. } = self.options;
         let url = self.server.to_string();

@@ -1,4 +1,4 @@
-//! What can go wrong between us and another HTTP server, by what the caller can do about it.
+//! Failures of requests to another HTTP server, by what the caller can do.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub enum HttpClientError {
         /// What failed.
         source: reqwest::Error,
     },
-    /// The answer was not whole in time.
+    /// The answer did not arrive whole in time.
     #[error("{url} gave no whole answer within {}", humantime::format_duration(*.timeout))]
     TimedOut {
         /// The server.
@@ -44,7 +44,7 @@ pub enum HttpClientError {
         /// What failed.
         source: reqwest::Error,
     },
-    /// The answer is packed in a way that was not asked for, or is not what it says.
+    /// The body has an encoding that was not asked for, or is corrupt.
     #[error("the answer of {url} cannot be unpacked")]
     Packed {
         /// The server.
@@ -52,7 +52,7 @@ pub enum HttpClientError {
         /// What is wrong with it.
         source: std::io::Error,
     },
-    /// The server redirects in a way that is not followed.
+    /// The server redirects, and the redirect is not followed.
     #[error("a redirect of {url} is not followed")]
     Redirect {
         /// The server.
@@ -70,7 +70,7 @@ pub enum HttpClientError {
         /// The first line of the answer's text; empty where it has none.
         text: String,
     },
-    /// The answer is not one that the protocol knows.
+    /// The answer is not one of the protocol.
     #[error("{url} gave an answer that cannot be used: {reason}")]
     Unusable {
         /// The server.
@@ -78,14 +78,14 @@ pub enum HttpClientError {
         /// What is wrong with the answer.
         reason: String,
     },
-    /// The answer goes on beyond what is read of one.
+    /// The answer exceeds a limit.
     #[error("{url} sent more than {limit} {what}")]
     TooLarge {
         /// The server.
         url: String,
-        /// What there is too much of.
+        /// What exceeds it.
         what: &'static str,
-        /// How much is read.
+        /// The limit.
         limit: usize,
     },
 }

@@ -1,5 +1,5 @@
-//! Which redirects are followed: a bounded number, never from https to http, and within one server where
-//! nobody looks at what came.
+//! Which redirects are followed: a bounded number, never from https to http, and, unless a person
+//! sees the answer, only within one server.
 
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{StatusCode, Url};
@@ -16,7 +16,7 @@ pub(crate) enum Redirects {
         /// The most for one request.
         max: usize,
     },
-    /// Anywhere: somebody asks who sees the answer.
+    /// Anywhere: a person asks and sees the answer.
     Anywhere {
         /// The most for one request.
         max: usize,
@@ -52,7 +52,7 @@ impl Redirects {
             Self::SameServer { max } => {
                 check_redirect(attempt.previous(), attempt.url(), max)?;
                 if attempt.status() == StatusCode::SEE_OTHER {
-                    // What was to be stored would be read instead.
+                    // A redirected PUT would become a GET.
                     return Err(RedirectRefused::OtherMethod);
                 }
                 let from = attempt.previous().last();

@@ -1,4 +1,4 @@
-//! The URL of a server, perhaps with a path that a proxy puts before all others.
+//! The URL of a server, perhaps with a path prefix.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ impl ServerUrl {
         Self { base, display }
     }
 
-    /// The same server without `path` at the end of its URL, if it stands there.
+    /// The same server without `path` at the end of its URL, if it is there.
     pub(crate) fn without_path_end(self, path: &str) -> Self {
         match self.base.path().strip_suffix(path).map(str::to_owned) {
             Some(before) => {
@@ -70,7 +70,7 @@ impl ServerUrl {
         url
     }
 
-    /// Whether the URL says who asks.
+    /// Whether the URL has credentials.
     pub(crate) fn has_credentials(&self) -> bool {
         !self.base.username().is_empty() || self.base.password().is_some()
     }

@@ -1,4 +1,4 @@
-//! A server for tests: a real HTTP server on loopback that answers as it is told.
+//! A server for tests: a real HTTP server on loopback with scripted answers.
 //!
 //! One request a connection, and one connection at a time unless many are asked for; every read and
 //! write is bounded in time, and the server's threads end with the value that started them.
@@ -55,8 +55,8 @@ impl TestServer {
         })
     }
 
-    /// Does whatever `handler` does with each connection, after its request's head was read; one
-    /// connection after the other.
+    /// Calls `handler` with each connection after its request's head was read; one connection at a
+    /// time.
     pub(crate) fn start(
         handler: impl FnMut(&mut TcpStream) -> std::io::Result<()> + Send + 'static,
     ) -> Self {

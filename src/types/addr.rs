@@ -120,8 +120,8 @@ impl Addr {
         Ok(Self { text: form.into(), protocols })
     }
 
-    /// An address whose text does not parse, for those who keep such: every segment that is the
-    /// name of a protocol counts as a component.
+    /// An unparsable address, where such are kept: every segment that is the name of a protocol
+    /// counts as a component.
     pub(crate) fn unparsable(text: &str) -> Self {
         let protocols = text
             .split('/')
@@ -130,9 +130,9 @@ impl Addr {
         Self { text: text.into(), protocols }
     }
 
-    /// Whether it is of no use to the public: one of its components is known on one machine or network
-    /// only. What does not parse as a whole is judged by the hosts that it names: some client may read
-    /// it all the same.
+    /// Whether the public cannot reach it: one of its components has a meaning on one machine or
+    /// network only. An unparsable address is judged by the hosts that it names, because some
+    /// client may still read it.
     pub fn is_private(&self) -> bool {
         match self.text.parse::<Multiaddr>() {
             Ok(addr) => !addr.iter().all(|component| is_public_component(&component)),
@@ -190,8 +190,8 @@ mod tests {
         why: Option<String>,
     }
 
-    /// What go-multiaddr and js-multiaddr make of addresses, and what is agreed; `interop/run addresses`
-    /// holds the file to both.
+    /// How go-multiaddr and js-multiaddr read addresses, and the agreed form. `interop/run addresses`
+    /// checks the file against both.
     fn judged() -> Vec<Judged> {
         serde_json::from_str(include_str!("../../tests/fixtures/addresses.json")).unwrap()
     }

@@ -1,7 +1,7 @@
 //! Filters: `transport` (seeds/002), `filter-addrs` and `filter-protocols` (IPIP-484).
 //!
-//! A filter is worked out once a request, into sets of multiaddr protocols; selecting from a
-//! record then compares bits. The parameters combine by AND; a repeated one joins its lists; an
+//! A filter is parsed once a request, into sets of multiaddr protocols; selecting from a record
+//! then compares bits. Parameters combine by AND; the lists of a repeated one are concatenated; an
 //! empty one is no filter.
 
 use thiserror::Error;
@@ -15,7 +15,7 @@ pub(crate) const TERMS_MAX: usize = 64;
 /// The most characters that one term may have.
 pub(crate) const TERM_CHARS_MAX: usize = 63;
 
-/// What a request wants of records and of their addresses.
+/// Which records, and which of their addresses, a request asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     transport: Option<ProtocolSet>,
@@ -82,12 +82,12 @@ impl Filter {
         })
     }
 
-    /// Whether everything passes.
+    /// Whether it passes everything.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What of a record passes; `None` when the record does not.
+    /// The part of a record that passes; `None`: none of it.
     pub fn select(&self, record: &ReadyRecord) -> Option<Selection> {
         if !self.protocols.as_ref().is_none_or(|filter| filter.passes(record)) {
             return None;
@@ -95,7 +95,7 @@ impl Filter {
         if self.transport.is_none() && self.addrs.is_none() {
             return Some(Selection::Whole);
         }
-        // An unknown schema without a usual list of addresses is none of our business.
+        // Filters do not apply to an unknown schema without a usual list of addresses.
         let Some(addrs) = record.addr_protocols() else {
             let is_opaque = record.schema() == super::Schema::Unknown;
             return (is_opaque || self.passes_without_addrs()).then_some(Selection::Whole);
@@ -141,7 +141,7 @@ impl ProtocolFilter {
     }
 }
 
-/// Whether each `%` begins an escape, and what they stand for is UTF-8.
+/// Whether each `%` begins an escape, and the decoded text is UTF-8.
 pub(super) fn is_percent_encoded_text(raw: &str) -> bool {
     let is_escape = |rest: &str| {
         rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
@@ -162,11 +162,11 @@ impl FilterTerms {
         let mut terms = Vec::new();
         let mut count = 0;
         for (raw, (_, value)) in pairs.filter(|(_, (name, _))| name == parameter) {
-            // The decoder puts something else in the place of what it cannot read.
+            // The decoder replaces what it cannot decode.
             if !is_percent_encoded_text(raw) {
                 return Err(FilterError::Encoding { parameter });
             }
-            // A lone `!` denies nothing, and so says nothing.
+            // A lone `!` denies nothing, so it is skipped.
             let all = value.split(',').map(str::trim);
             for term in all.filter(|term| !term.trim_start_matches('!').is_empty()) {
                 let chars = term.chars().count();
@@ -185,7 +185,7 @@ impl FilterTerms {
         Ok((!terms.is_empty()).then_some(Self(terms)))
     }
 
-    /// The named protocols; names that no protocol has match nothing.
+    /// The named protocols; unknown names match nothing.
     fn protocol_set(&self) -> ProtocolSet {
         let sets = self.0.iter().filter_map(|name| ProtocolSet::of_name(name));
         sets.fold(ProtocolSet::EMPTY, |all, one| all | one)

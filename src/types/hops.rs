@@ -8,7 +8,7 @@ pub(crate) const HOPS_HEADER: &str = "fingerpost-hops";
 pub struct Hops(u8);
 
 impl Hops {
-    /// The most that a lookup may have; one that has more is refused.
+    /// The most that a lookup may have; beyond it is refused.
     pub(crate) const MAX: u8 = 8;
 
     /// Reads the header's value: a whole number. A larger one than can be counted is past the limit.
@@ -23,12 +23,12 @@ impl Hops {
         self.0
     }
 
-    /// The count as the next router is told it.
+    /// The count that is sent to the next router.
     pub(crate) fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// Whether the lookup has gone too far.
+    /// Whether the lookup exceeds the limit.
     pub(crate) fn is_past_limit(self) -> bool {
         self.0 > Self::MAX
     }

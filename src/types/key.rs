@@ -8,8 +8,8 @@
 //! ```
 //!
 //! and of a CID `1 (varint) | codec (varint) | multihash`, or, for version 0, a bare sha2-256
-//! multihash. A digest's length is never compared with what its hash code would produce: cut and
-//! odd digests exist. Every malformed input is an error that says what is wrong with it.
+//! multihash. A digest's length is never compared with its hash code's: truncated and odd digests
+//! exist. Every malformed input is an error that names its fault.
 
 use std::fmt;
 
@@ -20,8 +20,8 @@ use smallvec::SmallVec;
 use thiserror::Error;
 use unsigned_varint::decode;
 
-/// The longest digest of a key, in bytes. No registered hash function gives more than 128; the
-/// room above is for identity multihashes, which carry content.
+/// The longest digest of a key, in bytes. No registered hash function gives more than 128; more is
+/// for identity multihashes, which carry content.
 pub(crate) const DIGEST_BYTES_MAX: usize = 1024;
 
 /// The longest text of a CID, in bytes. A 64-byte digest in base 2 takes 545; decoding bases 36 and
@@ -137,7 +137,7 @@ impl ContentKey {
         decode::u64(after_code).expect("a key holds its digest's length").1
     }
 
-    /// Whether the key is an identity multihash: the content itself, which nobody need be asked for.
+    /// Whether the key is an identity multihash: the content itself, so no lookup is needed.
     pub(crate) fn is_identity(&self) -> bool {
         self.hash_code() == IDENTITY
     }

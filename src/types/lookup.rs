@@ -1,4 +1,4 @@
-//! A lookup: the question, as it goes from the API down to a store or an upstream, and what is found.
+//! A lookup: the question, passed from the API down to a store or an upstream, and the answer.
 
 use std::num::NonZeroUsize;
 
@@ -8,20 +8,20 @@ use super::key::ContentKey;
 use super::peer::PeerId;
 use super::records::Records;
 
-/// The most records of one answer from a store, which take some 30 MB.
+/// The most records of one answer from a store: some 30 MB.
 const ANSWER_RECORDS_MAX: NonZeroUsize = NonZeroUsize::new(100_000).expect("it is not zero");
 
-/// What is looked up, and what of it is wanted.
+/// What is looked up, and the filter, cap and hops.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Who or what is looked up.
+    /// The content or the peer that is looked up.
     pub subject: Subject,
-    /// What of each record is wanted.
+    /// The filter of records.
     pub filter: Filter,
-    /// The most records that are wanted; `None`: as many as there may be ([`Question::cap`]). Of a peer
+    /// The most records in the answer; `None`: the limit of a store ([`Question::cap`]). Of a peer
     /// there is one at most.
     pub records_max: Option<NonZeroUsize>,
-    /// How far the question has come.
+    /// How many routers have forwarded it.
     pub hops: Hops,
 }
 
@@ -34,28 +34,28 @@ pub enum Subject {
     Peer(PeerId),
 }
 
-/// The answer to a [`Question`]. The order is the same until something changes, except that where
-/// more records match than are wanted, successive answers go round all of them in turn, those
-/// with addresses first.
+/// The answer to a [`Question`]. The order is stable until something changes, but where more
+/// records match than the cap allows, successive answers serve them round-robin, those with
+/// addresses first.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// The records that pass, each with what of it passes.
+    /// The records that pass the filter, each with the part that passes.
     pub records: Records,
-    /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later:
-    /// never earlier. `None` if nothing was found, or a store elsewhere cannot tell, as after a removal:
-    /// then the content alone says whether the answer is another.
+    /// When the answer last changed, in milliseconds since the Unix epoch, or somewhat later: never
+    /// earlier. `None` if nothing was found, or the store cannot tell, as after a removal: then
+    /// only the content tells whether the answer changed.
     pub modified_at_ms: Option<u64>,
-    /// Whether it should be asked for again soon: somebody who may know more could not say so.
+    /// Whether it should be asked for again soon: a source that may know more failed.
     pub is_partial: bool,
 }
 
 impl Question {
-    /// Everything about a subject: unfiltered, as much as there may be, asked here first.
+    /// Everything about a subject: no filter, no cap, no hops.
     pub fn all(subject: Subject) -> Self {
         Self { subject, filter: Filter::default(), records_max: None, hops: Hops::default() }
     }
 
-    /// The most records that a store gives: there is always a cap.
+    /// The most records that a store returns: there is always a cap.
     pub(crate) fn cap(&self) -> NonZeroUsize {
         self.records_max.map_or(ANSWER_RECORDS_MAX, |max| max.min(ANSWER_RECORDS_MAX))
     }
@@ -70,20 +70,20 @@ impl Subject {
         }
     }
 
-    /// Whether it is content that its key carries: whoever asks has it already.
+    /// Whether it is content that its key carries: the client has it already.
     pub(crate) fn is_identity(&self) -> bool {
         matches!(self, Self::Content(key) if key.is_identity())
     }
 }
 
 impl Found {
-    /// All that was found, and when that last changed.
+    /// An answer of these records, last changed at `modified_at_ms`.
     pub(crate) fn new(records: Records, modified_at_ms: u64) -> Self {
         let modified_at_ms = (!records.is_empty()).then_some(modified_at_ms);
         Self { records, modified_at_ms, is_partial: false }
     }
 
-    /// Adds what else was found.
+    /// Appends another answer.
     pub fn append(&mut self, more: Self) {
         self.modified_at_ms = match (self.records.is_empty(), more.records.is_empty()) {
             (_, true) => self.modified_at_ms,

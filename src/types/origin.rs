@@ -1,8 +1,8 @@
 //! Who brought an announcement in: the operator, or a stranger from some network.
 //!
-//! Peers cost nothing, networks do: so strangers are told apart by the network that they announce
-//! from, an IPv4 /24 or an IPv6 /36. An IPv6 /48 costs no more than a tunnel, and whoever has a /32, as
-//! providers of access have, has 65,536 of them: it counts as sixteen networks.
+//! Peer IDs are free, networks are not: so strangers are identified by the network that they
+//! announce from, an IPv4 /24 or an IPv6 /36. A /48 is as cheap as a tunnel, and an access
+//! provider's /32 has 65,536 of them: it counts as sixteen networks.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,14 +28,14 @@ const UNKNOWN_TEXT: &str = "unknown";
 const IPV4_HOST_BITS: u32 = 8;
 const IPV6_HOST_BITS: u32 = 80;
 
-/// What of the 48 bits counts.
+/// Mask of the significant bits of the 48.
 const IPV6_NETWORK_BITS: u64 = !0xfff;
 const IPV6_PREFIX: u32 = 36;
 
 impl Origin {
     /// The operator: imports, and whatever else came with the operator's password.
     pub const OPERATOR: Self = Self(KIND_OPERATOR << KIND_SHIFT);
-    /// Nobody knows. All of these count as one network.
+    /// Unknown. All unknown origins count as one network.
     pub const UNKNOWN: Self = Self(0);
 
     /// The network of a stranger's address; an IPv4-mapped IPv6 address counts as IPv4.
@@ -68,23 +68,23 @@ impl Origin {
         }
     }
 
-    /// Whether the operator brought it in.
+    /// Whether it is the operator's.
     pub(crate) fn is_operator(self) -> bool {
         self == Self::OPERATOR
     }
 
-    /// Whether it is a network that is known.
+    /// Whether it is a known network.
     pub(crate) fn is_network(self) -> bool {
         matches!(self.0 >> KIND_SHIFT, KIND_IPV4 | KIND_IPV6)
     }
 
-    /// The 64 bits, for a disk.
+    /// The 64 bits, for the disk.
     pub(crate) fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// Reads what [`Origin::to_bits`] gave; of an IPv6 /48 the network that it is part of. Bits of no
-    /// meaning are an unknown origin.
+    /// Reads [`Origin::to_bits`]; an IPv6 /48 becomes the network that contains it. Invalid bits
+    /// are an unknown origin.
     pub(crate) fn from_bits(bits: u64) -> Self {
         let network = bits & ((1 << KIND_SHIFT) - 1);
         let is_ipv6 = bits >> KIND_SHIFT == KIND_IPV6;

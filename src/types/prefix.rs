@@ -1,8 +1,8 @@
 //! Prefixes of lookup addresses: parts of the key space.
 //!
-//! A prefix is segments with dots between them, `g.providers.sha2-256.c`, and matches an address whose
-//! first segments are the same: `g.foo` does not match `g.fool`. Case matters. A prefix that no lookup
-//! can have is legal and never matches. Source: CCP's prefixes, as in source 000.
+//! A prefix is segments with dots between them, `g.providers.sha2-256.c`, and matches an address
+//! whose first segments are the same: `g.foo` does not match `g.fool`. Case matters. A prefix that
+//! matches no possible lookup is legal. Source: CCP's prefixes, as in source 000.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub enum RoutePrefixError {
     /// Too short or too long.
     #[error("a prefix has 1 to {ADDRESS_CHARS_MAX} characters, this one has {0}")]
     Length(usize),
-    /// The first segment is not one of those that there are.
+    /// The first segment is unknown.
     #[error("a prefix begins with g, private, example, peer, self, test, test1 to test3 or local")]
     First,
     /// Nothing between two dots, or after the last.

@@ -1,4 +1,5 @@
-//! Records ready for answers: the JSON rendered once, the filters' questions answered once.
+//! Records ready for answers: the JSON rendered once, and the protocol sets for filters computed
+//! once.
 //!
 //! An answer is a concatenation of these bytes. Where a filter keeps only some of the addresses,
 //! the record's bytes around them are copied too; nothing is parsed or serialised again.
@@ -50,18 +51,18 @@ pub struct ReadyRecord {
 /// The transfer protocols that a record names.
 #[derive(Clone, Debug)]
 enum Protocols {
-    /// These; none: unknown.
+    /// These; empty: unknown.
     Named(Box<[String]>),
     /// Protocol filters do not apply: an unknown schema without `Protocols` of the usual shape.
     Opaque,
 }
 
-/// Which part of a record passes a filter.
+/// The part of a record that passes a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// All of it.
     Whole,
-    /// All of it but the addresses that are not at these positions.
+    /// All of it, of the addresses only those at these positions.
     Addrs(SmallVec<[u16; 12]>),
 }
 
@@ -115,9 +116,9 @@ impl ReadyRecord {
         self.addrs.as_ref().map_or(0, |addrs| addrs.items.len())
     }
 
-    /// Which announcement this is, beside its context: the same provider, schema and other fields but
-    /// for the addresses give the same value, and the newer replaces the older. Which records an answer
-    /// merges says [`ReadyRecord::merge_key`]. Nobody can make two records that share one.
+    /// Identifies the announcement, within its context: records of one provider and schema with
+    /// equal fields but for the addresses have the same value, and the newer replaces the older.
+    /// Collision-resistant. Which records an answer merges: [`ReadyRecord::merge_key`].
     pub(crate) fn identity(&self) -> [u8; 16] {
         self.identity
     }
@@ -148,7 +149,7 @@ impl ReadyRecord {
         }
         let changed = match &self.addrs {
             Some(ours) => self.with_list(ours, addrs),
-            // Where the list is to be is known to the schema alone.
+            // Only the schema knows where the list belongs.
             None => {
                 let record = ProviderRecord::parse(&self.json, UnparsableAddrs::Keep).ok()?.record;
                 Self::new(record.with_addrs(addrs), AnswerSchema::Announced)
@@ -157,7 +158,7 @@ impl ReadyRecord {
         (changed.digest != self.digest).then_some(changed)
     }
 
-    /// The same record with a list of these addresses in the place of its own, without reading JSON.
+    /// The same record with this list of addresses instead of its own, without parsing JSON.
     fn with_list(&self, ours: &AddrsLayout, addrs: &[Addr]) -> Self {
         let (head, _) = self.json.split_at(ours.start as usize);
         let (_, tail) = self.json.split_at(ours.end as usize);
@@ -169,10 +170,10 @@ impl ReadyRecord {
         Self { json: json.into(), addrs: Some(addrs), digest, ..self.clone() }
     }
 
-    /// The same record with the ID and the addresses of another one: what that peer would announce if it
-    /// had the same protocols. Reads the JSON of both. `None`: one of them is of an unknown schema.
+    /// The same record with the ID and the addresses of another: that peer's record with these
+    /// protocols. Parses the JSON of both. `None`: one of them is of an unknown schema.
     pub(crate) fn with_provider_of(&self, other: &Self) -> Option<Self> {
-        // Its JSON is in the schema of answers already.
+        // Its JSON has the schema of answers already.
         let read = |ready: &Self| ProviderRecord::parse(&ready.json, UnparsableAddrs::Keep).ok();
         let (mut record, other) = (read(self)?.record, read(other)?.record);
         let (id, addrs) = match &mut record {
@@ -217,13 +218,13 @@ impl ReadyRecord {
         empty.with_more_addrs(bounded).unwrap_or(empty)
     }
 
-    /// Whether the record has a list of addresses, be it empty.
+    /// Whether the record has a list of addresses, perhaps empty.
     pub(crate) fn has_addr_list(&self) -> bool {
         self.addrs.is_some()
     }
 
-    /// Whether these are the record's addresses, as far as that shows without reading JSON: a restart
-    /// asks this of every group whose provider ever said something.
+    /// Whether these are the record's addresses, compared without parsing JSON: a restart asks this
+    /// of every group whose provider has a statement.
     fn has_just(&self, addrs: &[Addr]) -> bool {
         let Some(ours) = &self.addrs else { return false };
         let is_it = |(item, addr): (&(u32, u32, ProtocolSet), &Addr)| {
@@ -297,8 +298,7 @@ impl ReadyRecord {
     }
 }
 
-/// Everything but the addresses, hashed. A record of an unknown schema is nobody's but its own:
-/// all its bytes count.
+/// The hash of everything but the addresses; of a record of an unknown schema, of all its bytes.
 fn identity(json: &str, schema: Schema, addrs: Option<&AddrsLayout>) -> [u8; 16] {
     match addrs {
         Some(addrs) if schema != Schema::Unknown => {
@@ -316,7 +316,7 @@ fn short_hash(bytes: &[u8]) -> [u8; 16] {
     shorten(&blake3::hash(bytes))
 }
 
-/// 128 bits: finding two records that share them takes 2^64 tries.
+/// 128 bits: a collision takes 2^64 tries.
 fn shorten(hash: &blake3::Hash) -> [u8; 16] {
     let (short, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
     *short

@@ -1,10 +1,10 @@
 //! Provider records: parsed by a switch on `Schema`, never on `Protocol`.
 //!
-//! What we know of a schema is typed and checked; what we do not know survives: unknown fields of
-//! known schemas as they came, records of unknown schemas byte for byte. Fields that some clients
-//! would read in another way than we do go. A record that a client could not use (no `Schema`, a
-//! known schema without a valid `ID`) is refused with a reason.
-//! Source: seeds/002, "Provider Records" and "Known Transfer Protocols"; `peer` is IPIP-417.
+//! Known fields are typed and checked; unknown ones survive: unknown fields of known schemas
+//! unchanged, records of unknown schemas byte for byte. Fields that some clients would read
+//! differently are dropped. A record that no client could use (no `Schema`, a known schema without
+//! a valid `ID`) is refused with a reason. Source: seeds/002, "Provider Records" and "Known
+//! Transfer Protocols"; `peer` is IPIP-417.
 
 mod bitswap;
 mod fields;
@@ -61,7 +61,7 @@ pub enum ProviderRecord {
     Unknown(UnknownRecord),
 }
 
-/// What becomes of an address that does not parse as a multiaddr.
+/// What to do with an address that does not parse as a multiaddr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnparsableAddrs {
     /// It is left out: clients that meet one drop the whole record, or all that follow.
@@ -71,12 +71,12 @@ pub enum UnparsableAddrs {
     Keep,
 }
 
-/// A record, and what was left out of it.
+/// A parsed record, and what was dropped from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParsedRecord {
     /// The record.
     pub record: ProviderRecord,
-    /// How much was left out of it.
+    /// How much was dropped.
     pub left_out: LeftOut,
 }
 
@@ -89,10 +89,10 @@ pub enum RecordError {
         /// Where and why reading it failed.
         reason: String,
     },
-    /// A field that every record of the schema has is not there.
+    /// A required field of the schema is missing.
     #[error("the record has no `{0}`")]
     Missing(&'static str),
-    /// Objects and lists too deep in each other.
+    /// Objects and lists nested too deep.
     #[error("nested more than {DEPTH_MAX} levels deep")]
     TooDeep,
     /// A known field holds a value of another type.
@@ -126,8 +126,7 @@ impl ProviderRecord {
         Self::read(json, unparsable)
     }
 
-    /// Reads a record that was taken in before, when the rules may have been others: what is stored is
-    /// never refused for a rule that came later.
+    /// Reads a stored record: it is never refused for a rule that was added after it was stored.
     pub fn restore(json: &str) -> Result<Self, RecordError> {
         Ok(Self::read(json, UnparsableAddrs::Keep)?.record)
     }
@@ -180,9 +179,9 @@ impl ProviderRecord {
         }
     }
 
-    /// The same record with these addresses instead of its own. One of an unknown schema stays as
-    /// it is: nobody knows what its addresses mean. A missing list stays missing if there is nothing
-    /// to put into it.
+    /// The same record with these addresses instead of its own. One of an unknown schema is
+    /// unchanged, since the meaning of its addresses is unknown. A missing list stays missing if
+    /// there are no addresses.
     pub(crate) fn with_addrs(mut self, addrs: &[Addr]) -> Self {
         let list = match &mut self {
             Self::Bitswap(record) => &mut record.addrs,

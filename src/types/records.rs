@@ -1,7 +1,7 @@
-//! The records of an answer: its own, or shared with other answers that are the same.
+//! The records of an answer: its own, or shared with equal answers.
 //!
-//! Content that many provide is asked for over and over, and its answer is long. Where nothing has
-//! changed, such answers share their records and the text that was made of them.
+//! Popular content has long answers that are asked for often. While nothing changes, such answers
+//! share their records and their rendered text.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::ready::{ReadyRecord, Selection};
 
-/// A record, and what of it is part of an answer.
+/// A record, and the part of it that is in the answer.
 pub(crate) type SelectedRecord = (Arc<ReadyRecord>, Selection);
 
-/// How many texts can be kept of shared records.
+/// How many rendered texts shared records keep.
 const RENDERINGS: usize = 2;
 
 /// Records of an answer, in order. Reads as a slice.
@@ -38,7 +38,7 @@ pub(crate) struct SharedRecords {
 pub(crate) struct Rendered {
     /// The whole body.
     pub(crate) body: Bytes,
-    /// Tells it from other texts.
+    /// Identifies the text.
     pub(crate) digest: u128,
 }
 
@@ -71,7 +71,7 @@ impl Records {
 }
 
 impl SharedRecords {
-    /// Records to be shared.
+    /// Makes records shared.
     pub(crate) fn new(records: Vec<SelectedRecord>) -> Self {
         Self { records, rendered: Default::default() }
     }
@@ -81,8 +81,8 @@ impl SharedRecords {
         self.records.len()
     }
 
-    /// The text that is kept in `place` (0 or 1), made first if it is not there; `None`: there is no
-    /// such place.
+    /// The text cached in `place` (0 or 1), rendered if it is missing; `None`: there is no such
+    /// place.
     pub(crate) fn rendered(
         &self,
         place: usize,

@@ -1,9 +1,9 @@
-//! Importing a file into a running server: the file goes up as it is, and the server's
-//! acknowledgements, which come back meanwhile, are the progress that is shown.
+//! Imports a file into a running server: the file is uploaded unchanged, and the server's
+//! acknowledgements, streamed back meanwhile, are shown as progress.
 //!
-//! The file is read on a thread that may block, a few pieces ahead of the network. An answer that
-//! ends without saying how the import ended is an error: only what was acknowledged is known to be
-//! there.
+//! The file is read on a thread that may block, a few chunks ahead of the network. An answer that
+//! ends without the import's outcome is an error: only what was acknowledged is known to be
+//! imported.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -132,7 +132,7 @@ fn read_piece(reader: &mut dyn Read) -> io::Result<Option<Bytes>> {
     }
 }
 
-/// A file on its way, and who is told.
+/// A file being uploaded, and its observer.
 struct UploadedFile<'a> {
     name: Arc<str>,
     kind: ImportKind,
@@ -174,7 +174,7 @@ impl UploadedFile<'_> {
         }
     }
 
-    /// Passes an event on; says how the import ended if it is the last one.
+    /// Passes an event to the observer; returns the outcome if it is the last one.
     fn observe(&mut self, event: ImportEvent) -> Option<Imported> {
         match event {
             ImportEvent::Rejected(entry) => self.rejected(&entry),
@@ -217,7 +217,7 @@ impl UploadedFile<'_> {
         Imported::Stopped { error, summary }
     }
 
-    /// An answer that says no to this file is about the file; any other error is about the server.
+    /// A refusal of this file concerns the file; any other error concerns the server.
     fn refused(&mut self, error: anyhow::Error) -> anyhow::Result<Imported> {
         match error.downcast::<RefusedRequest>() {
             Ok(RefusedRequest { problem: Some(problem), .. }) if problem.imported.is_some() => {
@@ -228,7 +228,7 @@ impl UploadedFile<'_> {
         }
     }
 
-    /// What is known to be with the server.
+    /// What the server has acknowledged.
     fn known(&self) -> String {
         match self.last {
             Some(Acknowledged { lines, blocks, keys, records, .. }) => {

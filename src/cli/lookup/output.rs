@@ -17,7 +17,7 @@ use crate::upstream::ReceivedRecord;
 /// one has 300). Wrapping takes time in the square of a word's length.
 const TABLE_WORD_CHARS_MAX: usize = 600;
 
-/// The width of a terminal that does not tell its own.
+/// The default width of a terminal.
 const WIDTH_DEFAULT: u16 = 80;
 
 /// The least room for protocols and addresses beside the peers: below it, they go under them.

@@ -14,13 +14,13 @@ use crate::text::{printable, printable_json};
 /// The most characters of a cell. Wrapping takes time in the square of a word's length.
 const CELL_CHARS_MAX: usize = 600;
 
-/// The width of a terminal that does not tell its own, or none that a table could have.
+/// The default width of a terminal, also if it reports one too small for a table.
 const WIDTH_DEFAULT: u16 = 80;
 
 /// The least width of a table.
 const WIDTH_MIN: u16 = 40;
 
-/// What stands where there is nothing.
+/// Stands for an empty value.
 const NOTHING: &str = "-";
 
 /// How things are printed.
@@ -39,7 +39,7 @@ pub(super) struct Listing<const COLUMNS: usize> {
     /// What each column has.
     pub(super) header: [&'static str; COLUMNS],
     pub(super) rows: Vec<[String; COLUMNS]>,
-    /// What a table says that has no rows.
+    /// The text of a table without rows.
     pub(super) empty: &'static str,
 }
 
@@ -107,7 +107,7 @@ fn write_table(table: &Table, out: &mut dyn Write) -> io::Result<()> {
     table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
 }
 
-/// A text that takes one line and has no tabs.
+/// A text as one line without tabs.
 fn cell_of(text: &str) -> String {
     if text.is_empty() { NOTHING.to_owned() } else { printable(text).into_owned() }
 }

@@ -224,15 +224,15 @@ fn has_status<T>(answer: &anyhow::Result<T>, status: StatusCode) -> bool {
     refused.is_some_and(|refused| refused.status == status)
 }
 
-/// Two things are taken that are most likely typos: a route to an account that does not exist, whose
-/// lookups fail, and a prefix that no lookup has.
+/// Warns of two accepted inputs that are most likely typos: a route to an account that does not
+/// exist, whose lookups fail, and a prefix that matches no possible lookup.
 async fn warn(
     session: &mut Session<'_>,
     prefix: &RoutePrefix,
     account: &TargetId,
 ) -> anyhow::Result<()> {
     let request = explanation_request(session, prefix.as_str());
-    // The route is set, whatever comes of this.
+    // The route is set, so a failure here is no failure of the command.
     let Ok(answer) = session.client.text(request, LIST_BYTES_MAX).await else { return Ok(()) };
     let Ok(explanation) = parsed::<RouteExplanation>(&answer) else { return Ok(()) };
     if explanation.never_matches {
@@ -262,7 +262,7 @@ pub(super) async fn remove(
 /// A prefix, or what stands for itself alone.
 fn parse_prefix(text: &str) -> anyhow::Result<RoutePrefix> {
     let address = match Address::parse(text) {
-        // It was meant as a prefix, so what is wrong with it as one is what helps.
+        // It was most likely meant as a prefix, so that error helps.
         Err(AddressError::Illegal(error)) => return Err(error.into()),
         address => address?,
     };

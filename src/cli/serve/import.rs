@@ -1,8 +1,7 @@
 //! The files that `fingerpost serve --import` reads before it lets the public in.
 //!
-//! What the command line gets wrong (a file that is not there, a CAR without a provider) is an
-//! error before anything is read. What a file gets wrong is reported, counted and passed over; only
-//! `--strict` makes it an error.
+//! Faults of the command line (a missing file, a CAR without a provider) are errors before anything
+//! is read. Faults of a file are reported, counted and skipped; only `--strict` makes them errors.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -85,7 +84,7 @@ impl Imports {
             }
             runtime.block_on(store.update(updates, Clock::System.now_ms()))
         };
-        // A server that nobody watches tells its log what it reads.
+        // Without a terminal, progress goes to the log.
         let mut observer = observer(|line| tracing::info!("{line}"));
         match import_file(path, &self.options, &mut sink, &mut *observer) {
             Ok(summary) => report(metrics, &summary),
@@ -104,12 +103,12 @@ impl Imports {
     }
 }
 
-/// Identity keys carry their content: nobody would look one up, so they make no example.
+/// Identity keys carry their content and are never looked up, so they are no example.
 fn first_key(keys: &[ContentKey]) -> Option<ContentKey> {
     keys.iter().find(|key| !key.is_identity()).cloned()
 }
 
-/// Says what a file brought: on standard output, and in the log unless a person reads both.
+/// Reports the summary of a file on standard output, and in the log unless that is a terminal too.
 fn report(metrics: &Metrics, summary: &ImportSummary) {
     summary.counts.record(metrics);
     if writeln!(io::stdout(), "imported {summary}").is_err() || !io::stderr().is_terminal() {

@@ -12,7 +12,7 @@ use crate::types::TargetId;
 /// The user of the admin API, who is no peer.
 const ADMIN_USER: &str = "admin";
 
-/// Names that mean something else, or will.
+/// Reserved names, some for later use.
 const RESERVED: [&str; 5] =
     [TargetId::LOCAL, TargetId::DISCARD, TargetId::DEFAULT, TargetId::FALLBACK, TargetId::DHT];
 
@@ -45,7 +45,7 @@ impl At {
     }
 }
 
-/// Every rule that they break; `router` is what this router is called, where the settings say.
+/// Every rule that the sections break; `router` is this router's name, if the settings give one.
 pub(super) fn validate(remotes: &Remotes, router: Option<&TargetId>) -> Vec<SectionViolation> {
     let mut violations = names(remotes);
     for (index, upstream) in remotes.upstreams.iter().enumerate() {
@@ -78,7 +78,7 @@ pub(super) fn validate(remotes: &Remotes, router: Option<&TargetId>) -> Vec<Sect
     violations
 }
 
-/// Names are not reserved, and each stands for one thing.
+/// Names are not reserved, and unique.
 fn names(remotes: &Remotes) -> Vec<SectionViolation> {
     let upstreams = remotes.upstreams.iter().map(|it| &it.name).enumerate();
     let fanouts = remotes.fanouts.iter().map(|it| &it.name).enumerate();
@@ -101,7 +101,7 @@ fn reserved(at: At, name: &TargetId) -> Option<SectionViolation> {
             at.broken("name", format!("`{name}` is an integer, which names a routing rule")),
         );
     }
-    // The password that opens the admin API would be the peer's.
+    // The operator's password would be the peer's.
     let is_admin = at.0 == SectionKind::Peer && name.as_str() == ADMIN_USER;
     let is_reserved = is_admin || RESERVED.contains(&name.as_str());
     is_reserved.then(|| at.broken("name", format!("`{name}` means something else, choose another")))

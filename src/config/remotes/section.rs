@@ -24,7 +24,7 @@ pub(in crate::config) enum SectionKind {
     Peer,
 }
 
-/// A section as the file has it. All keys without a default are there.
+/// A section of the file with all its required keys.
 pub(in crate::config) struct Section {
     pub(in crate::config) kind: SectionKind,
     /// Where it begins.
@@ -105,8 +105,8 @@ pub(in crate::config) struct Combined {
     pub(in crate::config) problems: Vec<ConfigProblem>,
 }
 
-/// Lays the sections over the flat settings. `texts` are the canonical texts of those,
-/// `upstreams_origin` is where the flat list of upstreams is from.
+/// Combines the sections with the flat settings. `texts` are the canonical texts of the latter,
+/// `upstreams_origin` is the origin of the flat list of upstreams.
 pub(in crate::config) fn combine(
     sections: Vec<Section>,
     settings: &Settings,
@@ -145,7 +145,7 @@ fn typed<T: Args + FromArgMatches>(matches: &ArgMatches) -> T {
     T::from_arg_matches(matches).expect("the schema is made from this struct")
 }
 
-/// The values of all keys, of which these are given.
+/// The values of all keys: those given, the others inherited or default.
 fn parsed(
     kind: SectionKind,
     given: &HashMap<String, String>,
@@ -202,7 +202,8 @@ impl Places<'_> {
         }
     }
 
-    /// A key of the section of this kind with this index; past the last one stands the flat list.
+    /// A key of the section of this kind with this index; an index past the last is an entry of the
+    /// flat list.
     fn place(&self, kind: SectionKind, index: usize, key: &str) -> String {
         let section = self.sections.iter().filter(|(other, _)| *other == kind).nth(index);
         let Some((_, section)) = section else {

@@ -1,14 +1,14 @@
 //! Which addresses all clients read, and in which form.
 //!
-//! A client that meets an address that it cannot read drops the whole record, or all that follow. So an
-//! address counts only if go-multiaddr and js-multiaddr both read it, and takes the form that both
-//! read: without slashes at its end, with peer IDs in base58, `p2p` for `ipfs`, onion hosts in lower case.
-//! Everything else stays as it came. What the two say of several hundred addresses is in `tests/fixtures/addresses.json`;
-//! `interop/run addresses` asks them anew.
+//! A client that meets an address that it cannot read drops the whole record, or all that follow.
+//! So an address counts only if go-multiaddr and js-multiaddr both read it, and takes the form that
+//! both read: without slashes at its end, with peer IDs in base58, `p2p` for `ipfs`, onion hosts in
+//! lower case. Everything else is kept. `tests/fixtures/addresses.json` has the results of both for
+//! several hundred addresses; `interop/run addresses` checks them again.
 //!
-//! This is what the multiaddr crate, which reads the form afterwards, takes and they do not. What both
-//! take and the crate does not is no address either; the table says why: peer IDs that are longer than one
-//! may be, and such like.
+//! These rules refuse what the multiaddr crate, which parses the form afterwards, accepts and they
+//! do not. What both accept and the crate does not is refused too; the fixture says why: overlong
+//! peer IDs, for example.
 
 use std::borrow::Cow;
 
@@ -16,16 +16,16 @@ use super::AddrError;
 use crate::types::filter::is_percent_encoded_text;
 use crate::types::peer::PeerId;
 
-/// What stands behind the name of a protocol.
+/// The kind of a protocol's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ValueKind {
     Nothing,
-    /// Any text that the crate takes.
+    /// Any text that the crate accepts.
     Any,
-    /// JavaScript takes no leading zeros, Go nothing but digits.
+    /// JavaScript accepts no leading zeros, Go only digits.
     Port,
     Digits,
-    /// A path in one piece: for Go it goes on to the end of the address.
+    /// A path of one segment: for Go a path extends to the end of the address.
     Path,
     PercentEncoded,
     PeerId,
@@ -75,7 +75,7 @@ fn refused(reason: String) -> Result<String, AddrError> {
 }
 
 impl ValueKind {
-    /// What stands behind a protocol; `None`: not all clients know it.
+    /// The kind of a protocol's value; `None`: not all clients know the protocol.
     fn of(protocol: &str) -> Option<Self> {
         Some(match protocol {
             "ip4" | "ip6" | "ip6zone" | "dns" | "dns4" | "dns6" | "dnsaddr" | "sni" => Self::Any,

@@ -1,14 +1,13 @@
-//! Which addresses anybody on the internet could reach, and which only one machine or network.
+//! Which addresses are reachable from the internet, and which from one machine or network only.
 //!
-//! Private, loopback, link-local, multicast and reserved IP addresses are not public, also inside an
-//! IPv6 one; nor are names that are kept for local use, zones, sockets and places in memory.
+//! Private, loopback, link-local, multicast and reserved IP addresses are not public, also inside
+//! an IPv6 one; nor are names reserved for local use, zones, sockets and memory addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use multiaddr::Protocol;
 
-/// Whether a component of an address means the same to everybody, and something that the public can
-/// reach. One that names no host does.
+/// Whether a component of an address is reachable from everywhere. One that names no host is.
 #[allow(clippy::wildcard_enum_match_arm, reason = "few of the many protocols name a host")]
 pub(crate) fn is_public_component(component: &Protocol<'_>) -> bool {
     match component {
@@ -18,13 +17,13 @@ pub(crate) fn is_public_component(component: &Protocol<'_>) -> bool {
         | Protocol::Dns4(name)
         | Protocol::Dns6(name)
         | Protocol::Dnsaddr(name) => is_public_host(name),
-        // A zone, a socket and a place in memory mean something on one machine only.
+        // A zone, a socket and a memory address have a meaning on one machine only.
         Protocol::Ip6zone(_) | Protocol::Unix(_) | Protocol::Memory(_) => false,
         _ => true,
     }
 }
 
-/// Whether a text that need be no multiaddr names a host that a component would not be public for.
+/// Whether a text, perhaps not a multiaddr, names a host that is not public.
 pub(super) fn names_private_host(text: &str) -> bool {
     let mut segments = text.split('/').filter(|segment| !segment.is_empty()).peekable();
     while let Some(protocol) = segments.next() {
@@ -46,8 +45,8 @@ fn is_public_host(name: &str) -> bool {
     name.parse().map_or_else(|_| is_public_name(name), is_public_ip)
 }
 
-/// Whether a name may mean something outside of one machine or network: it has a dot, and does not
-/// end in what is kept for local use (RFC 6761, 6762, 8375, 9476, and what routers make up).
+/// Whether a name may resolve outside of one machine or network: it has a dot, and no suffix
+/// reserved for local use (RFC 6761, 6762, 8375, 9476, and those that home routers use).
 fn is_public_name(name: &str) -> bool {
     const LOCAL: [&str; 10] = [
         "localhost",
@@ -66,8 +65,8 @@ fn is_public_name(name: &str) -> bool {
     !LOCAL.contains(&last) && !name.ends_with(".home.arpa")
 }
 
-/// Whether anybody on the internet could reach the address. Networks for documentation count: they
-/// harm nobody.
+/// Whether the address is reachable from the internet. Documentation networks count as public: they
+/// are harmless.
 fn is_public_ip(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => is_public_ipv4(ip),
@@ -75,7 +74,7 @@ fn is_public_ip(ip: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address to which packets for an IPv6 address go in the end: 6to4 (2002::/16) and NAT64
+/// The IPv4 address embedded in an IPv6 one to which packets are routed: 6to4 (2002::/16) and NAT64
 /// (64:ff9b::/96).
 fn carried_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, _, _, _, g, h] = ip.segments();
@@ -89,10 +88,10 @@ fn carried_ipv4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
 
 fn is_public_ipv4(ip: Ipv4Addr) -> bool {
     let [first, second, third, _] = ip.octets();
-    // 100.64.0.0/10 is behind a carrier's NAT, 198.18.0.0/15 in laboratories.
+    // 100.64.0.0/10 is carrier-grade NAT, 198.18.0.0/15 for benchmarks.
     let is_shared = first == 100 && second & 0xc0 == 64;
     let is_benchmarking = first == 198 && second & 0xfe == 18;
-    // 224.0.0.0/4 is multicast, what is above is reserved, and 0.0.0.0/8 is "this network".
+    // 224.0.0.0/4 is multicast, all above is reserved, and 0.0.0.0/8 is "this network".
     let is_unicast = (1..224).contains(&first);
     let is_local = ip.is_private() || ip.is_loopback() || ip.is_link_local();
     // 192.0.0.0/24 is for protocols, 192.88.99.0/24 was the anycast of 6to4.

@@ -1,5 +1,5 @@
-//! The signed data of a record: DAG-CBOR, strict, so that one meaning has one form. Fields that we
-//! do not know may be there; they are signed and kept like the rest.
+//! The signed data of a record: strict DAG-CBOR, so that one meaning has one encoding. Unknown
+//! fields are accepted; they are signed and kept like the others.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use ipld_core::ipld::Ipld;
 use super::record::IpnsError;
 use super::validity::EndOfValidity;
 
-/// The only kind of validity that there is: an end.
+/// The only kind of validity: an end.
 const VALIDITY_TYPE_END: i128 = 0;
 
 /// What the owner of a name signed.
@@ -16,7 +16,7 @@ const VALIDITY_TYPE_END: i128 = 0;
 pub(super) struct SignedData {
     /// The path that the name stands for.
     pub(super) value: Vec<u8>,
-    /// `end` as it was written.
+    /// `end` as written.
     pub(super) validity: Vec<u8>,
     pub(super) end: EndOfValidity,
     pub(super) sequence: u64,
@@ -53,7 +53,7 @@ impl SignedData {
     }
 }
 
-/// Takes a field that must be there.
+/// Takes a required field.
 fn take<T>(
     fields: &mut BTreeMap<String, Ipld>,
     field: &'static str,

@@ -1,4 +1,4 @@
-//! One signed record, and what must hold for it to count.
+//! One signed record, and its verification.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -17,10 +17,10 @@ use super::validity::EndOfValidity;
 /// The largest record that is read, in bytes: the limit of the IPNS record specification.
 pub(crate) const IPNS_RECORD_BYTES_MAX: usize = 10 * 1024;
 
-/// What stands before the data under the signature, so that it is one of nothing else.
+/// Prefix of the signed data: separates the domain of these signatures from all others.
 const SIGNATURE_PREFIX: &[u8] = b"ipns-signature:";
 
-/// The longest public key that a name holds itself, in bytes; of longer ones it has the hash.
+/// The longest public key that a name inlines, in bytes; longer ones are hashed.
 const INLINED_KEY_BYTES_MAX: usize = 42;
 
 /// The code of an identity multihash.
@@ -98,8 +98,8 @@ impl IpnsRecord {
         Self::from_entry(&entry, bytes, name)
     }
 
-    /// Reads what [`IpnsRecord::verify`] made a record of before, without asking the signature
-    /// again: for stores, which keep records only.
+    /// Reads bytes that [`IpnsRecord::verify`] accepted before, without verifying the signature
+    /// again: for stores, which keep verified records only.
     pub fn restore(bytes: &[u8], name: &IpnsName) -> Result<Self, IpnsError> {
         Self::from_entry(&Entry::parse(bytes)?, bytes, name)
     }
@@ -115,7 +115,7 @@ impl IpnsRecord {
         &self.name
     }
 
-    /// The record as it came.
+    /// The record's bytes as received.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -135,7 +135,7 @@ impl IpnsRecord {
         self.signed.end
     }
 
-    /// How long the record may be used before it is asked for again; `None`: it does not say.
+    /// How long the record may be cached; `None`: it does not say.
     pub fn ttl(&self) -> Option<Duration> {
         self.signed.ttl_ns.map(Duration::from_nanos)
     }
@@ -161,7 +161,7 @@ impl fmt::Debug for IpnsRecord {
 }
 
 impl SignedData {
-    /// What orders records of one sequence and one end.
+    /// Orders records of one sequence and one end.
     fn tie(&self) -> (&[u8], Option<u64>, &[u8]) {
         (&self.value, self.ttl_ns, &self.validity)
     }
@@ -217,9 +217,8 @@ impl Entry {
             .map_err(|error| IpnsError::Key { reason: error.to_string().to_lowercase() })
     }
 
-    /// Fields of version 1 say what the signed data says. In a record that has a value or a
-    /// signature of version 1, a field that is missing says 0 or nothing, as other
-    /// implementations read it.
+    /// Checks that fields of version 1 equal the signed data. In a record that has a value or a
+    /// signature of version 1, a missing field means 0 or empty, as other implementations read it.
     fn agrees_with(&self, signed: &SignedData) -> Result<(), IpnsError> {
         let is_version_one = self.value.is_some() || self.signature_v1.is_some();
         let bytes = |field: &Option<Vec<u8>>, signed: &[u8]| match field {
@@ -254,7 +253,7 @@ fn multihash_of_key(encoded: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The bytes of a record of this data, with a signature that is none.
+/// The bytes of a record of this data, with an invalid signature.
 #[cfg(test)]
 pub(super) fn unsigned(data: Vec<u8>) -> Vec<u8> {
     let signature_v2 = Some(b"unsigned".to_vec());

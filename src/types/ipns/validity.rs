@@ -16,7 +16,7 @@ use time::{Date, Month, OffsetDateTime};
 /// no date of HTTP can say.
 const YEAR_10000_S: i64 = 253_402_300_800;
 
-/// The moment from which on a record is no longer valid.
+/// The moment at which a record stops being valid.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndOfValidity {
     unix_s: i64,
@@ -46,18 +46,19 @@ impl EndOfValidity {
         u64::try_from(self.unix_s).unwrap_or(0)
     }
 
-    /// The first millisecond since the Unix epoch at which it has come; before the epoch 0.
+    /// The first millisecond since the Unix epoch at which the record is invalid; before the epoch
+    /// 0.
     pub(crate) fn unix_ms(self) -> u64 {
         let ms = self.unix_s * 1_000 + i64::from(self.ns.div_ceil(1_000_000));
         u64::try_from(ms).unwrap_or(0)
     }
 
-    /// Whether it has come.
+    /// Whether that moment has passed.
     pub(crate) fn is_over(self, now_ms: u64) -> bool {
         self.unix_ms() <= now_ms
     }
 
-    /// Whole seconds that are left, rounded down.
+    /// The remaining whole seconds, rounded down.
     pub(crate) fn remaining_s(self, now_ms: u64) -> u64 {
         self.unix_ms().saturating_sub(now_ms) / 1_000
     }
@@ -80,7 +81,7 @@ impl fmt::Debug for EndOfValidity {
     }
 }
 
-/// The number that the next `count` digits make.
+/// The number in the next `count` digits.
 fn digits(rest: &mut &[u8], count: usize) -> Option<i64> {
     let (number, after) = rest.split_at_checked(count)?;
     if !number.iter().all(u8::is_ascii_digit) {

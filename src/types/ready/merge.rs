@@ -1,13 +1,13 @@
 //! The one notion of "the same provider": which records of an answer are merged, and the merged record.
 //!
-//! Who knows a provider tells of it in records that differ in what they happen to know: in addresses and
-//! in transfer protocols. Such records have one *merge key*, whether they are of schema `peer` or of its
-//! forerunner `bitswap`; where both are, the merged record is of schema `peer`. The key does not depend
-//! on who is asked first, so that an answer is the same in whatever order its parts come. The index
-//! merges by it what is announced here, and resolvers what upstreams say.
+//! Sources describe one provider in records that differ in addresses and transfer protocols. Such
+//! records have one *merge key*, whether they are of schema `peer` or of its predecessor `bitswap`;
+//! of both, the merged record is of schema `peer`. The key does not depend on which source is asked
+//! first, so an answer is the same in whatever order its parts come. The index merges announcements
+//! by it, and resolvers merge records of upstreams.
 //!
-//! Records with different fields besides (two graphsync deals are two offers) have different keys, and so
-//! have records of unknown schemas, unless they are equal byte by byte.
+//! Records that differ in any other field (two graphsync deals are two offers) have different keys,
+//! and so have records of unknown schemas, unless they are equal byte by byte.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::types::record::{
     UnparsableAddrs,
 };
 
-/// What comes before the protocols in a record of schema `peer` that has a list of them.
+/// Precedes the list of protocols in a record of schema `peer`.
 const BEFORE_PROTOCOLS: &str = r#","Protocols":["#;
 
-/// Records that can be merged have the same. Nobody can make two records that share one and cannot.
+/// Equal for records that can be merged, and, being collision-resistant, for no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MergeKey([u8; 16]);
 
@@ -52,13 +52,13 @@ impl MergeKey {
 }
 
 impl ReadyRecord {
-    /// With which records this one can be merged.
+    /// Identifies the records that this one can be merged with.
     pub fn merge_key(&self) -> MergeKey {
         self.merge_key
     }
 
-    /// One record of several that have one merge key: with the addresses and the protocols that any of
-    /// them names, each once and in their order, as many as a record may have. `None`: there are none.
+    /// Merges records of one merge key into one: the union of their addresses and of their
+    /// protocols, in order, as many as a record may have. `None`: there are no records.
     pub fn merged(records: &[Arc<Self>]) -> Option<Arc<Self>> {
         let first = records.first()?;
         debug_assert!(records.iter().all(|record| record.merge_key == first.merge_key));
@@ -70,7 +70,7 @@ impl ReadyRecord {
                 records.iter().map(|record| record.as_peer().map_or(record.clone(), Arc::new));
             return Self::merged(&as_peers.collect::<Vec<_>>());
         }
-        // Records that have a list and records that have none differ in nothing else.
+        // Records with a list and records without one differ in nothing else.
         let base = records.iter().find(|record| record.has_addr_list()).unwrap_or(first);
         if records.len() == 1 || first.schema == Schema::Unknown {
             return Some(base.clone());
@@ -127,7 +127,7 @@ impl ReadyRecord {
             json: json.into(),
             schema: self.schema,
             peer: self.peer.clone(),
-            // They stand before the protocols.
+            // They precede the protocols.
             addrs: self.addrs.clone(),
             merge_key: self.merge_key,
         }))

@@ -1,8 +1,8 @@
-//! Taking the fields of a JSON object one by one, so that what nobody takes is left over.
+//! Takes the fields of a JSON object one by one; unknown fields are left over.
 //!
-//! What comes in must mean the same to every client's JSON reader. Go matches names without regard to
-//! case, and Go and JavaScript take the last of fields that have one name: so of those only the last
-//! stays, and a field whose name folds to one in [`READ_BY_CLIENTS`] without being it goes.
+//! A record must mean the same to every client's JSON parser. Go matches names ignoring case, and
+//! Go and JavaScript take the last of duplicate fields: so only the last duplicate is kept, and a
+//! field whose name folds to one in [`READ_BY_CLIENTS`] without being it is dropped.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -27,16 +27,16 @@ pub(super) struct Fields<'a> {
     left_out: LeftOut,
 }
 
-/// What parsing a record left out of it.
+/// What parsing dropped from a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Items of `Addrs` that are no address which all clients read.
+    /// Items of `Addrs` that are not an address which all clients read.
     pub(crate) addrs: usize,
-    /// Fields, and items of `Protocols`, that mean something else to some clients than to others.
+    /// Fields, and items of `Protocols`, that clients read differently.
     pub(crate) fields: usize,
 }
 
-/// Fields that the schema does not name: name and JSON value as they came, in their order.
+/// Fields that the schema does not name: name and JSON value unchanged, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ExtraFields(Vec<(Box<str>, Box<RawValue>)>);
 
@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
         json
     }
 
-    /// Leaves a field out that clients read in records of other schemas, and some in this one too.
+    /// Drops a field that clients read in records of other schemas, and some in this one too.
     pub(super) fn leave_out(&mut self, name: &str) {
         let before = self.fields.len();
         self.fields.retain(|(field, _)| field != name);
@@ -85,7 +85,7 @@ impl<'a> Fields<'a> {
         self.typed(name, "true or false")
     }
 
-    /// The strings of a list. What else is in it is left out.
+    /// The strings of a list; other items are dropped.
     pub(super) fn strings(
         &mut self,
         name: &'static str,
@@ -122,7 +122,7 @@ impl<'a> Fields<'a> {
         Ok(Some(addrs))
     }
 
-    /// Everything that was not taken.
+    /// The remaining fields.
     pub(super) fn rest(&mut self) -> ExtraFields {
         let owned = |value: &RawValue| match single_line(value.get()) {
             Cow::Borrowed(_) => value.to_owned(),
@@ -199,7 +199,7 @@ fn simple_fold(letter: char) -> char {
     }
 }
 
-/// Whether objects and lists stand more than `levels` deep in each other.
+/// Whether objects and lists are nested more than `levels` deep.
 pub(super) fn is_deeper_than(levels: usize, json: &str) -> bool {
     let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
     for byte in json.bytes() {

@@ -1,4 +1,5 @@
-//! Any other schema: kept byte for byte, unless a field must go; then the others stay in their order.
+//! Any other schema: kept byte for byte, unless a field must be dropped; then the others keep their
+//! order.
 //!
 //! Filters apply to such a record only where it carries `Addrs` or `Protocols` of the usual shape
 //! (a list; of strings); only line breaks between its tokens are taken out, for NDJSON's sake.
@@ -69,7 +70,7 @@ fn layout(json: &str) -> Option<(Vec<Addr>, AddrsLayout)> {
     let mut addrs = Vec::with_capacity(values.len());
     let mut items = Vec::with_capacity(values.len());
     for value in values {
-        // What is no text is no address to any client.
+        // A value that is not a string is no address to any client.
         let Ok(text) = serde_json::from_str::<String>(value.get()) else { continue };
         let addr = Addr::parse(&text).unwrap_or_else(|_| Addr::unparsable(&text));
         let start = position(value);

@@ -1,11 +1,11 @@
-//! Writing a record's JSON while noting where its addresses stand.
+//! Writes a record's JSON and records the positions of its addresses.
 
 use std::borrow::Cow;
 
 use super::fields::ExtraFields;
 use crate::types::addr::{Addr, ProtocolSet};
 
-/// Where the addresses stand in a record's JSON, so that an answer can leave some out by copying.
+/// The positions of the addresses in a record's JSON, so that an answer can omit some by copying.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::types) struct AddrsLayout {
     /// First byte after the list's `[`.
@@ -19,7 +19,7 @@ pub(in crate::types) struct AddrsLayout {
 /// Each address of a list: its first byte, the byte after its last, its protocols.
 pub(in crate::types) type AddrPlaces = Box<[(u32, u32, ProtocolSet)]>;
 
-/// A JSON object in the making, on one line.
+/// A JSON object under construction, on one line.
 pub(in crate::types) struct RecordWriter {
     json: String,
     addrs: Option<AddrsLayout>,
@@ -111,7 +111,7 @@ impl RecordWriter {
     }
 }
 
-/// JSON on one line: line breaks can only stand between its tokens, where they mean nothing.
+/// JSON on one line: line breaks can only be between tokens, where they mean nothing.
 pub(super) fn single_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) {
         Cow::Owned(json.replace(['\n', '\r'], ""))
@@ -135,7 +135,7 @@ pub(in crate::types) fn addr_list(addrs: &[Addr], start: usize) -> (String, Addr
     (list, items.into())
 }
 
-/// An offset into a record. Records are bounded far below 4 GiB by whoever reads them in.
+/// An offset into a record. Every decoder bounds records far below 4 GiB.
 pub(in crate::types) fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a record is bounded far below 4 GiB")
 }
