@@ -1,8 +1,8 @@
 //! Ingestion: bounded decoders turn each kind of source into announcements.
 //!
 //! Everything that is read here is untrusted. A decoder allocates no more than its limits allow,
-//! whatever a length field claims, and hands announcements on in small batches to a [`Sink`],
-//! whose pace is the pace of the reading. One bad entry costs that entry: it is counted, reported
+//! whatever a length field claims, and passes announcements on in small batches to a [`Sink`],
+//! which exerts backpressure on the reader. A bad entry costs only itself: it is counted, reported
 //! with its place, and skipped.
 //!
 //! Signed announcements over HTTP ([`Announcer`]) are the exception: they are applied whole or not

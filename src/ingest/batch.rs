@@ -40,8 +40,8 @@ struct Known {
 }
 
 impl AnnouncementBatch {
-    /// Adds a key to a record that the batch has seen; returns how much was left out of that
-    /// record. `None`: the batch has not seen it.
+    /// Adds a key to a record that the batch has; returns how much parsing dropped from that
+    /// record. `None`: the batch does not have it.
     pub(super) fn add_known(
         &mut self,
         record_text: &str,
@@ -68,7 +68,7 @@ impl AnnouncementBatch {
         Some(left_out)
     }
 
-    /// Adds a key with a record that the batch has not seen.
+    /// Adds a key with a record that the batch does not have.
     pub(super) fn add_new(
         &mut self,
         record_text: &str,

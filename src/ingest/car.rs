@@ -1,8 +1,8 @@
 //! CAR files, version 1 and 2: the CID of every block becomes a key of one record.
 //!
-//! Blocks are not decoded, and without `verify` not even looked at. With it, a block whose content
-//! does not have the hash that its CID says is rejected; a hash function that we do not know is
-//! counted and the block taken in.
+//! Blocks are not decoded, and without `verify` not read. With it, a block whose content does not
+//! match the hash in its CID is rejected; one with an unknown hash function is counted and
+//! imported.
 
 mod read;
 mod record;
@@ -33,8 +33,7 @@ pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(
     if let Err(ImportError::Store { .. }) = read {
         return read;
     }
-    // Store the whole blocks before whatever stopped the reading. A failing store is the more
-    // serious error.
+    // Store the whole blocks before the error. A failing store is the more serious error.
     pending.hand_on(record, import)?;
     import.record_done(pending.blocks);
     read

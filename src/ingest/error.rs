@@ -1,4 +1,4 @@
-//! What stops an import. Bad entries do not: they are rejections.
+//! Errors that stop an import; bad entries are rejections and do not.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -21,22 +21,22 @@ pub(crate) enum ImportError {
         /// Why.
         source: io::Error,
     },
-    /// The file cannot be read on, or its compression is damaged.
+    /// Reading the file failed, or its compression is corrupt.
     #[error("cannot read {file} beyond byte {offset} of its content")]
     Read {
         /// The file's name.
         file: Arc<str>,
-        /// How far it was read, in bytes of uncompressed content.
+        /// The offset of the failure, in bytes of uncompressed content.
         offset: u64,
         /// Why.
         source: io::Error,
     },
-    /// The file is not what its name or its beginning says.
+    /// The content contradicts the file's name or first bytes.
     #[error("{file}: {reason}")]
     Format {
         /// The file's name.
         file: Arc<str>,
-        /// What is wrong, and what helps.
+        /// What is wrong, and what to do.
         reason: String,
     },
     /// The file ends too early. What was whole before the cut is imported.
@@ -49,19 +49,19 @@ pub(crate) enum ImportError {
         /// What is not whole.
         inside: String,
     },
-    /// A CAR file says nothing of who provides its blocks, and neither do the options.
+    /// The provider of the blocks of a CAR is missing in the options.
     #[error("{file}: a CAR file needs a record for its blocks")]
     NoCarRecord {
         /// The file's name.
         file: Arc<str>,
     },
-    /// An entry was rejected, and the import is strict. What stood before it is imported.
+    /// An entry was rejected, and the import is strict. Entries before it are imported.
     #[error("{rejection} (strict: stopped here)")]
     Strict {
         /// The entry.
         rejection: Rejection,
     },
-    /// The store did not take a batch.
+    /// The store refused a batch.
     #[error("{file}: the import stopped")]
     Store {
         /// The file's name.
@@ -71,20 +71,20 @@ pub(crate) enum ImportError {
     },
 }
 
-/// An import that stopped, and what it had done by then. Its text is that of the error.
+/// An import that stopped, with its summary until then. Its text is that of the error.
 #[derive(Debug)]
 pub struct ImportFailure {
     /// Why it stopped.
     pub(crate) error: ImportError,
-    /// What it had done; `None` if it did not get to read.
+    /// The summary until then; `None` if it stopped before reading.
     pub(crate) summary: Option<ImportSummary>,
 }
 
 impl ImportError {
-    /// Sorts an error that came up while reading content.
+    /// Classifies an error of reading content.
     pub(super) fn read(file: &Arc<str>, offset: u64, inside: &str, source: io::Error) -> Self {
         let file = Arc::clone(file);
-        // Decompressors say so where their input ends too early.
+        // Decompressors report a truncated input so.
         if source.kind() == io::ErrorKind::UnexpectedEof {
             return Self::Truncated { file, offset, inside: inside.to_owned() };
         }

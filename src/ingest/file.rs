@@ -24,7 +24,7 @@ use super::summary::ImportSummary;
 use super::{Sink, car, ndjson};
 use open::Declared;
 
-/// How the kind of a source is known, for the advice in errors.
+/// What determines the kind of a source, for the advice in errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum DeclaredBy {
     /// The ending of its name.
@@ -36,15 +36,15 @@ pub(crate) enum DeclaredBy {
 
 /// Something to import.
 pub struct ImportSource {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(crate) name: Arc<str>,
-    /// What it holds.
+    /// The kind of its content.
     pub(crate) kind: ImportKind,
-    /// What it is compressed with.
+    /// Its compression.
     pub(crate) compression: Compression,
-    /// What says so.
+    /// What determines both.
     pub(crate) declared_by: DeclaredBy,
-    /// How long it is, compressed; `None` where that is unknown.
+    /// Its compressed length; `None` if it is unknown.
     pub(crate) size_bytes: Option<u64>,
     /// Its bytes.
     pub(crate) reader: Box<dyn Read + Send>,
@@ -63,7 +63,7 @@ impl fmt::Debug for ImportSource {
 
 /// Imports a file; the path `-` is standard input. Blocks until all of it is in the store.
 ///
-/// An error tells what had been imported before: that stays.
+/// An error has the summary of what was imported before; that stays.
 pub fn import_file(
     path: &Path,
     options: &ImportOptions,

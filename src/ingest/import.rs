@@ -11,11 +11,11 @@ use super::progress::{Acknowledged, ImportObserver, ImportProgress};
 use super::summary::{ImportCounts, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection};
 use crate::store::{Applied, StoreError, Update};
 
-/// The observer gets progress after this many entries: often enough for a progress bar, and too
-/// rarely to cost anything.
+/// Entries between progress reports: often enough for a progress bar, and rare enough to cost
+/// nothing.
 const ENTRIES_BETWEEN_PROGRESS: u64 = 256;
 
-/// How many (compressed) bytes have been read.
+/// The (compressed) bytes read so far.
 pub(super) type BytesRead = Rc<Cell<u64>>;
 
 /// The state of an import that does not depend on the kind of file.
@@ -25,7 +25,7 @@ pub(super) struct Import<'a> {
     pub(super) counts: ImportCounts,
     pub(super) size_bytes: Option<u64>,
     pub(super) position: BytesRead,
-    /// Lines or blocks, from the first one on, that are done with: rejected, or whole with the store.
+    /// The contiguous lines or blocks from the start that are done: rejected, or completely stored.
     done: u64,
     sink: &'a mut Sink<'a>,
     observer: &'a mut dyn ImportObserver,
@@ -50,7 +50,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// The counts. Entries read but not done are excluded, so that an import that stopped can be
+    /// The counts, without entries that were read but are not done, so that a stopped import can be
     /// resumed there.
     pub(super) fn into_counts(self) -> ImportCounts {
         let Self { mut counts, done, .. } = self;
@@ -58,7 +58,7 @@ impl<'a> Import<'a> {
         counts
     }
 
-    /// Counts and reports an entry that is not taken in; an error if the import is strict.
+    /// Counts and reports a rejected entry; an error if the import is strict.
     pub(super) fn reject(
         &mut self,
         place: Place,
@@ -76,8 +76,8 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Gives a batch to the store. `keys` is how many lines or blocks it came from. Where a limit leaves no
-    /// room for what strangers announced, that alone is rejected: the operator's goes in.
+    /// Applies a batch to the store. `keys` is the number of its lines or blocks. Where a limit
+    /// leaves no room for what strangers announced, that alone is rejected: the operator's goes in.
     pub(super) fn hand_on(&mut self, updates: Vec<Update>, keys: u64) -> Result<(), ImportError> {
         if updates.is_empty() {
             return Ok(());

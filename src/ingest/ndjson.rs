@@ -33,8 +33,7 @@ pub(super) fn import(content: impl BufRead, import: &mut Import<'_>) -> Result<(
     if let Err(ImportError::Store { .. }) = read {
         return read;
     }
-    // Store the lines before whatever stopped the reading. A failing store is the more serious
-    // error.
+    // Store the lines before the error. A failing store is the more serious error.
     pending.hand_on(import)?;
     import.record_done(pending.lines);
     read

@@ -1,4 +1,4 @@
-//! How to import, and what kinds of files there are.
+//! Options of an import, and the kinds of files.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub(crate) const LINE_BYTES_MAX_DEFAULT: usize = 4 << 20;
 /// The default of [`ImportOptions::record_bytes_max`]: a thousand addresses of 64 bytes.
 pub(crate) const RECORD_BYTES_MAX_DEFAULT: usize = 64 << 10;
 
-/// What a file holds.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ImportKind {
     /// One JSON object a line.
@@ -21,7 +21,7 @@ pub(crate) enum ImportKind {
     Car,
 }
 
-/// What a file is compressed with.
+/// The compression of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Compression {
     /// Nothing.
@@ -36,7 +36,7 @@ pub(crate) enum Compression {
 /// How to import.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// The time now: what expired before it is left out.
+    /// The time now: expired entries are skipped.
     pub(crate) now_ms: UnixMs,
     /// The longest line that is read, in bytes without its line end; longer ones are rejected.
     pub line_bytes_max: usize,
@@ -48,12 +48,12 @@ pub struct ImportOptions {
     pub(crate) strict: bool,
     /// Whether the blocks of a CAR are checked against their hashes.
     pub verify: bool,
-    /// The record that the blocks of a CAR get; without one, importing a CAR is an error.
+    /// The record of the blocks of a CAR; without one, importing a CAR is an error.
     pub car_record: Option<ProviderRecord>,
 }
 
 impl ImportOptions {
-    /// The defaults at a time.
+    /// The defaults, with this time.
     pub fn new(now_ms: UnixMs) -> Self {
         Self {
             now_ms,
@@ -66,7 +66,7 @@ impl ImportOptions {
         }
     }
 
-    /// The options that the settings give, at a time.
+    /// The options of the settings, with this time.
     pub(crate) fn with_settings(settings: &Settings, now_ms: UnixMs) -> Self {
         let unparsable_addrs = if settings.keep_unparsable_addrs {
             UnparsableAddrs::Keep
@@ -83,7 +83,7 @@ impl ImportOptions {
 }
 
 impl ImportKind {
-    /// The kind and compression that the file name's extension says.
+    /// The kind and compression by the file name's extension.
     pub(crate) fn of_path(path: &Path) -> (Self, Compression) {
         let lower = path.to_string_lossy().to_ascii_lowercase();
         let (stem, compression) = if let Some(stem) = lower.strip_suffix(".gz") {

@@ -17,25 +17,25 @@ const LINE_INTERVAL_MS: u64 = 5_000;
 const BAR: &str = "{prefix} [{bar:24}] {percent:>3} % {msg}, {binary_bytes_per_sec}, {eta} left";
 const SPINNER: &str = "{prefix} {spinner} {binary_bytes} {msg}, {binary_bytes_per_sec}";
 
-/// How far an import is.
+/// The progress of an import.
 #[derive(Clone, Copy, Debug)]
 pub struct ImportProgress<'a> {
-    /// Bytes of the source that were read, compressed as it is.
+    /// Bytes read of the (compressed) source.
     pub(crate) position_bytes: u64,
-    /// How long the source is; `None` if that is unknown.
+    /// The length of the source; `None` if it is unknown.
     pub(crate) size_bytes: Option<u64>,
-    /// What came of it so far.
+    /// The counts so far.
     pub(crate) counts: &'a ImportCounts,
 }
 
-/// What of an import the store has taken in: it is there whatever happens next.
+/// The part of an import that the store has acknowledged: it stays whatever happens next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     /// Bytes of the source that were read by then, compressed as it is.
     pub(crate) bytes: u64,
-    /// Lines of NDJSON, from the first one on, that are done with: taken in or rejected.
+    /// Contiguous lines of NDJSON from the start that are done: imported or rejected.
     pub(crate) lines: u64,
-    /// Blocks of a CAR that are done with.
+    /// Blocks of a CAR that are done.
     pub(crate) blocks: u64,
     /// Lines or blocks whose key the store has taken in.
     pub(crate) keys: u64,
@@ -63,7 +63,7 @@ pub trait ImportObserver {
     fn end(&mut self) {}
 }
 
-/// Nobody is told.
+/// Discards everything.
 impl ImportObserver for () {}
 
 /// A bar on the terminal that standard error is. Where standard error is none, it shows nothing,

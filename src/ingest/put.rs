@@ -5,16 +5,16 @@
 //!   {"Keys":["bafk..."],"Timestamp":1725833163372,"AdvisoryTTL":86400000000000,"ID":"12D3...","Addrs":[]}}]}
 //! ```
 //!
-//! Signed are the bytes of the payload as they were transmitted. Everything is checked in one pass
-//! over bytes, without I/O and with `now` as a parameter, and before anything is applied: a request
-//! is [`VerifiedPut`] as a whole, or a [`PutError`]. In this order, so that what nobody has signed is
-//! never judged by its content: shape, counts, then record by record who announces, the signature,
-//! the time, the keys, and the addresses.
+//! The signature covers the payload's bytes as transmitted. Everything is verified in one pass over
+//! bytes, without I/O and with `now` as a parameter, before anything is applied: a request is
+//! [`VerifiedPut`] as a whole, or a [`PutError`]. The order, so that unsigned content is never
+//! judged: shape, counts, then record by record the allowlist, the signature, the time, the keys,
+//! and the addresses.
 //!
-//! [`Announcer`] hands what is verified to a store, which takes in all of it or nothing.
+//! [`Announcer`] applies a verified request to a store, all of it or nothing.
 //!
-//! The work is bounded whatever the bytes are: at most [`RECORDS_MAX`] signatures of some 50 us
-//! (secp256k1: 100 us) and `keys_max` keys of [`KEY_TEXT_BYTES_MAX`] characters.
+//! The work is bounded for any bytes: at most [`RECORDS_MAX`] signatures of some 50 us (secp256k1:
+//! 100 us) and `keys_max` keys of [`KEY_TEXT_BYTES_MAX`] characters.
 
 mod addrs;
 mod error;
@@ -62,7 +62,7 @@ pub(crate) struct Announcer {
     clock: Clock,
 }
 
-/// What is asked of announcements.
+/// The rules for announcements.
 #[derive(Clone, Debug)]
 pub struct PutPolicy {
     /// The peers that may announce; `None`: all.
@@ -75,7 +75,7 @@ pub struct PutPolicy {
     pub timestamp_ahead_max: Duration,
     /// The longest time that an announcement holds; at least one minute.
     pub ttl_max: Duration,
-    /// Whether addresses stay that the public cannot reach.
+    /// Whether addresses that the public cannot reach are kept.
     pub allow_private_addrs: bool,
 }
 
@@ -84,13 +84,13 @@ pub struct PutPolicy {
 pub struct PutMoment {
     /// The time.
     pub now_ms: UnixMs,
-    /// The address that the request came from, if that is certain.
+    /// The client's address, if it is certain.
     pub caller: Option<IpAddr>,
-    /// The network that it counts under.
+    /// The client's network, for its quota.
     pub origin: Origin,
 }
 
-/// A request of which every record is signed and sound.
+/// A request whose records are all verified.
 #[derive(Clone, Debug)]
 pub struct VerifiedPut {
     records: Vec<VerifiedRecord>,
@@ -139,7 +139,7 @@ impl Announcer {
 }
 
 impl VerifiedPut {
-    /// Who announces: one peer a record.
+    /// The announcing peers, one a record.
     pub fn peers(&self) -> impl Iterator<Item = &PeerId> {
         self.records.iter().map(|record| &record.statement.provider)
     }
@@ -149,17 +149,17 @@ impl VerifiedPut {
         self.records.iter().map(|record| record.ttl).collect()
     }
 
-    /// How many keys are announced, those that stand twice in a record counted once.
+    /// How many keys are announced, deduplicated within a record.
     pub fn keys(&self) -> usize {
         self.records.iter().map(|record| record.announcement.keys.len()).sum()
     }
 
-    /// The addresses that were left out.
+    /// The dropped addresses.
     pub(crate) fn addrs_dropped(&self) -> &DroppedAddrs {
         &self.addrs_dropped
     }
 
-    /// What a store is to be told.
+    /// The updates for a store.
     pub fn into_updates(self) -> Vec<Update> {
         let update = |VerifiedRecord { statement, origin, announcement, .. }| Update {
             statement: Some(statement),

@@ -1,6 +1,6 @@
 //! The result of an import: counts, and rejected entries.
 //!
-//! A file may hold any number of bad entries, so only the first few are shown in full; all are
+//! A file may have any number of bad entries, so only the first few are shown in full; all are
 //! counted by reason.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::metrics::{ImportedFile, Metrics};
 /// How many rejections of one file are shown in full: enough to see what is wrong with it.
 pub(crate) const REJECTIONS_SHOWN_MAX: u64 = 20;
 
-/// The most characters of a reason that are kept; what is quoted in it may be a whole line.
+/// The most characters of a reason that are kept; it may quote a whole line.
 const WHY_CHARS_MAX: usize = 240;
 
 /// Why an entry was rejected, in countable kinds.
@@ -53,7 +53,7 @@ pub(crate) enum Place {
     Offset(u64),
 }
 
-/// An entry that was not taken in.
+/// A rejected entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The file's name.
@@ -99,7 +99,7 @@ pub struct ImportCounts {
     pub(crate) rejected: BTreeMap<RejectReason, u64>,
 }
 
-/// The result of importing one file. Its text is one line for people.
+/// The result of importing one file, displayed as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportSummary {
     /// The file's name.
@@ -149,7 +149,7 @@ impl Rejection {
                 short.push_str("...");
                 break;
             }
-            // A file must not be able to steer the terminal that its errors are shown on.
+            // A file must not be able to send escape sequences to a terminal.
             if character.is_control() {
                 short.extend(character.escape_default());
             } else {

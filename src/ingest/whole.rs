@@ -44,7 +44,7 @@ impl<T: TryFrom<i128>> Visitor<'_> for WholeVisitor<T> {
         if number.fract() != 0.0 || !number.is_finite() {
             return Err(E::invalid_value(given, &self));
         }
-        // What is too large becomes the largest, which fits nowhere.
+        // Too large a number saturates, and the largest is refused.
         self.fit(number as i128, given)
     }
 }

@@ -1,9 +1,9 @@
 //! A remote router as an upstream: any Routing V1 server over HTTP.
 //!
-//! Invariants: what it gives is parsed record by record, bounded in bytes, records and time, and fit to
-//! be served; IPNS records are verified. It is never asked during its backoff, while its
-//! breaker is open, or for more at once than `requests_max`. Redirects never leave its host and port (but
-//! for port 443 from port 80), so that a lying router cannot make this one ask what only this machine
+//! Invariants: answers are parsed record by record, bounded in bytes, records and time, and
+//! sanitized; IPNS records are verified. It is never asked during its backoff, while its breaker is
+//! open, or for more at once than `requests_max`. Redirects never leave its host and port (but for
+//! port 443 from port 80), so that a lying router cannot make this one ask what only this machine
 //! or network can reach. Every request says how many routers the lookup has passed.
 //!
 //! A read whose connection fails before the answer has begun is sent once more; nothing else is.
@@ -56,20 +56,20 @@ pub(crate) struct UpstreamOptions {
     pub(crate) limits: AnswerLimits,
     /// Requests under way at once.
     pub(crate) requests_max: usize,
-    /// The schema in which records are served.
+    /// The schema of the records handed on.
     pub(crate) schema: AnswerSchema,
-    /// What becomes of addresses that do not parse.
+    /// What to do with addresses that do not parse.
     pub(crate) unparsable_addrs: UnparsableAddrs,
-    /// Whether addresses stay that the public cannot reach.
+    /// Whether addresses that the public cannot reach are kept.
     pub(crate) allow_private_addrs: bool,
     /// What it is asked for.
     pub(crate) offers: UpstreamOffers,
-    /// Whether its requests are counted: then a question is one request, which is not sent again when a
-    /// connection fails and follows no redirect.
+    /// Whether its requests are metered: then a question is one request, which is never retried and
+    /// follows no redirect.
     pub(crate) is_metered: bool,
 }
 
-/// What an upstream is asked for; of anything else it is taken to offer nothing.
+/// What an upstream is asked for; it offers nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamOffers {
     /// Who provides content.
@@ -112,7 +112,7 @@ impl Default for UpstreamOffers {
 }
 
 impl UpstreamOptions {
-    /// Requests under way at once: a burst of lookups, which a small router bears.
+    /// Concurrent requests: a burst of lookups that a small router can serve.
     pub(crate) const REQUESTS_MAX: usize = 128;
 
     /// The time to connect: three tries to send the first packet.
@@ -126,7 +126,7 @@ impl UpstreamOptions {
     pub(crate) const LIMITS: AnswerLimits =
         AnswerLimits { body_bytes_max: 4 << 20, record_bytes_max: 128 << 10, records_max: 1_000 };
 
-    /// An upstream of which nothing else is known.
+    /// The default options of an upstream.
     pub(crate) fn new(id: TargetId, url: RouterUrl) -> Self {
         let client = ClientOptions {
             connect_timeout: Self::CONNECT_TIMEOUT,
@@ -149,7 +149,7 @@ impl UpstreamOptions {
 }
 
 impl RoutingV1Upstream {
-    /// An upstream; nobody is asked yet.
+    /// Creates an upstream; sends nothing.
     pub(crate) fn new(
         mut options: UpstreamOptions,
         clock: Clock,

@@ -9,12 +9,12 @@
 //!             then an index, which nobody needs who reads from first to last
 //! ```
 //!
-//! Nothing is allocated because a length field says so: memory grows with what has arrived, and
-//! each length has a bound. A section of no bytes is the beginning of padding (Filecoin pieces are
-//! CAR files padded with zeros): it ends the blocks, and only zeros may follow it.
+//! Length fields allocate nothing: memory grows with the bytes that arrive, and each length has a
+//! bound. An empty section begins the padding (Filecoin pieces are CAR files padded with zeros): it
+//! ends the blocks, and only zeros may follow.
 //!
-//! The characteristics and offsets of version 2 are written when the file is finalized. Where they are
-//! all zero, that never happened: the data follows at once, up to wherever its writer came.
+//! The characteristics and offsets of version 2 are written when the file is finalized. If they are
+//! all zero, it never was: the data follows at once, up to where its writer stopped.
 
 use std::io::{self, BufRead, Read};
 
@@ -54,7 +54,7 @@ pub(super) struct CarBlock {
     pub(super) key: Result<ContentKey, KeyError>,
 }
 
-/// Why a CAR cannot be read on. Offsets count from the beginning of the (uncompressed) file.
+/// Why reading a CAR failed. Offsets count from the beginning of the (uncompressed) file.
 #[derive(Debug)]
 pub(super) enum CarError {
     Truncated { offset: u64, inside: String },
@@ -135,7 +135,7 @@ impl<R: BufRead> CarReader<R> {
         Ok(Some(CarBlock { offset, key: parsed.map(|(key, _)| key) }))
     }
 
-    /// Reads a header as it begins version 1, and says which version it has.
+    /// Reads a header, and returns its version.
     fn header(&mut self) -> Result<u64, CarError> {
         let offset = self.offset;
         let inside = || "the header".to_owned();
@@ -149,7 +149,7 @@ impl<R: BufRead> CarReader<R> {
         self.check_length("header", length, HEADER_BYTES_MAX, offset)?;
         let mut header = Vec::new();
         self.append(length, &mut header, &inside)?;
-        // The roots may be any list of CIDs; all that is needed of the header is its version.
+        // Only the version of the header is needed; roots are not checked.
         if !matches!(header.first(), Some(0xa1 | 0xa2)) {
             return Err(not_a_car("no map where the header should be"));
         }

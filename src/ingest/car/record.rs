@@ -1,4 +1,4 @@
-//! The record that the blocks of a CAR get, out of what the operator says.
+//! The record of the blocks of a CAR, from the operator's flags.
 //!
 //! | given | schema |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | `--provider`, and any other protocols, several, or none | `peer` |
 //! | `--record FILE` | the file's own |
 //!
-//! What the operator says must be right: here an address that does not parse is an error.
+//! The operator's flags are strict: here an address that does not parse is an error.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,7 +25,7 @@ pub(crate) const CAR_RECORD_BYTES_MAX: usize = RECORD_BYTES_MAX_DEFAULT;
 
 const BITSWAP: &str = "transport-bitswap";
 
-/// What the operator says of who provides the blocks of CAR files.
+/// The operator's flags about the provider of the blocks of CAR files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CarFlags {
     /// `--provider`: a peer ID.
@@ -41,7 +41,7 @@ pub(crate) struct CarFlags {
 /// Why the flags give no record.
 #[derive(Debug, Error)]
 pub(crate) enum CarRecordError {
-    /// A CAR is to be imported, and nothing says who provides it.
+    /// A CAR is to be imported, and no flag names its provider.
     #[error(
         "{} is a CAR file and says nothing of who provides its blocks: give --provider PEERID \
          with --addr and --protocol, or --record FILE",
@@ -54,10 +54,10 @@ pub(crate) enum CarRecordError {
          but none of the files to import ends in `.car`"
     )]
     NoCar,
-    /// Two ways to say the same.
+    /// Flags that exclude each other.
     #[error("--record is a whole record: --provider, --addr and --protocol cannot stand beside it")]
     Both,
-    /// Addresses or protocols of nobody.
+    /// Addresses or protocols without a provider.
     #[error("--addr and --protocol need --provider PEERID")]
     NoProvider,
     /// Not a peer ID.

@@ -1,20 +1,20 @@
-//! Checking a block against the hash in its CID.
+//! Verifies a block against the hash in its CID.
 
 use multihash_codetable::{Code, MultihashDigest};
 
 use crate::types::ContentKey;
 
-/// Digests cut shorter than this prove nothing: such a block could be made to fit.
+/// Digests truncated below this prove nothing: a collision is feasible.
 const DIGEST_BYTES_MIN: usize = 16;
 
-/// What a block's hash says.
+/// The result of verifying a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlockCheck {
-    /// The block is what its CID says.
+    /// The content matches the hash.
     Matches,
-    /// It is not.
+    /// It does not.
     Differs,
-    /// Nothing: an unknown hash function, or a digest cut too short.
+    /// Unverifiable: an unknown hash function, or a digest truncated too short.
     Unverifiable,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn check_block(key: &ContentKey, data: &[u8]) -> BlockCheck {
         if key.digest().len() < DIGEST_BYTES_MIN {
             return BlockCheck::Unverifiable;
         }
-        // A multihash may hold the beginning of a digest.
+        // A multihash may hold a truncated digest.
         code.digest(data).digest().starts_with(key.digest())
     };
     if is_as_said { BlockCheck::Matches } else { BlockCheck::Differs }

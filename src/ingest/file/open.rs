@@ -1,4 +1,4 @@
-//! Opening a source: decompression, and a look at the first bytes.
+//! Opens a source: decompression, and a check of the first bytes.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -21,7 +21,7 @@ const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Bytes that are enough to tell what a file is.
+/// Bytes that suffice to identify a file's kind.
 const HEAD_BYTES: usize = 16;
 
 impl ImportSource {
@@ -43,12 +43,12 @@ impl ImportSource {
         Ok(Self { name, kind, compression, declared_by: DeclaredBy::Name, size_bytes, reader })
     }
 
-    /// NDJSON out of memory.
+    /// NDJSON in memory.
     pub fn ndjson(name: &str, bytes: Vec<u8>) -> Self {
         Self::memory(name, ImportKind::Ndjson, bytes)
     }
 
-    /// A CAR out of memory.
+    /// A CAR in memory.
     pub fn car(name: &str, bytes: Vec<u8>) -> Self {
         Self::memory(name, ImportKind::Car, bytes)
     }
@@ -65,7 +65,7 @@ impl ImportSource {
     }
 }
 
-/// What a source is said to hold.
+/// The declared kind of a source.
 #[derive(Clone, Copy)]
 pub(super) struct Declared {
     pub(super) kind: ImportKind,
@@ -73,7 +73,7 @@ pub(super) struct Declared {
     pub(super) declared_by: DeclaredBy,
 }
 
-/// The uncompressed content, and where the reading of the compressed one stands.
+/// The uncompressed content, and the position in the compressed one.
 pub(super) fn content(
     name: &Arc<str>,
     declared: Declared,

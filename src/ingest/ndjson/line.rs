@@ -1,5 +1,4 @@
-//! Parses a line: its key, context, expiry, and the text of each record. The records themselves are
-//! not parsed.
+//! Parses a line: its key, context, expiry, and the text of each record, unparsed.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -12,7 +11,7 @@ use crate::ingest::whole::Whole;
 use crate::store::{ContextId, ContextIdError};
 use crate::types::{ContentKey, KeyError, Origin};
 
-/// What a line says.
+/// A parsed line.
 #[derive(Debug)]
 pub(super) struct LineRecords<'a> {
     pub(super) key: ContentKey,
@@ -82,7 +81,7 @@ impl<'a> LineRecords<'a> {
     pub(super) fn parse(line: &'a [u8]) -> Result<Self, LineError> {
         let text =
             std::str::from_utf8(line).map_err(|error| LineError::Utf8(error.valid_up_to() + 1))?;
-        // serde would read an array as the fields in their order.
+        // serde would accept an array as the fields in order.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(LineError::NotAnObject);
         }

@@ -1,4 +1,4 @@
-//! Splitting bytes into lines, in memory bounded by the longest line that is wanted.
+//! Splits bytes into lines, in memory bounded by the longest accepted line.
 
 use std::io::{self, BufRead};
 
@@ -9,7 +9,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub(super) enum Line<'a> {
     /// All of it.
     Whole(&'a [u8]),
-    /// Longer than wanted: only counted.
+    /// Longer than accepted: only counted.
     TooLong { bytes: u64 },
 }
 
@@ -37,7 +37,7 @@ impl<R: BufRead> Lines<R> {
         self.offset
     }
 
-    /// Reads a line; `None` at the end. What stands before an error is no line.
+    /// Reads a line; `None` at the end. Bytes before an error are not a line.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, Line<'_>)>> {
         self.buffer.clear();
         let mut bytes: u64 = 0;
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// A source that gives its bytes in chunks of the sizes told, over and over.
+    /// A source that yields its bytes in chunks of the given sizes, repeating them.
     struct Chunks<'a> {
         bytes: &'a [u8],
         sizes: Vec<usize>,

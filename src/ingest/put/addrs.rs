@@ -10,10 +10,10 @@
 //! | a name of one machine or network (`localhost`, `.local`, ...) | dropped, unless private ones are allowed |
 //! | other DNS names, relays by their peer ID | stay |
 //!
-//! An address stands once. At most [`ADDRS_MAX`] stay, the first ones; beyond [`ADDRS_READ_MAX`] none
-//! is looked at. Dropping is no failure as long as one stays: the record is taken in without the address,
-//! and it is counted why. Where all are dropped the record is refused, since it would take the provider's
-//! addresses away; a record that gives none says that there are none.
+//! Addresses are deduplicated. The first [`ADDRS_MAX`] are kept; beyond [`ADDRS_READ_MAX`] none is
+//! read. Dropping is no failure while one is kept: the record is accepted without the address, and
+//! the reason is counted. If all are dropped the record is refused, since it would remove the
+//! provider's addresses; a record with an empty list does remove them.
 
 use std::net::IpAddr;
 
@@ -29,10 +29,10 @@ pub const ADDRS_MAX: usize = 32;
 /// The longest text of an address; a WebTransport one with two certificate hashes takes 200 bytes.
 pub(crate) const ADDR_BYTES_MAX: usize = 1024;
 
-/// The most addresses that are looked at, which bounds the work: room for those that are dropped.
+/// The most addresses that are read, which bounds the work: room for those that are dropped.
 pub(super) const ADDRS_READ_MAX: usize = 8 * ADDRS_MAX;
 
-/// Why an address is left out.
+/// Why an address is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DropReason {
     NotMultiaddr,
@@ -43,16 +43,16 @@ pub(super) enum DropReason {
     OtherPeer,
 }
 
-/// How many addresses were left out, by reason.
+/// How many addresses were dropped, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DroppedAddrs([u64; DropReason::ALL.len()]);
 
-/// What becomes of addresses.
+/// The rules for addresses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AddrPolicy {
-    /// Whether addresses stay that the public cannot reach.
+    /// Whether addresses that the public cannot reach are kept.
     pub(super) allow_private: bool,
-    /// The address that the announcement came from, if that is certain.
+    /// The client's address, if it is certain.
     pub(super) caller: Option<IpAddr>,
 }
 
@@ -91,7 +91,7 @@ impl DropReason {
 }
 
 impl DroppedAddrs {
-    /// How many were left out for each reason; a reason is one of a fixed set of words.
+    /// How many were dropped for each reason; a reason is one of a fixed set of words.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         DropReason::ALL.iter().zip(self.0).map(|(reason, count)| (reason.label(), count))
     }
@@ -104,7 +104,7 @@ impl DroppedAddrs {
 }
 
 impl AddrPolicy {
-    /// The addresses of `peer` that are passed on; `null` is none that anybody reads.
+    /// The addresses of `peer` that are kept; `null` is dropped as not a multiaddr.
     ///
     /// # Errors
     ///
@@ -163,8 +163,8 @@ impl AddrPolicy {
             .collect()
     }
 
-    /// The component with the caller's address in place of an unspecified one, unless it is none
-    /// that an address can have.
+    /// The component with the caller's address in place of an unspecified one, unless an address
+    /// cannot have it.
     #[allow(clippy::wildcard_enum_match_arm, reason = "few of the many protocols name a host")]
     fn specified<'a>(&self, component: Protocol<'a>) -> Result<Protocol<'a>, DropReason> {
         match component {
@@ -189,7 +189,7 @@ impl AddrPolicy {
     }
 }
 
-/// Whether a name is one that somebody can have; one that is an IP address must be of somebody.
+/// Whether a name is a valid host name; one that is an IP address must not be unspecified.
 fn check_name(name: &str) -> Result<(), DropReason> {
     match name.parse::<IpAddr>() {
         Ok(ip) if ip.to_canonical().is_unspecified() => Err(DropReason::Unspecified),
@@ -199,7 +199,7 @@ fn check_name(name: &str) -> Result<(), DropReason> {
     }
 }
 
-/// Whether an address can begin with the component: a host, or a relay that is found by its ID.
+/// Whether an address can begin with the component: a host, or a relay by its ID.
 fn is_host(component: &Protocol<'_>) -> bool {
     matches!(
         component,

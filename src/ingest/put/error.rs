@@ -1,4 +1,4 @@
-//! Why an announcement is refused: sorted by what its sender can do about it.
+//! Why an announcement is refused, by what its sender can do.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::addrs::DropReason;
 use crate::store::StoreError;
 use crate::types::PeerId;
 
-/// Why a request to announce fails. None of its records is taken in then.
+/// Why a request to announce fails; none of its records is applied then.
 #[derive(Debug, Error)]
 pub enum PutError {
     /// Not the JSON that is expected.
@@ -18,7 +18,7 @@ pub enum PutError {
         /// Where, and what is wrong.
         reason: String,
     },
-    /// More of something than one request may hold: send it in parts.
+    /// A limit of one request is exceeded: split it.
     #[error("{count} {what} in one request, at most {most} are accepted")]
     TooMany {
         /// What there is too much of.
@@ -28,7 +28,7 @@ pub enum PutError {
         /// How much there may be.
         most: usize,
     },
-    /// A record that is not accepted from this sender, or not as it is signed.
+    /// A record that this sender may not announce, or whose signature or time is refused.
     #[error("record {record}: {refusal}")]
     Refused {
         /// The record's number in the request, from 1.
@@ -46,7 +46,7 @@ pub enum PutError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Addresses, none of which can be used.
+    /// No address can be used.
     #[error("record {record}: none of its addresses can be used: {reasons}")]
     Addrs {
         /// The record's number in the request, from 1.
@@ -54,10 +54,10 @@ pub enum PutError {
         /// Why each cannot.
         reasons: AddrReasons,
     },
-    /// There is no room: try again when the operator has made some.
+    /// A limit of the store: retry later.
     #[error("there is no room for this announcement now: {0}")]
     NoRoom(StoreError),
-    /// The store does not work: try again later.
+    /// The store fails: retry later.
     #[error("announcements cannot be stored")]
     Unavailable(#[source] StoreError),
 }
@@ -74,7 +74,7 @@ pub struct AddrReasons {
 }
 
 impl AddrReasons {
-    /// Counts addresses that were not looked at.
+    /// Counts addresses that were not read.
     pub(super) fn add_others(&mut self, count: usize) {
         self.others += count;
     }
@@ -147,13 +147,13 @@ pub enum PutRefusal {
         /// How far ahead it may be.
         most: Duration,
     },
-    /// What it announced is over.
+    /// It has expired.
     #[error("its time is over: `Timestamp` plus `AdvisoryTTL` has passed")]
     Lapsed,
 }
 
 impl PutError {
-    /// A word for metrics; one of a fixed set.
+    /// Its label in metrics; one of a fixed set.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Malformed { .. } => "malformed",
@@ -187,7 +187,7 @@ impl From<StoreError> for PutError {
     }
 }
 
-/// `1day 2h 3s`: a reader of the error has no use for fractions of a second.
+/// `1day 2h 3s`: without fractions of a second.
 fn in_words(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(duration.as_secs()))
 }

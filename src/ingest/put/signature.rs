@@ -46,6 +46,6 @@ fn public_key(peer: &PeerId) -> Option<PublicKey> {
     }
     let key = PublicKey::try_decode_protobuf(multihash.digest()).ok()?;
     let is_known = matches!(key.key_type(), KeyType::Ed25519 | KeyType::Secp256k1);
-    // One key has one ID: other ways to write the same key in protobuf are other peers.
+    // One key has one ID: another protobuf encoding of it would be another peer.
     (is_known && key.to_peer_id() == peer).then_some(key)
 }

@@ -6,20 +6,19 @@
 //! expires = (min(Timestamp, now) + ttl), rounded down to a multiple of grain
 //! ```
 //!
-//! Counting from the timestamp, not from the arrival: however often and whenever an announcement is
-//! sent again, by whomever, it holds no longer than its provider said, and a provider's clock that is
-//! ahead gains nothing.
+//! The lifetime counts from the timestamp, not from the arrival: a replay never extends it, and a
+//! provider's clock that is ahead gains nothing.
 //!
-//! The rounding costs less than a 64th of the time, and bounds the number of groups: a provider
-//! whose announcements have one TTL has at most 128 expiries alive at one time, whatever the number
-//! of its announcements, because a grain is longer than a 128th of the TTL.
+//! Rounding costs less than a 64th of the TTL, and bounds the number of groups: a provider whose
+//! announcements have one TTL has at most 128 distinct expiries at one time, because a grain is
+//! longer than a 128th of the TTL.
 
 use std::time::Duration;
 
 use super::error::PutRefusal;
 use crate::clock::UnixMs;
 
-/// The shortest time that an announcement holds. Shorter ones would cost more than they say.
+/// The shortest TTL. Shorter ones would cost more than they are worth.
 pub(crate) const TTL_MIN: Duration = Duration::from_secs(60);
 
 const NS_IN_MS: i64 = 1_000_000;

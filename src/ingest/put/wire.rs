@@ -1,7 +1,7 @@
-//! The JSON of a request: its shape, and how much of everything there is. Nothing is judged here.
+//! The JSON of a request: its shape and its counts. Content is not judged here.
 //!
-//! Fields that are not named are ignored, and a field that stands twice is an error. Lists are read
-//! to their end, but not more of them is kept than is accepted. A payload's bytes stay as they are.
+//! Unknown fields are ignored, and a duplicate field is an error. Lists are read to their end, but
+//! no more items are kept than accepted. A payload's bytes are kept unchanged.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -33,7 +33,7 @@ pub(super) struct Payload {
     pub(super) advisory_ttl_ns: i64,
     /// At least one.
     pub(super) keys: Vec<String>,
-    /// `null` among them costs itself.
+    /// A `null` costs only itself.
     pub(super) addrs: BoundedList<Option<String>>,
 }
 
@@ -120,7 +120,7 @@ fn read_record(
         Some(_) => return Err(malformed(format!("{place}: `Schema` is not `{ANNOUNCED_SCHEMA}`"))),
         None => return Err(missing("Schema", &place)),
     }
-    // It is not signed and can only be one, so its absence says nothing.
+    // It is not signed and has one possible value, so it may be missing.
     if fields.protocol.as_deref().is_some_and(|protocol| protocol != ANNOUNCED_PROTOCOL) {
         return Err(malformed(format!("{place}: `Protocol` is not `{ANNOUNCED_PROTOCOL}`")));
     }
@@ -154,7 +154,7 @@ fn read_payload(json: &str, place: &str, keys_max: usize) -> Result<(Payload, us
 }
 
 fn object<'a, T: Deserialize<'a>>(json: &'a str, place: &str) -> Result<T, PutError> {
-    // serde would read an array as the fields in their order.
+    // serde would accept an array as the fields in order.
     if !json.trim_ascii_start().starts_with('{') {
         return Err(malformed(format!("{place} is not a JSON object")));
     }

@@ -1,8 +1,8 @@
-//! Collecting the records of a provider answer.
+//! Collects the records of a provider answer.
 //!
-//! No I/O here: bytes are pushed in, and memory is bounded as the body is. A record that cannot be
-//! read costs only itself: it is counted, and the first reason kept. An answer of which no record
-//! can be read, though it has some, is no answer.
+//! No I/O here: bytes are pushed in, and memory is bounded with the body. A record that cannot be
+//! parsed costs only itself: it is counted, and the first reason kept. An answer whose records are
+//! all unparsable is an error.
 
 use std::ops::ControlFlow;
 
@@ -52,7 +52,7 @@ impl<'a> AnswerReader<'a> {
         }
     }
 
-    /// Takes the next bytes of the body; breaks when no more should be read.
+    /// Takes the next bytes of the body; breaks when reading should stop.
     pub(super) fn push(&mut self, bytes: &[u8]) -> ControlFlow<()> {
         let Self { body, http, answer } = self;
         match body.push(bytes, &mut |text| answer.take(text)) {
@@ -64,8 +64,8 @@ impl<'a> AnswerReader<'a> {
         }
     }
 
-    /// The answer, when the body has ended: by itself, by a limit, or by `failure`. An answer
-    /// that was cut counts for what was read of it, if that is anything.
+    /// The answer, when the body has ended: by itself, by a limit, or by `failure`. A truncated
+    /// answer counts for the records read, if there are any.
     pub(super) fn finish(
         self,
         failure: Option<HttpClientError>,

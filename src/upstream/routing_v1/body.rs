@@ -1,4 +1,4 @@
-//! Cutting the body of an answer, JSON or NDJSON, into the texts of its records, as it arrives.
+//! Splits the body of an answer, JSON or NDJSON, into the texts of its records, as it arrives.
 //!
 //! No I/O here: bytes are pushed in. Memory is bounded by [`AnswerLimits`] whatever is pushed. A record
 //! that is too long or no text costs only itself; a body that is too long, or has too many records,
@@ -65,7 +65,7 @@ enum Begun {
     Nonsense,
 }
 
-/// Why the text of a record cannot be had.
+/// Why the text of a record is refused.
 #[derive(Debug, Error)]
 pub(super) enum TextError {
     #[error("not UTF-8")]
@@ -74,7 +74,7 @@ pub(super) enum TextError {
     TooLong(usize),
 }
 
-/// Why no more of a body is read.
+/// Why reading a body stopped.
 #[derive(Debug, Error)]
 pub(super) enum AnswerBodyError {
     #[error("more than {limit} {what}")]
@@ -84,7 +84,8 @@ pub(super) enum AnswerBodyError {
 }
 
 impl Default for AnswerLimits {
-    /// Far above real answers (100 records of 1 kB in JSON, 1,000 in NDJSON), far below what hurts.
+    /// Far above real answers (100 records of 1 kB in JSON, 1,000 in NDJSON), and harmless in
+    /// memory.
     fn default() -> Self {
         Self { body_bytes_max: 16 << 20, record_bytes_max: 1 << 20, records_max: 10_000 }
     }
@@ -127,8 +128,8 @@ impl AnswerBodyReader {
         }
     }
 
-    /// Takes the next bytes of the body, and hands on each record that is whole with them. After an
-    /// error nothing may follow.
+    /// Takes the next bytes of the body, and emits each record that they complete. After an error
+    /// nothing may follow.
     pub(super) fn push(
         &mut self,
         bytes: &[u8],
@@ -148,7 +149,7 @@ impl AnswerBodyReader {
         }
     }
 
-    /// Hands on the records that only the end of the body makes whole.
+    /// Emits the records that the end of the body completes.
     pub(super) fn finish(
         &mut self,
         take: &mut impl FnMut(Result<&str, TextError>),
@@ -245,7 +246,7 @@ impl AnswerBodyReader {
             ScanStep::Broken => {
                 let line = self.pending.split_off(self.line_start);
                 self.end_record(take)?;
-                // It has no line end, so this goes no deeper.
+                // It has no line end, so the recursion ends here.
                 self.push_records(&line, take)?;
             }
         }
@@ -511,7 +512,7 @@ mod tests {
                 (texts, read.map_err(|error| error.to_string()))
             };
             let whole = read(vec![body.as_bytes()]);
-            // Of a body that is too long, what is read depends on where the last whole piece ends.
+            // How much is read of a body that is too long depends on its last whole chunk.
             if body.len() <= limits.body_bytes_max {
                 prop_assert_eq!(read(body.as_bytes().chunks(piece).collect()), whole);
             }

@@ -1,8 +1,8 @@
-//! Asking any Routing V1 server who provides something, for somebody who waits for the answer.
+//! Asks any Routing V1 server for providers, for a caller that waits for the whole answer.
 //!
-//! An answer that was cut after its first record counts as an answer, with the reason in
-//! [`ProvidersAnswer::cut`]; everything else that fails is an [`HttpClientError`]. Addresses that do not
-//! parse are kept: the caller shows what came.
+//! An answer that was truncated after its first record counts as an answer, with the reason in
+//! [`ProvidersAnswer::cut`]; everything else that fails is an [`HttpClientError`]. Addresses that
+//! do not parse are kept: the caller shows what came.
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, StatusCode, Url};
@@ -18,9 +18,9 @@ use crate::http_client::{ClientOptions, HttpAnswer, HttpClient, HttpClientError}
 pub(crate) struct ProvidersQuery<'a> {
     /// The CID, in any form.
     pub(crate) cid_text: &'a str,
-    /// `filter-addrs`, as the router is to get it.
+    /// `filter-addrs`, sent unchanged.
     pub(crate) filter_addrs: Option<&'a str>,
-    /// `filter-protocols`, as the router is to get it.
+    /// `filter-protocols`, sent unchanged.
     pub(crate) filter_protocols: Option<&'a str>,
 }
 

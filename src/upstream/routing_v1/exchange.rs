@@ -1,7 +1,7 @@
 //! One request to an upstream, from its admission to its end, and what is recorded of it.
 //!
-//! Whatever happens, an exchange is counted once: by [`Exchange::succeed`], [`Exchange::fail`], or, where nobody
-//! waits for the answer any more, when it is dropped.
+//! An exchange is counted exactly once: by [`Exchange::succeed`], [`Exchange::fail`], or, if its
+//! caller is cancelled, when it is dropped.
 
 use reqwest::{Method, Request};
 
@@ -31,9 +31,9 @@ impl Exchange {
         Self { id, admission, counts, watch, has_records: false, is_counted: false }
     }
 
-    /// Sends a request, and waits for the head of its answer. A read whose connection fails before
-    /// that is sent once more, within the same time: the connection may have been an old one that the
-    /// upstream had closed. Where requests are counted it is not: the upstream may have read it.
+    /// Sends a request and waits for the head of its answer. A read whose connection fails before
+    /// that is retried once, within the same timeout: the upstream may have closed an idle
+    /// connection. A metered request is not: the upstream may have counted it.
     pub(super) async fn send(
         &self,
         shared: &Shared,
@@ -68,12 +68,12 @@ impl Exchange {
         if records > 0 && !self.has_records {
             self.has_records = true;
             self.counts.first_record(self.watch.elapsed());
-            // However it ends, it was of use.
+            // It is a success however it ends.
             self.admission.works();
         }
     }
 
-    /// Counts fields that were left out of records.
+    /// Counts fields that were dropped from records.
     pub(super) fn dropped_fields(&self, fields: usize) {
         self.counts.fields_dropped(fields as u64);
     }
@@ -84,7 +84,7 @@ impl Exchange {
         self.count(outcome);
     }
 
-    /// There is no whole answer; says what the caller is told.
+    /// The upstream gave no whole answer; returns the caller's error.
     pub(super) fn fail(mut self, failure: &ExchangeFailure) -> AskError {
         let error = failure.to_ask_error();
         let id = &self.id;

@@ -14,9 +14,9 @@
 //! | more bytes or records than are read | failed | works |
 //! | records that cannot be used | failed | works |
 //!
-//! Bad records in an answer do not count against the upstream: a stranger who announces nonsense there must
-//! not open its breaker here. Nor does the refusal of one question, nor the failure of a router behind it:
-//! one two hops away must not cut off this one's own index.
+//! Bad records do not count against the upstream: a stranger who announces nonsense there must not
+//! open its breaker here. Nor does the refusal of one question, nor the failure of a router behind
+//! it: that must not cut off the upstream's own index.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl ExchangeFailure {
     }
 }
 
-/// Whether a status tells of the servers that the upstream asked in turn.
+/// Whether a status is about the upstream's own upstreams.
 fn is_of_those_behind(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }

@@ -1,7 +1,7 @@
 //! IPNS records of an upstream: asked for, and given to it.
 //!
-//! A record counts if the name's key has signed it and it is valid now. One that does not is a failure
-//! to the caller, as "there is none" would be wrong.
+//! A record counts if the name's key signed it and it is valid now. Any other is an error, since
+//! "not found" would be wrong.
 
 use bytes::Bytes;
 use reqwest::Method;
@@ -47,7 +47,7 @@ pub(super) async fn get(
     }
 }
 
-/// Has it store a record. Sent once only.
+/// Stores a record at the upstream; never retried.
 pub(super) async fn put(shared: &Shared, record: &IpnsRecord, hops: Hops) -> Result<(), AskError> {
     let exchange = shared.begin(Resource::Ipns).await?;
     match store(shared, &exchange, record, hops).await {
@@ -74,7 +74,7 @@ async fn find(
             let bytes = shared.http.read(answer, IPNS_RECORD_BYTES_MAX).await?;
             verify(shared, &bytes, name).map(Some)
         }
-        // A body of any other type says that there is none.
+        // A body of any other type means not found.
         Reply::Body(_) | Reply::None => Ok(None),
     }
 }
@@ -113,7 +113,7 @@ async fn store(
     }
     match reply::read(shared, answer).await? {
         Reply::Body(_) => Ok(()),
-        // A server that knows no such path; there is nothing that a router would look for.
+        // The server does not know the path.
         Reply::None => Err(ExchangeFailure::NotOffered),
     }
 }

@@ -1,9 +1,9 @@
-//! Finding the end of each JSON object or list in a text of many, by its structure alone.
+//! Finds the end of each JSON object or list in a text of many, by structure alone.
 //!
-//! Pure, and a byte at a time: a stack of 128 brackets, and what may come next. Whether names, numbers
-//! and escapes are well-formed is left to who parses the value.
+//! Pure, a byte at a time: a stack of 128 brackets, and the state. The parser of the value checks
+//! names, numbers and escapes.
 
-/// As deep as values nest: what the parser behind takes.
+/// The nesting limit of the parser behind.
 const DEPTH_MAX: u32 = 128;
 
 /// What a byte does to a value.

@@ -1,7 +1,8 @@
-//! Asking for records, and handing them on as they come.
+//! Asks for records and streams them.
 //!
-//! A batch is what one piece of the body made whole; it is handed on before more is read. An answer
-//! that ends early gives what came of it, and then why. Dropping the stream closes the request.
+//! A batch has the records that one chunk of the body completes; it is emitted before more is read.
+//! An answer that ends early yields its records, then the error. Dropping the stream cancels the
+//! request.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::resolve::{AskError, AskedRecords};
 use crate::types::ReadyRecord;
 use crate::types::{Hops, Subject};
 
-/// How far a lookup is.
+/// The state of a lookup.
 enum LookupPhase {
     Begin {
         shared: Arc<Shared>,
@@ -30,7 +31,7 @@ enum LookupPhase {
         hops: Hops,
     },
     Reading(Box<Reading>),
-    /// All was handed on but why there is no more.
+    /// All records were emitted; the error remains.
     Failed(AskError),
     Ended,
 }
@@ -89,7 +90,7 @@ async fn begin(
     (Vec::new(), next)
 }
 
-/// Sends the question; gives the answer if it has a body to read.
+/// Sends the question; returns the answer if it has a body to read.
 async fn open(
     shared: &Shared,
     exchange: &Exchange,
@@ -148,7 +149,7 @@ pub fn received<'a>(
         .into_iter()
         .try_for_each(|piece| body.push(piece, &mut |text| sanitizer.take(text)))
         .and_then(|()| body.finish(&mut |text| sanitizer.take(text)));
-    // What came before stands.
+    // Records before the failure count.
     let _ = read;
     sanitizer.batch()
 }
@@ -165,7 +166,7 @@ impl Reading {
         }
     }
 
-    /// Breaks at the end of the answer, with why it is not whole.
+    /// Breaks at the end of the answer, with the error if it is not whole.
     async fn read(&mut self) -> ControlFlow<Option<ExchangeFailure>> {
         let bad_before = self.sanitizer.records_bad();
         let chunk = self.shared.http.chunk(&mut self.answer).await;

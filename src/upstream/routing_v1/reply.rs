@@ -1,4 +1,4 @@
-//! What the head of an answer says: here it is, there is none, or no.
+//! The head of an answer: found, not found, or an error.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::http_client::{HttpAnswer, HttpClient, HttpClientError};
 use crate::text::printable;
 use crate::upstream::backoff::{BACKOFF_MIN, parse_retry_after};
 
-/// What is asked for where records are wanted: as a stream, if that is to be had.
+/// The `Accept` of requests for records: a stream is preferred.
 pub(super) const ACCEPT_RECORDS: &str = "application/x-ndjson, application/json;q=0.9";
 
-/// An answer that is one, by its status.
+/// A successful answer, by its status.
 pub(super) enum Reply {
-    /// 200: what was asked for is in the body.
+    /// 200: the body has the answer.
     Body(HttpAnswer),
-    /// 404 or 204: there is none, whatever the body is.
+    /// 404 or 204: not found, whatever the body is.
     None,
 }
 

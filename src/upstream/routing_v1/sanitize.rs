@@ -1,13 +1,13 @@
-//! What of an upstream's records is passed on.
+//! Sanitizes records of upstreams.
 //!
-//! A record that cannot be read is refused. Addresses that do not parse and addresses that the public
-//! cannot reach are left out, unless the settings keep them; a record that loses all of them stays
-//! without. Records of unknown schemas stay byte for byte or not at all: one that lists an address in
-//! `Addrs` that would be left out as out of the public's reach is refused, as nobody knows what it would
-//! mean without.
+//! A record that does not parse is refused. Addresses that do not parse and addresses that the
+//! public cannot reach are dropped, unless the settings keep them; a record that loses all of them
+//! stays without. Records of unknown schemas are kept byte for byte or refused: one with an address
+//! in `Addrs` that would be dropped as not public is refused, since what it would mean without it
+//! is unknown.
 //!
-//! Where a peer is asked for, only records of that peer count, and they are in schema `peer` whatever
-//! schema answers have; those of unknown schemas are refused.
+//! For a peer lookup only records of that peer count, in schema `peer` whatever schema answers
+//! have; those of unknown schemas are refused.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::types::{
     Addr, AnswerSchema, PeerId, ProviderRecord, ReadyRecord, RecordError, Schema, UnparsableAddrs,
 };
 
-/// What records must be, and how they are served.
+/// The rules for records, and their schema.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SanitizeOptions {
     pub(super) schema: AnswerSchema,
@@ -28,12 +28,12 @@ pub(super) struct SanitizeOptions {
     pub(super) allow_private_addrs: bool,
 }
 
-/// Takes the records of one answer.
+/// Sanitizes the records of one answer.
 pub(super) struct Sanitizer {
     options: SanitizeOptions,
     /// The only peer whose records count.
     peer: Option<PeerId>,
-    /// Not handed on yet.
+    /// Not emitted yet.
     ready: Vec<Arc<ReadyRecord>>,
     has_records: bool,
     records_bad: usize,
@@ -41,7 +41,7 @@ pub(super) struct Sanitizer {
     first_bad: Option<String>,
 }
 
-/// Why a record does not count.
+/// Why a record is refused.
 #[derive(Debug, Error)]
 enum RefusedRecord {
     #[error(transparent)]
@@ -87,12 +87,12 @@ impl Sanitizer {
         }
     }
 
-    /// The records that were taken and not handed on yet.
+    /// Takes the accepted records that were not emitted yet.
     pub(super) fn batch(&mut self) -> Vec<Arc<ReadyRecord>> {
         std::mem::take(&mut self.ready)
     }
 
-    /// How many records were taken and not handed on yet.
+    /// How many accepted records were not emitted yet.
     pub(super) fn waiting(&self) -> usize {
         self.ready.len()
     }
@@ -102,18 +102,18 @@ impl Sanitizer {
         self.records_bad
     }
 
-    /// How many fields were left out of records since this was asked last.
+    /// Takes the number of fields dropped from records since the last call.
     pub(super) fn take_fields_dropped(&mut self) -> usize {
         std::mem::take(&mut self.fields_dropped)
     }
 
-    /// Why an answer that has ended is none: it had records, of which none counts.
+    /// Why a complete answer is an error: it had records, and all were refused.
     pub(super) fn no_answer(&self) -> Option<String> {
         let reason = self.first_bad.as_ref().filter(|_| !self.has_records)?;
         Some(format!("none of its {} records can be used: {reason}", self.records_bad))
     }
 
-    /// Whether a record counted.
+    /// Whether a record was accepted.
     pub(super) fn has_records(&self) -> bool {
         self.has_records
     }
