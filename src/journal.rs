@@ -7,10 +7,10 @@
 //! ```
 //!
 //! A segment is a row of frames, one for each group commit; a frame is a row of blocks: a group's
-//! definition, keys of one group, a group's end, a change of many groups (`format`, `block` and `change`
-//! draw the bytes, `docs/journal-format.md` explains them). A group is known by its serial, which is never given
-//! twice; whether one group supersedes another follows from their serials and expiries, not from the
-//! order of blocks. So blocks are read, merged and moved in any order.
+//! definition, keys of one group, a group's end, a change of many groups (`format`, `block` and
+//! `change` draw the bytes, `docs/journal-format.md` explains them). A group's identity is its
+//! serial, which is never reused; whether one group supersedes another follows from their serials
+//! and expiries, not from the order of blocks. So blocks are read, merged and moved in any order.
 //!
 //! The parts: `writer` appends, `recovery` reads everything at the start, `ledger` knows what is
 //! where, `compaction` rewrites segments with too much garbage, `snapshot` reads while all that goes
@@ -21,13 +21,13 @@
 //! - When [`Journal::append`] is ready, the entries survive a crash. [`Journal::append_whole`] leaves all
 //!   of its entries or none, even when it fails.
 //! - What is read was verified. Damage is reported with file and offset, and never skipped.
-//! - Appends wait when the queue is full; nothing grows without bound.
+//! - A full queue exerts backpressure on appends; nothing grows without bound.
 //!
 //! # Failure
 //!
-//! A write that fails is the error of all who were in it, and of nobody else; the next one tries
-//! again. Damage found when opening is an error; damage found by compaction stops the compaction of
-//! that segment and shows in [`JournalStats`].
+//! A failed write fails all appends in its frame, and no others; the next append retries. Damage
+//! found when opening is an error; damage found by compaction stops the compaction of that segment
+//! and shows in [`JournalStats`].
 
 mod background;
 mod block;
@@ -92,7 +92,7 @@ pub(crate) use snapshot::Snapshot;
 const WRITER_THREAD: &str = "journal writer";
 const COMPACTION_THREAD: &str = "journal compaction";
 
-/// Segments hold their offsets in 32 bits; this leaves room for the last frame.
+/// Offsets in segments have 32 bits; this leaves room for the last frame.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// How a journal works.
@@ -105,11 +105,11 @@ pub struct JournalOptions {
     /// A segment with this many bytes is followed by a new one, 1 GiB at most. Compaction needs as
     /// much room on the disk, for a while.
     pub segment_bytes: u64,
-    /// Bytes of entries that may wait to be written; past them [`Journal::append`] waits.
+    /// The queue's bound in bytes of entries; past it [`Journal::append`] waits.
     pub(crate) queue_bytes_max: usize,
-    /// Bytes that compaction may read and write each second, so that appends get the disk.
+    /// Bytes a second that compaction may read and write, so that appends get the disk.
     pub(crate) compaction_bytes_per_second: u64,
-    /// Compaction does not begin for less garbage than this.
+    /// The least garbage in bytes that starts a compaction.
     pub compaction_garbage_bytes_min: u64,
     /// Tells which groups expired.
     pub clock: Clock,
@@ -180,7 +180,7 @@ pub struct JournalStats {
     pub segments: usize,
     /// Groups that live.
     pub groups: usize,
-    /// Keys of live groups; one that was appended twice counts twice until compaction.
+    /// Keys of live groups; duplicates count until compaction.
     pub entries: u64,
     /// Group commits since the journal was opened.
     pub syncs: u64,
@@ -218,10 +218,10 @@ struct JournalShared {
     counters: JournalCounters,
     write_error: Mutex<Option<JournalError>>,
     compaction_error: Mutex<Option<JournalError>>,
-    /// Held by the one compaction that may run.
+    /// Serializes compactions.
     compaction: Mutex<()>,
-    /// Given to a compacted segment, and never again: a file that an earlier attempt left behind
-    /// must not look newer than what took its place.
+    /// The generation of the next compacted segment, never reused: a file left by a failed attempt
+    /// must not look newer than its replacement.
     next_generation: AtomicU32,
     _data_dir: DataDir,
 }
@@ -247,7 +247,7 @@ impl JournalCounters {
     }
 }
 
-/// A journal that was just opened, and what to put into the index.
+/// A journal that was just opened, and its content for the index.
 pub struct Opened {
     /// The groups that live.
     pub groups: Vec<GroupDefinition>,
@@ -285,12 +285,12 @@ impl Opened {
         Ok(())
     }
 
-    /// How many keys a live group has, those counted twice that were written twice.
+    /// The number of a live group's keys, duplicates included.
     pub fn keys_of(&self, serial: u64) -> u64 {
         self.journal.shared.ledger.lock().keys_of(serial)
     }
 
-    /// Greater than every serial that was ever used here.
+    /// Greater than every serial ever used here.
     pub fn next_serial(&self) -> u64 {
         self.next_serial
     }
@@ -366,7 +366,7 @@ impl Journal {
     /// crash, perhaps some: they may be spread over frames. It waits while the queue is full, and needs no particular executor. Dropping the
     /// future leaves it open whether the entries are written.
     ///
-    /// Hold the receipt until lookups see what was appended.
+    /// Hold the receipt until lookups see the entries.
     pub fn append(
         &self,
         entries: Vec<JournalEntry>,
@@ -423,7 +423,7 @@ impl Journal {
         self.compactor.step(uses, &mut Pace::unlimited())
     }
 
-    /// What the journal holds now, to be read while it goes on.
+    /// A snapshot of the journal, readable while it is appended to.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut ledger = self.shared.ledger.lock();
         ledger.expire(self.shared.clock.now_ms());
@@ -484,11 +484,11 @@ impl Journal {
     fn stop(&self) {
         if let Some((thread, stop)) = self.compaction_thread.lock().take() {
             stop.raise();
-            // It may have died, and then there is nothing to wait for.
+            // A dead thread needs no waiting.
             let _ = thread.join();
         }
         let Some(writer) = self.writer.lock().take() else { return };
-        // The writer may have died, and then has nothing to close.
+        // A dead writer has nothing to close.
         let _ = self.queue.send(WriterCommand::Close);
         let _ = writer.join();
     }

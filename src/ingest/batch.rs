@@ -1,7 +1,7 @@
 //! Batches lines, so that a store is called once for thousands of keys.
 //!
-//! Files repeat the same records, so a record whose text the batch has seen is not parsed again,
-//! and keys that share it, its context, its expiry and its origin become one announcement.
+//! Files repeat the same records, so records are deduplicated by their text before they are parsed,
+//! and keys that share one, its context, its expiry and its origin become one announcement.
 
 use std::collections::HashMap;
 

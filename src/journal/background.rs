@@ -15,9 +15,9 @@ use super::pace::{Pace, Stop};
 use super::queue::Roller;
 use super::{COMPACTION_THREAD, JournalError, JournalShared};
 
-/// How long the thread waits when there is nothing to do: a look at the figures costs microseconds.
+/// The pause when there is nothing to do: checking the figures costs microseconds.
 const IDLE: Duration = Duration::from_secs(1);
-/// How long it waits after a failure.
+/// The pause after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// What compaction needs of a journal.
@@ -29,7 +29,7 @@ pub(super) struct Compactor {
 }
 
 impl Compactor {
-    /// Rewrites some segments, if that is worth it. Returns whether it did.
+    /// Rewrites some segments if they have enough garbage. Returns whether it did.
     pub(super) fn step(&self, uses: Uses<'_>, pace: &mut Pace<'_>) -> Result<bool, JournalError> {
         let shared = &self.shared;
         let _one_at_a_time = shared.compaction.lock();
@@ -62,7 +62,7 @@ impl Compactor {
         let estimated_at = &self.shared.counters.estimated_at_bytes;
         let bytes = self.shared.ledger.lock().totals().bytes;
         let last = estimated_at.load(Ordering::Relaxed);
-        // The first time, nothing is known of what was appended by earlier processes.
+        // The first time, the garbage of earlier processes is unknown.
         if last == u64::MAX || is_due(bytes, appended - last) {
             estimate_superseded(&self.shared, uses);
             estimated_at.store(appended, Ordering::Relaxed);

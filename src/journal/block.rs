@@ -38,16 +38,16 @@ pub(super) const KIND_COMPANIONS: u8 = 9;
 /// What a block with a group's end takes.
 pub(super) const END_BLOCK_BYTES: u64 = 24;
 
-/// A block of keys is closed when it has this many bytes: large enough that its 32 to 60 bytes of
-/// frame are nothing, small enough that a reader works on it in its cache.
+/// A block of keys is closed at this size: large enough that its 32 to 60 bytes of overhead are
+/// negligible, small enough for a reader's cache.
 const KEYS_PAYLOAD_BYTES_FULL: usize = 1 << 20;
 const KEYS_FIXED_BYTES: usize = 16;
 const NEVER: u64 = u64::MAX;
 
-/// A group as the journal knows it: what keys of it have in common.
+/// A group's definition: what its keys share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupDefinition {
-    /// The number that nothing else ever had or will have.
+    /// The serial, never reused.
     pub serial: u64,
     /// The provider's name for the set of keys.
     pub context: Box<[u8]>,
@@ -84,7 +84,7 @@ impl GroupDefinition {
     fn decode(kind: u8, mut payload: &[u8]) -> Option<Self> {
         let payload = &mut payload;
         let (serial, expires) = (take_u64(payload)?, take_u64(payload)?);
-        // What was announced before origins were kept has none.
+        // Definitions of kind 1 have no origin.
         let (origin, since_ms) = match kind {
             KIND_ORIGINATED => (Origin::from_bits(take_u64(payload)?), take_u64(payload)?),
             _ => (Origin::UNKNOWN, 0),
@@ -244,7 +244,7 @@ pub(super) struct KeysPayload {
 pub(super) struct KeysEncoder {
     serial: u64,
     open: HashMap<SmallVec<[u8; 24]>, OpenPayload>,
-    /// The prefix of the last key, since the next one most often has the same.
+    /// The prefix of the last key: the next key usually has the same.
     latest: Option<(SmallVec<[u8; 24]>, OpenPayload)>,
     full: Vec<KeysPayload>,
 }

@@ -1,5 +1,5 @@
-//! Changes: what a provider said of its addresses, another record for the groups of a context, and what
-//! holds for all that a provider has.
+//! Changes: a provider's statement of its addresses, another record for the groups of a context,
+//! and a provider's visibility and companions.
 //!
 //! ```text
 //! 5 addresses   stamp u64 | stated at u64 (ms since 1970, by the provider's clock)
@@ -22,7 +22,7 @@ use super::block::{Block, KIND_ADDRS, KIND_COMPANIONS, KIND_RECORD, KIND_VISIBIL
 use super::format::{BLOCK_HEADER_BYTES, take_u32, take_u64};
 use crate::clock::UnixMs;
 
-/// What changes together: a hash of the kind, the provider and the context.
+/// Identifies what a change replaces: a hash of the kind, the provider and the context.
 pub(super) type ChangeKey = [u8; 16];
 
 /// A change of many groups at once.
@@ -38,16 +38,16 @@ pub enum Change {
     Companions(CompanionsChange),
 }
 
-/// What a provider said of its addresses.
+/// A provider's statement of its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddrsChange {
     /// Counts for groups with a smaller serial.
     pub stamp: u64,
     /// The provider's peer ID, in base58.
     pub provider: Box<str>,
-    /// When it said so, by its own clock.
+    /// The time of the statement, by the provider's clock.
     pub stated_at_ms: UnixMs,
-    /// Where it is reached.
+    /// Its addresses.
     pub addrs: Vec<Box<str>>,
 }
 
@@ -71,7 +71,7 @@ pub struct VisibilityChange {
     pub stamp: u64,
     /// The provider's peer ID, in base58.
     pub provider: Box<str>,
-    /// Whether its records are kept and not served.
+    /// Whether its records are hidden: kept and not served.
     pub is_hidden: bool,
 }
 
@@ -302,7 +302,7 @@ pub(super) fn record_key(provider: &str, context: &[u8]) -> ChangeKey {
     key_of(KIND_RECORD, provider, context)
 }
 
-/// 128 bits: finding two providers that share them takes 2^64 tries.
+/// 128 bits: a collision takes 2^64 tries.
 fn key_of(kind: u8, provider: &str, context: &[u8]) -> ChangeKey {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&[kind]).update(&(provider.len() as u64).to_le_bytes());

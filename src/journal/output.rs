@@ -1,8 +1,7 @@
-//! A whole segment written at once, for compaction and repair: it counts when it is finished, and not
-//! before.
+//! Writes a whole segment, for compaction and repair: it counts only when it is finished.
 //!
-//! Order of deeds: write, sync, rename, sync the directory. If any of them fails, the file is taken
-//! away again, and what it was to take the place of stays.
+//! Order of steps: write, sync, rename, sync the directory. If one fails, the file is removed, and
+//! the segments that it was to replace stay.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use super::format::{
 };
 use super::segment::Segment;
 
-/// A segment in the making.
+/// A segment under construction.
 pub(super) struct SegmentOutput<'a> {
     disk: &'a dyn Disk,
     directory: &'a Path,
@@ -28,7 +27,7 @@ pub(super) struct SegmentOutput<'a> {
 }
 
 impl<'a> SegmentOutput<'a> {
-    /// Makes its file, under a name that does not count yet.
+    /// Creates its file, under a temporary name.
     pub(super) fn create(
         disk: &'a dyn Disk,
         directory: &'a Path,
@@ -104,8 +103,8 @@ impl<'a> SegmentOutput<'a> {
         let disk = self.disk;
         disk.rename(&self.unfinished, &path).map_err(|error| failed("rename to", error))?;
         if let Err(error) = disk.sync_directory(self.directory) {
-            // Nobody knows whether the new name survives a crash, so the sources must stay; with
-            // them there, a file that covers them does no harm either way.
+            // Whether the new name survives a crash is unknown, so the sources must stay; beside
+            // them, a file that covers them is harmless either way.
             let _ = disk.remove(&path);
             return Err(failed("sync the directory of", error));
         }
@@ -113,7 +112,7 @@ impl<'a> SegmentOutput<'a> {
     }
 
     pub(super) fn discard(self) {
-        // What stays is removed when the journal is opened.
+        // Leftovers are removed when the journal is opened.
         let _ = self.disk.remove(&self.unfinished);
     }
 }

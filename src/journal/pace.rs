@@ -1,4 +1,4 @@
-//! How fast background work may go, and how it is told to stop.
+//! A rate limit for background work, and its stop flag.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::clock::Stopwatch;
 
-/// Shorter waits than this are saved up: a sleep costs about as much.
+/// Shorter waits are accumulated: a sleep costs about as much.
 const WAIT_MIN: Duration = Duration::from_millis(10);
 
-/// A flag that is raised once, and wakes whoever waits for it.
+/// A flag that is raised once and wakes its waiters.
 #[derive(Clone, Default)]
 pub(super) struct Stop(Arc<(Mutex<bool>, Condvar)>);
 
@@ -22,7 +22,7 @@ impl Stop {
         raised.notify_all();
     }
 
-    /// Waits until the flag is raised, at most so long. Returns whether it is.
+    /// Waits until the flag is raised, with a timeout. Returns whether it is.
     pub(super) fn wait(&self, at_most: Duration) -> bool {
         let (flag, raised) = &*self.0;
         let mut flag = flag.lock();
@@ -33,7 +33,7 @@ impl Stop {
     }
 }
 
-/// A limit on bytes a second, and the flag that ends the work.
+/// A limit in bytes a second, and the flag that stops the work.
 pub(super) struct Pace<'a> {
     limit: Option<(&'a Stop, u64)>,
     since: Stopwatch,
@@ -41,17 +41,17 @@ pub(super) struct Pace<'a> {
 }
 
 impl<'a> Pace<'a> {
-    /// No limit, and nothing that stops the work.
+    /// No limit, and no stop flag.
     pub(super) fn unlimited() -> Self {
         Self { limit: None, since: Stopwatch::start(), bytes: 0 }
     }
 
-    /// So many bytes a second, until the flag is raised.
+    /// A limit in bytes a second, until the flag is raised.
     pub(super) fn limited(stop: &'a Stop, bytes_per_second: u64) -> Self {
         Self { limit: Some((stop, bytes_per_second)), ..Self::unlimited() }
     }
 
-    /// Notes bytes that were read or written, and waits if they came too fast.
+    /// Counts bytes that were read or written, and waits if they exceed the rate.
     pub(super) fn spend(&mut self, bytes: u64) -> ControlFlow<()> {
         let Some((stop, bytes_per_second)) = self.limit else { return ControlFlow::Continue(()) };
         self.bytes += bytes;

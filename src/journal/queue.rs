@@ -1,7 +1,7 @@
-//! The way into the journal: entries become the payloads of blocks in the caller's task, wait for
-//! their share of the queue, and go to the writer.
+//! The queue of the journal: entries are encoded into payloads of blocks in the caller's task, wait
+//! for their share of the queue, and are sent to the writer.
 //!
-//! The queue is bounded by bytes. A request larger than all of it takes the whole queue.
+//! The queue is bounded in bytes. A request larger than it takes the whole queue.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl Queue {
         self.sender.send(command).map_err(|_| JournalError::Closed)
     }
 
-    /// A way to have the active segment finished.
+    /// A handle to finish the active segment.
     pub(super) fn roller(&self) -> Roller {
         Roller(self.sender.clone())
     }

@@ -1,4 +1,4 @@
-//! Opening a journal: which files count, whether they are whole, and what they hold.
+//! Opens a journal: selects the files that count, verifies them, and reads their content.
 //!
 //! # Rules
 //!
@@ -30,18 +30,18 @@ use super::ledger::{BlockLocation, Ledger, SegmentState};
 use super::segment::{Segment, SegmentError, WalkError, find_frame, walk};
 use crate::clock::{Stopwatch, UnixMs};
 
-/// What opening a journal found.
+/// The report of opening a journal.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveryReport {
     /// Segments that were read.
     pub(crate) segments: usize,
     /// Their bytes.
     pub(crate) bytes: u64,
-    /// Keys of live groups, those counted twice that were written twice.
+    /// Keys of live groups, duplicates included.
     pub keys: u64,
-    /// What was cut from the end, if a crash left some.
+    /// The torn tail that was cut, if there was one.
     pub torn_tail: Option<TornTail>,
-    /// Files that a crash left of a compaction or of a segment's beginning, now removed.
+    /// Removed leftovers of a compaction or of a new segment that a crash interrupted.
     pub leftovers: Vec<PathBuf>,
     /// How long it took, in milliseconds.
     pub(crate) took_ms: u64,
@@ -56,7 +56,7 @@ pub struct TornTail {
     pub(crate) offset: u64,
     /// How many bytes were cut.
     pub(crate) bytes: u64,
-    /// Where they are kept; `None` if the disk did not take them.
+    /// The file that keeps them; `None` if the disk refused it.
     pub(crate) kept_as: Option<PathBuf>,
 }
 
@@ -324,8 +324,8 @@ fn cut_tail(
     Ok(Some(TornTail { path: segment.path.clone(), offset: length, bytes, kept_as }))
 }
 
-/// Copies the tail into a file of its own. A disk that is full must not keep a journal closed, so it
-/// goes on without the copy if there can be none.
+/// Copies the tail into a file of its own. A full disk must not prevent opening, so a failed copy
+/// is skipped.
 fn keep_tail(disk: &dyn Disk, segment: &Segment, offset: u64, bytes: u64) -> Option<PathBuf> {
     const COPIED_AT_A_TIME: u64 = 1 << 20;
     let mut name = segment.path.clone().into_os_string();
@@ -344,14 +344,14 @@ fn keep_tail(disk: &dyn Disk, segment: &Segment, offset: u64, bytes: u64) -> Opt
         kept.sync()
     };
     if copy().is_err() {
-        // What there is of it would be taken for all.
+        // A partial copy would pass for a whole one.
         let _ = disk.remove(&path);
         return None;
     }
     Some(path)
 }
 
-/// What all segments come to.
+/// The merged content of all segments.
 struct LedgerContents {
     ledger: Ledger,
     /// The groups that are live.
@@ -399,7 +399,7 @@ fn build_ledger(
                     let what = format!("keys of group {serial}, whose definition is missing");
                     return Err(segment.corrupt(held.first_at, what));
                 }
-                // Compaction dropped the definition, since the end says enough.
+                // Compaction dropped the definition; the end suffices.
                 ledger.define(*serial, None, BlockLocation { segment: *id, offset: 0 });
             }
             ledger.hold(*serial, *id, held.bytes, held.keys);
@@ -414,8 +414,8 @@ fn build_ledger(
     Ok(LedgerContents { ledger, groups, changes })
 }
 
-/// Runs `work` on every item, on as many threads, and gives the results in order; the first error
-/// by order, if there is one.
+/// Runs `work` on every item, on as many threads, and returns the results in order, or the first
+/// error in order.
 pub(super) fn in_parallel<T: Sync, R: Send>(
     threads: usize,
     items: &[T],

@@ -1,8 +1,8 @@
-//! Repairing a journal that cannot be opened: what is whole is kept, what is not is named.
+//! Repairs a journal that cannot be opened: whole blocks are kept, damage is reported.
 //!
-//! Each damaged segment is replaced by one of a new generation with its whole blocks; the damaged file
-//! stays beside it as `*.damaged`. Missing segments are replaced by empty ones. If keys are left whose
-//! group's definition is lost, nobody can say whose they are: they are ended.
+//! Each damaged segment is replaced by one of a new generation with its whole blocks; the damaged
+//! file stays beside it as `*.damaged`. Missing segments are replaced by empty ones. Keys whose
+//! group's definition is lost have no owner: their group is ended.
 //!
 //! A lost block may have been a group's end, so something that was removed may be back, or a change, so
 //! older addresses may be; the report cannot know. Where a file is whole, nothing of it is changed.
@@ -22,7 +22,7 @@ use super::salvage::{LostBytes, find_salt, salvage};
 use super::segment::{Segment, SegmentError};
 use crate::data_dir::DataDir;
 
-/// What a repair found and did.
+/// The report of a repair.
 #[derive(Clone, Debug, Default)]
 pub struct RepairReport {
     /// Segments that were read.
@@ -42,9 +42,9 @@ pub struct RepairReport {
 pub(crate) struct DamagedSegment {
     /// The segment, as it was called.
     pub(crate) path: PathBuf,
-    /// What it is called now.
+    /// Its new name.
     pub(crate) kept_as: PathBuf,
-    /// What of it is lost.
+    /// The lost bytes.
     pub(crate) lost: Vec<LostBytes>,
     /// Blocks that were whole, and were kept.
     pub(crate) blocks_kept: usize,
@@ -116,7 +116,7 @@ struct RepairCandidate {
     damage: Option<&'static str>,
 }
 
-/// What was read so far.
+/// The content read so far.
 struct Repair<'a> {
     disk: &'a dyn Disk,
     directory: &'a Path,
@@ -156,7 +156,7 @@ impl<'a> Repair<'a> {
                     continue;
                 }
                 Ok(_) => "the header is that of another file",
-                // A segment that was never begun; opening the journal removes it.
+                // A segment that was never started; opening the journal removes it.
                 Err(SegmentError::Header { length, .. })
                     if index + 1 == names.len() && length <= HEADER_BYTES as u64 =>
                 {
@@ -174,7 +174,7 @@ impl<'a> Repair<'a> {
         }
         let (counting, superseded) = tile(segments);
         for path in superseded.iter().filter(|path| damage.contains_key(*path)) {
-            // A repair that was interrupted wrote what takes its place.
+            // An interrupted repair wrote its replacement.
             self.keep_aside(path)?;
         }
         let candidate = |segment: Segment| {

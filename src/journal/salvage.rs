@@ -1,8 +1,8 @@
-//! Finding what is whole in a damaged segment.
+//! Finds whole blocks in a damaged segment.
 //!
 //! Frames whose headers match are taken block by block; between them, every place where a block may
-//! begin is tried. What is found is verified like everything else, so nothing is ever made up; what
-//! lies between is reported as lost.
+//! begin is tried. Everything found is verified by checksum, so nothing is invented; bytes between
+//! are reported as lost.
 
 use std::ops::Range;
 
@@ -126,7 +126,7 @@ fn whole_block<'a>(
     at: usize,
 ) -> Result<(RawBlock<'a>, Block<'a>), &'static str> {
     let rest = bytes.get(at..).unwrap_or(&[]);
-    // Spares the hash of nearly every place where no block begins.
+    // Avoids the hash at nearly every place where no block begins.
     let Some([KIND_DEFINITION..=KIND_COMPANIONS, 0, 0, 0]) = rest.get(8..BLOCK_HEADER_BYTES - 4)
     else {
         return Err("the block's checksum does not match");

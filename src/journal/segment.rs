@@ -1,7 +1,7 @@
 //! Open segments, and reading them frame by frame.
 //!
-//! A reader verifies every frame whole before it hands it out: nothing that is read is used before
-//! its checksum matched. It holds one frame in memory and reads ahead in large pieces.
+//! A reader verifies the checksum of every frame before it returns it. It holds one frame in memory
+//! and reads ahead in large chunks.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::format::{
     block_bytes, frame_blocks_bytes, read_block, trusted_block,
 };
 
-/// How much a reader asks for at once: the hash of what was read finds it in the cache.
+/// The size of a read: small enough that hashing it hits the cache.
 const READ_BYTES: usize = 1 << 20;
 
 /// A segment's file, open for reading for as long as anyone wants it, and what its header says.
@@ -26,7 +26,7 @@ pub(super) struct Segment {
     pub(super) file: Box<dyn DiskFile>,
     /// Appends to it that are durable, but of which the caller has not said that lookups see them.
     unseen: Arc<AtomicUsize>,
-    /// The same of the segments that it took the place of: the receipts are theirs.
+    /// The same of the segments that it replaced: the receipts are theirs.
     inherited: Vec<Arc<AtomicUsize>>,
 }
 
@@ -35,8 +35,8 @@ impl Segment {
         Self { path, header, file, unseen: Arc::default(), inherited: Vec::new() }
     }
 
-    /// Takes over what lookups do not see yet of the segments that it takes the place of. Nothing is
-    /// appended to those any more.
+    /// Takes over the unseen appends of the segments that it replaces. Nothing is appended to those
+    /// any more.
     pub(super) fn inherit<'s>(&mut self, sources: impl Iterator<Item = &'s Arc<Self>>) {
         let counts = sources.flat_map(|source| source.unseen_counts());
         self.inherited.extend(counts.filter(|count| is_above_zero(count)).map(Arc::clone));
@@ -79,7 +79,7 @@ impl Segment {
         JournalError::corrupt(&self.path, offset, what)
     }
 
-    /// Whether lookups may not see yet what is durable here.
+    /// Whether some durable entries may not be visible to lookups yet.
     pub(super) fn has_unseen(&self) -> bool {
         self.unseen_counts().any(is_above_zero)
     }
@@ -126,7 +126,7 @@ impl From<JournalError> for SegmentError {
 }
 
 /// Proof that entries are durable. Hold it until lookups see them: while it lives, compaction does
-/// not ask whether their keys are still held, and so does not take them for superseded.
+/// not treat their keys as superseded.
 #[must_use = "hold it until the index has what was appended"]
 #[derive(Default)]
 pub struct Receipt {
@@ -263,17 +263,17 @@ impl<'a> Iterator for Blocks<'a> {
     }
 }
 
-/// Why reading through a segment stopped before its end.
+/// Why reading a segment stopped before its end.
 #[derive(Debug)]
 pub(super) enum WalkError {
     /// The frame that begins at `frame` is damaged at `offset`.
     Damaged { frame: u64, offset: u64, what: &'static str },
-    /// Anything else, and whatever the visitor said.
+    /// Any other error, the visitor's included.
     Other(JournalError),
 }
 
 impl WalkError {
-    /// The error of a caller to whom damage is corruption.
+    /// The error, with damage as corruption.
     pub(super) fn into_journal_error(self, segment: &Segment) -> JournalError {
         match self {
             Self::Damaged { offset, what, .. } => segment.corrupt(offset, what),

@@ -1,7 +1,7 @@
-//! What the journal held at one moment, to be read while appends and compactions go on.
+//! A snapshot of the journal at one moment, readable while appends and compactions go on.
 //!
-//! A snapshot keeps the segments' files open: compaction may take their names away, the bytes stay
-//! until the snapshot is dropped. That is the disk space that a long export costs.
+//! A snapshot keeps the segments' files open: compaction may unlink them, and their disk space is
+//! freed when the snapshot is dropped.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Snapshot {
         let segments = segments.map(|(_, it)| (Arc::clone(&it.segment), it.length)).collect();
         let by_id = ledger.usages().map(|(id, it)| (id, Arc::clone(&it.segment))).collect();
         let mut definitions = ledger.live_definitions();
-        // A group whose definition is on its way to the disk is not there yet.
+        // A group whose definition is not durable yet is left out.
         let is_durable = |place: &BlockLocation| {
             ledger.usage(place.segment).is_some_and(|it| u64::from(place.offset) < it.length)
         };

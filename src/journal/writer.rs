@@ -1,12 +1,12 @@
-//! The thread that appends: it makes everything that waits into one frame, writes and syncs it once,
-//! and answers everyone who was in it.
+//! The writer thread: group commit of everything that waits in one frame, one write and one sync,
+//! then the replies.
 //!
 //! # Failure
 //!
-//! If a frame cannot be written, the file is cut back to what was synced, and all who were in the
-//! frame are told. If it cannot be cut back, or if a sync failed (after which nobody knows what is on
-//! the disk), the segment is given up: the next one's header says up to where it counts. The next
-//! append tries again, so that the journal recovers when there is room.
+//! If a frame cannot be written, the file is truncated to its synced length, and all appends in the
+//! frame fail. If truncation or a sync fails (after which the content of the disk is unknown), the
+//! segment is abandoned: the next one's header says up to where it counts. The next append retries,
+//! so the journal recovers when there is room.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use super::segment::{Receipt, Segment};
 use super::{JournalError, JournalShared};
 use crate::invariant;
 
-/// What the writer is asked.
+/// A command to the writer.
 pub(super) enum WriterCommand {
     /// To append.
     Append(Request),
@@ -38,13 +38,13 @@ pub(super) enum WriterCommand {
     Close,
 }
 
-/// Where the outcome of an append goes.
+/// The reply channel of an append.
 pub(super) type AppendReply = oneshot::Sender<Result<Receipt, JournalError>>;
 
-/// Whether a crash may leave some of an append.
+/// Whether a crash may leave part of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wholeness {
-    /// It may: the append may be spread over frames.
+    /// It may: the append may take several frames.
     AnyFrames,
     /// It may not: it is in one frame.
     OneFrame,
@@ -95,7 +95,7 @@ pub(super) struct JournalWriter {
     memory: Vec<u8>,
 }
 
-/// A frame in the making, and who waits for it.
+/// A frame under construction, and its waiters.
 #[derive(Default)]
 struct FrameBatch {
     parts: Vec<AppendPart>,
@@ -133,7 +133,7 @@ impl JournalWriter {
             match next {
                 Some(WriterCommand::Roll(done)) => {
                     self.finish_segment();
-                    // Who asked may have gone.
+                    // The caller may be gone.
                     let _ = done.send(());
                 }
                 Some(WriterCommand::Close) => break,
@@ -150,7 +150,7 @@ impl JournalWriter {
         for Request { parts, wholeness, done, share } in requests {
             if wholeness == Wholeness::OneFrame {
                 if batch.bytes >= FRAME_BYTES_FULL {
-                    // The result went to those who wait.
+                    // The waiters have the result.
                     let _ = self.commit(&mut batch);
                 }
                 batch.bytes += parts.iter().map(AppendPart::bytes).sum::<usize>();
@@ -178,12 +178,12 @@ impl JournalWriter {
             }
             match failure {
                 None => batch.complete.push((receipt, done, share)),
-                // Who waited may have gone.
+                // The caller may be gone.
                 Some(error) => drop(done.send(Err(error))),
             }
         }
         if !batch.complete.is_empty() {
-            // The result went to those who wait.
+            // The waiters have the result.
             let _ = self.commit(&mut batch);
         }
     }
@@ -204,7 +204,7 @@ impl JournalWriter {
                 self.cover(&mut receipt);
                 receipt
             });
-            // Who waited may have gone.
+            // The caller may be gone.
             let _ = done.send(answer);
             drop(share);
         }
@@ -279,7 +279,7 @@ impl JournalWriter {
         let segment = match shared.create_segment(path.clone(), header) {
             Ok(segment) => Arc::new(segment),
             Err(error) => {
-                // What is left of it is overwritten by the next attempt, or found by recovery.
+                // The rest is overwritten by the next attempt, or found by recovery.
                 let _ = shared.disk.remove(&path);
                 return Err(error);
             }
@@ -348,7 +348,7 @@ fn encode_keys(
 ) {
     let serial = group.serial;
     let standing = ledger.standing(serial, &[]);
-    // A removal overtook the keys, or they expired on their way: nobody may see them.
+    // The group was removed, or expired, while the keys were queued: they must not appear.
     if matches!(standing, GroupStanding::Ended(_) | GroupStanding::Expired(_))
         || effects.is_ended.contains(&serial)
     {

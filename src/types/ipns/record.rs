@@ -1,4 +1,4 @@
-//! One signed record, and its verification.
+//! One signed record of an IPNS name: how it is read, verified and compared with another.
 
 use std::cmp::Ordering;
 use std::fmt;
