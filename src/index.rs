@@ -55,7 +55,7 @@ use thiserror::Error;
 use crate::clock::UnixMs;
 use crate::invariant;
 use crate::types::{
-    ContentKey, Filter, Found, Origin, PeerId, Question, ReadyRecord, SharedRecords, Subject,
+    ContentKey, Filter, Found, Limit, Origin, PeerId, Question, ReadyRecord, SharedRecords, Subject,
 };
 use answer::Wanted;
 use fingerprint::{FINGERPRINT_BITS, Fingerprint, Fingerprinter, SHARD_BITS};
@@ -111,6 +111,9 @@ pub struct Freed {
     /// Groups that strangers lost since the last sweep, because room was needed; they are freed by later
     /// sweeps.
     pub(crate) evicted: u64,
+    /// Keys that were left out of announcements since the last sweep, because they have too many providers
+    /// from one network.
+    pub(crate) crowded: u64,
 }
 
 /// How much an index holds.
@@ -132,10 +135,10 @@ pub struct IndexStats {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum IndexError {
     /// All numbers are in use.
-    #[error("there is no room for more {what}")]
+    #[error("there is no room for more {limit}")]
     Full {
         /// What there is no more room for.
-        what: &'static str,
+        limit: Limit,
     },
 }
 
@@ -183,6 +186,8 @@ struct IndexCounters {
     hot_key_groups: AtomicU64,
     /// Groups that were evicted and not yet reported.
     evicted: AtomicU64,
+    /// Keys that were left out and not yet reported.
+    crowded: AtomicU64,
 }
 
 /// What tests make smaller than it is.
@@ -493,6 +498,16 @@ impl Index {
                 + counted(table_bytes)
                 + counted(hot_key_groups) * HOT_KEY_GROUP_BYTES,
         }
+    }
+
+    /// The bytes that it takes at most; `None`: as much as there is.
+    pub(crate) fn bytes_max(&self) -> Option<u64> {
+        Some(self.limits.bytes_max).filter(|bytes_max| *bytes_max != u64::MAX)
+    }
+
+    /// The (key, group) pairs of strangers whose groups have not ended.
+    pub(crate) fn stranger_entries(&self) -> u64 {
+        self.groups.stranger_entries()
     }
 
     fn shard(&self, fingerprint: Fingerprint) -> &RwLock<ShardState> {

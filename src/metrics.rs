@@ -34,6 +34,11 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: String,
 }
@@ -64,6 +69,10 @@ pub(crate) struct Gauges {
     pub(crate) index_groups: u64,
     /// Memory that the index takes up.
     pub(crate) index_bytes: u64,
+    /// Memory that it takes at most; 0: as much as there is.
+    pub(crate) index_memory_max: u64,
+    /// (key, group) pairs of strangers.
+    pub(crate) index_stranger_entries: u64,
     /// Bytes of the journal's segments.
     pub(crate) journal_bytes: u64,
     /// Those of them that compaction would drop.
@@ -85,12 +94,14 @@ pub(crate) struct Metrics {
     upstreams: UpstreamMetrics,
     answers: AnswerCounts,
     peers: PeerMetrics,
-    rate_limited: Counter,
+    refused: Family<LimitLabels, Counter>,
     rate_limit_clients: Gauge,
     index_entries: Gauge,
     index_keys: Gauge,
     index_groups: Gauge,
     index_bytes: Gauge,
+    index_memory_max: Gauge,
+    index_stranger_entries: Gauge,
     index_evicted: Counter,
     journal_bytes: Gauge,
     journal_garbage_bytes: Gauge,
@@ -152,12 +163,14 @@ impl Metrics {
             upstreams,
             answers,
             peers,
-            rate_limited: Counter::default(),
+            refused: Family::default(),
             rate_limit_clients: Gauge::default(),
             index_entries: Gauge::default(),
             index_keys: Gauge::default(),
             index_groups: Gauge::default(),
             index_bytes: Gauge::default(),
+            index_memory_max: Gauge::default(),
+            index_stranger_entries: Gauge::default(),
             index_evicted: Counter::default(),
             journal_bytes: Gauge::default(),
             journal_garbage_bytes: Gauge::default(),
@@ -206,9 +219,9 @@ impl Metrics {
         self.peers.counts(name)
     }
 
-    /// Counts a request refused by the rate limit.
-    pub(crate) fn rate_limited(&self) {
-        self.rate_limited.inc();
+    /// Counts what is refused because a limit is reached, one of a fixed set.
+    pub(crate) fn refused(&self, limit: &'static str, count: u64) {
+        self.refused.get_or_create(&LimitLabels { limit }).inc_by(count);
     }
 
     /// Counts an IPNS record that was sent to be stored. `outcome` is one of a fixed set.
@@ -262,6 +275,8 @@ impl Metrics {
         set(&self.index_keys, gauges.index_keys);
         set(&self.index_groups, gauges.index_groups);
         set(&self.index_bytes, gauges.index_bytes);
+        set(&self.index_memory_max, gauges.index_memory_max);
+        set(&self.index_stranger_entries, gauges.index_stranger_entries);
         set(&self.journal_bytes, gauges.journal_bytes);
         set(&self.journal_garbage_bytes, gauges.journal_garbage_bytes);
         set(&self.journal_failing, gauges.journal_failing);
@@ -276,9 +291,10 @@ impl Metrics {
     fn register_requests(&mut self) {
         self.registry.register_collector(Box::new(self.workers.clone()));
         self.registry.register(
-            "rate_limited",
-            "Requests refused because their client asks too often",
-            self.rate_limited.clone(),
+            "limit_refusals",
+            "Requests refused because a limit is reached, by the limit's setting; for \
+             announce_key_network_max keys that were left out of announcements",
+            self.refused.clone(),
         );
         self.registry.register(
             "rate_limit_clients",
@@ -300,6 +316,18 @@ impl Metrics {
             "Memory that the index takes up",
             Unit::Bytes,
             self.index_bytes.clone(),
+        );
+        self.registry.register_with_unit(
+            "index_memory_max",
+            "Memory that the index takes at most; 0: as much as there is",
+            Unit::Bytes,
+            self.index_memory_max.clone(),
+        );
+        self.registry.register(
+            "index_stranger_entries",
+            "Those (key, group) pairs that announced themselves and have not lapsed; the others are the \
+             operator's, or not freed yet",
+            self.index_stranger_entries.clone(),
         );
         self.registry.register(
             "index_evicted_groups",

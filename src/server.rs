@@ -458,6 +458,8 @@ fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
                 index_keys: stats.keys.unwrap_or(0),
                 index_groups: stats.groups.unwrap_or(0),
                 index_bytes: stats.bytes.unwrap_or(0),
+                index_memory_max: stats.bytes_max.unwrap_or(0),
+                index_stranger_entries: stats.stranger_entries.unwrap_or(0),
                 journal_bytes: journal.bytes,
                 journal_garbage_bytes: journal.garbage_bytes,
                 journal_failing: u64::from(is_failing),

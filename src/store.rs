@@ -20,7 +20,7 @@ use futures_util::stream::BoxStream;
 use thiserror::Error;
 
 use crate::clock::UnixMs;
-use crate::types::{Addr, ContentKey, Found, Origin, PeerId, ProviderRecord, Question};
+use crate::types::{Addr, ContentKey, Found, Limit, Origin, PeerId, ProviderRecord, Question};
 
 pub use crate::index::{COMPANIONS_MAX, CompanionProtocols, IndexLimits, Visibility};
 pub use crate::journal::repair;
@@ -237,6 +237,9 @@ pub struct Swept {
     pub groups: u64,
     /// Groups of strangers that ended since the last sweep, because room was needed.
     pub evicted: u64,
+    /// Keys that were left out of announcements since the last sweep, because they have too many providers
+    /// from one network.
+    pub crowded: u64,
 }
 
 /// How much a store holds: exact, or an estimate, or `None` where even that would cost too much.
@@ -252,6 +255,10 @@ pub struct StoreStats {
     pub providers: Option<u64>,
     /// Bytes of memory that the index takes up.
     pub bytes: Option<u64>,
+    /// Bytes that it takes at most; `None`: as much as there is.
+    pub bytes_max: Option<u64>,
+    /// (key, group) pairs of strangers that have not ended.
+    pub stranger_entries: Option<u64>,
     /// The journal's size; `None` where the store keeps none.
     pub journal: Option<JournalFigures>,
 }
@@ -271,10 +278,10 @@ pub struct JournalFigures {
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The store holds as much as it can.
-    #[error("the store is full: {what}")]
+    #[error("the store is full: {limit}")]
     Full {
         /// What there is no more room for.
-        what: &'static str,
+        limit: Limit,
     },
     /// The store has more to do than it can: try again soon.
     #[error("the store has too much to do")]

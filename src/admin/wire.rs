@@ -151,7 +151,7 @@ impl From<&Rejection> for RejectedEntry {
 impl Stats {
     /// The figures of both stores.
     pub(crate) fn new(stats: StoreStats, names: IpnsStoreStats, uptime_s: Option<u64>) -> Self {
-        let StoreStats { entries, keys, groups, providers, bytes, journal } = stats;
+        let StoreStats { entries, keys, groups, providers, bytes, journal, .. } = stats;
         Self {
             entries,
             keys,

@@ -21,6 +21,7 @@ use crate::clock::UnixMs;
 use crate::detached::detached;
 use crate::ingest::{ANNOUNCED_PROTOCOL, ANNOUNCED_SCHEMA, VerifiedPut};
 use crate::metrics::BodyFormat;
+use crate::types::Limit;
 
 /// From this size on a body is checked on another thread: 16 KiB hold 16 signatures (1.6 ms) or 64
 /// of the longest keys.
@@ -62,7 +63,10 @@ impl Announcing {
         let Some(peers) = &self.peers else { return Ok(()) };
         put.peers().try_for_each(|peer| {
             let checked = peers.check(peer, now_ms);
-            checked.map_err(|wait| ApiError::RateLimited { retry_after_s: wait.get() })
+            checked.map_err(|wait| ApiError::RateLimited {
+                retry_after_s: wait.get(),
+                limit: Limit::PeerRequests,
+            })
         })
     }
 

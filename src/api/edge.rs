@@ -23,7 +23,7 @@ use super::{announce, cors, ipns, lookup};
 use crate::body::BodyError;
 use crate::clock::Stopwatch;
 use crate::metrics::FinishedRequest;
-use crate::types::{HOPS_HEADER, Hops};
+use crate::types::{HOPS_HEADER, Hops, Limit};
 
 /// The methods of announcing, as its 501 names them.
 const ANNOUNCE_METHODS: &str = "PUT, OPTIONS";
@@ -61,6 +61,9 @@ async fn serve(worker: Rc<Worker>, request: ServiceRequest) -> Result<ServiceRes
     };
     let response = result.unwrap_or_else(|error| {
         worker.state.failures.log(&error, &context.request_id);
+        if let Some(limit) = error.limit() {
+            worker.state.metrics.refused(limit.name(), 1);
+        }
         error.to_response(&context.request_id)
     });
     Ok(ServiceResponse::new(request, finish(&context, response, stopwatch)))
@@ -108,8 +111,7 @@ fn check_limits(context: &Context) -> Result<(), ApiError> {
     let is_preflight = request.method() == Method::OPTIONS;
     if let Some(limiter) = state.limiter.as_ref().filter(|_| !is_preflight) {
         limiter.check(context.client, context.now_ms).map_err(|retry_after| {
-            state.metrics.rate_limited();
-            ApiError::RateLimited { retry_after_s: retry_after.get() }
+            ApiError::RateLimited { retry_after_s: retry_after.get(), limit: Limit::ClientRequests }
         })?;
     }
     if head_bytes(request) > state.header_bytes_max {

@@ -14,7 +14,7 @@ use crate::body::BodyError;
 use crate::clock::whole_seconds;
 use crate::ingest::PutError;
 use crate::resolve::{IpnsStoreError, ResolveError, StoreError};
-use crate::types::FilterError;
+use crate::types::{FilterError, Limit};
 
 /// The longest error text, in bytes.
 pub(crate) const LINE_BYTES_MAX: usize = 1024;
@@ -63,7 +63,7 @@ pub(crate) enum ApiError {
     TooManyHops { hops_max: u8 },
     /// The client asks too often.
     #[error("too many requests; try again in {retry_after_s} s")]
-    RateLimited { retry_after_s: u64 },
+    RateLimited { retry_after_s: u64, limit: Limit },
     /// There is more work than can be done in time.
     #[error("too many large announcements at once")]
     Overloaded,
@@ -176,6 +176,20 @@ impl ApiError {
         Some(if is_of_upstreams { Fault::Upstreams } else { Fault::Ours })
     }
 
+    /// The limit that is reached, where it is one on what a client may have or send.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        if let Self::RateLimited { limit, .. } = self {
+            return Some(*limit);
+        }
+        if let Self::Put(PutError::NoRoom(StoreError::Full { limit })) = self {
+            return Some(*limit);
+        }
+        if let Self::Resolve(ResolveError::Ipns(error)) = self {
+            return ipns_limit(error);
+        }
+        None
+    }
+
     /// What the metrics call an IPNS record that was not stored for this reason.
     pub(crate) fn ipns_outcome(&self) -> &'static str {
         match self {
@@ -230,7 +244,7 @@ impl ApiError {
     }
 
     fn retry_after_s(&self) -> Option<u64> {
-        if let Self::RateLimited { retry_after_s } = self {
+        if let Self::RateLimited { retry_after_s, .. } = self {
             return Some(*retry_after_s);
         }
         if let Self::Resolve(
@@ -287,6 +301,17 @@ fn store_status(error: &StoreError) -> StatusCode {
         | StoreError::NoSpace { .. }
         | StoreError::Io { .. } => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+fn ipns_limit(error: &IpnsStoreError) -> Option<Limit> {
+    match error {
+        IpnsStoreError::Full { .. } => Some(Limit::IpnsRecords),
+        IpnsStoreError::NetworkFull { .. } => Some(Limit::NetworkIpnsRecords),
+        IpnsStoreError::Overloaded
+        | IpnsStoreError::NoSpace { .. }
+        | IpnsStoreError::Io { .. }
+        | IpnsStoreError::Unavailable { .. } => None,
     }
 }
 

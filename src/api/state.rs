@@ -17,6 +17,7 @@ use crate::config::Settings;
 use crate::ingest::Announcer;
 use crate::metrics::{Metrics, WorkerCounts};
 use crate::resolve::Resolver;
+use crate::types::Limit;
 
 /// The largest announcement, whatever `body_bytes_max` says: 1,000 of the longest keys, and 16 records
 /// with as many of the longest addresses as are kept, take 768 KiB.
@@ -77,6 +78,8 @@ impl ApiState {
     /// The state of an API that is made of `parts`.
     pub(crate) fn new(settings: &Settings, parts: ApiParts) -> Self {
         let ApiParts { resolver, announcer, metrics, clock } = parts;
+        // So that a rate is there before the first refusal.
+        Limit::ALL.iter().for_each(|limit| metrics.refused(limit.name(), 0));
         Self {
             resolver,
             ipns: settings.ipns,

@@ -129,6 +129,7 @@ mod tests {
             providers: Some(3),
             bytes: Some(29_629_608),
             journal: Some(journal),
+            ..StoreStats::default()
         };
         let names = IpnsStoreStats { records: 5_000, file_bytes: 3 << 20, is_failing: false };
         let rows = rows(&Stats::new(stats, names, Some(90_061)));

@@ -17,6 +17,7 @@
 use super::group::{GROUP_KEYS, Group};
 use super::{Index, IndexError, Memory};
 use crate::clock::UnixMs;
+use crate::types::Limit;
 
 /// What an entry takes in memory, as the ceiling of what was measured.
 pub(super) const KEY_BYTES: u64 = 28;
@@ -81,7 +82,11 @@ impl Index {
         }
         let bytes = self.stats().bytes;
         let within = |bytes_max| {
-            if bytes < bytes_max { Ok(()) } else { Err(IndexError::Full { what: "memory" }) }
+            if bytes < bytes_max {
+                Ok(())
+            } else {
+                Err(IndexError::Full { limit: Limit::IndexMemory })
+            }
         };
         if new_keys == 0 {
             return within(limits.bytes_max);
@@ -94,10 +99,10 @@ impl Index {
         let group_keys = if is_new { 0 } else { GROUP_KEYS };
         let network = network.saturating_add(new_keys).saturating_add(group_keys);
         if peer.saturating_add(new_keys) > limits.peer_keys_max {
-            return Err(IndexError::Full { what: "keys of this peer" });
+            return Err(IndexError::Full { limit: Limit::PeerKeys });
         }
         if network > limits.network_keys_max {
-            return Err(IndexError::Full { what: "keys of this network" });
+            return Err(IndexError::Full { limit: Limit::NetworkKeys });
         }
         let free = limits.bytes_except(HEAVY_RESERVE).saturating_sub(bytes);
         if network.saturating_mul(KEY_BYTES) <= free {
@@ -108,7 +113,7 @@ impl Index {
         if new_keys.saturating_mul(KEY_BYTES) <= free && is_light() {
             return Ok(());
         }
-        Err(IndexError::Full { what: "memory" })
+        Err(IndexError::Full { limit: Limit::IndexMemory })
     }
 
     /// Ends groups of strangers while more than is theirs is taken; their memory is freed by sweeps.

@@ -16,7 +16,7 @@ use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupSpec, Groups};
 use super::lineage::LineageRef;
 use super::sets::KeySet;
-use super::{Index, IndexError, LinkOutcome, Reference};
+use super::{Index, IndexError, LinkOutcome, Memory, Reference};
 use crate::clock::UnixMs;
 use crate::types::{ContentKey, Origin};
 
@@ -189,7 +189,11 @@ impl Index {
     ) -> Result<Announced, IndexError> {
         let mut announced = Announced::default();
         for fingerprint in self.fingerprints(keys) {
-            announced.count(self.link(fingerprint, &interned.group, now_ms)?);
+            let outcome = self.link(fingerprint, &interned.group, now_ms)?;
+            if outcome == LinkOutcome::Crowded {
+                self.counters.crowded.fetch_add(1, Memory::Relaxed);
+            }
+            announced.count(outcome);
         }
         Ok(announced)
     }

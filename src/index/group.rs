@@ -62,7 +62,7 @@ use super::provider::Provider;
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
 use crate::invariant;
-use crate::types::{MergeKey, Origin, PeerId, ReadyRecord};
+use crate::types::{Limit, MergeKey, Origin, PeerId, ReadyRecord};
 use changes::{CHANGED_AT_ONCE, ChangesInForce};
 
 pub(crate) use changes::Statement;
@@ -546,7 +546,7 @@ impl Groups {
             }
         };
         let (origin, expires_at_ms) = (spec.origin, spec.expires_at_ms.unwrap_or(NEVER));
-        let id = registry.ids.take().ok_or(IndexError::Full { what: "groups" })?;
+        let id = registry.ids.take().ok_or(IndexError::Full { limit: Limit::Groups })?;
         let since_ms = match spec.record.peer() {
             Some(peer) => registry.standings.enter((peer, origin), expires_at_ms, since_ms, now_ms),
             None => since_ms,

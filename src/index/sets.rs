@@ -28,7 +28,7 @@ use super::pass::{Pass, Rank};
 use super::slab::{Ids, Slab};
 use crate::clock::UnixMs;
 use crate::invariant;
-use crate::types::{Found, ReadyRecord};
+use crate::types::{Found, Limit, ReadyRecord};
 
 const REGISTERED: &str = "the set of a registered number exists";
 
@@ -122,7 +122,7 @@ impl Sets {
                 return Ok(id);
             }
         }
-        let id = registry.ids.take().ok_or(IndexError::Full { what: "sets of groups" })?;
+        let id = registry.ids.take().ok_or(IndexError::Full { limit: Limit::GroupSets })?;
         groups.iter().for_each(|group| group.retain());
         let few = Few { groups: groups.into(), entries: AtomicU64::new(1) };
         registry.bytes += few_bytes(groups.len());
@@ -138,7 +138,7 @@ impl Sets {
         now_ms: UnixMs,
     ) -> Result<u32, IndexError> {
         let mut registry = self.registry.lock();
-        let id = registry.ids.take().ok_or(IndexError::Full { what: "sets of groups" })?;
+        let id = registry.ids.take().ok_or(IndexError::Full { limit: Limit::GroupSets })?;
         self.slab.put(id, Arc::new(KeySet::Hot(Box::new(HotKey::new(groups, now_ms)))));
         Ok(id)
     }

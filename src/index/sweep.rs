@@ -47,7 +47,12 @@ impl Index {
     /// announcements go on meanwhile; of two sweeps at once, one waits for the other.
     pub fn sweep(&self, now_ms: UnixMs) -> Freed {
         let freed = self.sweep_part(now_ms);
-        Freed { evicted: self.counters.evicted.swap(0, Memory::Relaxed), ..freed }
+        let counters = &self.counters;
+        Freed {
+            evicted: counters.evicted.swap(0, Memory::Relaxed),
+            crowded: counters.crowded.swap(0, Memory::Relaxed),
+            ..freed
+        }
     }
 
     /// Sweeps; what is evicted here is reported here, and again by the next [`Index::sweep`].

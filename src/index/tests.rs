@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::types::{AnswerSchema, Origin, ProviderRecord, ReadyRecord, Selection, UnparsableAddrs};
+use crate::types::{
+    AnswerSchema, Limit, Origin, ProviderRecord, ReadyRecord, Selection, UnparsableAddrs,
+};
 
 pub(super) fn key(number: u32) -> ContentKey {
     let bytes = [&[0x12, 0x20][..], &number.to_be_bytes(), &[7; 28]].concat();
@@ -108,9 +110,9 @@ fn a_group_that_is_removed_is_gone_at_once_and_its_memory_after_a_sweep() {
     assert!(index.all(&key(10), 20).records.is_empty());
     assert_eq!(index.all(&key(9), 20).modified_at_ms, Some(20));
     assert_eq!(index.stats().groups, 2);
-    assert_eq!(index.sweep_all(30), Freed { entries: 50_000, groups: 1, evicted: 0 });
+    assert_eq!(index.sweep_all(30), Freed { entries: 50_000, groups: 1, ..Freed::default() });
     assert_eq!(index.remove(&peer(1), None, 30).len(), 1);
-    assert_eq!(index.sweep_all(30), Freed { entries: 10, groups: 1, evicted: 0 });
+    assert_eq!(index.sweep_all(30), Freed { entries: 10, groups: 1, ..Freed::default() });
     let IndexStats { entries, keys, groups, providers, bytes } = index.stats();
     assert_eq!((entries, keys, groups, providers), (0, 0, 0, 0));
     // The slabs keep their first chunks.
@@ -160,7 +162,7 @@ fn a_number_in_use_by_an_announcement_under_way_is_not_used_again() {
     index.link(index.fingerprinter.of(&key(1)), &group, 3).unwrap();
     index.groups.release(&group);
     assert!(index.all(&key(1), 4).records.is_empty());
-    assert_eq!(index.sweep_all(4), Freed { entries: 1, groups: 1, evicted: 0 });
+    assert_eq!(index.sweep_all(4), Freed { entries: 1, groups: 1, ..Freed::default() });
 }
 
 #[test]
@@ -173,7 +175,7 @@ fn an_announcement_expires_to_the_millisecond() {
     assert_eq!(index.peers(&key(0), 100).len(), 1);
     assert_eq!(index.all(&key(0), 150).modified_at_ms, Some(100));
     assert_eq!(index.announce(&keys(2..3), &lapsing, 100), Ok(Announced::default()));
-    assert_eq!(index.sweep_all(150), Freed { entries: 2, groups: 1, evicted: 0 });
+    assert_eq!(index.sweep_all(150), Freed { entries: 2, groups: 1, ..Freed::default() });
     assert!(index.all(&key(0), 160).modified_at_ms >= Some(100));
     assert_eq!(index.stats().keys, 1);
 }
@@ -282,7 +284,7 @@ fn without_numbers_left_it_is_full_and_what_was_there_stays() {
         index.announce(&keys(0..2), &spec(number, b"", &[]), 1).unwrap();
     }
     let fourth = index.announce(&keys(0..2), &spec(3, b"", &[]), 1);
-    assert_eq!(fourth, Err(IndexError::Full { what: "groups" }));
+    assert_eq!(fourth, Err(IndexError::Full { limit: Limit::Groups }));
     assert_eq!(index.peers(&key(1), 1).len(), 3);
     index.remove(&peer(0), None, 2);
     index.sweep_all(2);
@@ -304,7 +306,7 @@ fn without_room_for_another_set_dead_groups_stay_but_are_not_served() {
         index.announce(&[key(number)], &spec(one, b"", &[]), 1).unwrap();
         index.announce(&[key(number)], &spec(other, b"", &[]), 1).err()
     });
-    assert_eq!(full, Some(IndexError::Full { what: "sets of groups" }));
+    assert_eq!(full, Some(IndexError::Full { limit: Limit::GroupSets }));
     (0..20).for_each(|number| {
         index.remove(&peer(number), None, 2);
     });

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::metrics::Metrics;
 use crate::store::{IpnsStore, Store};
+use crate::types::Limit;
 
 /// Interval between sweeps, each of which frees a bounded amount of memory.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -79,6 +80,7 @@ pub(super) fn tasks(upkeep: Upkeep) -> Vec<Task> {
             for _ in 0..EVICTING_SWEEPS_MAX {
                 let swept = store.sweep(clock.now_ms()).await?;
                 metrics.evicted(swept.evicted);
+                metrics.refused(Limit::KeyNetwork.name(), swept.crowded);
                 if swept.evicted == 0 {
                     break;
                 }

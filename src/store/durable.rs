@@ -178,7 +178,7 @@ impl DurableInner {
             garbage_bytes: journal.garbage_bytes,
             segments: journal.segments as u64,
         };
-        StoreStats { journal: Some(figures), ..StoreStats::of(self.index.stats()) }
+        StoreStats { journal: Some(figures), ..StoreStats::of(&self.index) }
     }
 }
 

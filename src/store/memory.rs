@@ -124,7 +124,7 @@ impl Store for MemoryStore {
     }
 
     fn stats(&self) -> BoxFuture<'_, Result<StoreStats, StoreError>> {
-        async move { Ok(StoreStats::of(self.index.stats())) }.boxed()
+        async move { Ok(StoreStats::of(&self.index)) }.boxed()
     }
 
     fn health(&self) -> Health {
@@ -140,21 +140,23 @@ impl Store for MemoryStore {
 impl Swept {
     /// What an index freed.
     pub(super) fn of(freed: Freed) -> Self {
-        let Freed { entries, groups, evicted } = freed;
-        Self { entries, groups, evicted }
+        let Freed { entries, groups, evicted, crowded } = freed;
+        Self { entries, groups, evicted, crowded }
     }
 }
 
 impl StoreStats {
     /// The figures of an index, and no journal.
-    pub(super) fn of(stats: IndexStats) -> Self {
-        let IndexStats { entries, keys, groups, providers, bytes } = stats;
+    pub(super) fn of(index: &Index) -> Self {
+        let IndexStats { entries, keys, groups, providers, bytes } = index.stats();
         Self {
             entries: Some(entries),
             keys: Some(keys),
             groups: Some(groups),
             providers: Some(providers),
             bytes: Some(bytes),
+            bytes_max: index.bytes_max(),
+            stranger_entries: Some(index.stranger_entries()),
             journal: None,
         }
     }
@@ -163,7 +165,7 @@ impl StoreStats {
 impl From<IndexError> for StoreError {
     fn from(error: IndexError) -> Self {
         match error {
-            IndexError::Full { what } => Self::Full { what },
+            IndexError::Full { limit } => Self::Full { limit },
         }
     }
 }

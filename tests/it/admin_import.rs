@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fingerpost::store::StoreError;
-use fingerpost::types::ContentKey;
+use fingerpost::types::{ContentKey, Limit};
 use futures_util::stream;
 use multihash_codetable::{Code, MultihashDigest};
 use reqwest::{Body, Method, RequestBuilder, Response};
@@ -303,7 +303,7 @@ async fn a_slow_store_slows_the_client_and_nothing_piles_up() {
 }
 
 #[rstest]
-#[case::full("full", || StoreError::Full { what: "groups" })]
+#[case::full("full", || StoreError::Full { limit: Limit::Groups })]
 #[case::no_space("no_space", || StoreError::NoSpace { source: std::io::Error::other("secret path") })]
 #[case::io("io", || StoreError::Io { source: std::io::Error::other("secret path") })]
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fingerpost::store::StoreError;
+use fingerpost::types::Limit;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use reqwest::{Method, Response};
@@ -332,12 +333,12 @@ async fn an_announcement_is_there_after_a_restart_until_its_time_is_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_is_not_acknowledged() {
-    let full: fn() -> StoreError = || StoreError::Full { what: "test" };
+    let full: fn() -> StoreError = || StoreError::Full { limit: Limit::IndexMemory };
     let no_space: fn() -> StoreError =
         || StoreError::NoSpace { source: std::io::Error::other("secret path") };
     let io: fn() -> StoreError = || StoreError::Io { source: std::io::Error::other("secret path") };
     for (failure, status, says) in [
-        (full, 507, "the store is full: test"),
+        (full, 507, "the store is full: memory"),
         (no_space, 507, "; request id "),
         (io, 503, "; request id "),
     ] {

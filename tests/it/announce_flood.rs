@@ -6,7 +6,9 @@ use fingerpost::store::{IndexLimits, MemoryStore};
 use fingerpost::types::AnswerSchema;
 use reqwest::Method;
 
-use super::harness::{CID, TestServer, cid_below, peer_id, peer_record, records, server};
+use super::harness::{
+    CID, TestServer, cid_below, eventually, peer_id, peer_record, records, server,
+};
 use super::signing::{Provider, together};
 
 const TCP: &str = "/ip4/192.0.2.1/tcp/4001";
@@ -48,6 +50,12 @@ async fn a_flood_from_one_network_hides_nobody() {
     let all = server.ask(Method::GET, &path, &[("Accept", "application/x-ndjson")]).await;
     let all = all.text().await.unwrap();
     assert_eq!(all.lines().count(), 502);
+    let left_out = r#"fingerpost_limit_refusals_total{limit="announce_key_network_max"}"#;
+    eventually("a sweep reports what was left out", async || {
+        server.metric(left_out).await == 1_501.0
+    })
+    .await;
+    assert_eq!(server.metric("fingerpost_index_stranger_entries").await, 501.0);
     expected.retain(|id| !all.contains(id));
     assert_eq!(expected, [""; 0]);
     server.shutdown().await;
@@ -83,6 +91,9 @@ async fn a_flood_past_the_memory_is_refused_and_others_get_in() {
     assert!(number > 1, "{number}");
     assert_eq!(answer.status(), 507);
     assert_eq!(answer.headers()["retry-after"], "30");
+    let refused = r#"fingerpost_limit_refusals_total{limit="index_memory_max"}"#;
+    assert_eq!(server.metric(refused).await, 1.0);
+    assert_eq!(server.metric("fingerpost_index_memory_max_bytes").await, limits.bytes_max as f64);
     assert_eq!(put("198.51.100.1", 300).await.status(), 200);
     server.announce(CID, &peer_record(1, &[TCP])).await;
     assert_eq!(records(server.providers(CID).await).await.len(), 1);

@@ -51,6 +51,8 @@ async fn a_peer_that_announces_too_often_gets_retry_after() {
     assert_eq!(server.put_providers(both).await.status(), 429);
     let series = r#"fingerpost_announcements_total{outcome="rate_limited"}"#;
     assert_eq!(server.metric(series).await, 2.0);
+    let series = r#"fingerpost_limit_refusals_total{limit="announce_peer_rate_limit"}"#;
+    assert_eq!(server.metric(series).await, 2.0);
     server.shutdown().await;
 }
 

@@ -480,8 +480,12 @@ async fn a_network_with_its_quota_of_names_gets_507_and_others_get_in() {
     insta::assert_snapshot!("ipns_network_full", written(put_from("192.0.2.3", 3, 1).await).await);
     assert_eq!(put_from("192.0.2.3", 2, 2).await.status(), 200, "it is there already");
     assert_eq!(put_from("192.0.3.1", 3, 1).await.status(), 200);
-    let refused = server.metric("fingerpost_ipns_puts_total{outcome=\"refused\"}").await;
-    assert!((refused - 1.0).abs() < 0.1);
+    for series in [
+        r#"fingerpost_ipns_puts_total{outcome="refused"}"#,
+        r#"fingerpost_limit_refusals_total{limit="ipns_network_names_max"}"#,
+    ] {
+        assert!((server.metric(series).await - 1.0).abs() < 0.1, "{series}");
+    }
     server.shutdown().await;
 }
 

@@ -31,12 +31,34 @@ async fn past_the_rate_limit_a_client_gets_429_and_when_to_come_back() {
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.headers()["retry-after"], "1");
     insta::assert_snapshot!("rate_limited", written(refused).await);
-    assert_eq!(server.metric("fingerpost_rate_limited_total").await, 1.0);
+    assert_eq!(server.metric("fingerpost_limit_refusals_total{limit=\"rate_limit\"}").await, 1.0);
     // Preflights carry no question: refusing one would only hide the 429 from the page.
     let preflight = server.ask(Method::OPTIONS, "/routing/v1/providers/x", &[]).await;
     assert_eq!(preflight.status(), 204);
     server.clock.advance(1_000);
     assert_eq!(server.providers(CID).await.status(), 404);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_counted_by_the_limits_settings_from_the_start() {
+    let server = server().start().await;
+    let text = server.get_admin("/metrics").await.text().await.unwrap();
+    for limit in [
+        "rate_limit",
+        "announce_peer_rate_limit",
+        "index_memory_max",
+        "announce_peer_keys_max",
+        "announce_network_keys_max",
+        "announce_key_network_max",
+        "groups",
+        "group_sets",
+        "ipns_records_max",
+        "ipns_network_names_max",
+    ] {
+        let line = format!("fingerpost_limit_refusals_total{{limit=\"{limit}\"}} 0\n");
+        assert!(text.contains(&line), "{line}");
+    }
     server.shutdown().await;
 }
 

@@ -8,7 +8,7 @@ use fingerpost::store::{
     Applied, Changed, ContextId, ExportStream, Exported, Health, IndexLimits, MemoryStore,
     ProviderChange, Removed, Store, StoreError, StoreStats, Swept, Update,
 };
-use fingerpost::types::{AnswerSchema, Found, PeerId, ProviderRecord, Question};
+use fingerpost::types::{AnswerSchema, Found, Limit, PeerId, ProviderRecord, Question};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::Semaphore;
@@ -31,7 +31,7 @@ impl OddStore {
         Self {
             memory: MemoryStore::new(AnswerSchema::Announced),
             batches: Semaphore::new(Semaphore::MAX_PERMITS),
-            failure: || StoreError::Full { what: "test" },
+            failure: || StoreError::Full { limit: Limit::IndexMemory },
             fails_after: usize::MAX,
             applied: AtomicUsize::new(0),
             exported: Vec::new(),

@@ -57,7 +57,7 @@ struct NetworkUsage {
 #[derive(Debug, Default)]
 struct Usage {
     keys: AtomicU64,
-    /// Groups of a peer that have not ended. Changes under the registry's lock.
+    /// Groups of a peer, or of all strangers, that have not ended. Changes under the registry's lock.
     groups: AtomicU64,
 }
 
@@ -138,7 +138,9 @@ impl Usages {
         invariant::holds(is_new, "the number of a group that begins is free");
         let network = network.usage.clone();
         let peer = self.peers.entry(peer.clone()).or_default().clone();
-        peer.groups.fetch_add(1, Memory::Relaxed);
+        for usage in [&*peer, &*self.all] {
+            usage.groups.fetch_add(1, Memory::Relaxed);
+        }
         let (keys, dying) = (AtomicU64::new(0), AtomicU64::new(0));
         let usage = GroupUsage { keys, network, peer, all: self.all.clone(), dying };
         usage.add(GROUP_KEYS);
@@ -152,6 +154,7 @@ impl Usages {
         let keys = usage.clear();
         usage.dying.store(keys, Memory::Relaxed);
         self.dying += keys;
+        self.all.groups.fetch_sub(1, Memory::Relaxed);
         self.leave_peer(peer);
         let network = self.networks.get_mut(&group.origin);
         let Some(network) = invariant::present(network, "the network of a group is counted") else {
@@ -252,6 +255,14 @@ impl Groups {
     pub(in crate::index) fn strangers_keys(&self) -> (u64, u64) {
         let registry = self.registry.lock();
         (registry.usages.all.keys.load(Memory::Relaxed), registry.usages.dying)
+    }
+
+    /// The (key, group) pairs of strangers whose groups have not ended.
+    pub(in crate::index) fn stranger_entries(&self) -> u64 {
+        let registry = self.registry.lock();
+        let Usage { keys, groups } = &*registry.usages.all;
+        let groups = groups.load(Memory::Relaxed);
+        keys.load(Memory::Relaxed).saturating_sub(groups * GROUP_KEYS)
     }
 
     /// Ends groups of the heaviest strangers, those first that lapse first, until what counted for them is

@@ -46,7 +46,7 @@ fn a_network_that_floods_leaves_as_much_free_as_it_holds() {
     let bytes = index.stats().bytes - empty;
     assert!((MIB..=3 * MIB).contains(&bytes), "{bytes} of {taken} parts");
     let refused = offer(&index, network(1), (900, 900), 100);
-    assert_eq!(refused, Err(IndexError::Full { what: "memory" }));
+    assert_eq!(refused, Err(IndexError::Full { limit: Limit::IndexMemory }));
     // What it holds it may refresh; others get in, and so does the operator.
     assert_eq!(offer(&index, network(1), (0, 0), 200), Ok(Announced { added: 0, refreshed: 500 }));
     assert_eq!(offer(&index, network(2), (901, 901), 100).unwrap().added, 500);
@@ -80,21 +80,21 @@ fn quotas_of_peers_and_networks_are_counted_down_as_keys_lapse_or_are_removed() 
     let limits =
         IndexLimits { network_keys_max: 1_100, peer_keys_max: 600, ..IndexLimits::default() };
     let index = Index::with_limits(limits);
-    let full = |what| Err(IndexError::Full { what });
+    let full = |limit| Err(IndexError::Full { limit });
     assert!(offer(&index, network(1), (1, 0), 100).is_ok());
-    assert_eq!(offer(&index, network(1), (1, 1), 100), full("keys of this peer"));
-    assert_eq!(offer(&index, network(2), (1, 1), 100), full("keys of this peer"), "from anywhere");
+    assert_eq!(offer(&index, network(1), (1, 1), 100), full(Limit::PeerKeys));
+    assert_eq!(offer(&index, network(2), (1, 1), 100), full(Limit::PeerKeys), "from anywhere");
     assert!(offer(&index, network(1), (2, 2), 200).is_ok());
-    assert_eq!(offer(&index, network(1), (3, 3), 100), full("keys of this network"));
+    assert_eq!(offer(&index, network(1), (3, 3), 100), full(Limit::NetworkKeys));
     assert!(offer(&index, Origin::OPERATOR, (3, 3), 100).is_ok());
     for expires_at_ms in [110, 120, 130] {
         // Refreshed, the keys go from one group to the next.
         assert_eq!(offer(&index, network(1), (1, 0), expires_at_ms).unwrap().refreshed, 500);
     }
-    assert_eq!(offer(&index, network(1), (3, 3), 100), full("keys of this network"));
+    assert_eq!(offer(&index, network(1), (3, 3), 100), full(Limit::NetworkKeys));
     assert_eq!(index.remove(&peer(2), None, 2).len(), 1);
     assert!(offer(&index, network(1), (4, 4), 200).is_ok());
-    assert_eq!(offer(&index, network(1), (5, 5), 200), full("keys of this network"));
+    assert_eq!(offer(&index, network(1), (5, 5), 200), full(Limit::NetworkKeys));
     index.sweep_all(150);
     assert!(offer(&index, network(1), (5, 5), 200).is_ok());
     assert!(offer(&index, network(2), (1, 1), 200).is_ok());
@@ -114,7 +114,7 @@ fn quotas_count_what_a_restart_brings_back() {
     drop(group);
     restore.finish().unwrap();
     let refused = offer(&index, network(1), (2, 2), 100);
-    assert_eq!(refused, Err(IndexError::Full { what: "keys of this network" }));
+    assert_eq!(refused, Err(IndexError::Full { limit: Limit::NetworkKeys }));
     index.remove(&peer(1), None, 2);
     assert!(offer(&index, network(1), (2, 2), 100).is_ok());
 }

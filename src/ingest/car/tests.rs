@@ -300,7 +300,7 @@ fn a_car_that_stops_counts_the_blocks_after_which_it_can_go_on() {
         calls += 1;
         match calls {
             1 => Ok(crate::store::Applied::default()),
-            _ => Err(crate::store::StoreError::Full { what: "keys" }),
+            _ => Err(crate::store::StoreError::Full { limit: crate::types::Limit::Groups }),
         }
     };
     let source = ImportSource::car("f.car", bytes);

@@ -10,7 +10,7 @@ use crate::ingest::{
     REJECTIONS_SHOWN_MAX, import_source,
 };
 use crate::store::{Applied, StoreError, Update};
-use crate::types::{Origin, ProviderRecord, UnparsableAddrs};
+use crate::types::{Limit, Origin, ProviderRecord, UnparsableAddrs};
 
 const CID: &str = "bafkreigur6gzxm3ykiol7ywou3iy3obruzs2q7boizj7oznznid34dzc3e";
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -266,7 +266,7 @@ fn what_strangers_have_no_room_for_is_rejected_alone() {
     let mut taken_in = Vec::new();
     let mut sink = |updates: Vec<Update>| {
         if updates.iter().any(|update| update.origin == no_room) {
-            return Err(StoreError::Full { what: "keys of this network" });
+            return Err(StoreError::Full { limit: Limit::NetworkKeys });
         }
         taken_in.extend(updates.iter().map(|update| update.origin));
         Ok(Applied::default())
@@ -398,7 +398,7 @@ fn a_store_that_refuses_ends_the_import() {
         calls += 1;
         match calls {
             1 => Ok(crate::store::Applied { taken_in: 4_096, added: Some(1) }),
-            _ => Err(crate::store::StoreError::Full { what: "keys" }),
+            _ => Err(crate::store::StoreError::Full { limit: Limit::Groups }),
         }
     };
     let source = ImportSource::ndjson("f", text.into());
@@ -415,7 +415,7 @@ fn lines_done(text: &str, options: &ImportOptions, taken: usize) -> (ImportError
     let mut sink = |_| {
         calls += 1;
         if calls > taken {
-            return Err(crate::store::StoreError::Full { what: "keys" });
+            return Err(crate::store::StoreError::Full { limit: Limit::Groups });
         }
         Ok(crate::store::Applied::default())
     };
