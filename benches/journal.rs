@@ -128,6 +128,7 @@ impl Bench {
             schema: AnswerSchema::Announced,
             threads: 2,
             segment_bytes: 128 << 20,
+            disk_reserve_bytes: 1,
             limits: IndexLimits::default(),
         })
         .unwrap();

@@ -89,6 +89,7 @@ fn open(directory: &Path) -> (Arc<DurableStore>, Recovery) {
         schema: AnswerSchema::Announced,
         threads: 2,
         segment_bytes: 128 << 20,
+        disk_reserve_bytes: 1,
         limits: IndexLimits::default(),
     })
     .unwrap();

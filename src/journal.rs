@@ -14,7 +14,7 @@
 //!
 //! The parts: `writer` appends, `recovery` reads everything at the start, `ledger` knows what is
 //! where, `compaction` rewrites segments with too much garbage, `snapshot` reads while all that goes
-//! on, `repair` saves what is whole from damaged files.
+//! on, `reserve` keeps a part of the disk from strangers, `repair` saves what is whole from damaged files.
 //!
 //! # Invariants
 //!
@@ -44,6 +44,7 @@ mod pace;
 mod queue;
 mod recovery;
 mod repair;
+mod reserve;
 mod salvage;
 mod segment;
 mod snapshot;
@@ -85,6 +86,7 @@ pub use error::JournalError;
 pub use inspect::{inspect_segment, segment_of};
 pub(crate) use recovery::RecoveryReport;
 pub use repair::repair;
+pub(crate) use reserve::StrangersWrite;
 pub(crate) use segment::Receipt;
 pub(crate) use snapshot::Snapshot;
 
@@ -111,6 +113,9 @@ pub struct JournalOptions {
     pub(crate) compaction_bytes_per_second: u64,
     /// The least garbage in bytes that starts a compaction.
     pub compaction_garbage_bytes_min: u64,
+    /// Free bytes of the disk below which strangers announce nothing new; 0: a sixteenth of the disk, 1
+    /// GiB at most.
+    pub(crate) disk_reserve_bytes: u64,
     /// Tells which groups expired.
     pub clock: Clock,
     /// The file system.
@@ -128,6 +133,7 @@ impl JournalOptions {
             queue_bytes_max: 64 << 20,
             compaction_bytes_per_second: 64 << 20,
             compaction_garbage_bytes_min: 1 << 20,
+            disk_reserve_bytes: 0,
             clock: Clock::System,
             disk: Arc::new(SystemDisk),
         }
@@ -176,6 +182,8 @@ pub struct JournalStats {
     /// that newer ones superseded, estimated for keys that other groups superseded and for changes that
     /// count for no group.
     pub garbage_bytes: u64,
+    /// Free bytes of the disk; `None` if it does not say.
+    pub(crate) disk_free_bytes: Option<u64>,
     /// Segments.
     pub segments: usize,
     /// Groups that live.
@@ -213,6 +221,7 @@ struct JournalShared {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     segment_bytes: u64,
+    disk_reserve_bytes: u64,
     clock: Clock,
     ledger: Mutex<Ledger>,
     counters: JournalCounters,
@@ -324,6 +333,7 @@ impl Journal {
             disk: Arc::clone(disk),
             directory,
             segment_bytes: options.segment_bytes,
+            disk_reserve_bytes: options.disk_reserve_bytes,
             clock: options.clock.clone(),
             ledger: Mutex::new(recovered.ledger),
             counters: JournalCounters::new(),
@@ -446,6 +456,15 @@ impl Journal {
         self.shared.write_error.lock().clone()
     }
 
+    /// Whether strangers may write so much that the disk gets fuller.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Reserved`].
+    pub(crate) fn check_reserve(&self, write: StrangersWrite) -> Result<(), JournalError> {
+        self.shared.check_reserve(write)
+    }
+
     /// The figures now.
     pub fn stats(&self) -> JournalStats {
         let totals = {
@@ -457,6 +476,7 @@ impl Journal {
         JournalStats {
             bytes: totals.bytes,
             garbage_bytes: totals.garbage,
+            disk_free_bytes: self.shared.disk_room().map(|room| room.free_bytes),
             segments: totals.segments,
             groups: totals.groups,
             entries: totals.keys,

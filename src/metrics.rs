@@ -77,6 +77,8 @@ pub(crate) struct Gauges {
     pub(crate) journal_bytes: u64,
     /// Those of them that compaction would drop.
     pub(crate) journal_garbage_bytes: u64,
+    /// Free bytes of the journal's disk.
+    pub(crate) journal_disk_free_bytes: u64,
     /// 1 if the journal's last write failed, so that announcements are refused; 0 otherwise.
     pub(crate) journal_failing: u64,
     /// IPNS records that are kept.
@@ -105,6 +107,7 @@ pub(crate) struct Metrics {
     index_evicted: Counter,
     journal_bytes: Gauge,
     journal_garbage_bytes: Gauge,
+    journal_disk_free_bytes: Gauge,
     journal_failing: Gauge,
     ipns_records: Gauge,
     ipns_failing: Gauge,
@@ -174,6 +177,7 @@ impl Metrics {
             index_evicted: Counter::default(),
             journal_bytes: Gauge::default(),
             journal_garbage_bytes: Gauge::default(),
+            journal_disk_free_bytes: Gauge::default(),
             journal_failing: Gauge::default(),
             ipns_records: Gauge::default(),
             ipns_failing: Gauge::default(),
@@ -279,6 +283,7 @@ impl Metrics {
         set(&self.index_stranger_entries, gauges.index_stranger_entries);
         set(&self.journal_bytes, gauges.journal_bytes);
         set(&self.journal_garbage_bytes, gauges.journal_garbage_bytes);
+        set(&self.journal_disk_free_bytes, gauges.journal_disk_free_bytes);
         set(&self.journal_failing, gauges.journal_failing);
         set(&self.ipns_records, gauges.ipns_records);
         set(&self.ipns_failing, gauges.ipns_failing);
@@ -348,6 +353,12 @@ impl Metrics {
             "Part of the journal that compaction would drop",
             Unit::Bytes,
             self.journal_garbage_bytes.clone(),
+        );
+        self.registry.register_with_unit(
+            "journal_disk_free",
+            "Free bytes of the disk that the journal is on; 0 if it does not say",
+            Unit::Bytes,
+            self.journal_disk_free_bytes.clone(),
         );
         self.registry.register(
             "journal_failing",

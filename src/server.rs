@@ -462,6 +462,7 @@ fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
                 index_stranger_entries: stats.stranger_entries.unwrap_or(0),
                 journal_bytes: journal.bytes,
                 journal_garbage_bytes: journal.garbage_bytes,
+                journal_disk_free_bytes: journal.disk_free_bytes.unwrap_or(0),
                 journal_failing: u64::from(is_failing),
                 ipns_records: ipns.records,
                 ipns_failing: u64::from(ipns.is_failing),

@@ -270,6 +270,8 @@ pub struct JournalFigures {
     pub bytes: u64,
     /// Those of them that compaction would drop.
     pub garbage_bytes: u64,
+    /// Free bytes of the disk that it is on; `None` if that is not known.
+    pub disk_free_bytes: Option<u64>,
     /// Segments.
     pub(crate) segments: u64,
 }

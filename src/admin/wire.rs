@@ -216,7 +216,12 @@ mod tests {
 
     #[test]
     fn shares_and_averages_are_rounded_and_never_divide_by_nothing() {
-        let journal = JournalFigures { bytes: 3_000, garbage_bytes: 1_000, segments: 2 };
+        let journal = JournalFigures {
+            bytes: 3_000,
+            garbage_bytes: 1_000,
+            segments: 2,
+            ..JournalFigures::default()
+        };
         let stats = StoreStats { entries: Some(3), bytes: Some(100), ..StoreStats::default() };
         let full = Stats::new(
             StoreStats { journal: Some(journal), ..stats },

@@ -121,7 +121,12 @@ mod tests {
 
     #[test]
     fn figures_are_readable() {
-        let journal = JournalFigures { bytes: 3 << 30, garbage_bytes: 1 << 29, segments: 4 };
+        let journal = JournalFigures {
+            bytes: 3 << 30,
+            garbage_bytes: 1 << 29,
+            segments: 4,
+            ..JournalFigures::default()
+        };
         let stats = StoreStats {
             entries: Some(1_234_567),
             keys: Some(1_000_000),

@@ -69,6 +69,14 @@ pub struct Settings {
     #[arg(long, value_name = "BYTES", default_value = "134217728", help_heading = PLACES, hide_short_help = true, value_parser = clap::value_parser!(u64).range(65_536..=1_073_741_824))]
     pub journal_segment_bytes: u64,
 
+    /// Free bytes that strangers leave on the journal's disk; 0: a sixteenth of it, 1 GiB at most
+    ///
+    /// While less is free what they announce newly gets 507 with Retry-After, and below half of it what
+    /// refreshes, too. The rest is for removals, imports and compaction, which needs
+    /// `journal_segment_bytes`. A disk that does not say how large it is has no reserve.
+    #[arg(long, value_name = "BYTES", default_value = "0", help_heading = PLACES, hide_short_help = true)]
+    pub journal_disk_reserve: u64,
+
     /// Bytes of memory that the index may take; 0: three quarters of what the process may use
     ///
     /// An eighth is kept for imports. Of the rest, those who announce from one network may hold no more

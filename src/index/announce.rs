@@ -46,6 +46,8 @@ pub struct Interned {
 pub(crate) struct LinkPlan {
     /// How many keys answer with just this already: nothing is to be done.
     pub(crate) known: u64,
+    /// How many keys do not have the announcement yet; not counted for new groups of the operator.
+    pub(crate) new: u64,
     /// The keys to journal and to link.
     pub(crate) to_link: Vec<ContentKey>,
     /// The keys that answer with a newer group of the lineage: to journal and to link to a group
@@ -153,7 +155,7 @@ impl Index {
         keys: Vec<ContentKey>,
         now_ms: UnixMs,
     ) -> Result<LinkPlan, IndexError> {
-        let (mut plan, mut new_keys) = (LinkPlan::default(), 0);
+        let mut plan = LinkPlan::default();
         if interned.is_new && interned.group.origin.is_operator() {
             // Nobody asks which of them are new; there is nothing to find out otherwise.
             self.admit(&interned.group, true, keys.len() as u64)?;
@@ -167,12 +169,12 @@ impl Index {
                 Some(newest) if newest.serial > interned.serial => plan.superseded.push(key),
                 Some(_) => plan.to_link.push(key),
                 None => {
-                    new_keys += 1;
+                    plan.new += 1;
                     plan.to_link.push(key);
                 }
             }
         }
-        self.admit(&interned.group, interned.is_new, new_keys)?;
+        self.admit(&interned.group, interned.is_new, plan.new)?;
         Ok(plan)
     }
 

@@ -9,6 +9,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
 
+/// How much room a file system has for this process, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DiskRoom {
+    pub(crate) free_bytes: u64,
+    /// All there is, taken or not; 0: it does not say.
+    pub(crate) total_bytes: u64,
+}
+
 /// A file system.
 pub(crate) trait Disk: Send + Sync {
     /// Makes a directory and those above it, private to their owner; one that exists is fine.
@@ -25,6 +33,8 @@ pub(crate) trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory survive a crash.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    /// How much room there is where a directory is.
+    fn room(&self, path: &Path) -> io::Result<DiskRoom>;
 }
 
 /// An open file.
@@ -79,6 +89,12 @@ impl Disk for SystemDisk {
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn room(&self, path: &Path) -> io::Result<DiskRoom> {
+        let figures = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(figures.f_frsize);
+        Ok(DiskRoom { free_bytes: bytes(figures.f_bavail), total_bytes: bytes(figures.f_blocks) })
     }
 }
 

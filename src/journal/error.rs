@@ -18,6 +18,18 @@ pub enum JournalError {
         /// The file that was to grow.
         path: PathBuf,
     },
+    /// What is free on the disk is kept for removals and the operator. Later attempts may succeed.
+    #[error(
+        "{free_bytes} bytes are free on the disk of {}, which are kept for removals and imports \
+         (journal_disk_reserve)",
+        .path.display()
+    )]
+    Reserved {
+        /// The journal's directory.
+        path: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+    },
     /// The operating system refused an operation. Later attempts may succeed.
     #[error("cannot {action} {}", .path.display())]
     Io {

@@ -75,6 +75,7 @@ fn open_data_dir(settings: &Settings, clock: Clock) -> Result<Stores, StoresErro
         schema: settings.record_schema.into(),
         threads: settings.workers.get(),
         segment_bytes: settings.journal_segment_bytes,
+        disk_reserve_bytes: settings.journal_disk_reserve,
         limits: index_limits(settings),
     })?;
     let ipns = DurableIpns::open(&data_dir, ipns_limits(settings))?;

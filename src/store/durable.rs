@@ -63,6 +63,9 @@ pub struct DurableOptions {
     pub threads: usize,
     /// The size at which a segment of the journal is closed and a new one begun, in bytes.
     pub segment_bytes: u64,
+    /// Free bytes of the disk below which strangers announce nothing new; 0: a sixteenth of the disk, 1
+    /// GiB at most.
+    pub disk_reserve_bytes: u64,
     /// What the index takes at most.
     pub limits: IndexLimits,
 }
@@ -117,10 +120,11 @@ pub enum StoreOpenError {
 impl DurableStore {
     /// Reads the journal of a data directory, and starts its compaction.
     pub fn open(options: DurableOptions) -> Result<(Self, Recovery), StoreOpenError> {
-        let DurableOptions { data_dir, clock, schema, threads, segment_bytes, limits } = options;
+        let DurableOptions { data_dir, clock, schema, threads, limits, .. } = options;
         let stopwatch = Stopwatch::start();
         let mut journal_options = JournalOptions::new(data_dir);
-        journal_options.segment_bytes = segment_bytes;
+        journal_options.segment_bytes = options.segment_bytes;
+        journal_options.disk_reserve_bytes = options.disk_reserve_bytes;
         journal_options.clock = clock.clone();
         journal_options.threads = threads;
         let opened = Journal::open(journal_options)?;
@@ -176,6 +180,7 @@ impl DurableInner {
         let figures = JournalFigures {
             bytes: journal.bytes,
             garbage_bytes: journal.garbage_bytes,
+            disk_free_bytes: journal.disk_free_bytes,
             segments: journal.segments as u64,
         };
         StoreStats { journal: Some(figures), ..StoreStats::of(&self.index) }
@@ -277,7 +282,7 @@ impl From<Unfinished> for StoreError {
 impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::NoSpace { .. } => {
+            JournalError::NoSpace { .. } | JournalError::Reserved { .. } => {
                 Self::NoSpace { source: io::Error::new(io::ErrorKind::StorageFull, error) }
             }
             JournalError::Io { .. } | JournalError::Corrupt { .. } => {

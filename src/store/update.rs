@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::{Announcement, Applied, ProviderStatement, Update};
 use crate::clock::UnixMs;
 use crate::index::{GroupSpec, Index, IndexError, Interned, Statement};
+use crate::journal::StrangersWrite;
 use crate::types::{ADDRS_MAX, Addr, AnswerSchema, ContentKey, Origin, PeerId, ReadyRecord};
 
 /// Keys that are to point at a group.
@@ -31,6 +32,8 @@ pub(super) struct UpdatePlan {
     pub(super) placements: Vec<Placement>,
     pub(super) statements: Vec<(PeerId, Statement)>,
     known: u64,
+    /// Whether strangers announce keys that they have not announced yet.
+    has_new_of_strangers: bool,
 }
 
 /// What a plan is computed with.
@@ -105,6 +108,19 @@ impl UpdatePlan {
     /// Whether everything is known already.
     pub(super) fn is_empty(&self) -> bool {
         self.placements.is_empty() && self.statements.is_empty()
+    }
+
+    /// What of it strangers would write.
+    pub(super) fn strangers_write(&self) -> Option<StrangersWrite> {
+        // Only who announces itself makes statements.
+        let is_strangers = |placement: &Placement| !placement.group.origin().is_operator();
+        if self.has_new_of_strangers {
+            Some(StrangersWrite::New)
+        } else if !self.statements.is_empty() || self.placements.iter().any(is_strangers) {
+            Some(StrangersWrite::Refresh)
+        } else {
+            None
+        }
     }
 
     /// Lets lookups see it.
@@ -186,6 +202,7 @@ impl Planner<'_> {
         let (mut superseded, keys) = self.split_superseded(&group, keys);
         let mut placing = index.plan(&group, keys, now_ms)?;
         self.plan.known += placing.known;
+        self.plan.has_new_of_strangers |= placing.new > 0 && !group.origin().is_operator();
         self.place(group, placing.to_link, &announced_json);
         superseded.append(&mut placing.superseded);
         if !superseded.is_empty() {

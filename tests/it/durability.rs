@@ -26,6 +26,7 @@ pub(super) fn open_as(folder: &Path, clock: &ManualClock, schema: AnswerSchema) 
         schema,
         threads: 2,
         segment_bytes: 1 << 20,
+        disk_reserve_bytes: 1,
         limits: IndexLimits::default(),
     };
     DurableStore::open(options).unwrap().0

@@ -54,6 +54,8 @@ pub(crate) fn server() -> Builder {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         admin_password: ADMIN_PASSWORD.parse().expect("a password"),
+        // However full the disk is.
+        journal_disk_reserve: 1,
         ..Settings::default()
     };
     Builder {

@@ -132,6 +132,7 @@ fn options(folder: &Path, clock: Clock) -> DurableOptions {
         schema: AnswerSchema::Announced,
         threads: 2,
         segment_bytes: 1 << 20,
+        disk_reserve_bytes: 1,
         limits: limits(),
     }
 }

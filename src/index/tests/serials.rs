@@ -267,7 +267,7 @@ fn addresses_that_change_back_are_the_ones_that_are_served() {
     let interned = index.intern(&tcp, 1).unwrap();
     assert_eq!((interned.serial, interned.is_new), (1, false));
     let plan = index.plan(&interned, keys(3..12), 3).unwrap();
-    let expected = LinkPlan { known: 5, to_link: keys(10..12), superseded: keys(3..5) };
+    let expected = LinkPlan { known: 5, new: 2, to_link: keys(10..12), superseded: keys(3..5) };
     assert_eq!(plan, expected);
     // Placing an older group changes nothing.
     index.link_all(&interned, &plan.superseded, 3).unwrap();

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::journal::disk::{Disk, DiskFile};
+use crate::journal::disk::{Disk, DiskFile, DiskRoom};
 
 /// Devices write pieces of this size whole.
 const SECTOR: usize = 512;
@@ -269,6 +269,13 @@ impl Disk for MemoryDisk {
         state.fail(&DiskOperation::SyncDirectory)?;
         state.log.push(DiskOperation::SyncDirectory);
         Ok(())
+    }
+
+    fn room(&self, _: &Path) -> io::Result<DiskRoom> {
+        let state = self.0.lock();
+        let total = state.bytes_max.unwrap_or_default();
+        let free = total.saturating_sub(state.used());
+        Ok(DiskRoom { free_bytes: free as u64, total_bytes: total as u64 })
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use super::disk::{Crash, DiskOperation, MemoryDisk};
 use super::*;
+use crate::journal::StrangersWrite;
 
 #[test]
 fn a_full_disk_refuses_appends_and_room_makes_them_work_again() {
@@ -28,6 +29,31 @@ fn a_full_disk_refuses_appends_and_room_makes_them_work_again() {
     let opened = Journal::open(options_on(&disk)).unwrap();
     assert_eq!(held(&opened), whole);
     assert_eq!(opened.report.torn_tail, None);
+}
+
+#[test]
+fn strangers_write_as_long_as_the_disk_has_more_than_its_reserve() {
+    let disk = MemoryDisk::default();
+    let options = JournalOptions { disk_reserve_bytes: 1_000, ..options_on(&disk) };
+    let journal = Journal::open(options).unwrap().journal;
+    append(&journal, vec![keys_entry(1, 0..50)]).unwrap();
+    let may_write = || {
+        let writes = [StrangersWrite::New, StrangersWrite::Refresh];
+        writes.map(|write| journal.check_reserve(write).is_ok())
+    };
+    for (room, expected) in
+        [(1_000, [true, true]), (999, [false, true]), (500, [false, true]), (499, [false, false])]
+    {
+        disk.leave_room(room);
+        assert_eq!(may_write(), expected, "{room}");
+        assert_eq!(journal.stats().disk_free_bytes, Some(room as u64));
+    }
+    let refused = journal.check_reserve(StrangersWrite::New).unwrap_err();
+    assert!(matches!(refused, JournalError::Reserved { free_bytes: 499, .. }), "{refused:?}");
+    append(&journal, vec![JournalEntry::End { serial: 1 }]).unwrap();
+    // A disk that does not say how large it is.
+    disk.work_again();
+    assert_eq!(may_write(), [true, true]);
 }
 
 #[test]

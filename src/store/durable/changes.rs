@@ -78,7 +78,10 @@ impl DurableInner {
         let compute = move || {
             let (index, schema) = (&*inner.index, inner.schema);
             make_room(index, &updates, now_ms);
-            UpdatePlan::compute(PlanInput { index, schema, now_ms, anew: &anew }, updates)
+            let plan =
+                UpdatePlan::compute(PlanInput { index, schema, now_ms, anew: &anew }, updates)?;
+            plan.strangers_write().map_or(Ok(()), |write| inner.journal.check_reserve(write))?;
+            Ok::<_, StoreError>(plan)
         };
         let plan = run_blocking(compute).await??;
         // Held until lookups see it: compaction would take it for superseded before.
