@@ -32,7 +32,7 @@ pub(crate) enum TelemetryError {
 ///
 /// When the process has a log already.
 pub(crate) fn init(log: &LogFilter, log_format: LogFormat) -> Result<(), TelemetryError> {
-    let style = style(log_format, io::stderr().is_terminal(), no_color());
+    let style = style(log_format, LogOutput::of_stderr());
     subscriber(log, style, io::stderr).try_init()?;
     Ok(())
 }
@@ -45,18 +45,33 @@ enum Style {
     Json,
 }
 
-fn style(format: LogFormat, is_terminal: bool, no_color: bool) -> Style {
-    match format {
-        LogFormat::Json => Style::Json,
-        LogFormat::Auto if !is_terminal => Style::Json,
-        LogFormat::Auto | LogFormat::Text if is_terminal && !no_color => Style::Coloured,
-        LogFormat::Auto | LogFormat::Text => Style::Plain,
+/// What reads the log.
+#[derive(Clone, Copy, Debug)]
+enum LogOutput {
+    ColourTerminal,
+    PlainTerminal,
+    NoTerminal,
+}
+
+impl LogOutput {
+    /// Colours are off by the convention of no-color.org: set and not empty.
+    fn of_stderr() -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match io::stderr().is_terminal() {
+            true if no_color => Self::PlainTerminal,
+            true => Self::ColourTerminal,
+            false => Self::NoTerminal,
+        }
     }
 }
 
-/// The convention of no-color.org: set and not empty.
-fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+fn style(format: LogFormat, output: LogOutput) -> Style {
+    match (format, output) {
+        (LogFormat::Json, _) | (LogFormat::Auto, LogOutput::NoTerminal) => Style::Json,
+        (LogFormat::Auto | LogFormat::Text, LogOutput::ColourTerminal) => Style::Coloured,
+        (LogFormat::Auto | LogFormat::Text, LogOutput::PlainTerminal)
+        | (LogFormat::Text, LogOutput::NoTerminal) => Style::Plain,
+    }
 }
 
 fn subscriber<W>(log: &LogFilter, style: Style, writer: W) -> Box<dyn Subscriber + Send + Sync>
@@ -123,15 +138,16 @@ mod tests {
 
     #[test]
     fn the_style_follows_the_setting_the_terminal_and_no_color() {
-        for (format, is_terminal, no_color, expected) in [
-            (LogFormat::Auto, true, false, Style::Coloured),
-            (LogFormat::Auto, true, true, Style::Plain),
-            (LogFormat::Auto, false, false, Style::Json),
-            (LogFormat::Text, false, false, Style::Plain),
-            (LogFormat::Text, true, false, Style::Coloured),
-            (LogFormat::Json, true, false, Style::Json),
+        for (format, output, expected) in [
+            (LogFormat::Auto, LogOutput::ColourTerminal, Style::Coloured),
+            (LogFormat::Auto, LogOutput::PlainTerminal, Style::Plain),
+            (LogFormat::Auto, LogOutput::NoTerminal, Style::Json),
+            (LogFormat::Text, LogOutput::NoTerminal, Style::Plain),
+            (LogFormat::Text, LogOutput::PlainTerminal, Style::Plain),
+            (LogFormat::Text, LogOutput::ColourTerminal, Style::Coloured),
+            (LogFormat::Json, LogOutput::ColourTerminal, Style::Json),
         ] {
-            assert_eq!(style(format, is_terminal, no_color), expected, "{format} {is_terminal}");
+            assert_eq!(style(format, output), expected, "{format} {output:?}");
         }
     }
 }

@@ -49,7 +49,7 @@ async fn pass<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    if is_open(request.path(), state.metrics_auth) {
+    if is_open(request.path(), &state) {
         return Ok(next.call(request).await?.map_into_left_body());
     }
     let error = match credentials(request.headers(), &state) {
@@ -73,10 +73,10 @@ async fn pass<B: MessageBody + 'static>(
     Ok(request.into_response(error.into_response()).map_into_right_body())
 }
 
-fn is_open(path: &str, metrics_auth: bool) -> bool {
+fn is_open(path: &str, state: &AdminState) -> bool {
     match path {
         "/healthz" | "/readyz" => true,
-        "/metrics" => !metrics_auth,
+        "/metrics" => !state.metrics_auth,
         _ => false,
     }
 }

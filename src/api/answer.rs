@@ -86,10 +86,11 @@ impl AnswerPolicy {
             None => etag(digest(&found, format)),
         };
         let validators = Validators { etag, modified_at_ms: found.modified_at_ms };
-        let is_partial = found.is_partial;
+        // Where a source failed, more may be found soon.
+        let cache_control = if found.is_partial { &self.cache_empty } else { &self.cache_found };
         if conditional::is_not_modified(request.headers(), &validators) {
             let mut response = HttpResponse::new(StatusCode::NOT_MODIFIED);
-            self.add_found_headers(response.headers_mut(), validators, is_partial, now_ms);
+            add_found_headers(response.headers_mut(), validators, cache_control, now_ms);
             return response;
         }
         let body = match rendered {
@@ -101,7 +102,7 @@ impl AnswerPolicy {
         };
         let mut response = HttpResponse::with_body(StatusCode::OK, body);
         response.headers_mut().insert(header::CONTENT_TYPE, format.content_type());
-        self.add_found_headers(response.headers_mut(), validators, is_partial, now_ms);
+        add_found_headers(response.headers_mut(), validators, cache_control, now_ms);
         response
     }
 
@@ -144,23 +145,20 @@ impl AnswerPolicy {
             .insert_header((header::VARY, HeaderValue::from_static("Accept")))
             .body(text)
     }
+}
 
-    fn add_found_headers(
-        &self,
-        headers: &mut HeaderMap,
-        validators: Validators,
-        is_partial: bool,
-        now_ms: UnixMs,
-    ) {
-        // Where somebody could not say what they know, more may be found soon.
-        let cache_control = if is_partial { &self.cache_empty } else { &self.cache_found };
-        headers.insert(header::CACHE_CONTROL, cache_control.clone());
-        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-        if let Some(last_modified) = validators.last_modified(now_ms) {
-            headers.insert(header::LAST_MODIFIED, last_modified);
-        }
-        headers.insert(header::ETAG, validators.etag);
+fn add_found_headers(
+    headers: &mut HeaderMap,
+    validators: Validators,
+    cache_control: &HeaderValue,
+    now_ms: UnixMs,
+) {
+    headers.insert(header::CACHE_CONTROL, cache_control.clone());
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    if let Some(last_modified) = validators.last_modified(now_ms) {
+        headers.insert(header::LAST_MODIFIED, last_modified);
     }
+    headers.insert(header::ETAG, validators.etag);
 }
 
 fn empty_status(settings: &Settings) -> StatusCode {

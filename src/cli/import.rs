@@ -87,7 +87,7 @@ pub(super) fn run(args: ImportArgs, settings: &Settings) -> anyhow::Result<ExitC
     let result = match &args.to {
         Some(url) => {
             let client = AdminClient::new("--to", url, settings)?;
-            import_all(&args.files, options.strict, |path| {
+            import_all(&args.files, &options, |path| {
                 let upload = remote::Upload { path, flags: &flags, options: &options };
                 runtime.block_on(remote::import(&client, &upload, &mut *observer(say_on_stderr)))
             })
@@ -107,7 +107,7 @@ fn import_into(
     runtime: &Runtime,
 ) -> anyhow::Result<ExitCode> {
     let stores = runtime.block_on(data::open_or_create(settings))?;
-    import_all(files, options.strict, |path| import_local(path, options, &*stores.store, runtime))
+    import_all(files, options, |path| import_local(path, options, &*stores.store, runtime))
 }
 
 fn import_local(
@@ -146,7 +146,7 @@ enum Imported {
 
 fn import_all(
     files: &[PathBuf],
-    is_strict: bool,
+    options: &ImportOptions,
     mut import: impl FnMut(&Path) -> anyhow::Result<Imported>,
 ) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
@@ -162,7 +162,7 @@ fn import_all(
         if let Some(summary) = summary {
             say_imported(&summary)?;
         }
-        if is_strict && code != ExitCode::SUCCESS {
+        if options.strict && code != ExitCode::SUCCESS {
             break;
         }
     }

@@ -93,7 +93,11 @@ impl<'a> Maker<'a> {
         upstreams
             .map(|upstream| {
                 let name = upstream.name.clone();
-                let upstream = self.upstream(&name, &upstream.url, &upstream.client, false)?;
+                let upstream = self.upstream(self.upstream_options(
+                    &name,
+                    &upstream.url,
+                    &upstream.client,
+                )?)?;
                 let made = self.made(TargetKind::Upstream, &name, None, vec![upstream]);
                 Ok((name, made))
             })
@@ -126,7 +130,7 @@ impl<'a> Maker<'a> {
         };
         let (first, last) = (asked(first), asked(last));
         if first.is_empty() && last.is_empty() {
-            return self.target(TargetKind::Default, self.local.clone(), true, Vec::new());
+            return Self::with_local(TargetKind::Default, self.local.clone(), Vec::new());
         }
         let asks: Vec<_> = first.iter().chain(&last).cloned().collect();
         let with_local =
@@ -140,11 +144,11 @@ impl<'a> Maker<'a> {
             let names = with_local(asks.clone());
             Arc::new(Fallback::new(FallbackParts { first, is_first_local, then, names }))
         };
-        self.target(TargetKind::Default, resolver, true, asks)
+        Self::with_local(TargetKind::Default, resolver, asks)
     }
 
     fn local_target(&self) -> Target {
-        self.target(TargetKind::Local, self.local.clone(), true, Vec::new())
+        Self::with_local(TargetKind::Local, self.local.clone(), Vec::new())
     }
 
     /// The peers, to which dynamic routes lead.
@@ -152,7 +156,8 @@ impl<'a> Maker<'a> {
         let peers = self.settings.remotes.peers.iter();
         peers
             .map(|peer| {
-                let upstream = self.upstream(&peer.name, &peer.url, &peer.client, false)?;
+                let upstream =
+                    self.upstream(self.upstream_options(&peer.name, &peer.url, &peer.client)?)?;
                 let made = self.made(TargetKind::Peer, &peer.name, None, vec![upstream]);
                 Ok((peer.name.clone(), made))
             })
@@ -163,17 +168,14 @@ impl<'a> Maker<'a> {
         let endpoints = self.settings.remotes.endpoints.iter();
         endpoints
             .map(|endpoint| {
+                let options =
+                    self.upstream_options(&endpoint.name, &endpoint.url, &endpoint.client)?;
                 Ok(EndpointParts {
                     name: endpoint.name.to_string(),
                     daily_volume: endpoint.daily_volume,
                     hourly_rate: endpoint.hourly_rate,
                     pool: endpoint.only_pool().map(str::to_owned),
-                    upstream: self.upstream(
-                        &endpoint.name,
-                        &endpoint.url,
-                        &endpoint.client,
-                        true,
-                    )?,
+                    upstream: self.upstream(UpstreamOptions { is_metered: true, ..options })?,
                 })
             })
             .collect()
@@ -206,21 +208,23 @@ impl<'a> Maker<'a> {
         local: Option<Arc<dyn Resolver>>,
         upstreams: Vec<Arc<dyn Upstream>>,
     ) -> Target {
-        let has_local = local.is_some();
-        let resolver = self.fanout(name, local, upstreams.clone());
-        self.target(kind, resolver, has_local, upstreams)
+        if local.is_some() {
+            return Self::with_local(kind, self.fanout(name, local, upstreams.clone()), upstreams);
+        }
+        let resolver = self.fanout(name, None, upstreams.clone());
+        let asks = upstreams.iter().map(|it| it.id().clone()).collect();
+        Target { kind, resolver, asks, upstreams }
     }
 
-    fn target(
-        &self,
+    /// A target whose resolver asks the local index and these upstreams.
+    fn with_local(
         kind: TargetKind,
         resolver: Arc<dyn Resolver>,
-        has_local: bool,
         upstreams: Vec<Arc<dyn Upstream>>,
     ) -> Target {
-        let local = has_local.then(|| own(TargetId::LOCAL));
-        let asks = local.into_iter().chain(upstreams.iter().map(|it| it.id().clone()));
-        Target { kind, resolver, asks: asks.collect(), upstreams }
+        let asks = upstreams.iter().map(|it| it.id().clone());
+        let asks = std::iter::once(own(TargetId::LOCAL)).chain(asks).collect();
+        Target { kind, resolver, asks, upstreams }
     }
 
     fn fanout(
@@ -247,17 +251,16 @@ impl<'a> Maker<'a> {
         FanoutOptions { gather_timeout, ..FanoutOptions::default() }
     }
 
-    fn upstream(
+    fn upstream_options(
         &self,
         name: &TargetId,
         url: &RemoteUrl,
         client: &ClientSettings,
-        is_metered: bool,
-    ) -> Result<Arc<dyn Upstream>, ServerError> {
-        let failed = |source| ServerError::Upstream { name: name.clone(), source };
-        let url = RouterUrl::parse(url.reveal()).map_err(failed)?;
+    ) -> Result<UpstreamOptions, ServerError> {
+        let url = RouterUrl::parse(url.reveal())
+            .map_err(|source| ServerError::Upstream { name: name.clone(), source })?;
         let defaults = UpstreamOptions::new(name.clone(), url);
-        let options = UpstreamOptions {
+        Ok(UpstreamOptions {
             client: ClientOptions {
                 timeout: client.timeout,
                 connect_timeout: client.connect_timeout,
@@ -276,17 +279,20 @@ impl<'a> Maker<'a> {
                 UnparsableAddrs::Drop
             },
             allow_private_addrs: client.allow_private_addrs,
-            is_metered,
             offers: UpstreamOffers {
                 providers: client.providers,
                 peers: client.peers,
                 ipns: client.ipns,
             },
             ..defaults
-        };
-        let upstream =
-            RoutingV1Upstream::new(options, self.clock.clone(), &self.metrics).map_err(failed)?;
-        Ok(Arc::new(upstream))
+        })
+    }
+
+    fn upstream(&self, options: UpstreamOptions) -> Result<Arc<dyn Upstream>, ServerError> {
+        let name = options.id.clone();
+        RoutingV1Upstream::new(options, self.clock.clone(), &self.metrics)
+            .map(|upstream| Arc::new(upstream) as Arc<dyn Upstream>)
+            .map_err(|source| ServerError::Upstream { name, source })
     }
 }
 

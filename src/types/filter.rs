@@ -52,10 +52,11 @@ pub enum FilterError {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct AddrFilter {
-    any: ProtocolSet,
-    none: ProtocolSet,
-    has_positive: bool,
-    has_negative: bool,
+    /// An address needs one of these; `None`: no term asks for any.
+    any: Option<ProtocolSet>,
+    /// An address with one of these does not pass; `None`: no term denies any.
+    none: Option<ProtocolSet>,
+    /// Records without addresses pass.
     unknown: bool,
 }
 
@@ -125,10 +126,11 @@ impl Filter {
 
 impl AddrFilter {
     fn passes(&self, protocols: ProtocolSet) -> bool {
-        let only_unknown = self.unknown && !self.has_positive && !self.has_negative;
+        // There is at least one term.
+        let only_unknown = self.any.is_none() && self.none.is_none();
         !only_unknown
-            && !protocols.intersects(self.none)
-            && (!self.has_positive || protocols.intersects(self.any))
+            && !self.none.is_some_and(|none| protocols.intersects(none))
+            && self.any.is_none_or(|any| protocols.intersects(any))
     }
 }
 
@@ -197,11 +199,11 @@ impl FilterTerms {
             if term == "unknown" {
                 filter.unknown = true;
             } else if let Some(name) = term.strip_prefix('!') {
-                filter.has_negative = true;
-                filter.none |= ProtocolSet::of_name(name.trim()).unwrap_or_default();
+                *filter.none.get_or_insert_default() |=
+                    ProtocolSet::of_name(name.trim()).unwrap_or_default();
             } else {
-                filter.has_positive = true;
-                filter.any |= ProtocolSet::of_name(term).unwrap_or_default();
+                *filter.any.get_or_insert_default() |=
+                    ProtocolSet::of_name(term).unwrap_or_default();
             }
         }
         filter
