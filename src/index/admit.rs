@@ -14,7 +14,8 @@
 //!
 //! What is in the index already is refreshed, removed and looked up, whatever the quotas say.
 
-use super::group::{GROUP_KEYS, Group};
+use super::announce::Interned;
+use super::group::GROUP_KEYS;
 use super::{Index, IndexError, Memory};
 use crate::clock::UnixMs;
 use crate::types::Limit;
@@ -69,15 +70,10 @@ impl IndexLimits {
 }
 
 impl Index {
-    /// Whether a group may have so many keys more, and be made if it is new.
-    pub(super) fn admit(
-        &self,
-        group: &Group,
-        is_new: bool,
-        new_keys: u64,
-    ) -> Result<(), IndexError> {
-        let limits = &self.limits;
-        if (new_keys == 0 && !is_new) || *limits == IndexLimits::default() {
+    /// Whether a group may get this many new keys, and be created if it is new.
+    pub(super) fn admit(&self, interned: &Interned, new_keys: u64) -> Result<(), IndexError> {
+        let (limits, Interned { group, is_new, .. }) = (&self.limits, interned);
+        if (new_keys == 0 && !*is_new) || *limits == IndexLimits::default() {
             return Ok(());
         }
         let bytes = self.stats().bytes;
@@ -96,7 +92,7 @@ impl Index {
         }
         let (network, peer) = self.groups.usage_of(group);
         // A new group is counted already.
-        let group_keys = if is_new { 0 } else { GROUP_KEYS };
+        let group_keys = if *is_new { 0 } else { GROUP_KEYS };
         let network = network.saturating_add(new_keys).saturating_add(group_keys);
         if peer.saturating_add(new_keys) > limits.peer_keys_max {
             return Err(IndexError::Full { limit: Limit::PeerKeys });

@@ -38,7 +38,7 @@ pub struct Interned {
     /// Whether the group was made for this.
     pub(crate) is_new: bool,
     groups: Arc<Groups>,
-    group: Arc<Group>,
+    pub(super) group: Arc<Group>,
 }
 
 /// What is to be done about the keys of an announcement.
@@ -158,7 +158,7 @@ impl Index {
         let mut plan = LinkPlan::default();
         if interned.is_new && interned.group.origin.is_operator() {
             // Nobody asks which of them are new; there is nothing to find out otherwise.
-            self.admit(&interned.group, true, keys.len() as u64)?;
+            self.admit(interned, keys.len() as u64)?;
             return Ok(LinkPlan { to_link: keys, ..plan });
         }
         let lineage = interned.group.lineage();
@@ -174,7 +174,7 @@ impl Index {
                 }
             }
         }
-        self.admit(&interned.group, interned.is_new, plan.new)?;
+        self.admit(interned, plan.new)?;
         Ok(plan)
     }
 

@@ -89,8 +89,8 @@ impl ValueScanner {
     fn between(&mut self, byte: u8) -> ScanStep {
         match (self.next, byte) {
             (_, b' ' | b'\t' | b'\r' | b'\n') => ScanStep::More,
-            (Expecting::Value | Expecting::ValueOrEnd, b'{') => self.open(true),
-            (Expecting::Value | Expecting::ValueOrEnd, b'[') => self.open(false),
+            (Expecting::Value | Expecting::ValueOrEnd, b'{') => self.open(Expecting::NameOrEnd),
+            (Expecting::Value | Expecting::ValueOrEnd, b'[') => self.open(Expecting::ValueOrEnd),
             (Expecting::Value | Expecting::ValueOrEnd, b'"') => {
                 self.within(Lexeme::Text { is_name: false })
             }
@@ -124,13 +124,14 @@ impl ValueScanner {
         self.objects & 1 == 1
     }
 
-    fn open(&mut self, is_object: bool) -> ScanStep {
+    /// Opens an object or a list, by what may come next in it.
+    fn open(&mut self, next: Expecting) -> ScanStep {
         if self.depth == DEPTH_MAX {
             return ScanStep::Broken;
         }
         self.depth += 1;
-        self.objects = self.objects << 1 | u128::from(is_object);
-        self.next = if is_object { Expecting::NameOrEnd } else { Expecting::ValueOrEnd };
+        self.objects = self.objects << 1 | u128::from(next == Expecting::NameOrEnd);
+        self.next = next;
         ScanStep::More
     }
 
