@@ -70,10 +70,17 @@ impl Announcing {
         })
     }
 
-    /// Goes on when the client goes away: what is half written would be served after a restart only.
+    /// Goes on when the client goes away: what is half written would be served after a restart only. So
+    /// it is not the number of connections that bounds how many wait for a disk.
     async fn apply(&self, put: VerifiedPut) -> Result<(), ApiError> {
+        let turn = tokio::time::timeout(self.body.timeout, self.applied.clone().acquire_owned());
+        let turn = turn.await.map_err(|_| ApiError::Overloaded)?;
         let announcer = self.announcer.clone();
-        let applied = detached(async move { announcer.apply(put).await }).await;
+        let applied = detached(async move {
+            let _turn = turn;
+            announcer.apply(put).await
+        });
+        let applied = applied.await;
         applied.map_err(|error| ApiError::Panicked(error.to_string()))??;
         Ok(())
     }

@@ -65,7 +65,7 @@ pub(crate) enum ApiError {
     #[error("too many requests; try again in {retry_after_s} s")]
     RateLimited { retry_after_s: u64, limit: Limit },
     /// There is more work than can be done in time.
-    #[error("too many large announcements at once")]
+    #[error("too many announcements at once")]
     Overloaded,
     /// An announcement is not taken in.
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! Signed announcements: what is accepted, what is refused, and what lookups answer afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fingerpost::store::StoreError;
 use fingerpost::types::Limit;
@@ -9,7 +10,7 @@ use proptest::test_runner::TestRunner;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::harness::{CID, CID_V0, NOW_MS, PEER, TestServer, records, server, written};
+use super::harness::{CID, CID_V0, NOW_MS, PEER, TestServer, eventually, records, server, written};
 use super::odd_store::OddStore;
 use super::signing::{HOUR_MS, Provider, VECTOR, VECTOR_CID, VECTOR_MS, together};
 
@@ -369,6 +370,31 @@ async fn the_answer_waits_for_the_store() {
     store.batches.add_permits(1);
     assert_eq!(answer.await.unwrap(), 200);
     assert_eq!(ids(&server, CID).await, [provider.id()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_go_away_leave_a_bounded_number_of_announcements_behind() {
+    let store = OddStore::held().shared();
+    let server = server().store(store.clone()).with(|settings| {
+        settings.client_timeout = Duration::from_secs(5);
+        settings.announce_peer_rate_limit = 0;
+    });
+    let server = Arc::new(server.start().await);
+    let provider = Provider::ed25519(1);
+    let body = provider.request(&provider.payload(&[CID], &[TCP]));
+    let leaving: Vec<_> = (0..300)
+        .map(|_| {
+            let (server, body) = (server.clone(), body.clone());
+            tokio::spawn(async move { server.put_providers(body).await.status() })
+        })
+        .collect();
+    eventually("as many as may wait for the store do", async || store.asked() == 256).await;
+    leaving.iter().for_each(tokio::task::JoinHandle::abort);
+    let refused = server.put_providers(body.clone()).await;
+    assert_eq!((refused.status().as_u16(), store.asked()), (503, 256));
+    assert_eq!(refused.headers()["retry-after"], "1");
+    store.batches.add_permits(1_000);
+    assert_eq!(server.put_providers(body).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ pub(crate) struct OddStore {
     pub(crate) batches: Semaphore,
     failure: fn() -> StoreError,
     fails_after: usize,
+    asked: AtomicUsize,
     applied: AtomicUsize,
     exported: Vec<Vec<Exported>>,
     export_fails: bool,
@@ -33,6 +34,7 @@ impl OddStore {
             batches: Semaphore::new(Semaphore::MAX_PERMITS),
             failure: || StoreError::Full { limit: Limit::IndexMemory },
             fails_after: usize::MAX,
+            asked: AtomicUsize::new(0),
             applied: AtomicUsize::new(0),
             exported: Vec::new(),
             export_fails: false,
@@ -85,6 +87,11 @@ impl OddStore {
         Ok(sum)
     }
 
+    /// How many batches it was given, those that it holds up included.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn shared(self) -> Arc<Self> {
         Arc::new(self)
     }
@@ -105,6 +112,7 @@ impl Store for OddStore {
         now_ms: u64,
     ) -> BoxFuture<'_, Result<Applied, StoreError>> {
         async move {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             self.batches.acquire().await.expect("it is never closed").forget();
             if self.applied.fetch_add(1, Ordering::Relaxed) >= self.fails_after {
                 return Err((self.failure)());
