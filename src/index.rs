@@ -128,7 +128,7 @@ pub struct IndexStats {
     /// Peers that have groups.
     pub(crate) providers: u64,
     /// Bytes of memory.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 /// Why an announcement was not taken in.
@@ -216,7 +216,7 @@ impl Index {
     }
 
     /// An empty index that takes no more than the limits say.
-    pub(crate) fn with_limits(limits: IndexLimits) -> Self {
+    pub fn with_limits(limits: IndexLimits) -> Self {
         Self::with_bounds(Bounds { limits, ..Bounds::default() })
     }
 
