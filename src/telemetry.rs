@@ -48,9 +48,12 @@ enum Style {
 /// What reads the log.
 #[derive(Clone, Copy, Debug)]
 enum LogOutput {
-    ColourTerminal,
-    PlainTerminal,
-    NoTerminal,
+    /// A terminal that shows colours.
+    Colours,
+    /// A terminal without colours.
+    PlainText,
+    /// Not a terminal: a file or a program.
+    Program,
 }
 
 impl LogOutput {
@@ -58,19 +61,19 @@ impl LogOutput {
     fn of_stderr() -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         match io::stderr().is_terminal() {
-            true if no_color => Self::PlainTerminal,
-            true => Self::ColourTerminal,
-            false => Self::NoTerminal,
+            true if no_color => Self::PlainText,
+            true => Self::Colours,
+            false => Self::Program,
         }
     }
 }
 
 fn style(format: LogFormat, output: LogOutput) -> Style {
     match (format, output) {
-        (LogFormat::Json, _) | (LogFormat::Auto, LogOutput::NoTerminal) => Style::Json,
-        (LogFormat::Auto | LogFormat::Text, LogOutput::ColourTerminal) => Style::Coloured,
-        (LogFormat::Auto | LogFormat::Text, LogOutput::PlainTerminal)
-        | (LogFormat::Text, LogOutput::NoTerminal) => Style::Plain,
+        (LogFormat::Json, _) | (LogFormat::Auto, LogOutput::Program) => Style::Json,
+        (LogFormat::Auto | LogFormat::Text, LogOutput::Colours) => Style::Coloured,
+        (LogFormat::Auto | LogFormat::Text, LogOutput::PlainText)
+        | (LogFormat::Text, LogOutput::Program) => Style::Plain,
     }
 }
 
@@ -139,13 +142,13 @@ mod tests {
     #[test]
     fn the_style_follows_the_setting_the_terminal_and_no_color() {
         for (format, output, expected) in [
-            (LogFormat::Auto, LogOutput::ColourTerminal, Style::Coloured),
-            (LogFormat::Auto, LogOutput::PlainTerminal, Style::Plain),
-            (LogFormat::Auto, LogOutput::NoTerminal, Style::Json),
-            (LogFormat::Text, LogOutput::NoTerminal, Style::Plain),
-            (LogFormat::Text, LogOutput::PlainTerminal, Style::Plain),
-            (LogFormat::Text, LogOutput::ColourTerminal, Style::Coloured),
-            (LogFormat::Json, LogOutput::ColourTerminal, Style::Json),
+            (LogFormat::Auto, LogOutput::Colours, Style::Coloured),
+            (LogFormat::Auto, LogOutput::PlainText, Style::Plain),
+            (LogFormat::Auto, LogOutput::Program, Style::Json),
+            (LogFormat::Text, LogOutput::Program, Style::Plain),
+            (LogFormat::Text, LogOutput::PlainText, Style::Plain),
+            (LogFormat::Text, LogOutput::Colours, Style::Coloured),
+            (LogFormat::Json, LogOutput::Colours, Style::Json),
         ] {
             assert_eq!(style(format, output), expected, "{format} {output:?}");
         }
