@@ -45,7 +45,7 @@ use crate::journal::{
     RecoveryReport,
 };
 use crate::types::{
-    AnswerSchema, Found, PeerId, ProviderRecord, Question, ReadyRecord, RecordError,
+    AnswerSchema, Found, Limit, PeerId, ProviderRecord, Question, ReadyRecord, RecordError,
 };
 use changes::ProviderLocks;
 use ends::UnwrittenEnds;
@@ -282,9 +282,10 @@ impl From<Unfinished> for StoreError {
 impl From<JournalError> for StoreError {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::NoSpace { .. } | JournalError::Reserved { .. } => {
+            JournalError::NoSpace { .. } => {
                 Self::NoSpace { source: io::Error::new(io::ErrorKind::StorageFull, error) }
             }
+            JournalError::Reserved { .. } => Self::Full { limit: Limit::JournalDisk },
             JournalError::Io { .. } | JournalError::Corrupt { .. } => {
                 Self::Io { source: io::Error::other(error) }
             }

@@ -12,6 +12,8 @@ pub enum Limit {
     PeerRequests,
     /// The memory of the index.
     IndexMemory,
+    /// The room on the journal's disk that strangers leave.
+    JournalDisk,
     /// Keys that one peer holds.
     PeerKeys,
     /// Keys that the peers of one network hold.
@@ -30,10 +32,11 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::ClientRequests,
         Self::PeerRequests,
         Self::IndexMemory,
+        Self::JournalDisk,
         Self::PeerKeys,
         Self::NetworkKeys,
         Self::KeyNetwork,
@@ -49,6 +52,7 @@ impl Limit {
             Self::ClientRequests => "rate_limit",
             Self::PeerRequests => "announce_peer_rate_limit",
             Self::IndexMemory => "index_memory_max",
+            Self::JournalDisk => "journal_disk_reserve",
             Self::PeerKeys => "announce_peer_keys_max",
             Self::NetworkKeys => "announce_network_keys_max",
             Self::KeyNetwork => "announce_key_network_max",
@@ -66,6 +70,7 @@ impl fmt::Display for Limit {
             Self::ClientRequests => "requests of this client",
             Self::PeerRequests => "announcements of this peer",
             Self::IndexMemory => "memory",
+            Self::JournalDisk => "the part of the disk that is not kept for the operator",
             Self::PeerKeys => "keys of this peer",
             Self::NetworkKeys => "keys of this network",
             Self::KeyNetwork => "providers of this key from this network",

@@ -8,7 +8,7 @@ use fingerpost::data_dir::DataDir;
 use fingerpost::store::{
     Announcement, DurableOptions, DurableStore, IndexLimits, Store, StoreError, Update,
 };
-use fingerpost::types::{AnswerSchema, Origin, PeerId};
+use fingerpost::types::{AnswerSchema, Limit, Origin, PeerId};
 
 use super::durability::{TCP, announce, announcement, answer, open};
 use super::harness::{NOW_MS, peer_id};
@@ -140,14 +140,14 @@ async fn strangers_stop_at_the_reserve_of_the_disk_and_refreshes_imports_and_rem
     // Half of what is kept is free, and more; other programs may write meanwhile.
     let store = open_on_disk(folder.path(), &clock, free / 10 * 15);
     let refused = put(&store, 0..11, 2_000).await.unwrap_err();
-    assert!(matches!(refused, StoreError::NoSpace { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Full { limit: Limit::JournalDisk }), "{refused:?}");
     assert_eq!(put(&store, 0..10, 2_000).await.unwrap(), 10);
     assert_eq!(announce(&store, 2, 0..20, TCP).await.taken_in, 20);
     assert!(store.health().is_writable, "the disk takes writes");
     drop(store);
     let store = open_on_disk(folder.path(), &clock, u64::MAX);
     let refused = put(&store, 0..10, 3_000).await.unwrap_err();
-    assert!(matches!(refused, StoreError::NoSpace { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Full { limit: Limit::JournalDisk }), "{refused:?}");
     assert_eq!(announce(&store, 2, 20..30, TCP).await.taken_in, 10);
     assert_eq!(store.remove(&peer(1), None, NOW_MS).await.unwrap().groups, 1);
     assert_eq!(store.remove(&peer(2), None, NOW_MS).await.unwrap().groups, 1);

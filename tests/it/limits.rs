@@ -48,6 +48,7 @@ async fn refusals_are_counted_by_the_limits_settings_from_the_start() {
         "rate_limit",
         "announce_peer_rate_limit",
         "index_memory_max",
+        "journal_disk_reserve",
         "announce_peer_keys_max",
         "announce_network_keys_max",
         "announce_key_network_max",
