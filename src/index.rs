@@ -79,7 +79,7 @@ pub(crate) use provider::{CompanionSet, ReadyCompanion};
 pub(crate) use restore::Restore;
 
 /// The number of round-robin cursors for keys with a few groups. Two keys that share a cursor skip
-/// each other's records; among 65,536 that is rare, and nobody can bring it about.
+/// each other's records; among 65,536 that is rare, and cannot be provoked.
 const CURSORS: usize = 1 << 16;
 
 /// A number in a table counts as a reference, so what it names is there.

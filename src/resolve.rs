@@ -101,7 +101,7 @@ pub enum ResolveError {
     /// The routing table names a target that does not exist.
     #[error("there is no account `{0}`, to which the routing table points")]
     UnknownTarget(TargetId),
-    /// Nobody who answers here knows such things.
+    /// No source here offers this.
     #[error("nobody who answers here offers this")]
     NotOffered,
     /// What was to be stored is of a part of the key space that is not served.
@@ -122,7 +122,7 @@ pub enum ResolveError {
     /// Every upstream that could know failed, and nothing is known locally.
     #[error("every upstream failed{0}")]
     UpstreamsFailed(UpstreamReasons),
-    /// Nobody that could know answered in time.
+    /// No source answered in time.
     #[error("the lookup timed out{0}")]
     TimedOut(UpstreamReasons),
 }

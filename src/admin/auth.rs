@@ -3,7 +3,7 @@
 //! The middleware wraps the whole application, so that a path is closed unless it is named here,
 //! and stores the user in the request's extensions. Cross-site requests from browsers are refused
 //! as well: a browser that knows the password would send it along. Wrong credentials are logged
-//! with their sender and answered after a delay, which slows guessing and nobody else.
+//! with their sender and answered after a delay, which slows only guessing.
 
 use std::time::Duration;
 

@@ -112,7 +112,7 @@ async fn removed(state: &AdminState, id: &str) -> Result<PoolRemoved, PoolError>
     Ok(PoolRemoved { success: true })
 }
 
-/// An id out of a path: any whole number, of which most are nobody's.
+/// An id in a path: any whole number; most are unknown.
 fn pool_id(text: &str) -> Result<PoolId, PoolError> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit()) {

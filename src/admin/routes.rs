@@ -60,8 +60,7 @@ fn destination(request: &HttpRequest) -> Result<Option<Address>, AdminError> {
     Ok(address.transpose()?)
 }
 
-/// The first parameter of this name. Others that nobody reads do no harm: clients of source 000 send
-/// some.
+/// The first parameter of this name. Unknown ones are ignored: clients of source 000 send some.
 fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
     let mut parameters = form_urlencoded::parse(request.query_string().as_bytes());
     parameters.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())

@@ -1,4 +1,4 @@
-//! Who is asking: the address that a request is counted under.
+//! The client's address, under which a request is counted.
 //!
 //! Without trusted proxies it is the TCP peer. Behind one it is read from `X-Forwarded-For` or
 //! `Forwarded` (RFC 7239), from the right: every proxy appends the address that it was asked from,
@@ -27,7 +27,7 @@ const BYTES_MAX: usize = 4 * 1_024;
 /// Header lines that are looked at, the last ones. Each holds an entry, unless it is blank.
 const LINES_MAX: usize = ENTRIES_MAX;
 
-/// Whether an address is the client's, or that of a proxy on whose behalf nobody knows.
+/// Whether an address is the client's, or a proxy's for an unknown client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Certainty {
     /// The client's own address, seen by us or by a proxy that we trust.

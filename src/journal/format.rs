@@ -184,7 +184,7 @@ pub(super) fn parse_file_name(name: &str) -> Option<(u32, u32)> {
     (file_name(parsed.0, parsed.1) == name).then_some(parsed)
 }
 
-/// A frame in the making, in memory.
+/// A frame under construction, in memory.
 pub(super) struct FrameBuffer {
     header: SegmentHeader,
     offset: u64,

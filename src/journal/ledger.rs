@@ -9,8 +9,8 @@
 //! - A change is entered only when it is durable, and then the older ones of its kind for the same
 //!   groups are garbage.
 //! - A group is marked as ended only when its end is durable: compaction relies on that when it drops keys.
-//! - Keys are counted as held before they are written, and taken back if writing fails, so that
-//!   nobody drops the definition from under keys that are on their way.
+//! - Keys are counted as held before they are written, and taken back if writing fails, so that the
+//!   definition is not dropped while keys are queued.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -113,7 +113,7 @@ pub(super) struct SegmentUsage {
     sample_skip: u32,
 }
 
-/// What may be done with a segment.
+/// The state of a segment for compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SegmentState {
     /// The writer appends to it.

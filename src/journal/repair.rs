@@ -225,7 +225,7 @@ impl<'a> Repair<'a> {
         bytes.truncate(known.and_then(|known| usize::try_from(known).ok()).unwrap_or(bytes.len()));
         let mut salvaged = salvage(&header, &bytes);
         let mut counted = bytes.len() as u64;
-        // Whether there is nobody who can say where the segment ends.
+        // Whether the end of the segment is unknown.
         let is_open_ended = next.is_none_or(|next| {
             next.damage.is_some() || next.segment.header.first != header.last.saturating_add(1)
         });

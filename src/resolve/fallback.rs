@@ -101,7 +101,7 @@ enum Phase {
     Found,
 }
 
-/// Who is asked if the first ends without a record.
+/// The resolver that is asked if the first ends without a record.
 struct Next {
     resolver: Arc<dyn Resolver>,
     question: Question,
@@ -151,7 +151,7 @@ mod tests {
     #[derive(Clone, Copy)]
     enum Scripted {
         Finds(usize),
-        /// Nothing, and somebody failed.
+        /// Nothing, and a source failed.
         HalfFails,
         Fails,
         TimesOut,

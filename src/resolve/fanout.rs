@@ -50,7 +50,7 @@ pub(crate) struct FanoutParts {
     pub(crate) target: TargetId,
     /// The local index; `None`: only upstreams are asked.
     pub(crate) local: Option<Arc<dyn Resolver>>,
-    /// Who is asked; may be none.
+    /// The upstreams; may be empty.
     pub(crate) upstreams: Vec<Arc<dyn Upstream>>,
     /// Where IPNS records of upstreams are stored, if there is a local index.
     pub(crate) ipns: Arc<dyn IpnsStore>,

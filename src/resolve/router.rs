@@ -30,7 +30,7 @@ pub(crate) struct Router {
 /// The target of a route that does not exist.
 pub(crate) struct UnknownTarget(pub TargetId);
 
-/// The target that finds nothing and asks nobody.
+/// The target that answers "none found" without asking.
 pub(crate) struct Discard;
 
 impl Router {

@@ -81,7 +81,7 @@ pub(super) fn make_room(index: &Index, updates: &[Update], now_ms: UnixMs) {
 }
 
 impl UpdatePlan {
-    /// Finds out what updates change. Their groups are interned, and seen by nobody.
+    /// Plans what updates change. Their groups are interned, and not visible to lookups yet.
     pub(super) fn compute(
         planning: PlanInput<'_>,
         updates: Vec<Update>,

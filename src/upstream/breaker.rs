@@ -125,7 +125,7 @@ impl Breaker {
         }
     }
 
-    /// Records that nobody waited for the answer.
+    /// Records that the caller was cancelled.
     pub(super) fn abandoned(&mut self, permit: Permit) {
         if let (Permit::Probe, Circuit::HalfOpen { since_ms, pause_ms }) = (permit, self.0) {
             // Its pause is over: the next one may try.

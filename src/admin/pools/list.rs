@@ -9,8 +9,8 @@
 //! version (1, value 1) | id (8) | page (8) | check (8)
 //! ```
 //!
-//! The check covers all before it and the filter by name, so that a token goes on only with the list
-//! that it is from. It keeps nobody from making one up, who would be told nothing that is secret.
+//! The check covers all before it and the filter by name, so that a token goes on only with the
+//! list that it is from. A client can forge one, and learns nothing secret.
 
 use multibase::Base;
 

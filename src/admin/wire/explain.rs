@@ -17,7 +17,7 @@ pub(crate) struct PoolView {
     pub(crate) endpoint: Option<String>,
     /// The id of the pool that this endpoint belongs to.
     pub(crate) pool_id: Option<u64>,
-    /// Why nobody would be asked.
+    /// Why no endpoint would be asked.
     pub(crate) reason: Option<String>,
     /// The pool, followed by the chain of overflow pools.
     pub(crate) chain: Vec<ChainedPoolView>,

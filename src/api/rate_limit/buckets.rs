@@ -40,7 +40,7 @@ const ROOM_KEPT: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientKey(u64);
 
-/// Within ff00::/8, IPv6 multicast, from which nobody can ask.
+/// Within ff00::/8, IPv6 multicast, which is never a source address.
 const IPV4_HOME: u64 = 0xff00_0000_0000_0000;
 
 impl ClientKey {

@@ -1,7 +1,7 @@
 //! How many announcements a peer may make: a token bucket for every peer, wherever it sends from.
 //!
-//! Peers are told apart by 64 bits of a hash with a secret key, so that nobody can aim at another's
-//! bucket. Where buckets live, and what happens when there are too many: see `buckets`.
+//! Peers are identified by 64 bits of a hash with a secret key, so that no peer can aim at
+//! another's bucket. Where buckets live, and what happens when there are too many: see `buckets`.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;

@@ -137,7 +137,7 @@ impl RemoteAnswer {
         self.completeness == Completeness::Whole
     }
 
-    /// Whether somebody failed who may know more.
+    /// Whether a source failed that may know more.
     pub(in crate::resolve) fn is_partial(&self) -> bool {
         self.completeness == Completeness::Partial
     }

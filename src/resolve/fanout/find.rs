@@ -1,8 +1,8 @@
 //! Answers in one piece: they wait for the local index and all upstreams, but once there is something
 //! for one, no longer than the grace timeout.
 //!
-//! The local index is polled first: where it answers at once and has enough, nobody else is asked.
-//! Where it has to wait itself, upstreams are asked meanwhile.
+//! The local index is polled first: if it is ready and has enough, no upstream is asked. Where it
+//! has to wait itself, upstreams are asked meanwhile.
 
 use std::borrow::Cow;
 use std::future::pending;

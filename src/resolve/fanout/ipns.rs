@@ -96,7 +96,7 @@ async fn gather(
                 return (best, Some(LookupFailure::Failed(UpstreamReasons::default())));
             },
             () = grace.is_over() => {
-                // As long as somebody follows it, asking goes on.
+                // The lookup goes on while it has followers.
                 tokio::spawn(async move {
                     let _ = progress.wait_for(|progress| progress.ended.is_some()).await;
                 });

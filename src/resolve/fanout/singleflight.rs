@@ -55,7 +55,7 @@ struct Progress {
 pub(super) struct Outcome {
     /// What was found.
     pub(super) answer: Arc<RemoteAnswer>,
-    /// Why nothing was found, where that is not because nobody has it.
+    /// Why nothing was found, if it is a failure.
     pub(super) failure: Option<LookupFailure>,
 }
 
@@ -93,7 +93,7 @@ impl Singleflight {
         (follower, was_there)
     }
 
-    /// Begins a lookup that nobody follows, unless it is under way. It is kept running.
+    /// Begins a lookup without followers, unless it is under way. It is kept running.
     pub(super) fn begin(
         self: &Arc<Self>,
         key: &LookupKey,
@@ -109,7 +109,8 @@ impl Singleflight {
         key: &LookupKey,
         note: impl FnOnce(&mut Progress),
     ) -> (Arc<SharedLookup>, Option<Leader>) {
-        // Joining and leaving both hold the table's lock, so nobody joins what is being ended.
+        // Joining and leaving both hold the table's lock, so no caller joins a lookup that is
+        // ending.
         match self.0.entry(key.clone()) {
             Entry::Occupied(entry) => {
                 note(&mut entry.get().progress.lock());

@@ -31,7 +31,7 @@ use crate::types::{AnswerSchema, ContentKey, ProviderRecord, ReadyRecord};
 /// Entries handed on at a time.
 const BATCH_ENTRIES: usize = 4096;
 
-/// Batches that wait for whoever takes them.
+/// Batches that wait for the reader.
 const BATCHES_WAITING_MAX: usize = 4;
 
 /// Groups whose records are kept, so that they are not read for each key.
@@ -47,7 +47,7 @@ pub(super) fn stream(inner: Arc<DurableInner>, now_ms: UnixMs) -> ExportStream {
         let mut reader =
             ExportReader { inner, snapshot: &snapshot, now_ms, groups, sender, batch: Vec::new() };
         if let Err(ExportEnd::Failed(error)) = reader.read() {
-            // Whoever took the entries may be gone.
+            // The reader may be gone.
             let _ = reader.sender.blocking_send(Err(error));
         }
     });
@@ -99,7 +99,7 @@ impl ExportedGroup {
 
 /// Why reading ended early.
 enum ExportEnd {
-    /// Nobody takes the entries any more.
+    /// The reader is gone.
     Abandoned,
     Failed(StoreError),
 }

@@ -1,4 +1,5 @@
-//! How many names each network of clients has, and what becomes of a new one where there is no place.
+//! Counts the names of each network of clients, and decides what a new one evicts when the store is
+//! full.
 //!
 //! Names cost nothing, networks do: so a network has a quota of names. Where all places are taken, a light
 //! network, which has less than half as many names as the heaviest, gets a place of the heaviest: that of
@@ -29,7 +30,7 @@ impl Default for IpnsLimits {
     }
 }
 
-/// What becomes of a new name.
+/// The decision on a new name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IpnsAdmission {
     /// There is a place.

@@ -59,7 +59,8 @@ impl IpnsLookups {
         key: IpnsKey,
         start: impl FnOnce(IpnsLeader),
     ) -> (watch::Receiver<IpnsProgress>, bool) {
-        // Following and ending both hold the table's lock, so nobody follows what is being ended.
+        // Following and ending both hold the table's lock, so no caller follows a lookup that is
+        // ending.
         let (leader, progress) = match self.0.entry(key.clone()) {
             Entry::Occupied(entry) => return (entry.get().subscribe(), true),
             Entry::Vacant(entry) => {
@@ -80,7 +81,7 @@ impl IpnsLookups {
 }
 
 impl IpnsLeader {
-    /// Waits until nobody follows.
+    /// Waits until there are no followers.
     async fn is_abandoned(&self) {
         loop {
             self.progress.closed().await;
