@@ -16,6 +16,7 @@ mod ask;
 mod put;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
@@ -83,7 +84,7 @@ async fn gather(
         grace.begin();
     }
     loop {
-        let IpnsProgress { best, ended } = progress.borrow_and_update().clone();
+        let IpnsProgress { best, ended, is_kept } = progress.borrow_and_update().clone();
         if let Some(ended) = ended {
             return (best, ended.failure);
         }
@@ -97,9 +98,11 @@ async fn gather(
             },
             () = grace.is_over() => {
                 // The lookup goes on while it has followers.
-                tokio::spawn(async move {
-                    let _ = progress.wait_for(|progress| progress.ended.is_some()).await;
-                });
+                if !is_kept.swap(true, Ordering::Relaxed) {
+                    tokio::spawn(async move {
+                        let _ = progress.wait_for(|progress| progress.ended.is_some()).await;
+                    });
+                }
                 return (best, None);
             }
         }

@@ -5,6 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use dashmap::{DashMap, Entry};
 use futures_util::stream::FuturesUnordered;
@@ -35,6 +36,8 @@ pub(super) struct IpnsProgress {
     /// The best record so far.
     pub(super) best: Option<StoredIpns>,
     pub(super) ended: Option<Ended>,
+    /// Whether a task follows it to its end: one is enough, however many callers do not wait for it.
+    pub(super) is_kept: Arc<AtomicBool>,
 }
 
 /// How asking for a name ended.

@@ -182,6 +182,23 @@ async fn who_has_a_record_waits_only_a_moment_for_a_better_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_task_follows_a_lookup_to_its_end_however_many_callers_do_not_wait() {
+    let upstream = FakeUpstream::of_name(Duration::from_secs(60), Ok(Some(of(2, LONG))));
+    let bench = Bench::new(HasLocal::Yes, std::slice::from_ref(&upstream));
+    bench.ipns.put(of(1, LONG), Origin::UNKNOWN, START_MS).await.unwrap();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for _ in 0..50 {
+        assert_eq!(bench.name(&name(1)).await.unwrap(), Some(of(1, LONG)));
+        // The lookup and whoever follows it.
+        assert_eq!((tasks() - before, upstream.asked()), (2, 1));
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.stored().await, Some(of(2, LONG)));
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_is_asked_for_once_and_only_as_long_as_somebody_waits() {
     let upstream = FakeUpstream::of_name(Duration::from_secs(60), Ok(Some(of(1, LONG))));
     let bench = Arc::new(Bench::new(HasLocal::No, std::slice::from_ref(&upstream)));
