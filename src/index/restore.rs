@@ -20,8 +20,11 @@ use crate::clock::UnixMs;
 use crate::invariant;
 use crate::types::{PeerId, ReadyRecord};
 
-/// As many keys of a shard are collected at least: 1M in all, 16 MB.
+/// As many keys of a shard are collected at least, where there is memory for it: 1M in all, 24 MB.
 const COLLECTED_MIN: usize = 1 << 20 >> SHARD_BITS;
+
+/// The part of the memory that they may take: 1/32.
+const COLLECTED_PART: u64 = 32;
 
 /// What an entry takes in memory, in the mean.
 const ENTRY_BYTES: u64 = 22;
@@ -226,8 +229,15 @@ impl Restore<'_> {
     fn replace(&self, collected: &mut Collected, of: Fingerprint) -> Collected {
         let shard = self.index.shard(of).read();
         let known = (shard.table.len() + collected.len()) / 5;
-        let wanted = COLLECTED_MIN.max(known).max(shard.table.slot_count() / 8);
+        let wanted = self.collected_min().max(known).max(shard.table.slot_count() / 8);
         std::mem::replace(collected, Vec::with_capacity(wanted))
+    }
+
+    /// How many keys of a shard are collected at least.
+    fn collected_min(&self) -> usize {
+        let bytes = self.index.limits.bytes_max / COLLECTED_PART;
+        let keys = bytes / size_of::<(Fingerprint, u32)>() as u64 >> SHARD_BITS;
+        keys.clamp(1, COLLECTED_MIN as u64) as usize
     }
 
     /// Puts what was collected for a shard into its table.
@@ -259,5 +269,20 @@ impl Restore<'_> {
         let linked = self.index.link(fingerprint, &group, self.now_ms);
         self.index.release(Reference::Group(id));
         linked.map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::IndexLimits;
+
+    #[test]
+    fn what_is_collected_is_a_small_part_of_little_memory() {
+        let collected = |bytes_max| {
+            let index = Index::with_limits(IndexLimits { bytes_max, ..IndexLimits::default() });
+            index.restore(1).collected_min()
+        };
+        assert_eq!([0, 64 << 20, u64::MAX].map(collected), [1, 341, COLLECTED_MIN]);
     }
 }
