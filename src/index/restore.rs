@@ -236,7 +236,7 @@ impl Restore<'_> {
     /// How many keys of a shard are collected at least.
     fn collected_min(&self) -> usize {
         let bytes = self.index.limits.bytes_max / COLLECTED_PART;
-        let keys = bytes / size_of::<(Fingerprint, u32)>() as u64 >> SHARD_BITS;
+        let keys = (bytes / size_of::<(Fingerprint, u32)>() as u64) >> SHARD_BITS;
         keys.clamp(1, COLLECTED_MIN as u64) as usize
     }
 
