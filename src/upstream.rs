@@ -13,6 +13,7 @@ mod breaker;
 mod peer_router;
 mod routing_v1;
 
+pub use backoff::parse_retry_after;
 pub(crate) use peer_router::{HttpPeerLink, PeerLogin};
 pub use routing_v1::{AnswerLimits, received};
 pub(crate) use routing_v1::{

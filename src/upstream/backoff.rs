@@ -36,7 +36,7 @@ impl RequestedBackoff {
 }
 
 /// Reads the value of `Retry-After`: whole seconds, or the date at which to come back; within bounds.
-pub(super) fn parse_retry_after(value: &[u8], now_ms: UnixMs) -> Option<Duration> {
+pub fn parse_retry_after(value: &[u8], now_ms: UnixMs) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let is_number = !text.is_empty() && text.bytes().all(|it| it.is_ascii_digit());
     let backoff = if is_number {
