@@ -1,4 +1,5 @@
-//! Reading a segment that is only bytes in memory: for tools, and for the fuzz target.
+//! Reading a segment that is only bytes in memory: for tests, and for the fuzz target. It is here, and not
+//! beside them, because they would need all that it names (segments, blocks, frames, files) to be public.
 //!
 //! The rules are those of opening a journal for a segment that nothing follows.
 
