@@ -5,12 +5,13 @@
 //! untrusted: it is bounded, and made printable before it is shown. Connecting takes a bounded
 //! time; an answer may take as long as the work does, while TCP keepalive finds the machine alive.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -18,13 +19,13 @@ use thiserror::Error;
 
 use crate::admin::{ADMIN_USER, Problem, stored_password};
 use crate::config::Settings;
+use crate::http_client::{
+    ClientOptions, HttpAnswer, HttpClient, HttpClientError, Redirects, ServerUrl,
+};
 use crate::text::printable;
 
 /// The time to connect, name resolution and TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The interval of TCP keepalive probes.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// The longest answer that is read as one piece of JSON.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -41,10 +42,9 @@ const GIVE_PASSWORD: &str =
 
 /// A client for one server.
 pub(super) struct AdminClient {
-    http: Client,
+    http: HttpClient,
     /// The flag that gave the URL.
     flag: &'static str,
-    url: Url,
     password: String,
 }
 
@@ -63,24 +63,27 @@ pub(super) struct RefusedRequest {
 }
 
 impl AdminClient {
-    /// A client for the server at `url`, which the user gave with `flag`.
-    pub(super) fn new(flag: &'static str, url: &Url, settings: &Settings) -> anyhow::Result<Self> {
+    /// A client for the server, whose URL the user gave with `flag`.
+    pub(super) fn new(
+        flag: &'static str,
+        server: &ServerUrl,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
         let password = stored_password(settings)?.with_context(|| {
             let data_dir = settings.data_dir.display();
             format!("no password for the admin API: {GIVE_PASSWORD} ({data_dir} has none)")
         })?;
-        let http = build_http(url).context("cannot set up the HTTP client")?;
-        Ok(Self { http, flag, url: url.clone(), password })
+        let options = ClientOptions {
+            connect_timeout: CONNECT_TIMEOUT,
+            timeout: None,
+            redirects: Redirects::Never,
+        };
+        Ok(Self { http: HttpClient::new(server.clone(), options)?, flag, password })
     }
 
     /// The URL of a path under the server's.
     pub(super) fn url(&self, segments: &[&str]) -> Url {
-        let mut url = self.url.clone();
-        // `parse_url` takes only URLs that have a path.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
-        }
-        url
+        self.http.server().join(segments.iter().copied())
     }
 
     /// A request, with the password.
@@ -89,22 +92,21 @@ impl AdminClient {
     }
 
     /// Sends a request; an answer that is no success is a [`RefusedRequest`].
-    pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.map_err(|error| self.no_answer(error))?;
-        if response.status().is_success() {
-            return Ok(response);
+    pub(super) async fn send(&self, request: RequestBuilder) -> anyhow::Result<HttpAnswer> {
+        let request = self.http.build(request)?;
+        let answer = self.http.send(request).await.map_err(|error| self.no_answer(error))?;
+        if answer.status().is_success() {
+            return Ok(answer);
         }
-        Err(self.refused(response).await.into())
+        Err(self.refused(answer).await.into())
     }
 
-    fn no_answer(&self, error: reqwest::Error) -> anyhow::Error {
-        let Self { flag, url, .. } = self;
-        let cannot_ask = if error.is_connect() {
-            let wanted = self.wanted();
-            format!("cannot ask {url} ({flag}): is the server running? {wanted}")
-        } else {
-            format!("cannot ask {url} ({flag})")
-        };
+    fn no_answer(&self, error: HttpClientError) -> anyhow::Error {
+        let Self { flag, http, .. } = self;
+        let mut cannot_ask = format!("cannot ask {} ({flag})", http.server());
+        if matches!(error, HttpClientError::Connect { .. }) {
+            cannot_ask.push_str(&format!(": is the server running? {}", self.wanted()));
+        }
         anyhow::Error::new(error).context(cannot_ask)
     }
 
@@ -112,10 +114,10 @@ impl AdminClient {
         format!("{} wants the address of its admin listener (setting admin_listen)", self.flag)
     }
 
-    async fn refused(&self, mut response: Response) -> RefusedRequest {
-        let status = response.status();
+    async fn refused(&self, answer: HttpAnswer) -> RefusedRequest {
+        let status = answer.status();
         // Of a body that breaks off, the status is enough.
-        let body = read(&mut response, ANSWER_BYTES_MAX).await.unwrap_or_default();
+        let body = self.http.read(answer, ANSWER_BYTES_MAX).await.unwrap_or_default();
         if let Ok(Messages { error_messages }) = serde_json::from_slice(&body) {
             let detail = printable(&error_messages.join("; ")).into_owned();
             return RefusedRequest { status, detail, problem: None, hint: String::new() };
@@ -152,10 +154,21 @@ impl AdminClient {
         request: RequestBuilder,
         bytes_max: usize,
     ) -> anyhow::Result<Box<RawValue>> {
-        let mut response = self.send(request).await?;
-        let body = read(&mut response, bytes_max).await.context("the answer cannot be read")?;
-        anyhow::ensure!(body.len() <= bytes_max, "the answer has more than {bytes_max} bytes");
+        let answer = self.send(request).await?;
+        let body = self.http.read(answer, bytes_max).await.context("the answer cannot be read")?;
         serde_json::from_slice(&body).context(NOT_AN_ADMIN_API)
+    }
+
+    /// The body of an answer, piece by piece as it comes.
+    pub(super) fn pieces(
+        &self,
+        answer: HttpAnswer,
+    ) -> BoxStream<'static, Result<Bytes, HttpClientError>> {
+        let client = self.http.clone();
+        let pieces = stream::try_unfold((client, answer), |(client, mut answer)| async {
+            Ok(client.chunk(&mut answer).await?.map(|piece| (piece, (client, answer))))
+        });
+        pieces.boxed()
     }
 }
 
@@ -170,53 +183,9 @@ struct Messages {
     error_messages: Vec<String>,
 }
 
-/// Reads the URL of an admin listener.
-pub(super) fn parse_url(text: &str) -> Result<Url, String> {
-    let url =
-        Url::parse(text).map_err(|error| format!("{error}; write `http://127.0.0.1:8191`"))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err("not an http or https URL; write `http://127.0.0.1:8191`".to_owned());
-    }
-    Ok(url)
-}
-
-fn build_http(url: &Url) -> reqwest::Result<Client> {
-    // reqwest takes the process's provider; an error means that one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || {
-        let builder = Client::builder()
-            .user_agent(concat!("fingerpost/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_keepalive(TCP_KEEPALIVE);
-        if is_loopback(url) { builder.no_proxy() } else { builder }
-    };
-    builder().build().or_else(|error| {
-        // Without root certificates of the system, http still works, and no certificate is trusted.
-        if url.scheme() == "https" { Err(error) } else { builder().tls_certs_only([]).build() }
-    })
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 /// The parts of a message, joined with colons and semicolons.
 fn parts(parts: &[&str]) -> String {
     let said = parts.iter().filter(|part| !part.is_empty());
     let marks = [": "].into_iter().chain(std::iter::repeat("; "));
     marks.zip(said).map(|(mark, part)| format!("{mark}{part}")).collect()
-}
-
-/// The body, up to the limit and one chunk more.
-async fn read(response: &mut Response, bytes_max: usize) -> reqwest::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-        if body.len() > bytes_max {
-            break;
-        }
-    }
-    Ok(body)
 }

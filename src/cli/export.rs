@@ -18,14 +18,15 @@ use flate2::write::GzEncoder;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use indicatif::HumanCount;
-use reqwest::{Method, Url};
+use reqwest::Method;
 use tokio::runtime::Builder;
 
-use super::admin_client::{AdminClient, parse_url};
+use super::admin_client::AdminClient;
 use super::data;
 use crate::admin::write_export_line;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::http_client::ServerUrl;
 use crate::ingest::{Compression, ImportKind};
 use crate::store::Exported;
 
@@ -37,8 +38,8 @@ pub(super) struct ExportArgs {
     to: Option<PathBuf>,
 
     /// The admin listener of a running server to export from, instead of the data directory
-    #[arg(long, value_name = "URL", value_parser = parse_url)]
-    from: Option<Url>,
+    #[arg(long, value_name = "URL", value_parser = ServerUrl::parse)]
+    from: Option<ServerUrl>,
 }
 
 /// Pieces of NDJSON; an error is the last one.
@@ -73,9 +74,8 @@ pub(super) fn run(args: &ExportArgs, settings: &Settings) -> anyhow::Result<Exit
 }
 
 async fn from_server(client: &AdminClient) -> anyhow::Result<Pieces> {
-    let response =
-        client.send(client.request(Method::GET, client.url(&["admin", "export"]))).await?;
-    let pieces = response.bytes_stream();
+    let answer = client.send(client.request(Method::GET, client.url(&["admin", "export"]))).await?;
+    let pieces = client.pieces(answer);
     Ok(pieces.map_err(|error| anyhow!(error).context("the export was cut short")).boxed())
 }
 

@@ -12,14 +12,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use reqwest::Url;
 use tokio::runtime::{Builder, Runtime};
 
-use super::admin_client::{AdminClient, parse_url};
+use super::admin_client::AdminClient;
 use super::files::{check_readable, observer, say_on_stderr};
 use super::{EXIT_FAILURE, data};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::http_client::ServerUrl;
 use crate::ingest::{CarFlags, ImportError, ImportOptions, ImportSummary, car_record, import_file};
 use crate::store::Store;
 use crate::text::with_causes;
@@ -32,8 +32,8 @@ pub(super) struct ImportArgs {
     files: Vec<PathBuf>,
 
     /// The admin listener of a running server to import into, instead of the data directory
-    #[arg(long, value_name = "URL", value_parser = parse_url)]
-    to: Option<Url>,
+    #[arg(long, value_name = "URL", value_parser = ServerUrl::parse)]
+    to: Option<ServerUrl>,
 
     /// Peer ID of the provider of the blocks of CAR files
     #[arg(long, value_name = "PEERID", help_heading = CAR)]

@@ -141,7 +141,7 @@ fn try_look_up(
     ContentKey::from_cid_text(cid)
         .map_err(|source| LookupError::Cid { cid: cid.to_owned(), source })?;
     let options = ClientOptions {
-        timeout: args.timeout,
+        timeout: Some(args.timeout),
         // The user sees the answer and its source, so redirects may lead anywhere.
         redirects: Redirects::Anywhere { max: REDIRECTS_MAX },
         ..ClientOptions::default()

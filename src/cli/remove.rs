@@ -7,14 +7,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, StatusCode};
 use tokio::runtime::Builder;
 
-use super::admin_client::{AdminClient, RefusedRequest, parse_url};
+use super::admin_client::{AdminClient, RefusedRequest};
 use super::data;
 use crate::admin::RemovedGroups;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::http_client::ServerUrl;
 use crate::store::ContextId;
 use crate::types::PeerId;
 
@@ -30,8 +31,8 @@ pub(super) struct RemoveArgs {
     context: Option<ContextId>,
 
     /// The admin listener of a running server to remove from, instead of the data directory
-    #[arg(long, value_name = "URL", value_parser = parse_url)]
-    to: Option<Url>,
+    #[arg(long, value_name = "URL", value_parser = ServerUrl::parse)]
+    to: Option<ServerUrl>,
 }
 
 /// Removes, and says how much.

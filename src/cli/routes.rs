@@ -14,11 +14,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use reqwest::Url;
 use tokio::runtime::Builder;
 
-use super::admin_client::{AdminClient, parse_url};
+use super::admin_client::AdminClient;
 use crate::config::Settings;
+use crate::http_client::ServerUrl;
 use output::RouteFormat;
 
 /// The flag that names the server.
@@ -31,8 +31,8 @@ const LIST_BYTES_MAX: usize = 64 << 20;
 #[derive(Args, Debug)]
 pub(super) struct RoutesArgs {
     /// The server's admin listener; without it the one that the setting admin_listen names
-    #[arg(long, value_name = "URL", global = true, value_parser = parse_url)]
-    server: Option<Url>,
+    #[arg(long, value_name = "URL", global = true, value_parser = ServerUrl::parse)]
+    server: Option<ServerUrl>,
 
     /// Print what the server answers, as JSON
     #[arg(long, global = true)]
@@ -104,7 +104,7 @@ impl Session<'_> {
 }
 
 /// The URL of the admin listener of a server on this machine with these settings.
-fn url_of(settings: &Settings) -> anyhow::Result<Url> {
+fn url_of(settings: &Settings) -> anyhow::Result<ServerUrl> {
     let mut addr = settings.admin_listen;
     if addr.port() == 0 {
         bail!("admin_listen leaves the port open: name the server with {SERVER_FLAG}");
@@ -114,7 +114,7 @@ fn url_of(settings: &Settings) -> anyhow::Result<Url> {
         IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
         IpAddr::V4(_) | IpAddr::V6(_) => {}
     }
-    Url::parse(&format!("http://{addr}")).context("admin_listen makes no URL")
+    Ok(ServerUrl::parse(&format!("http://{addr}"))?)
 }
 
 #[cfg(test)]

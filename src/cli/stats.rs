@@ -11,21 +11,22 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{BinaryBytes, HumanCount};
-use reqwest::{Method, Url};
+use reqwest::Method;
 use tokio::runtime::Builder;
 
-use super::admin_client::{AdminClient, parse_url};
+use super::admin_client::AdminClient;
 use super::data;
 use crate::admin::Stats;
 use crate::config::Settings;
+use crate::http_client::ServerUrl;
 use crate::text::printable;
 
 /// What `fingerpost stats` takes beside the settings.
 #[derive(Args, Debug)]
 pub(super) struct StatsArgs {
     /// The admin listener of a running server to ask, instead of the data directory
-    #[arg(long, value_name = "URL", value_parser = parse_url)]
-    from: Option<Url>,
+    #[arg(long, value_name = "URL", value_parser = ServerUrl::parse)]
+    from: Option<ServerUrl>,
 
     /// Print the figures as one JSON object
     #[arg(long)]

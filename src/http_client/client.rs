@@ -25,8 +25,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct ClientOptions {
     /// The time to connect, name resolution and TLS included.
     pub(crate) connect_timeout: Duration,
-    /// The time for a whole request, from connecting to the last byte of the answer.
-    pub(crate) timeout: Duration,
+    /// The time for a whole request, from connecting to the last byte of the answer. `None`: as long as
+    /// the server's machine is there.
+    pub(crate) timeout: Option<Duration>,
     /// Which redirects are followed.
     pub(crate) redirects: Redirects,
 }
@@ -43,7 +44,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
-            timeout: Duration::from_secs(10),
+            timeout: Some(Duration::from_secs(10)),
             redirects: Redirects::SameServer { max: 3 },
         }
     }
@@ -62,8 +63,11 @@ impl HttpClient {
                 .redirect(options.redirects.policy())
                 .http2_keep_alive_interval(PING_INTERVAL)
                 .http2_keep_alive_timeout(PING_TIMEOUT)
-                .connect_timeout(options.connect_timeout)
-                .timeout(options.timeout);
+                .connect_timeout(options.connect_timeout);
+            let builder = match options.timeout {
+                Some(timeout) => builder.timeout(timeout),
+                None => builder,
+            };
             if server.is_loopback() { builder.no_proxy() } else { builder }
         };
         let built = builder().build().or_else(|error| {
@@ -79,8 +83,8 @@ impl HttpClient {
         &self.server
     }
 
-    /// The timeout of a whole request.
-    pub(crate) fn timeout(&self) -> Duration {
+    /// The timeout of a whole request, if there is one.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
         self.options.timeout
     }
 
@@ -152,14 +156,16 @@ impl HttpClient {
         let source = source.without_url();
         let ClientOptions { timeout, connect_timeout, .. } = self.options;
         let url = self.server.to_string();
-        match (source.is_timeout(), source.is_connect()) {
-            (true, true) => {
-                HttpClientError::TimedOut { url, timeout: connect_timeout.min(timeout) }
-            }
-            (true, false) => HttpClientError::TimedOut { url, timeout },
+        let limit = if source.is_connect() {
+            Some(timeout.map_or(connect_timeout, |timeout| timeout.min(connect_timeout)))
+        } else {
+            timeout
+        };
+        match limit {
+            Some(timeout) if source.is_timeout() => HttpClientError::TimedOut { url, timeout },
             _ if source.is_redirect() => HttpClientError::Redirect { url, source },
-            (false, true) => HttpClientError::Connect { url, source },
-            (false, false) => HttpClientError::BrokeOff { url, source },
+            _ if source.is_connect() => HttpClientError::Connect { url, source },
+            _ => HttpClientError::BrokeOff { url, source },
         }
     }
 }

@@ -262,7 +262,7 @@ impl<'a> Maker<'a> {
         let defaults = UpstreamOptions::new(name.clone(), url);
         Ok(UpstreamOptions {
             client: ClientOptions {
-                timeout: client.timeout,
+                timeout: Some(client.timeout),
                 connect_timeout: client.connect_timeout,
                 ..defaults.client
             },

@@ -63,8 +63,11 @@ impl HttpPeerLink {
             let reason = "user and password have settings of their own".to_owned();
             return Err(HttpClientError::BadUrl { url: url.to_string(), reason });
         }
-        let options =
-            ClientOptions { connect_timeout: timeout, timeout, redirects: Redirects::Never };
+        let options = ClientOptions {
+            connect_timeout: timeout,
+            timeout: Some(timeout),
+            redirects: Redirects::Never,
+        };
         Ok(Self { http: HttpClient::new(url, options)?, credentials })
     }
 

@@ -130,7 +130,7 @@ impl UpstreamOptions {
     pub(crate) fn new(id: TargetId, url: RouterUrl) -> Self {
         let client = ClientOptions {
             connect_timeout: Self::CONNECT_TIMEOUT,
-            timeout: Self::TIMEOUT,
+            timeout: Some(Self::TIMEOUT),
             ..ClientOptions::default()
         };
         Self {

@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use reqwest::{Body, Method, RequestBuilder, Response};
+use reqwest::{Body, Method, RequestBuilder};
 use tokio::sync::mpsc;
 
 use super::Imported;
 use crate::admin::{ImportEvent, Problem, RejectedEntry};
 use crate::cli::admin_client::{AdminClient, RefusedRequest};
+use crate::http_client::HttpClientError;
 use crate::ingest::{
     Acknowledged, CarFlags, Compression, ImportCounts, ImportKind, ImportObserver, ImportOptions,
     ImportProgress, ImportSource, ImportSummary, Rejection,
@@ -53,7 +54,7 @@ pub(super) async fn import(
     let mut file = UploadedFile { name, kind, size_bytes, last: None, observer };
     let request = described(client, kind, compression, upload).body(body_of(reader));
     let ended = match client.send(request).await {
-        Ok(response) => file.follow(response).await,
+        Ok(answer) => file.follow(client.pieces(answer)).await,
         Err(error) => file.refused(error),
     };
     file.observer.end();
@@ -143,20 +144,23 @@ struct UploadedFile<'a> {
 
 impl UploadedFile<'_> {
     /// Reads the answer to its last line.
-    async fn follow(&mut self, mut response: Response) -> anyhow::Result<Imported> {
+    async fn follow(
+        &mut self,
+        mut pieces: impl Stream<Item = Result<Bytes, HttpClientError>> + Unpin,
+    ) -> anyhow::Result<Imported> {
         let mut line = Vec::new();
         loop {
-            let chunk = match response.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => {
+            let piece = match pieces.next().await {
+                Some(Ok(piece)) => piece,
+                None => {
                     bail!("{}: the answer ended before the import; {}", self.name, self.known())
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     let lost = format!("{}: the connection was lost; {}", self.name, self.known());
                     return Err(anyhow!(error).context(lost));
                 }
             };
-            for part in chunk.split_inclusive(|byte| *byte == b'\n') {
+            for part in piece.split_inclusive(|byte| *byte == b'\n') {
                 line.extend_from_slice(part);
                 if line.len() > LINE_BYTES_MAX {
                     bail!("{}: the server answered too long a line", self.name);

@@ -47,7 +47,7 @@ fn args(arguments: &[&str]) -> RoutesArgs {
 fn run_in(format: RouteFormat, arguments: &[&str], answers: &[(&'static str, &str)]) -> Outcome {
     let server = serving(answers);
     let settings = Settings { admin_password: "pass".parse().unwrap(), ..Settings::default() };
-    let url = Url::parse(&server.url()).unwrap();
+    let url = ServerUrl::parse(&server.url()).unwrap();
     let (mut out, mut err, mut error) = (Vec::new(), Vec::new(), Vec::new());
     let client = AdminClient::new(SERVER_FLAG, &url, &settings).unwrap();
     let mut session = Session { client, format, out: &mut out, err: &mut err };
@@ -371,9 +371,9 @@ fn the_server_is_the_one_of_the_settings_unless_one_is_named() {
         let admin_listen = admin_listen.parse().unwrap();
         url_of(&Settings { admin_listen, ..Settings::default() }).map(|url| url.to_string())
     };
-    assert_eq!(url("127.0.0.1:8191").unwrap(), "http://127.0.0.1:8191/");
-    assert_eq!(url("0.0.0.0:9").unwrap(), "http://127.0.0.1:9/");
-    assert_eq!(url("[::]:9").unwrap(), "http://[::1]:9/");
+    assert_eq!(url("127.0.0.1:8191").unwrap(), "http://127.0.0.1:8191");
+    assert_eq!(url("0.0.0.0:9").unwrap(), "http://127.0.0.1:9");
+    assert_eq!(url("[::]:9").unwrap(), "http://[::1]:9");
     assert!(url("127.0.0.1:0").unwrap_err().to_string().contains("--server"));
 }
 

@@ -58,7 +58,8 @@ impl Exchange {
         shared: &Shared,
         mut request: Request,
     ) -> Result<HttpAnswer, HttpClientError> {
-        *request.timeout_mut() = Some(shared.http.timeout().saturating_sub(self.watch.elapsed()));
+        *request.timeout_mut() =
+            shared.http.timeout().map(|timeout| timeout.saturating_sub(self.watch.elapsed()));
         shared.http.send(request).await
     }
 

@@ -49,7 +49,7 @@ impl Rig {
     fn with(url: &str, change: impl FnOnce(&mut UpstreamOptions)) -> Self {
         let url = RouterUrl::parse(url).unwrap();
         let mut options = UpstreamOptions::new(TargetId::parse("far").unwrap(), url);
-        options.client.timeout = PATIENT;
+        options.client.timeout = Some(PATIENT);
         change(&mut options);
         let (metrics, clock) = (Metrics::new(), ManualClock::new(NOW_MS));
         let upstream =

@@ -27,7 +27,7 @@ async fn ask(base_url: &str, options: ClientOptions) -> Result<ProvidersAnswer, 
 }
 
 async fn ask_with_long_timeout(router: &TestServer) -> Result<ProvidersAnswer, HttpClientError> {
-    ask(&router.url(), ClientOptions { timeout: PATIENT, ..ClientOptions::default() }).await
+    ask(&router.url(), ClientOptions { timeout: Some(PATIENT), ..ClientOptions::default() }).await
 }
 
 fn gzipped(text: &str) -> Vec<u8> {
@@ -142,7 +142,7 @@ async fn an_endless_answer_is_cut_at_its_limit() {
             write_chunk(stream, line.as_bytes())?;
         }
     });
-    let options = ClientOptions { timeout: PATIENT, ..ClientOptions::default() };
+    let options = ClientOptions { timeout: Some(PATIENT), ..ClientOptions::default() };
     let answer = ask(&router.url(), options).await.unwrap();
     assert_eq!(answer.records.len(), LIMITS.records_max);
     assert!(matches!(answer.cut, Some(HttpClientError::TooLarge { .. })));
@@ -176,7 +176,7 @@ async fn a_redirect_is_followed() {
 #[tokio::test]
 async fn a_router_that_keeps_silent_times_out() {
     let router = TestServer::start(wait_for_close);
-    let options = ClientOptions { timeout: HASTY, ..ClientOptions::default() };
+    let options = ClientOptions { timeout: Some(HASTY), ..ClientOptions::default() };
     let error = ask(&router.url(), options).await.unwrap_err();
     assert!(matches!(error, HttpClientError::TimedOut { timeout: HASTY, .. }), "{error}");
     assert!(error.to_string().ends_with("within 150ms"), "{error}");
@@ -192,7 +192,8 @@ async fn records_before_the_time_is_up_or_the_connection_lost_count() {
             wait_for_close(stream)
         })
     };
-    let options = ClientOptions { timeout: Duration::from_secs(1), ..ClientOptions::default() };
+    let options =
+        ClientOptions { timeout: Some(Duration::from_secs(1)), ..ClientOptions::default() };
     let answer = ask(&stalling.url(), options).await.unwrap();
     assert_eq!(answer.records.len(), 1);
     assert!(matches!(answer.cut, Some(HttpClientError::TimedOut { .. })));

@@ -133,7 +133,7 @@ fn redirecting(location: &str) -> TestServer {
 async fn an_upstream_that_is_slow(#[case] router: TestServer, #[case] expected: Expected) {
     // Long enough for a first record to get through on a busy machine.
     let timeout = if expected.records == 0 { HASTY } else { Duration::from_secs(2) };
-    let rig = Rig::with(&router.url(), |options| options.client.timeout = timeout);
+    let rig = Rig::with(&router.url(), |options| options.client.timeout = Some(timeout));
     check(&rig, &router, expected).await;
 }
 
@@ -414,7 +414,7 @@ async fn both_tries_share_one_time() {
         reset(stream)
     });
     let timeout = Duration::from_secs(4);
-    let rig = Rig::with(&router.url(), |options| options.client.timeout = timeout);
+    let rig = Rig::with(&router.url(), |options| options.client.timeout = Some(timeout));
     let watch = Stopwatch::start();
     assert_eq!(rig.ask().await.error, Some(AskError::TimedOut));
     // Another 4 s for the second try would take it past 7.5 s.
