@@ -31,8 +31,6 @@ pub(crate) use fallback::{Fallback, FallbackParts};
 pub(crate) use fanout::{Fanout, FanoutOptions, FanoutParts};
 pub use local::LocalResolver;
 pub(crate) use peer_link::{PeerLink, PeerLinkError};
-#[cfg(test)]
-pub(crate) use pool::testing as upstream_testing;
 pub(crate) use pool::{Endpoints, NextEndpoint, PoolUpstream};
 pub(crate) use router::{Discard, RouteTable, Router, UnknownTarget};
 pub use upstream::{AskError, AskedRecords, Upstream, UpstreamReasons};

@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::dispatch::pool::Field;
 use crate::resolve::Discard;
-use crate::resolve::upstream_testing::FakeUpstream;
+use crate::resolve::testing::FakeUpstream;
 use crate::state::MemoryControl;
 
 /// A control plane over an in-memory store, with two endpoints.
@@ -17,7 +17,7 @@ pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Co
         daily_volume: 9,
         hourly_rate: 9,
         pool: None,
-        upstream: FakeUpstream::new(name),
+        upstream: FakeUpstream::named(name),
     };
     let parts = ControlParts {
         state: Arc::new(MemoryControl::new()),

@@ -190,6 +190,4 @@ impl Failover {
 }
 
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod tests;

@@ -101,9 +101,16 @@ impl Drop for Listening {
 
 impl FakeUpstream {
     pub(crate) fn new(steps: impl Into<Vec<Step>>) -> Arc<Self> {
+        let fake = Self::named("fake");
+        fake.now_do(steps);
+        fake
+    }
+
+    /// One that finds nothing.
+    pub(crate) fn named(name: &str) -> Arc<Self> {
         Arc::new(Self {
-            id: TargetId::parse("fake").unwrap(),
-            steps: Mutex::new(steps.into()),
+            id: TargetId::parse(name).unwrap(),
+            steps: Mutex::default(),
             name: Mutex::new((Duration::ZERO, Ok(None))),
             taking: Mutex::new(Ok(())),
             taken: Mutex::default(),
@@ -113,6 +120,15 @@ impl FakeUpstream {
             readiness: Mutex::new(Ok(())),
             closest: Mutex::default(),
         })
+    }
+
+    /// One that fails at everything.
+    pub(crate) fn failing(name: &str, error: AskError) -> Arc<Self> {
+        let fake = Self::named(name);
+        fake.now_do([Step::Fail(error.clone())]);
+        fake.say_of_name(Duration::ZERO, Err(error.clone()));
+        *fake.taking.lock() = Err(error);
+        fake
     }
 
     /// One that says this of any name, after so long.
@@ -209,6 +225,7 @@ impl Upstream for FakeUpstream {
         record: &'a IpnsRecord,
         _hops: Hops,
     ) -> BoxFuture<'a, Result<(), AskError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let (after, _) = *self.name.lock();
         async move {
             tokio::time::sleep(after).await;

@@ -12,8 +12,8 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::dispatch::pool::{Field, PoolReference};
 use crate::resolve::AskError;
-use crate::resolve::upstream_testing::{FakeUpstream, Script, record};
-use crate::state::{ControlChange, ControlTable, Documents, MemoryControl};
+use crate::resolve::testing::{FakeUpstream, Step, record};
+use crate::state::{Documents, MemoryControl, ControlChange, ControlTable};
 use crate::types::ContentKey;
 use crate::types::{Hops, Subject};
 
@@ -67,7 +67,7 @@ struct World {
 impl World {
     /// Endpoints `e0`, `e1` ... with a daily volume and an hourly rate each, at noon.
     fn new(limits: &[(u64, u64)]) -> Self {
-        let fakes = (0..limits.len()).map(|at| FakeUpstream::new(&format!("e{at}"))).collect();
+        let fakes = (0..limits.len()).map(|at| FakeUpstream::named(&format!("e{at}"))).collect();
         Self {
             state: Arc::default(),
             clock: ManualClock::new(NOON),
@@ -94,7 +94,7 @@ impl World {
         opened.now_or_never().expect("memory answers at once")
     }
 
-    fn asked(&self) -> Vec<u64> {
+    fn asked(&self) -> Vec<usize> {
         self.fakes.iter().map(|fake| fake.asked()).collect()
     }
 }
@@ -189,7 +189,7 @@ async fn what_is_stored_and_makes_no_sense_stops_the_start() {
         daily_volume: 1,
         hourly_rate: 1,
         pool: None,
-        upstream: FakeUpstream::new("e0"),
+        upstream: FakeUpstream::named("e0"),
     };
     let same = World::new(&[]).open_with(vec![twice(), twice()]);
     assert!(matches!(same, Err(ControlError::Endpoint(name)) if name == "e0"));
@@ -242,16 +242,16 @@ async fn an_endpoint_that_wants_to_be_left_alone_is_until_then() {
     pools.create(draft("r1", Some("r0"))).await.unwrap();
     let upstream = upstream(&pools, 43);
     let retry_after = Duration::from_secs(30);
-    let too_many = Script { batches: Vec::new(), error: Some(AskError::Backoff { retry_after }) };
-    world.fakes[1].says(too_many.clone());
+    let too_many = [Step::Fail(AskError::Backoff { retry_after })];
+    world.fakes[1].now_do(too_many.clone());
     assert_eq!(look_up(&*upstream, 1).await, None);
     assert_eq!(look_up(&*upstream, 1).await, None);
     assert_eq!(world.asked(), [2, 1], "asked once, then left alone");
-    world.fakes[0].says(too_many);
+    world.fakes[0].now_do(too_many);
     world.clock.advance(10_000);
     let until = AskError::OverBudget { retry_after: Duration::from_secs(20) };
     assert_eq!(look_up(&*upstream, 1).await, Some(until), "the soonest of both");
-    world.fakes[1].says(Script::default());
+    world.fakes[1].now_do([]);
     world.clock.advance(20_000);
     assert_eq!(look_up(&*upstream, 1).await, None);
     assert_eq!(world.asked(), [3, 2]);
@@ -264,11 +264,11 @@ async fn an_endpoint_that_is_not_ready_costs_nothing() {
     pools.create(draft("r0", None)).await.unwrap();
     let upstream = upstream(&pools, 42);
     for said in [AskError::Broken, AskError::Busy] {
-        world.fakes[0].stands(Err(said.clone()));
+        *world.fakes[0].readiness.lock() = Err(said.clone());
         assert_eq!(look_up(&*upstream, 1).await, Some(said));
     }
     let retry_after = Duration::from_secs(3);
-    world.fakes[0].stands(Err(AskError::Backoff { retry_after }));
+    *world.fakes[0].readiness.lock() = Err(AskError::Backoff { retry_after });
     assert_eq!(look_up(&*upstream, 1).await, Some(AskError::OverBudget { retry_after }));
     assert_eq!(world.asked(), [0]);
     assert_eq!(world.state.read(ControlTable::Budgets).await.unwrap().len(), 0);
@@ -298,7 +298,7 @@ async fn a_route_without_endpoints_overflows_or_fails() {
 #[tokio::test]
 async fn an_old_snapshot_finds_nothing_behind_a_deleted_route() {
     let world = World::new(&[(9, 9)]);
-    world.fakes[0].says(Script { batches: vec![vec![record("a")]], error: None });
+    world.fakes[0].now_do([Step::Give(vec![record(1, &[1])])]);
     let pools = world.open();
     pools.create(draft("r0", None)).await.unwrap();
     let old = upstream(&pools, 42);
@@ -331,7 +331,7 @@ async fn explaining_tells_what_would_happen_and_spends_nothing() {
     let until_midnight = Duration::from_millis(MIDNIGHT - NOON);
     let over = AskError::OverBudget { retry_after: until_midnight };
     assert_eq!(first.held_back, Some(over.clone()));
-    world.fakes[0].stands(Err(AskError::Broken));
+    *world.fakes[0].readiness.lock() = Err(AskError::Broken);
     assert_eq!(explain().outcome, PoolOutcome::Refused(AskError::Broken));
     assert_eq!(explain().chain[1].endpoints[0].held_back, Some(AskError::Broken));
     pools.change(PoolId(2), draft("r1", None)).await.unwrap();
@@ -350,10 +350,10 @@ async fn explaining_names_what_holds_back_soonest() {
     pools.create(draft("r1", Some("r0"))).await.unwrap();
     let upstream = upstream(&pools, 43);
     let retry_after = Duration::from_millis(30_500);
-    let too_many = Script { batches: Vec::new(), error: Some(AskError::Backoff { retry_after }) };
+    let too_many = [Step::Fail(AskError::Backoff { retry_after })];
     let outcome = || pools.explain(RuleId(43), key(1).as_bytes()).unwrap().outcome;
     // Both days are spent: what one says besides makes no difference until midnight.
-    world.fakes[1].says(too_many);
+    world.fakes[1].now_do(too_many);
     assert_eq!(look_up(&*upstream, 1).await, None);
     let until_midnight = Duration::from_millis(MIDNIGHT - NOON);
     let over = AskError::OverBudget { retry_after: until_midnight };
@@ -362,7 +362,8 @@ async fn explaining_names_what_holds_back_soonest() {
     // Midnight gives the days back, and only what the endpoints themselves ask for is left.
     world.clock.set(MIDNIGHT);
     for (fake, seconds) in world.fakes.iter().zip([9, 4]) {
-        fake.stands(Err(AskError::Backoff { retry_after: Duration::from_secs(seconds) }));
+        *fake.readiness.lock() =
+            Err(AskError::Backoff { retry_after: Duration::from_secs(seconds) });
     }
     let retry_after = Duration::from_secs(4);
     assert_eq!(outcome(), PoolOutcome::Refused(AskError::Backoff { retry_after }));
@@ -466,7 +467,7 @@ proptest! {
                     task.await.unwrap();
                 }
                 for (at, (before, after)) in before.iter().zip(world.asked()).enumerate() {
-                    asked[at].push((now_ms, after - before));
+                    asked[at].push((now_ms, (after - before) as u64));
                 }
             }
             for (asked, (daily_volume, hourly_rate)) in asked.iter().zip(&limits) {

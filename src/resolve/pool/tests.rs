@@ -3,8 +3,8 @@
 use parking_lot::Mutex;
 use rstest::rstest;
 
-use super::testing::{FakeUpstream, Script, record};
 use super::*;
+use crate::resolve::testing::{FakeUpstream, Step, record};
 use crate::types::{ReadyRecord, ipns_testing};
 
 /// Endpoints that are taken in order, each once for a question.
@@ -69,19 +69,24 @@ async fn ask(pool: &PoolUpstream) -> Vec<Asked> {
     pool.records(&subject(), Hops::default()).collect().await
 }
 
-fn found(protocol: &str) -> Script {
-    Script { batches: vec![vec![record(protocol)]], error: None }
+fn found(number: u32) -> Vec<Step> {
+    vec![Step::Give(vec![record(number, &[1])])]
 }
 
-fn protocols(asked: &[Asked]) -> Vec<String> {
+/// The JSON of one record.
+fn json(number: u32) -> String {
+    record(number, &[1]).json().to_owned()
+}
+
+fn jsons(asked: &[Asked]) -> Vec<String> {
     let batches = asked.iter().flatten().flatten();
     batches.map(|record| record.json().to_owned()).collect()
 }
 
 #[tokio::test]
 async fn none_found_is_an_answer() {
-    let both = [FakeUpstream::new("a"), FakeUpstream::new("b")];
-    both[0].says(Script { batches: vec![vec![], vec![]], error: None });
+    let both = [FakeUpstream::named("a"), FakeUpstream::named("b")];
+    both[0].now_do([Step::Give(vec![]), Step::Give(vec![])]);
     let (pool, endpoints) = pool(&both, Some(spent()));
     assert_eq!(ask(&pool).await.len(), 0);
     assert_eq!((both[0].asked(), both[1].asked()), (1, 0));
@@ -112,11 +117,11 @@ async fn an_endpoint_that_is_not_asked_or_backs_off_is_no_failure(
     #[case] rested: usize,
 ) {
     let three = ["a", "b", "c"].map(|name| FakeUpstream::failing(name, error.clone()));
-    let last = FakeUpstream::new("d");
-    last.says(found("d"));
+    let last = FakeUpstream::named("d");
+    last.now_do(found(4));
     let all = [&three[..], &[last]].concat();
     let (pool, endpoints) = pool(&all, Some(spent()));
-    assert_eq!(protocols(&ask(&pool).await), [record("d").json()]);
+    assert_eq!(jsons(&ask(&pool).await), [json(4)]);
     let expected: Vec<_> = (0..3 * rested).map(|place| (place, WHILE)).collect();
     assert_eq!(endpoints.rested.lock()[..], expected);
 }
@@ -135,8 +140,8 @@ async fn one_other_endpoint_is_asked_after_a_failure_and_then_it_is_the_answer(
     assert!(matches!(&asked[..], [Err(said)] if *said == error), "{asked:?}");
     assert_eq!(all.each_ref().map(|fake| fake.asked()), [1, 1, 0]);
 
-    all[1].says(found("b"));
-    assert_eq!(protocols(&ask(&pool_of_three).await), [record("b").json()]);
+    all[1].now_do(found(2));
+    assert_eq!(jsons(&ask(&pool_of_three).await), [json(2)]);
 
     let (pool_of_one, _) = pool(&all[..1], Some(spent()));
     let asked = ask(&pool_of_one).await;
@@ -164,12 +169,13 @@ async fn a_spent_chain_is_reported_as_it_is() {
 
 #[tokio::test]
 async fn an_error_after_the_first_records_ends_them() {
-    let both = [FakeUpstream::new("a"), FakeUpstream::new("b")];
-    let batches = vec![vec![], vec![record("a")], vec![record("b")]];
-    both[0].says(Script { batches, error: Some(AskError::TimedOut) });
+    let both = [FakeUpstream::named("a"), FakeUpstream::named("b")];
+    let nothing = Step::Give(vec![]);
+    let steps = [&[nothing][..], &found(1), &found(2), &[Step::Fail(AskError::TimedOut)]];
+    both[0].now_do(steps.concat());
     let (pool, _) = pool(&both, Some(spent()));
     let asked = ask(&pool).await;
-    assert_eq!(protocols(&asked), [record("a").json(), record("b").json()]);
+    assert_eq!(jsons(&asked), [json(1), json(2)]);
     assert!(matches!(asked.last(), Some(Err(AskError::TimedOut))));
     assert_eq!(both[1].asked(), 0);
 }
@@ -181,7 +187,7 @@ async fn names_go_the_same_way() {
     let all = [
         FakeUpstream::failing("a", AskError::Backoff { retry_after: WHILE }),
         FakeUpstream::failing("b", failed()),
-        FakeUpstream::new("c"),
+        FakeUpstream::named("c"),
     ];
     let (good, endpoints) = pool(&all, Some(spent()));
     assert_eq!(good.name(&name, Hops::default()).await, Ok(None));
