@@ -349,11 +349,14 @@ impl Index {
         let shard = self.shard(fingerprint).read();
         match shard.table.get(fingerprint).map(Reference::read) {
             None => false,
-            Some(Reference::Group(id)) => self.groups.get(id).as_deref().is_some_and(is_it),
+            Some(Reference::Group(id)) => {
+                let group = self.groups.get(id);
+                invariant::present(group.as_deref(), GROUP_OF_AN_ENTRY).is_some_and(is_it)
+            }
             Some(Reference::Set(id)) => {
                 let set = self.sets.get(id);
                 drop(shard);
-                match set.as_deref() {
+                match invariant::present(set.as_deref(), SET_OF_AN_ENTRY) {
                     None => false,
                     Some(KeySet::Few(few)) => few.groups.iter().any(|group| is_it(group)),
                     Some(KeySet::Hot(hot_key)) => {

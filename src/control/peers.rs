@@ -32,6 +32,7 @@ use crate::dispatch::{
     RouteControl, RouteEntry, RouteLog, RouteOrigin, RouteUpdate, RoutingTableId, SyncMode,
     advertised,
 };
+use crate::invariant;
 use crate::metrics::{PeerCounts, PeerOutcome};
 use crate::resolve::{PeerLink, PeerLinkError};
 use crate::types::{RoutePrefix, TargetId};
@@ -68,6 +69,8 @@ pub(crate) struct PeerParts {
     /// Its metrics.
     pub(crate) counts: PeerCounts,
 }
+
+const HAS_STATE: &str = "the peers are those that have a state";
 
 /// The routes from and to all peers.
 pub(crate) struct PeerRouters {
@@ -184,7 +187,7 @@ impl PeerRouters {
         control: RouteControl,
     ) -> Result<(), UnknownPeer> {
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
-        if let Some(of_peer) = self.state.lock().of_peers.get_mut(&peer.id) {
+        if let Some(of_peer) = self.state.lock().of_peer(peer) {
             of_peer.subscription.update(control);
         }
         let RouteControl { mode, last_known } = control;
@@ -205,7 +208,7 @@ impl PeerRouters {
         let now_ms = self.clock.now_ms();
         let peer = self.peers.get(peer).ok_or(UnknownPeer)?;
         let mut state = self.state.lock();
-        let of_peer = state.of_peers.get_mut(&peer.id).ok_or(UnknownPeer)?;
+        let of_peer = state.of_peer(peer).ok_or(UnknownPeer)?;
         let has_expired = of_peer.expire(&peer.id, now_ms);
         let applied = of_peer.received.apply(update, now_ms);
         let is_change = has_expired || applied.is_ok_and(|applied| applied.is_change);
@@ -251,7 +254,8 @@ impl PeerRouters {
         let mut is_change = false;
         for (id, of_peer) in &mut state.of_peers {
             let is_over = of_peer.expire(id, now_ms);
-            if let Some(peer) = self.peers.get(id).filter(|_| is_over) {
+            let peer = invariant::present(self.peers.get(id), HAS_STATE);
+            if let Some(peer) = peer.filter(|_| is_over) {
                 peer.counts.has_routes(0);
             }
             is_change |= is_over;
@@ -292,30 +296,39 @@ impl PeerRouters {
     /// The request for the updates of a peer that we lack.
     fn request(&self, peer: &PeerRouter) -> RouteControl {
         let now_ms = self.clock.now_ms();
-        let state = self.state.lock();
-        let of_peer = state.of_peers.get(&peer.id);
+        let mut state = self.state.lock();
+        let of_peer = state.of_peer(peer);
         let last_known = of_peer.map_or(LastKnown::NOTHING, |it| it.received.last_known(now_ms));
         RouteControl { mode: SyncMode::Sync, last_known }
     }
 
     /// How long a peer may be silent before its routes expire.
     fn silence_max(&self, peer: &PeerRouter) -> Duration {
-        let state = self.state.lock();
-        let of_peer = state.of_peers.get(&peer.id);
+        let mut state = self.state.lock();
+        let of_peer = state.of_peer(peer);
         of_peer.map_or(self.hold_down, |it| Duration::from_millis(it.received.hold_down_ms()))
     }
 
     /// The next update for a peer; `None` if it is not subscribed.
     fn pending_update(&self, peer: &PeerRouter) -> Option<PendingUpdate> {
-        let state = self.state.lock();
-        state.of_peers.get(&peer.id)?.subscription.pending_update(&state.log, &peer.id)
+        let mut state = self.state.lock();
+        let State { log, of_peers } = &mut *state;
+        let of_peer = invariant::present(of_peers.get(&peer.id), HAS_STATE)?;
+        of_peer.subscription.pending_update(log, &peer.id)
     }
 
     /// Records what a peer knows after an update. Returns whether there is more to send.
     fn record_sent(&self, peer: &PeerRouter, sent: &PendingUpdate, known: LastKnown) -> bool {
         let mut state = self.state.lock();
         let State { log, of_peers } = &mut *state;
-        of_peers.get_mut(&peer.id).is_some_and(|it| it.subscription.record_sent(sent, known, log))
+        let of_peer = invariant::present(of_peers.get_mut(&peer.id), HAS_STATE);
+        of_peer.is_some_and(|it| it.subscription.record_sent(sent, known, log))
+    }
+}
+
+impl State {
+    fn of_peer(&mut self, peer: &PeerRouter) -> Option<&mut PeerState> {
+        invariant::present(self.of_peers.get_mut(&peer.id), HAS_STATE)
     }
 }
 

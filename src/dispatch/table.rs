@@ -173,9 +173,13 @@ impl<T> RoutingTable<T> {
         let children = self.nodes.get(node.children.clone());
         let children = invariant::present(children, "a node's children are nodes")?;
         if let Some(digit) = digit(segment) {
-            return children.get(node.place(digit)?);
+            return invariant::present(
+                children.get(node.place(digit)?),
+                "a digit that is set has a child",
+            );
         }
-        let others = children.get(node.digits.count_ones() as usize..)?;
+        let others = children.get(node.digits.count_ones() as usize..);
+        let others = invariant::present(others, "children begin with those of the digits")?;
         let place = others.binary_search_by(|child| (*child.segment).cmp(segment)).ok()?;
         others.get(place)
     }

@@ -16,8 +16,11 @@ use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupSpec, Groups};
 use super::lineage::LineageRef;
 use super::sets::KeySet;
-use super::{Index, IndexError, LinkOutcome, Memory, Reference};
+use super::{
+    GROUP_OF_AN_ENTRY, Index, IndexError, LinkOutcome, Memory, Reference, SET_OF_AN_ENTRY,
+};
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{ContentKey, Origin};
 
 /// What announcing did.
@@ -231,11 +234,14 @@ impl Index {
         let shard = self.shard(fingerprint).read();
         let is_like = |other: &Arc<Group>| other.lineage() == *lineage && other.is_live(now_ms);
         match Reference::read(shard.table.get(fingerprint)?) {
-            Reference::Group(id) => self.groups.get(id).clone().filter(is_like),
+            Reference::Group(id) => {
+                let group = invariant::present(self.groups.get(id).clone(), GROUP_OF_AN_ENTRY);
+                group.filter(is_like)
+            }
             Reference::Set(id) => {
                 let set = self.sets.get(id).clone();
                 drop(shard);
-                match set.as_deref()? {
+                match invariant::present(set.as_deref(), SET_OF_AN_ENTRY)? {
                     KeySet::Few(few) => few.groups.iter().find(|other| is_like(other)).cloned(),
                     KeySet::Hot(hot_key) => hot_key.newest_like(lineage, now_ms),
                 }

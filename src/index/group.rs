@@ -445,7 +445,8 @@ impl Groups {
     }
 
     fn with_serial_in(&self, registry: &GroupRegistry, serial: u64) -> Option<Arc<Group>> {
-        self.slab.get(*registry.by_serial.get(&serial)?).clone()
+        let id = registry.by_serial.get(&serial)?;
+        invariant::present(self.slab.get(*id).clone(), REGISTERED)
     }
 
     /// The group with a number that the caller read under a lock it still holds.

@@ -11,7 +11,10 @@ use super::hot_key::{FEW_MAX, Limits};
 use super::lineage::LinkDecision;
 use super::sets::KeySet;
 use super::table::SlotTable;
-use super::{GROUP_OF_AN_ENTRY, Index, IndexError, LinkOutcome, Reference, ShardState, shift};
+use super::{
+    GROUP_OF_AN_ENTRY, Index, IndexError, LinkOutcome, Reference, SET_OF_AN_ENTRY, ShardState,
+    shift,
+};
 use crate::clock::UnixMs;
 use crate::invariant;
 
@@ -45,10 +48,14 @@ impl Index {
                     return Ok(LinkOutcome::Added);
                 }
                 Some(Reference::Group(id)) => {
-                    let known = self.groups.get(id).iter().cloned().collect();
+                    let known = self.groups.get(id);
+                    let known = invariant::present(known.as_ref(), GROUP_OF_AN_ENTRY);
+                    let known = known.cloned().into_iter().collect();
                     return self.add_to(&mut shard, fingerprint, known, group, now_ms);
                 }
-                Some(Reference::Set(id)) => self.sets.get(id).clone(),
+                Some(Reference::Set(id)) => {
+                    invariant::present(self.sets.get(id).clone(), SET_OF_AN_ENTRY)
+                }
             };
             match set.as_deref() {
                 Some(KeySet::Hot(hot_key)) => {

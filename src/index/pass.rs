@@ -14,6 +14,7 @@ use super::answer::Wanted;
 use super::group::GroupRank;
 use super::merge::RecordMerge;
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{Found, MergeKey, ReadyRecord, Selection};
 
 /// The most hits that there is room for before the first is found: those of a full JSON answer.
@@ -119,7 +120,9 @@ impl Pass {
     fn merge_into_hit(&mut self, record: &Arc<ReadyRecord>, wanted: Wanted<'_>) -> bool {
         let by_merge_key = self.by_merge_key.as_ref();
         let at = by_merge_key.and_then(|by_merge_key| by_merge_key.get(&record.merge_key()));
-        let Some(hit) = at.and_then(|at| self.hits.get_mut(*at)) else { return false };
+        let hit = at
+            .and_then(|at| invariant::present(self.hits.get_mut(*at), "a place is that of a hit"));
+        let Some(hit) = hit else { return false };
         if let Some(merged) = ReadyRecord::merged(&[hit.record.clone(), record.clone()])
             && let Some(selected) = wanted.filter.select(&merged)
         {

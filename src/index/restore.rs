@@ -247,7 +247,8 @@ impl Restore<'_> {
         let mut known = Vec::new();
         let mut shard = self.index.shard(*first).write();
         let done = shard.table.insert_sorted(&collected, &mut known);
-        let rest = collected.get(done..).unwrap_or_default();
+        let rest = invariant::present(collected.get(done..), "no more is done than there is");
+        let rest = rest.unwrap_or_default();
         if !rest.is_empty() {
             let shard = RwLockWriteGuard::downgrade_to_upgradable(shard);
             let merged = shard.table.merged(rest, &mut known);

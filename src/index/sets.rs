@@ -188,13 +188,14 @@ impl Sets {
 
     fn is_set_of(&self, id: u32, groups: &[Arc<Group>]) -> bool {
         let set = self.slab.get(id);
-        let Some(KeySet::Few(few)) = set.as_deref() else { return false };
+        let set = invariant::present(set.as_deref(), REGISTERED);
+        let Some(KeySet::Few(few)) = set else { return false };
         few.groups.len() == groups.len()
             && few.groups.iter().zip(groups).all(|(one, other)| one.id == other.id)
     }
 
     fn hash_of(&self, id: u32) -> u64 {
-        match self.slab.get(id).as_deref() {
+        match invariant::present(self.slab.get(id).as_deref(), REGISTERED) {
             Some(KeySet::Few(few)) => self.hash(&few.groups),
             Some(KeySet::Hot(_)) | None => 0,
         }

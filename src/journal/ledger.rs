@@ -34,7 +34,7 @@ const ENDED_REMEMBERED_MAX: usize = 1 << 20;
 /// many of its keys are superseded: with 128 the estimate is off by at most a tenth, nearly always.
 const SAMPLES_MAX: usize = 128;
 
-const HELD_IN: &str = "a segment that holds blocks of a group is known";
+const HELD_IN: &str = "a segment that holds blocks is known";
 
 /// A number for a segment, given at random times in this process; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -381,13 +381,13 @@ impl Ledger {
     }
 
     fn add_garbage(&mut self, segment: SegmentId, bytes: u64) {
-        if let Some(usage) = self.usages.get_mut(&segment) {
+        if let Some(usage) = invariant::present(self.usages.get_mut(&segment), HELD_IN) {
             usage.garbage += bytes;
         }
     }
 
     fn forgive_garbage(&mut self, segment: SegmentId, bytes: u64) {
-        if let Some(usage) = self.usages.get_mut(&segment) {
+        if let Some(usage) = invariant::present(self.usages.get_mut(&segment), HELD_IN) {
             usage.garbage = usage.garbage.saturating_sub(bytes);
         }
     }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::spending::{availability, refusal};
+use super::spending::{availability, refusal, upstream_at};
 use crate::clock::UnixMs;
 use crate::dispatch::pool::{
     Availability, Book, BudgetLedger, Choice, NoneLeft, Pool, PoolId, RuleId, RuleTarget,
 };
+use crate::invariant;
 use crate::resolve::{AskError, Upstream};
+
+const IN_INVENTORY: &str = "pools name places of the inventory";
 
 /// How a routing rule would handle a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +95,8 @@ pub(super) fn explain(
     let chain: Vec<_> = book.chain(pool).map(explained).collect();
     let outcome = match ledger.choose(&choice) {
         Ok((pool, place)) => {
-            let endpoint = book.inventory().get(place)?.name.clone();
-            PoolOutcome::Ask { pool, endpoint }
+            let endpoint = invariant::present(book.inventory().get(place), IN_INVENTORY)?;
+            PoolOutcome::Ask { pool, endpoint: endpoint.name.clone() }
         }
         Err(none) => {
             let soonest = matches!(none, NoneLeft::Until(_)).then(|| soonest(&chain)).flatten();
@@ -122,7 +125,7 @@ fn endpoint(
     place: usize,
     upstreams: &[Arc<dyn Upstream>],
 ) -> Option<ExplainedEndpoint> {
-    let endpoint = choice.book.inventory().get(place)?;
+    let endpoint = invariant::present(choice.book.inventory().get(place), IN_INVENTORY)?;
     let (limits, now_ms) = (endpoint.limits, choice.now_ms);
     let spent = ledger.state(place).spent;
     let held_back = match ledger.availability(choice, place) {
@@ -137,7 +140,7 @@ fn endpoint(
             })
         }
         Availability::Unavailable => {
-            let said = upstreams.get(place).map(|upstream| upstream.is_ready());
+            let said = upstream_at(upstreams, place).map(|upstream| upstream.is_ready());
             said.and_then(Result::err).or(Some(AskError::Busy))
         }
     };

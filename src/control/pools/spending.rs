@@ -20,8 +20,12 @@ use crate::clock::{Clock, UnixMs};
 use crate::dispatch::pool::{
     Availability, Book, BudgetLedger, Choice, NoneLeft, PoolId, RuleId, RuleTarget, after,
 };
+use crate::invariant;
 use crate::resolve::{AskError, Endpoints, NextEndpoint, Upstream};
 use crate::state::{ControlStore, ControlStoreError};
+
+/// Why an endpoint is not asked whose debit is not on disk.
+const UNWRITTEN: &str = "its budget cannot be written";
 
 /// The endpoints and their spent budgets.
 pub(super) struct Spending {
@@ -86,8 +90,11 @@ impl Spending {
         let availability = |place| availability(&self.upstreams, place, now_ms);
         let choice = Choice { book, pool, key, tried, availability: &availability, now_ms };
         let taken = ledger.take(&choice).map_err(|none| self.refusal(none, now_ms))?;
-        let endpoint = book.inventory().get(taken.place).map_or("", |endpoint| &*endpoint.name);
-        let written = self.state.write(vec![documents::budget(endpoint, taken.spent)], now_ms);
+        let endpoint = book.inventory().get(taken.place);
+        let endpoint = invariant::present(endpoint, "what is taken is in the inventory");
+        let endpoint = endpoint.ok_or_else(|| AskError::Failed(UNWRITTEN.into()))?;
+        let budget = documents::budget(&endpoint.name, taken.spent);
+        let written = self.state.write(vec![budget], now_ms);
         Ok((taken.place, written))
     }
 
@@ -125,9 +132,9 @@ impl Endpoints for Spending {
             let (place, written) = self.spend(&book, pool, key, tried)?;
             let written = written.await;
             self.record_write(&written);
-            let failed = || AskError::Failed("its budget cannot be written".into());
+            let failed = || AskError::Failed(UNWRITTEN.into());
             written.map_err(|_| failed())?;
-            let upstream = self.upstreams.get(place).cloned().ok_or_else(failed)?;
+            let upstream = upstream_at(&self.upstreams, place).ok_or_else(failed)?.clone();
             Ok(NextEndpoint::Ask { place, upstream })
         }
         .boxed()
@@ -139,13 +146,21 @@ impl Endpoints for Spending {
     }
 }
 
+/// The upstream of an endpoint of the inventory.
+pub(super) fn upstream_at(
+    upstreams: &[Arc<dyn Upstream>],
+    place: usize,
+) -> Option<&Arc<dyn Upstream>> {
+    invariant::present(upstreams.get(place), "each endpoint has an upstream")
+}
+
 /// The availability that an upstream reports.
 pub(super) fn availability(
     upstreams: &[Arc<dyn Upstream>],
     place: usize,
     now_ms: UnixMs,
 ) -> Availability {
-    match upstreams.get(place).map(|upstream| upstream.is_ready()) {
+    match upstream_at(upstreams, place).map(|upstream| upstream.is_ready()) {
         Some(Ok(())) => Availability::Ready,
         Some(Err(AskError::Backoff { retry_after } | AskError::OverBudget { retry_after })) => {
             Availability::Until(after(now_ms, retry_after))
@@ -162,7 +177,7 @@ pub(super) fn refusal(none: NoneLeft, upstreams: &[Arc<dyn Upstream>], now_ms: U
             AskError::OverBudget { retry_after }
         }
         NoneLeft::Unavailable(place) => {
-            let said = upstreams.get(place).map(|upstream| upstream.is_ready());
+            let said = upstream_at(upstreams, place).map(|upstream| upstream.is_ready());
             // It may have become ready in the meantime; the next lookup will use it.
             said.and_then(Result::err).unwrap_or(AskError::Busy)
         }

@@ -126,7 +126,8 @@ impl RouteLog {
     }
 
     fn live_at(&self, prefix: &RoutePrefix) -> Option<&AdvertisedRoute> {
-        self.changes.get(self.epochs.get(prefix)?)?.route.as_ref()
+        let change = self.changes.get(self.epochs.get(prefix)?);
+        invariant::present(change, "the epoch of a prefix is that of a change")?.route.as_ref()
     }
 
     fn append(&mut self, change: LogEntry) {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::inventory::{Inventory, PoolEndpoint};
 use super::name::PoolName;
+use crate::invariant;
 
 pub(crate) use restore::BookError;
 
@@ -166,7 +167,10 @@ impl Book {
 
     fn sum(&self, pool: &Pool, of: impl Fn(&PoolEndpoint) -> u64) -> u64 {
         let places = self.places(pool);
-        let endpoints = places.iter().filter_map(|place| self.inventory.get(*place));
+        let endpoint = |place: &usize| {
+            invariant::present(self.inventory.get(*place), "names lead into the inventory")
+        };
+        let endpoints = places.iter().filter_map(endpoint);
         endpoints.fold(0, |sum, endpoint| sum.saturating_add(of(endpoint)))
     }
 

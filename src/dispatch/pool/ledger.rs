@@ -79,9 +79,10 @@ impl BudgetLedger {
         Self(spent.into_iter().map(unspent).collect())
     }
 
-    /// The state of an endpoint; that of an unknown one is unspent.
+    /// The state of an endpoint.
     pub(crate) fn state(&self, place: usize) -> EndpointState {
-        self.0.get(place).copied().unwrap_or_default()
+        let endpoint = self.0.get(place).copied();
+        invariant::present(endpoint, "each endpoint is in the ledger").unwrap_or_default()
     }
 
     /// Debits a lookup from the first available endpoint, in the key's order of preference, of the

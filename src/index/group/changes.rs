@@ -44,6 +44,8 @@ const ORIGINS_LOOKED_AT: usize = 64;
 /// How much is kept by the hash of a peer, not for each: 36 KiB in all.
 const END_STRIPES: usize = 4096;
 
+const STRIPE: &str = "a provider's stripe is below their number";
+
 /// What a provider said of its addresses.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
@@ -143,8 +145,9 @@ impl Groups {
     /// Whether a provider has no groups, and may have said something before its last one ended.
     pub(in crate::index) fn has_forgotten(&self, peer: &PeerId) -> bool {
         let registry = self.registry.lock();
-        let has_forgotten = registry.changes.has_forgotten.get(stripe_of(peer)).copied();
-        has_forgotten.unwrap_or_default() && registry.oldest_of(peer).is_none()
+        let has_forgotten = registry.changes.has_forgotten.get(stripe_of(peer));
+        invariant::present(has_forgotten, STRIPE).is_some_and(|has_forgotten| *has_forgotten)
+            && registry.oldest_of(peer).is_none()
     }
 
     /// Gives the groups of a provider other addresses. Returns how many that changed.
@@ -241,9 +244,10 @@ impl Groups {
         let registry = self.registry.lock();
         let of_peer = (peer.clone(), 0)..=(peer.clone(), u64::MAX);
         let serials = registry.by_age.range(of_peer).rev().take(max).map(|(_, serial)| *serial);
-        let groups = serials.filter_map(|serial| self.with_serial_in(&registry, serial)).collect();
-        let ended_at_ms = registry.changes.ended_at_ms.get(stripe_of(peer)).copied();
-        (groups, ended_at_ms.unwrap_or_default())
+        let group = |serial| invariant::present(self.with_serial_in(&registry, serial), REGISTERED);
+        let groups = serials.filter_map(group).collect();
+        let ended_at_ms = registry.changes.ended_at_ms.get(stripe_of(peer));
+        (groups, invariant::present(ended_at_ms, STRIPE).copied().unwrap_or_default())
     }
 
     fn refresh_all(
@@ -307,7 +311,8 @@ fn of_context(
 
 impl ChangesInForce {
     fn record_forgotten(&mut self, peer: &PeerId) {
-        if let Some(has_forgotten) = self.has_forgotten.get_mut(stripe_of(peer)) {
+        let has_forgotten = self.has_forgotten.get_mut(stripe_of(peer));
+        if let Some(has_forgotten) = invariant::present(has_forgotten, STRIPE) {
             *has_forgotten = true;
         }
     }
@@ -389,7 +394,8 @@ impl GroupRegistry {
     /// Gives up the changes that are of no use any more, now that this group has ended.
     pub(super) fn forget_changes(&mut self, group: &Group, at_ms: UnixMs) {
         let Some(peer) = group.peer() else { return };
-        if let Some(ended_at_ms) = self.changes.ended_at_ms.get_mut(stripe_of(peer)) {
+        let ended_at_ms = self.changes.ended_at_ms.get_mut(stripe_of(peer));
+        if let Some(ended_at_ms) = invariant::present(ended_at_ms, STRIPE) {
             *ended_at_ms = at_ms.max(*ended_at_ms);
         }
         // Groups that are newer than the statement do not heed it, but whoever announces does.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use super::Group;
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::types::{Origin, PeerId};
 
 /// What an entry takes up in the map, with room for growth.
@@ -75,8 +76,7 @@ impl Standings {
         }
         let place = (peer.clone(), origin);
         let standing = self.0.get_mut(&place);
-        debug_assert!(standing.is_some(), "it was entered");
-        let Some(standing) = standing else { return };
+        let Some(standing) = invariant::present(standing, "who leaves was entered") else { return };
         standing.groups -= 1;
         if standing.groups == 0 {
             self.0.remove(&place);

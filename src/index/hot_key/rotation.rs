@@ -120,19 +120,18 @@ impl Rotation {
     /// Removes the last slot of a slot's network if the network has more than `max`. Returns its groups.
     /// What was announced before origins were known is not counted: it lapses by itself.
     fn trim_network(&mut self, hasher: &RandomState, number: u32, max: usize) -> Vec<Arc<Group>> {
-        let slot = self.slots.get(number as usize);
+        let slot = invariant::present(self.slots.get(number as usize), NUMBERED);
         let listed = slot.and_then(|slot| slot.listed);
         let Some((origin, _)) = listed.filter(|(origin, _)| origin.is_network()) else {
             return Vec::new();
         };
         let shelf = self.shelf(origin).filter(|shelf| shelf.len() > max);
         let Some(last) = shelf.and_then(Shelf::last) else { return Vec::new() };
-        let slot = self.slots.get_mut(last.number() as usize);
+        let slot = invariant::present(self.slots.get_mut(last.number() as usize), NUMBERED);
         let groups = slot.map(|slot| std::mem::take(&mut slot.groups)).unwrap_or_default();
         let groups: Vec<_> = groups.iter().cloned().collect();
-        debug_assert!(!groups.is_empty(), "what is listed has groups");
         self.group_count -= groups.len();
-        if let Some(first) = groups.first() {
+        if let Some(first) = invariant::present(groups.first(), "what is listed has groups") {
             self.tidy(hasher, last.number(), first.merge_key());
         }
         groups
@@ -222,7 +221,7 @@ impl Rotation {
         changed_at_ms: &mut UnixMs,
         misplaced: &mut Vec<u32>,
     ) -> Option<RecordMerge<1>> {
-        let slot = self.slots.get(position.number() as usize)?;
+        let slot = invariant::present(self.slots.get(position.number() as usize), NUMBERED)?;
         let merge = slot.groups.merge(now_ms, changed_at_ms);
         if merge.has_changed && position.has_addrs() != slot.groups.has_addrs() {
             misplaced.push(position.number());
@@ -236,13 +235,14 @@ impl Rotation {
     }
 
     fn slot(&self, hasher: &RandomState, merge_key: MergeKey) -> Option<&RotationSlot> {
-        self.slots.get(self.number_of(hasher, merge_key)? as usize)
+        let number = self.number_of(hasher, merge_key)?;
+        invariant::present(self.slots.get(number as usize), NUMBERED)
     }
 
     fn number_of(&self, hasher: &RandomState, merge_key: MergeKey) -> Option<u32> {
         let hash = hasher.hash_one(merge_key) as u32;
         let known = self.by_merge_key.find(spread(hash), |(other, number)| {
-            let slot = self.slots.get(*number as usize);
+            let slot = invariant::present(self.slots.get(*number as usize), NUMBERED);
             let first = slot.and_then(|slot| slot.groups.iter().next());
             *other == hash && first.is_some_and(|first| first.merge_key() == merge_key)
         });
@@ -263,7 +263,7 @@ impl Rotation {
     /// Lists a slot of which groups were taken where it belongs, if any is left.
     fn tidy(&mut self, hasher: &RandomState, number: u32, merge_key: MergeKey) {
         self.list(number);
-        let slot = self.slots.get(number as usize);
+        let slot = invariant::present(self.slots.get(number as usize), NUMBERED);
         if slot.is_none_or(|slot| !slot.groups.is_empty()) {
             return;
         }
@@ -339,7 +339,10 @@ impl Rotation {
             slot.listed = slot.listed.map(|(origin, it)| (origin, it.renumbered(*number)));
             slots.push(slot);
         }
-        let renumbered = |number: u32| numbers.get(number as usize).copied().unwrap_or(NO_SLOT);
+        let renumbered = |number: u32| {
+            let renumbered = invariant::present(numbers.get(number as usize), NUMBERED);
+            renumbered.copied().unwrap_or(NO_SLOT)
+        };
         let mut by_merge_key = HashTable::with_capacity(left);
         for (hash, number) in self.by_merge_key.drain() {
             let entry = (hash, renumbered(number));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::resolve::merge::{KeyedRecords, MergedRecords};
 use crate::types::{
     Filter, MergeKey, ReadyRecord, Records, SelectedRecord, Selection, SharedRecords, Subject,
@@ -197,7 +198,8 @@ impl RemoteAnswer {
         (room, filter).hash(&mut hasher);
         let [first, ..] = &self.cursors;
         let place = usize::try_from(hasher.finish() % CURSORS as u64).unwrap_or_default();
-        self.cursors.get(place).unwrap_or(first)
+        invariant::present(self.cursors.get(place), "a cursor's place is below their number")
+            .unwrap_or(first)
     }
 
     /// Records that asking anew failed.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Core;
 use crate::clock::UnixMs;
+use crate::invariant;
 use crate::resolve::ResolveError;
 use crate::resolve::cache::RemoteAnswer;
 use crate::types::{
@@ -147,8 +148,8 @@ pub(super) fn merge_into(records: &mut [SelectedRecord], known: &RemoteAnswer, f
     let places = records.iter().enumerate().map(|(at, (record, _))| (record.merge_key(), at));
     let places: HashMap<MergeKey, usize> = places.collect();
     for (key, twin) in known.iter() {
-        let place = places.get(key).and_then(|at| records.get_mut(*at));
-        if let Some(place) = place
+        let Some(at) = places.get(key) else { continue };
+        if let Some(place) = invariant::present(records.get_mut(*at), "a place is that of a record")
             && let Some(merged) = ReadyRecord::merged(&[place.0.clone(), twin.clone()])
             && let Some(selected) = select(filter, &merged)
         {

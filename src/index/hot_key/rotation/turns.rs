@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering as Memory};
 use super::shelf::{Position, Shelf, ShelfWalk};
 use crate::index::group::GroupRank;
 use crate::index::pass::{PassEnd, Rank};
+use crate::invariant;
+
+const WALK: &str = "a walk that is named was begun";
 
 /// Slots in the order of their turns. Networks are entered as the first round comes to them, so what is
 /// not visited costs nothing.
@@ -54,7 +57,8 @@ impl<'a> Turns<'a> {
         for (at, (_, walk)) in self.walks.iter().enumerate() {
             walk.finish(self.last != Some(at) || is_last_served);
         }
-        if let Some((network, _)) = self.last.and_then(|last| self.walks.get(last)) {
+        let last = self.last.and_then(|last| invariant::present(self.walks.get(last), WALK));
+        if let Some((network, _)) = last {
             let next = (network + usize::from(is_last_served)) as u32;
             self.next_network.store(next, Memory::Relaxed);
         }
@@ -64,7 +68,8 @@ impl<'a> Turns<'a> {
         if self.entered < self.networks.len() {
             let network = (self.first + self.entered) % self.networks.len();
             self.entered += 1;
-            self.walks.push((network, self.networks.get(network)?.walk()));
+            let shelf = invariant::present(self.networks.get(network), "networks are numbered")?;
+            self.walks.push((network, shelf.walk()));
             self.turn = 0;
             return self.step(self.walks.len() - 1);
         }
@@ -85,7 +90,7 @@ impl<'a> Turns<'a> {
     }
 
     fn step(&mut self, at: usize) -> Option<(Rank, Position)> {
-        let (_, walk) = self.walks.get_mut(at)?;
+        let (_, walk) = invariant::present(self.walks.get_mut(at), WALK)?;
         let position = walk.next()?;
         self.last = Some(at);
         Some((rank_of(walk, position), position))
