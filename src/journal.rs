@@ -524,4 +524,20 @@ impl JournalShared {
     fn record_write(&self, error: Option<JournalError>) {
         *self.write_error.lock() = error;
     }
+
+    fn record_compaction(&self, error: Option<JournalError>) {
+        let mut known = self.compaction_error.lock();
+        match (&*known, &error) {
+            (None, Some(error)) => {
+                let error: &dyn std::error::Error = error;
+                tracing::warn!(
+                    error,
+                    "the journal cannot be compacted; what is garbage stays on the disk"
+                );
+            }
+            (Some(_), None) => tracing::info!("the journal is compacted again"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        *known = error;
+    }
 }

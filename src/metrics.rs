@@ -81,6 +81,8 @@ pub(crate) struct Gauges {
     pub(crate) journal_disk_free_bytes: u64,
     /// 1 if the journal's last write failed, so that announcements are refused; 0 otherwise.
     pub(crate) journal_failing: u64,
+    /// 1 if the journal's last compaction failed, so that garbage stays; 0 otherwise.
+    pub(crate) journal_compaction_failing: u64,
     /// IPNS records that are kept.
     pub(crate) ipns_records: u64,
     /// 1 if the last write of IPNS records failed, so that they are refused; 0 otherwise.
@@ -109,6 +111,7 @@ pub(crate) struct Metrics {
     journal_garbage_bytes: Gauge,
     journal_disk_free_bytes: Gauge,
     journal_failing: Gauge,
+    journal_compaction_failing: Gauge,
     ipns_records: Gauge,
     ipns_failing: Gauge,
     ipns_puts: Family<OutcomeLabels, Counter>,
@@ -179,6 +182,7 @@ impl Metrics {
             journal_garbage_bytes: Gauge::default(),
             journal_disk_free_bytes: Gauge::default(),
             journal_failing: Gauge::default(),
+            journal_compaction_failing: Gauge::default(),
             ipns_records: Gauge::default(),
             ipns_failing: Gauge::default(),
             ipns_puts: Family::default(),
@@ -285,6 +289,7 @@ impl Metrics {
         set(&self.journal_garbage_bytes, gauges.journal_garbage_bytes);
         set(&self.journal_disk_free_bytes, gauges.journal_disk_free_bytes);
         set(&self.journal_failing, gauges.journal_failing);
+        set(&self.journal_compaction_failing, gauges.journal_compaction_failing);
         set(&self.ipns_records, gauges.ipns_records);
         set(&self.ipns_failing, gauges.ipns_failing);
         set(&self.rate_limit_clients, gauges.rate_limit_clients);
@@ -364,6 +369,11 @@ impl Metrics {
             "journal_failing",
             "1 if the disk refuses writes, so that announcements are refused; 0 otherwise",
             self.journal_failing.clone(),
+        );
+        self.registry.register(
+            "journal_compaction_failing",
+            "1 if the journal's last compaction failed, so that garbage stays; 0 otherwise",
+            self.journal_compaction_failing.clone(),
         );
     }
 

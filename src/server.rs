@@ -464,6 +464,7 @@ fn render_metrics(sources: MetricsSources) -> Box<admin::RenderMetrics> {
                 journal_garbage_bytes: journal.garbage_bytes,
                 journal_disk_free_bytes: journal.disk_free_bytes.unwrap_or(0),
                 journal_failing: u64::from(is_failing),
+                journal_compaction_failing: u64::from(journal.is_compaction_failing),
                 ipns_records: ipns.records,
                 ipns_failing: u64::from(ipns.is_failing),
                 rate_limit_clients: state.clients_tracked(),

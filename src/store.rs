@@ -274,6 +274,8 @@ pub struct JournalFigures {
     pub disk_free_bytes: Option<u64>,
     /// Segments.
     pub(crate) segments: u64,
+    /// Whether compaction fails, so that garbage stays.
+    pub is_compaction_failing: bool,
 }
 
 /// Why a store did not do what it was asked.

@@ -1,7 +1,7 @@
 //! One step of compaction, and the thread that takes them.
 //!
-//! If a step fails, the thread waits a while and tries again; what failed shows in the figures of the
-//! journal. Nothing that counts is lost by it.
+//! If a step fails, the thread waits a while and tries again; that compaction fails shows in the log when
+//! it begins and when it ends, and in the figures of the journal. Nothing that counts is lost by it.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -31,8 +31,19 @@ pub(super) struct Compactor {
 impl Compactor {
     /// Rewrites some segments if they have enough garbage. Returns whether it did.
     pub(super) fn step(&self, uses: Uses<'_>, pace: &mut Pace<'_>) -> Result<bool, JournalError> {
+        let _one_at_a_time = self.shared.compaction.lock();
+        let stepped = self.step_alone(uses, pace);
+        match &stepped {
+            Ok(true) => self.shared.record_compaction(None),
+            // Nothing to do says nothing of whether it would work.
+            Ok(false) => {}
+            Err(error) => self.shared.record_compaction(Some(error.clone())),
+        }
+        stepped
+    }
+
+    fn step_alone(&self, uses: Uses<'_>, pace: &mut Pace<'_>) -> Result<bool, JournalError> {
         let shared = &self.shared;
-        let _one_at_a_time = shared.compaction.lock();
         self.estimate(uses);
         let mut choice = self.choose();
         if choice == CompactionChoice::Roll {
@@ -40,9 +51,7 @@ impl Compactor {
             choice = self.choose();
         }
         let CompactionChoice::Rewrite(ids) = choice else { return Ok(false) };
-        let result = rewrite(shared, &ids, uses, pace);
-        *shared.compaction_error.lock() = result.as_ref().err().cloned();
-        match result? {
+        match rewrite(shared, &ids, uses, pace)? {
             ControlFlow::Continue(()) => {
                 shared.counters.compactions.fetch_add(1, Ordering::Relaxed);
                 Ok(true)

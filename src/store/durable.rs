@@ -182,6 +182,7 @@ impl DurableInner {
             garbage_bytes: journal.garbage_bytes,
             disk_free_bytes: journal.disk_free_bytes,
             segments: journal.segments as u64,
+            is_compaction_failing: journal.compaction_error.is_some(),
         };
         StoreStats { journal: Some(figures), ..StoreStats::of(&self.index) }
     }

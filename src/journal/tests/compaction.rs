@@ -222,9 +222,12 @@ fn damage_that_compaction_finds_is_reported_and_left_alone() {
     let mut errors = 0;
     for _ in 0..20 {
         match opened.journal.compact_once(&|_, _| true) {
-            Ok(_) => {}
+            Ok(false) => {}
+            Ok(true) => assert!(opened.journal.stats().compaction_error.is_none()),
             Err(JournalError::Corrupt { path, .. }) => {
                 errors += 1;
+                let shown = opened.journal.stats().compaction_error;
+                assert!(matches!(shown, Some(JournalError::Corrupt { .. })), "{shown:?}");
                 assert_eq!(path, files[0].0);
             }
             Err(error) => panic!("{error}"),
