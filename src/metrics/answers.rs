@@ -24,6 +24,8 @@ pub(crate) struct AnswerCounts {
     pub(crate) upstream: Counter,
     /// Lookups coalesced with one in flight.
     pub(crate) coalesced: Counter,
+    /// Lookups for which no upstream could be queried.
+    pub(crate) none_ready: Counter,
     cache_entries: Gauge,
     cache_bytes: Gauge,
 }
@@ -44,6 +46,7 @@ impl AnswerCounts {
             stale: count("cache_stale"),
             upstream: count("upstream"),
             coalesced: count("coalesced"),
+            none_ready: count("none_ready"),
             ..Self::default()
         };
         registry.register(
@@ -85,6 +88,7 @@ mod tests {
             r#"answers_total{source="cache_stale"} 0"#,
             r#"answers_total{source="upstream"} 0"#,
             r#"answers_total{source="coalesced"} 0"#,
+            r#"answers_total{source="none_ready"} 0"#,
             "answer_cache_entries 2",
             "answer_cache_bytes 300",
         ] {

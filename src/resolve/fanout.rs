@@ -224,6 +224,8 @@ impl Core {
             self.counts.coalesced.inc();
         } else if is_asked {
             self.counts.upstream.inc();
+        } else {
+            self.counts.none_ready.inc();
         }
         Remote::Asked { follower, stale }
     }

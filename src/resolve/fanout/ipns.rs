@@ -61,6 +61,8 @@ pub(super) async fn find(
             core.counts.coalesced.inc();
         } else if is_asked {
             core.counts.upstream.inc();
+        } else {
+            core.counts.none_ready.inc();
         }
         let (found, failure) = gather(core, progress, known.as_ref()).await;
         (better(known, found), failure)

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 
 use crate::resolve::testing::*;
 use crate::resolve::{AskError, CacheOptions, ResolveError, Resolver};
-use crate::types::Found;
+use crate::types::{Found, Hops, ipns_testing};
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -187,15 +187,18 @@ async fn an_answer_that_is_whole_is_good_even_where_nothing_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lookups_for_which_nobody_could_be_asked_do_not_count_as_asked() {
+async fn lookups_for_which_nobody_could_be_asked_count_as_that() {
     let upstreams = [FakeUpstream::new(fails(AskError::Busy)), FakeUpstream::new(finds())];
     let bench = Bench::new(HasLocal::No, &upstreams[..1]);
     *upstreams[0].readiness.lock() = Err(AskError::Busy);
     assert!(bench.find(&question()).await.is_err());
-    assert_eq!(bench.counts.upstream.get(), 0);
+    let name = ipns_testing::name(1);
+    bench.fanout.name(&name, Hops::default()).await.unwrap();
+    assert_eq!((bench.counts.upstream.get(), bench.counts.none_ready.get()), (0, 2));
     let bench = Bench::new(HasLocal::No, &upstreams);
     bench.find(&question()).await.unwrap();
-    assert_eq!(bench.counts.upstream.get(), 1);
+    bench.fanout.name(&name, Hops::default()).await.unwrap();
+    assert_eq!((bench.counts.upstream.get(), bench.counts.none_ready.get()), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
