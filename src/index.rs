@@ -77,6 +77,7 @@ pub(crate) use lineage::LineageRef;
 pub use provider::{COMPANIONS_MAX, CompanionProtocols, Visibility};
 pub(crate) use provider::{CompanionSet, ReadyCompanion};
 pub(crate) use restore::Restore;
+pub(crate) use sets::ReservedSets;
 
 /// The number of round-robin cursors for keys with a few groups. Two keys that share a cursor skip
 /// each other's records; among 65,536 that is rare, and cannot be provoked.
@@ -218,6 +219,12 @@ impl Index {
     /// An empty index that takes no more than the limits say.
     pub fn with_limits(limits: IndexLimits) -> Self {
         Self::with_bounds(Bounds { limits, ..Bounds::default() })
+    }
+
+    /// An empty index with so few numbers for groups and for sets of them.
+    #[cfg(test)]
+    pub(crate) fn with_ids_max(ids_max: u32) -> Self {
+        Self::with_bounds(Bounds { ids_max, ..Bounds::default() })
     }
 
     fn with_bounds(bounds: Bounds) -> Self {

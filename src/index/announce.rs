@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::fingerprint::Fingerprint;
 use super::group::{Group, GroupSpec, Groups};
 use super::lineage::LineageRef;
-use super::sets::KeySet;
+use super::sets::{KeySet, ReservedSets};
 use super::{
     GROUP_OF_AN_ENTRY, Index, IndexError, LinkOutcome, Memory, Reference, SET_OF_AN_ENTRY,
 };
@@ -181,11 +181,20 @@ impl Index {
         Ok(plan)
     }
 
+    /// Reserves room for linking so many keys. For as long as it is held, linking them does not fail.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Full`].
+    pub(crate) fn reserve(&self, keys: u64) -> Result<ReservedSets, IndexError> {
+        self.sets.reserve(keys)
+    }
+
     /// Links each key to the group, unless a newer one of the lineage supersedes it there.
     ///
     /// # Errors
     ///
-    /// [`IndexError::Full`]; some of the keys may have been linked by then.
+    /// [`IndexError::Full`], where no room was reserved; some of the keys may have been linked by then.
     pub fn link_all(
         &self,
         interned: &Interned,

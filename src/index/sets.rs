@@ -30,6 +30,11 @@ use crate::clock::UnixMs;
 use crate::invariant;
 use crate::types::{Found, Limit, ReadyRecord};
 
+/// Numbers that nobody reserves: the sweep takes one before it gives another back.
+const SPARE: u64 = 16;
+
+const FULL: IndexError = IndexError::Full { limit: Limit::GroupSets };
+
 const REGISTERED: &str = "the set of a registered number exists";
 
 /// The groups of a key that has several.
@@ -52,6 +57,20 @@ pub(super) struct Sets {
     slab: Slab<KeySet>,
     registry: Mutex<SetRegistry>,
     hasher: RandomState,
+    /// Numbers that are reserved, those included that were taken meanwhile.
+    reserved: Arc<AtomicU64>,
+}
+
+/// Numbers for the sets of keys that are about to be linked.
+pub(crate) struct ReservedSets {
+    count: u64,
+    reserved: Arc<AtomicU64>,
+}
+
+impl Drop for ReservedSets {
+    fn drop(&mut self) {
+        self.reserved.fetch_sub(self.count, Memory::Relaxed);
+    }
 }
 
 struct SetRegistry {
@@ -104,7 +123,24 @@ impl Sets {
     /// No sets, and room for `ids_max`.
     pub(super) fn new(ids_max: u32) -> Self {
         let registry = SetRegistry { ids: Ids::new(ids_max), few: HashTable::new(), bytes: 0 };
-        Self { slab: Slab::new(), registry: Mutex::new(registry), hasher: RandomState::new() }
+        Self {
+            slab: Slab::new(),
+            registry: Mutex::new(registry),
+            hasher: RandomState::new(),
+            reserved: Arc::default(),
+        }
+    }
+
+    /// Reserves a number for each of so many keys.
+    pub(super) fn reserve(&self, count: u64) -> Result<ReservedSets, IndexError> {
+        let registry = self.registry.lock();
+        let reserved = self.reserved.load(Memory::Relaxed);
+        if registry.ids.left() < reserved.saturating_add(count).saturating_add(SPARE) {
+            return Err(FULL);
+        }
+        // Under the lock, so that no two see the same room.
+        self.reserved.fetch_add(count, Memory::Relaxed);
+        Ok(ReservedSets { count, reserved: self.reserved.clone() })
     }
 
     /// The number of the set of these groups, which are in the order of groups on a key, with one
@@ -122,7 +158,7 @@ impl Sets {
                 return Ok(id);
             }
         }
-        let id = registry.ids.take().ok_or(IndexError::Full { limit: Limit::GroupSets })?;
+        let id = registry.ids.take().ok_or(FULL)?;
         groups.iter().for_each(|group| group.retain());
         let few = Few { groups: groups.into(), entries: AtomicU64::new(1) };
         registry.bytes += few_bytes(groups.len());
@@ -138,7 +174,7 @@ impl Sets {
         now_ms: UnixMs,
     ) -> Result<u32, IndexError> {
         let mut registry = self.registry.lock();
-        let id = registry.ids.take().ok_or(IndexError::Full { limit: Limit::GroupSets })?;
+        let id = registry.ids.take().ok_or(FULL)?;
         self.slab.put(id, Arc::new(KeySet::Hot(Box::new(HotKey::new(groups, now_ms)))));
         Ok(id)
     }

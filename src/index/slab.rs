@@ -99,6 +99,11 @@ impl Ids {
         self.free.push(id);
     }
 
+    /// How many numbers can still be taken.
+    pub(super) fn left(&self) -> u64 {
+        u64::from(self.max - self.next) + self.free.len() as u64
+    }
+
     /// How many numbers are in use.
     pub(super) fn in_use(&self) -> u64 {
         u64::from(self.next) - self.free.len() as u64

@@ -293,6 +293,35 @@ fn without_numbers_left_it_is_full_and_what_was_there_stays() {
 }
 
 #[test]
+fn what_room_was_reserved_for_is_linked_whatever_else_is() {
+    let index = Index::with_ids_max(45);
+    let groups: Vec<_> =
+        (0..40).map(|number| index.intern(&spec(number, b"", &[]), 1).unwrap()).collect();
+    let (mut linked, mut refused) = (0, 0);
+    for round in 0..40_u32 {
+        // Two at once, which reserve first, and then link.
+        let both = [round, round + 7].map(|number| {
+            let first = number * 5 % 60;
+            (&groups[(number % 40) as usize], keys(first..first + 9))
+        });
+        let rooms = both.each_ref().map(|(_, keys)| index.reserve(keys.len() as u64));
+        for ((group, keys), room) in both.iter().zip(rooms) {
+            match room {
+                Ok(_room) => {
+                    index.link_all(group, keys, 1).unwrap();
+                    linked += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error, IndexError::Full { limit: Limit::GroupSets });
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(linked > 4 && refused > 4, "{linked} {refused}");
+}
+
+#[test]
 fn without_room_for_another_set_dead_groups_stay_but_are_not_served() {
     let index = Index::with_bounds(Bounds { ids_max: 40, ..Bounds::default() });
     for number in 0..34 {

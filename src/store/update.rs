@@ -1,7 +1,8 @@
 //! What updates come to: which addresses are the newest, which groups the keys go to, and what a
 //! journal has to know. The one write path of the stores in this process.
 //!
-//! A plan changes nothing that lookups see; dropped, it leaves nothing behind. Between computing and
+//! A plan changes nothing that lookups see; dropped, it leaves nothing behind. It has all the room that it
+//! needs, so that what a journal has of it is not refused afterwards. Between computing and
 //! committing it, nobody else may change the same provider's addresses or records: the stores see to
 //! that.
 //!
@@ -14,7 +15,8 @@ use std::sync::Arc;
 
 use super::{Announcement, Applied, ProviderStatement, Update};
 use crate::clock::UnixMs;
-use crate::index::{GroupSpec, Index, IndexError, Interned, Statement};
+use crate::index::{GroupSpec, Index, IndexError, Interned, ReservedSets, Statement};
+use crate::invariant;
 use crate::journal::StrangersWrite;
 use crate::types::{ADDRS_MAX, Addr, AnswerSchema, ContentKey, Origin, PeerId, ReadyRecord};
 
@@ -34,6 +36,7 @@ pub(super) struct UpdatePlan {
     known: u64,
     /// Whether strangers announce keys that they have not announced yet.
     has_new_of_strangers: bool,
+    _room: Option<ReservedSets>,
 }
 
 /// What a plan is computed with.
@@ -102,7 +105,7 @@ impl UpdatePlan {
                 planner.add(provider.as_ref(), origin, announcement)?;
             }
         }
-        Ok(planner.finish())
+        planner.finish()
     }
 
     /// Whether everything is known already.
@@ -130,7 +133,9 @@ impl UpdatePlan {
             index.restate(&peer, statement, now_ms);
         }
         for Placement { group, keys, .. } in &self.placements {
-            let announced = index.link_all(group, keys, now_ms)?;
+            let linked = index.link_all(group, keys, now_ms);
+            invariant::holds(linked.is_ok(), "a plan has the room that it needs");
+            let announced = linked?;
             taken_in += announced.added + announced.refreshed;
             added += announced.added;
         }
@@ -255,8 +260,8 @@ impl Planner<'_> {
         self.plan.placements.push(Placement { group, keys, announced_json });
     }
 
-    /// Draws the stamps, now that all groups are there that the statements count for.
-    fn finish(mut self) -> UpdatePlan {
+    /// Draws the stamps, now that all groups are there that the statements count for, and reserves room.
+    fn finish(mut self) -> Result<UpdatePlan, IndexError> {
         let index = self.planning.index;
         for (peer, newest) in self.newest {
             // A provider of whom nothing is there has nothing to be reached for.
@@ -267,7 +272,11 @@ impl Planner<'_> {
             let statement = Statement { stamp: index.stamp(), stated_at_ms, addrs };
             self.plan.statements.push((peer, statement));
         }
-        self.plan
+        let keys: usize = self.plan.placements.iter().map(|placement| placement.keys.len()).sum();
+        if keys > 0 {
+            self.plan._room = Some(index.reserve(keys as u64)?);
+        }
+        Ok(self.plan)
     }
 }
 
@@ -275,5 +284,50 @@ fn note_newest(newest_on: &mut HashMap<ContentKey, u64>, serial: u64, keys: &[Co
     for key in keys {
         let newest = newest_on.entry(key.clone()).or_default();
         *newest = serial.max(*newest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ContextId;
+    use crate::types::{Limit, ProviderRecord, UnparsableAddrs};
+
+    const PEER: &str = "12D3KooWKcTtoUYcQVfURdwUZtPsanm97SdEf7DkesyxTz7kkD2z";
+
+    /// The announcement of some of many keys under a context.
+    fn update(context: &[u8], keys: std::ops::Range<u8>) -> Vec<Update> {
+        let key = |number| {
+            let multihash = [&[0x12, 0x20][..], &[number; 32]].concat();
+            ContentKey::from_multihash(&multihash).unwrap()
+        };
+        let json = format!(r#"{{"Schema":"peer","ID":"{PEER}"}}"#);
+        let announcement = Announcement {
+            keys: keys.map(key).collect(),
+            record: ProviderRecord::parse(&json, UnparsableAddrs::Drop).unwrap().record,
+            context: ContextId::new(context).unwrap(),
+            expires_at_ms: None,
+        };
+        let announcements = vec![announcement];
+        vec![Update { statement: None, origin: Origin::OPERATOR, announcements }]
+    }
+
+    #[test]
+    fn a_plan_for_which_there_is_no_room_is_refused_before_a_journal_has_it() {
+        let index = Index::with_ids_max(64);
+        let plan = |context: &[u8], keys| {
+            let schema = AnswerSchema::Announced;
+            let planning = PlanInput { index: &index, schema, now_ms: 1, anew: &[] };
+            UpdatePlan::compute(planning, update(context, keys))
+        };
+        let first = plan(b"a", 0..30).unwrap();
+        let full = Some(IndexError::Full { limit: Limit::GroupSets });
+        assert_eq!(plan(b"b", 0..30).err(), full, "the first may need as many");
+        assert_eq!(index.stats().keys, 0);
+        assert_eq!(first.commit(&index, 1).unwrap().added, Some(30));
+        // What it did not need is free again.
+        assert_eq!(plan(b"b", 0..30).unwrap().commit(&index, 1).unwrap().added, Some(30));
+        drop(plan(b"c", 0..30).unwrap());
+        assert!(plan(b"c", 0..30).is_ok());
     }
 }
