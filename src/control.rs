@@ -155,7 +155,10 @@ impl Control {
         prefix: RoutePrefix,
         next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
-        self.change(|control| async move { control.statics.create(prefix, next_hop).await }).await
+        self.change(StaticsError::is_uncertain, |control| async move {
+            control.statics.create(prefix, next_hop).await
+        })
+        .await
     }
 
     /// Replaces the next hop of a static route atomically.
@@ -164,7 +167,10 @@ impl Control {
         prefix: RoutePrefix,
         next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
-        self.change(|control| async move { control.statics.replace(prefix, next_hop).await }).await
+        self.change(StaticsError::is_uncertain, |control| async move {
+            control.statics.replace(prefix, next_hop).await
+        })
+        .await
     }
 
     /// Removes the static route of a prefix.
@@ -172,7 +178,10 @@ impl Control {
         self: &Arc<Self>,
         prefix: RoutePrefix,
     ) -> Result<(), StaticsError> {
-        self.change(|control| async move { control.statics.remove(prefix).await }).await
+        self.change(StaticsError::is_uncertain, |control| async move {
+            control.statics.remove(prefix).await
+        })
+        .await
     }
 
     /// Creates a pool.
@@ -180,7 +189,11 @@ impl Control {
         self: &Arc<Self>,
         draft: PoolDraft,
     ) -> Result<PoolSummary, PoolsError> {
-        self.change(|control| async move { control.pools.create(draft).await }).await
+        self.change(
+            PoolsError::is_uncertain,
+            |control| async move { control.pools.create(draft).await },
+        )
+        .await
     }
 
     /// Updates the fields of a pool that the draft gives.
@@ -189,12 +202,19 @@ impl Control {
         id: PoolId,
         draft: PoolDraft,
     ) -> Result<PoolSummary, PoolsError> {
-        self.change(|control| async move { control.pools.change(id, draft).await }).await
+        self.change(PoolsError::is_uncertain, |control| async move {
+            control.pools.change(id, draft).await
+        })
+        .await
     }
 
     /// Deletes a pool.
     pub(crate) async fn remove_pool(self: &Arc<Self>, id: PoolId) -> Result<(), PoolsError> {
-        self.change(|control| async move { control.pools.remove(id).await }).await
+        self.change(
+            PoolsError::is_uncertain,
+            |control| async move { control.pools.remove(id).await },
+        )
+        .await
     }
 
     /// Applies a route update from a peer.
@@ -232,8 +252,13 @@ impl Control {
     }
 
     /// Makes a change and publishes it, even if the caller goes away: a durable change that is not
-    /// published would be overwritten by the next one.
-    async fn change<T, E, F>(self: &Arc<Self>, change: impl FnOnce(Arc<Self>) -> F) -> Result<T, E>
+    /// published would be overwritten by the next one. One that failed, but may be durable, is published as
+    /// far as it was made.
+    async fn change<T, E, F>(
+        self: &Arc<Self>,
+        is_uncertain: fn(&E) -> bool,
+        change: impl FnOnce(Arc<Self>) -> F,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<ControlStoreError> + Send + 'static,
@@ -241,9 +266,11 @@ impl Control {
     {
         let (control, change) = (self.clone(), change(self.clone()));
         let published = async move {
-            let changed = change.await?;
-            control.publish();
-            Ok(changed)
+            let changed = change.await;
+            if changed.as_ref().map_or_else(is_uncertain, |_| true) {
+                control.publish();
+            }
+            changed
         };
         detached(published).await.unwrap_or_else(|unfinished| {
             Err(ControlStoreError::Unavailable { reason: unfinished.to_string() }.into())

@@ -35,7 +35,8 @@ pub trait ControlStore: Send + Sync + 'static {
     fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>>;
 
     /// Makes changes: all of them, or none. Durable where the store is, when this returns. Lists are
-    /// taken in the order in which this is called.
+    /// taken in the order in which this is called. After an error other than [`ControlStoreError::Overloaded`] the
+    /// changes may have been made all the same: reads show it.
     fn write(
         &self,
         changes: Vec<ControlChange>,
@@ -113,7 +114,7 @@ pub struct ControlChange {
     pub text: Option<String>,
 }
 
-/// Why state cannot be read or written. Nothing of the list counts as written.
+/// Why state cannot be read or written.
 #[derive(Debug, Error)]
 pub enum ControlStoreError {
     /// The disk is full.
@@ -137,6 +138,16 @@ pub enum ControlStoreError {
         /// What is known of why.
         reason: String,
     },
+}
+
+impl ControlStoreError {
+    /// Whether the changes may have been made all the same.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } | Self::Io { .. } | Self::Unavailable { .. } => true,
+            Self::Overloaded => false,
+        }
+    }
 }
 
 /// State that ends with the process.

@@ -57,14 +57,25 @@ pub(crate) enum PoolsError {
     /// Every problem of the draft.
     #[error("{}", ChangeError::Invalid(.0.clone()))]
     Invalid(Vec<PoolProblem>),
-    /// The change could not be written and was not made.
+    /// The change could not be written. It may have been made all the same; then the store was read again.
     #[error(transparent)]
     State(#[from] ControlStoreError),
+}
+
+impl PoolsError {
+    /// Whether the change may have been made all the same.
+    pub(super) fn is_uncertain(&self) -> bool {
+        match self {
+            Self::State(error) => error.is_uncertain(),
+            Self::NotFound(_) | Self::Invalid(_) => false,
+        }
+    }
 }
 
 /// All pools.
 pub(crate) struct Pools {
     state: Arc<dyn ControlStore>,
+    inventory: Arc<Inventory>,
     spending: Arc<Spending>,
     /// Serialises changes.
     changing: tokio::sync::Mutex<()>,
@@ -91,10 +102,11 @@ impl Pools {
         let mut spent = documents::read_budgets(&*state).await?;
         let names = endpoints.iter().map(|endpoint| &*endpoint.name);
         let ledger = BudgetLedger::new(names.map(|name| spent.remove(name).unwrap_or_default()));
-        let book = documents::read_book(&*state, Arc::new(Inventory::new(endpoints))).await?;
+        let inventory = Arc::new(Inventory::new(endpoints));
+        let book = documents::read_book(&*state, inventory.clone()).await?;
         let spending = Spending::new(state.clone(), clock, book, upstreams, ledger);
         let changing = tokio::sync::Mutex::new(());
-        Ok(Self { state, spending: Arc::new(spending), changing })
+        Ok(Self { state, inventory, spending: Arc::new(spending), changing })
     }
 
     /// The current pools and rules.
@@ -156,7 +168,13 @@ impl Pools {
         let made = change(&mut after)?;
         let changes = documents::changes(&before, &after);
         if !changes.is_empty() {
-            self.state.write(changes, self.spending.now_ms()).await?;
+            let written = self.state.write(changes, self.spending.now_ms()).await;
+            if written.as_ref().is_err_and(ControlStoreError::is_uncertain)
+                && let Ok(stored) = documents::read_book(&*self.state, self.inventory.clone()).await
+            {
+                self.spending.set_book(Arc::new(stored));
+            }
+            written?;
         }
         let after = Arc::new(after);
         self.spending.set_book(after.clone());

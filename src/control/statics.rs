@@ -1,7 +1,9 @@
 //! Static routes: prefixes that the operator assigned to targets.
 //!
 //! Changes are made one at a time; each is durable before it is visible here. Lookups see it once
-//! [`Control`](super::Control), which alone may change routes, has published it.
+//! [`Control`](super::Control), which alone may change routes, has published it. A change that could not be
+//! written is an error, and may have been made all the same: then the store is read again, and what it
+//! has is visible.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +44,16 @@ pub(crate) enum StaticsError {
     State(#[from] ControlStoreError),
 }
 
+impl StaticsError {
+    /// Whether the change may have been made all the same.
+    pub(super) fn is_uncertain(&self) -> bool {
+        match self {
+            Self::State(error) => error.is_uncertain(),
+            Self::Exists(_) | Self::Missing(_) => false,
+        }
+    }
+}
+
 /// All static routes.
 pub(crate) struct Statics {
     state: Arc<dyn ControlStore>,
@@ -66,14 +78,7 @@ impl Statics {
         state: Arc<dyn ControlStore>,
         clock: Clock,
     ) -> Result<Self, ControlError> {
-        let stored = state.read(ControlTable::StaticRoutes).await?;
-        let routes = stored
-            .into_iter()
-            .map(|(key, text)| {
-                let route = read(&key, &text)?;
-                Ok((route.prefix.clone(), route))
-            })
-            .collect::<Result<_, ControlError>>()?;
+        let routes = stored(&*state).await?;
         let changing = tokio::sync::Mutex::new(());
         Ok(Self { state, clock, routes: RwLock::new(routes), changing })
     }
@@ -153,8 +158,26 @@ impl Statics {
     ) -> Result<(), ControlStoreError> {
         let key = prefix.to_string();
         let change = ControlChange { table: ControlTable::StaticRoutes, key, text };
-        self.state.write(vec![change], self.clock.now_ms()).await
+        let written = self.state.write(vec![change], self.clock.now_ms()).await;
+        if written.as_ref().is_err_and(ControlStoreError::is_uncertain)
+            && let Ok(routes) = stored(&*self.state).await
+        {
+            *self.routes.write() = routes;
+        }
+        written
     }
+}
+
+/// The stored routes.
+async fn stored(
+    state: &dyn ControlStore,
+) -> Result<BTreeMap<RoutePrefix, StaticRoute>, ControlError> {
+    let documents = state.read(ControlTable::StaticRoutes).await?;
+    let route = |(key, text): (String, String)| {
+        let route = read(&key, &text)?;
+        Ok((route.prefix.clone(), route))
+    };
+    documents.into_iter().map(route).collect()
 }
 
 fn read(key: &str, text: &str) -> Result<StaticRoute, ControlError> {
@@ -180,6 +203,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
+    use crate::control::tests::UncertainState;
     use crate::state::MemoryControl;
 
     fn open(state: &Arc<MemoryControl>, clock: &ManualClock) -> Statics {
@@ -210,6 +234,22 @@ mod tests {
         assert_eq!(again.all().first(), Some(&second));
         again.remove(prefix("g.a")).await.unwrap();
         assert_eq!(open(&state, &clock).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_change_that_is_kept_though_it_failed_shows() {
+        let state = Arc::new(UncertainState::default());
+        let clock = Clock::Manual(ManualClock::new(100));
+        let statics = Statics::open(state.clone(), clock.clone()).await.unwrap();
+        let created = statics.create(prefix("g.a"), target("one")).await;
+        assert!(matches!(created, Err(StaticsError::State(ControlStoreError::Io { .. }))));
+        assert_eq!(statics.get(&prefix("g.a")).unwrap().next_hop, target("one"));
+        let replaced = statics.replace(prefix("g.a"), target("two")).await;
+        assert!(matches!(replaced, Err(StaticsError::State(_))));
+        assert_eq!(statics.get(&prefix("g.a")).unwrap().next_hop, target("two"));
+        assert_eq!(Statics::open(state.clone(), clock).await.unwrap().all(), statics.all());
+        assert!(statics.remove(prefix("g.a")).await.is_err());
+        assert_eq!(statics.count(), 0);
     }
 
     #[tokio::test]

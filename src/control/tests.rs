@@ -1,16 +1,46 @@
 //! Changes through the public methods, and the table published after each.
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::clock::ManualClock;
 use crate::dispatch::pool::Field;
 use crate::resolve::Discard;
 use crate::resolve::testing::FakeUpstream;
-use crate::state::MemoryControl;
+use crate::state::{ControlChange, ControlTable, Documents, MemoryControl};
+
+/// A store that makes every change and says that it failed.
+#[derive(Default)]
+pub(super) struct UncertainState(MemoryControl);
+
+impl ControlStore for UncertainState {
+    fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>> {
+        self.0.read(table)
+    }
+
+    fn write(
+        &self,
+        changes: Vec<ControlChange>,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<(), ControlStoreError>> {
+        let written = self.0.write(changes, now_ms);
+        let failed = |_| Err(ControlStoreError::Io { source: std::io::Error::other("told so") });
+        written.map(failed).boxed()
+    }
+}
 
 /// A control plane over an in-memory store, with two endpoints.
 pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Control> {
+    open_on(Arc::new(MemoryControl::new()), name, clock, peers)
+}
+
+fn open_on(
+    state: Arc<dyn ControlStore>,
+    name: &str,
+    clock: &ManualClock,
+    peers: PeersParts,
+) -> Arc<Control> {
     let clock = Clock::Manual(clock.clone());
     let endpoint = |name: &str| EndpointParts {
         name: name.to_owned(),
@@ -20,7 +50,7 @@ pub(super) fn open(name: &str, clock: &ManualClock, peers: PeersParts) -> Arc<Co
         upstream: FakeUpstream::named(name),
     };
     let parts = ControlParts {
-        state: Arc::new(MemoryControl::new()),
+        state,
         clock: clock.clone(),
         identity: Identity { name: target(name), secret: name.as_bytes().to_vec() },
         targets: Targets::new([], Box::new(|_, _| Arc::new(Discard))),
@@ -69,6 +99,15 @@ async fn a_change_shows_when_it_is_answered() {
     assert_eq!(next_hop(&control), "local");
     control.remove_static(prefix("g.peers")).await.unwrap();
     assert_eq!(next_hop(&control), "default");
+}
+
+#[tokio::test]
+async fn a_change_that_failed_and_is_kept_is_published() {
+    let clock = ManualClock::new(1);
+    let state = Arc::new(UncertainState::default());
+    let control = open_on(state, "us", &clock, PeersParts::default());
+    assert!(control.create_static(prefix("g.peers"), target("discard")).await.is_err());
+    assert_eq!(next_hop(&control), "discard");
 }
 
 #[tokio::test]

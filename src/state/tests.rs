@@ -145,6 +145,42 @@ async fn a_disk_that_fails_refuses_changes_loses_none_and_takes_them_again() {
 }
 
 #[tokio::test]
+async fn a_commit_that_fails_once_is_made_once_the_file_is_open_again() {
+    // A commit has two syncs: of the data, and of what makes them count.
+    for syncs in [0, 1] {
+        let medium = TestMedium::default();
+        let store = open(&medium);
+        let write = |text: &str| store.write(vec![set(ControlTable::Single, "a", text)], NOW_MS);
+        write("1").await.unwrap();
+        let opened = medium.opened();
+        medium.fail_late(syncs, false);
+        write("2").await.unwrap();
+        assert_eq!(medium.opened(), opened + 1, "it failed");
+        assert!(store.health().is_writable);
+        assert_eq!(store.read(ControlTable::Single).await.unwrap()["a"], "2");
+        drop(store);
+        assert_eq!(open(&medium).read(ControlTable::Single).await.unwrap()["a"], "2");
+    }
+}
+
+#[tokio::test]
+async fn of_a_change_that_fails_reads_say_what_a_restart_finds() {
+    for (syncs, expected) in [(0, "1"), (1, "2")] {
+        let medium = TestMedium::default();
+        let store = open(&medium);
+        let write = |text: &str| store.write(vec![set(ControlTable::Single, "a", text)], NOW_MS);
+        write("1").await.unwrap();
+        medium.fail_late(syncs, true);
+        let error = write("2").await.unwrap_err();
+        assert!(error.is_uncertain(), "{error:?}");
+        assert_eq!(store.read(ControlTable::Single).await.unwrap()["a"], expected);
+        drop(store);
+        medium.fail(None);
+        assert_eq!(open(&medium).read(ControlTable::Single).await.unwrap()["a"], expected);
+    }
+}
+
+#[tokio::test]
 async fn a_disk_that_is_full_at_the_start_is_read_and_written_when_there_is_room() {
     let medium = TestMedium::default();
     drop(open(&medium).write(vec![set(ControlTable::Single, "a", "1")], NOW_MS).await);

@@ -152,7 +152,7 @@ async fn what_is_wrong_with_the_command_or_the_server_is_said() {
     let public = format!("http://{}", server.addr());
     let cases: [(&[&str], i32, &str); 14] = [
         (&["import", "--to", "URL"], 2, "<FILE>"),
-        (&["import", "a.ndjson", "--to", "localhost:1"], 2, "http://127.0.0.1:8191"),
+        (&["import", "a.ndjson", "--to", "localhost:1"], 2, "http://localhost:1"),
         (&["import", "none.ndjson", "--to", "URL"], 1, "cannot import none.ndjson"),
         (&["import", "a.ndjson", "--to", "URL", "--provider", PEER], 1, "`.car`"),
         (&["import", "a.ndjson", "--to", "URL", wrong], 1, "401 Unauthorized: Full auth"),

@@ -65,7 +65,13 @@ impl PoolError {
             Self::State(error) => {
                 let causes = with_causes(&error);
                 tracing::error!(error = causes, "a change of pools was not written");
-                vec!["nothing was changed, because changes cannot be stored now: try again".into()]
+                let message = if error.is_uncertain() {
+                    "changes cannot be stored now, and whether this one is kept is not certain: look, \
+                     and try again"
+                } else {
+                    "nothing was changed, because changes cannot be stored now: try again"
+                };
+                vec![message.into()]
             }
         }
     }

@@ -83,6 +83,13 @@ impl RouteError {
                 );
                 (url, "static-route-unprocessable", title)
             }
+            Self::State(error) if error.is_uncertain() => {
+                let detail = format!(
+                    "{}; whether the change is kept is not certain: look, and try again",
+                    problem.detail
+                );
+                return Problem { kind: Some(NO_KIND.to_owned()), detail, ..problem };
+            }
             Self::Prefix(_)
             | Self::PrefixEncoding
             | Self::PrefixPercent

@@ -13,7 +13,7 @@ use crate::clock::ManualClock;
 use crate::dispatch::pool::{Field, PoolReference};
 use crate::resolve::AskError;
 use crate::resolve::testing::{FakeUpstream, Step, record};
-use crate::state::{Documents, MemoryControl, ControlChange, ControlTable};
+use crate::state::{ControlChange, ControlTable, Documents, MemoryControl};
 use crate::types::ContentKey;
 use crate::types::{Hops, Subject};
 
@@ -27,6 +27,8 @@ const NOON: u64 = MIDNIGHT - DAY_MS / 2;
 struct WatchedState {
     memory: MemoryControl,
     is_failing: AtomicBool,
+    /// Whether writes are made and fail all the same.
+    is_uncertain: AtomicBool,
     lists: Mutex<Vec<Vec<ControlChange>>>,
 }
 
@@ -50,7 +52,11 @@ impl ControlStore for WatchedState {
         async move {
             // As with a disk, other tasks run in the meantime.
             tokio::task::yield_now().await;
-            written.await
+            written.await?;
+            if self.is_uncertain.load(Ordering::SeqCst) {
+                return Err(ControlStoreError::Unavailable { reason: "told so".to_owned() });
+            }
+            Ok(())
         }
         .boxed()
     }
@@ -255,6 +261,20 @@ async fn an_endpoint_that_wants_to_be_left_alone_is_until_then() {
     world.clock.advance(20_000);
     assert_eq!(look_up(&*upstream, 1).await, None);
     assert_eq!(world.asked(), [3, 2]);
+}
+
+#[tokio::test]
+async fn a_change_that_is_kept_though_it_failed_shows() {
+    let world = World::new(&[(9, 9)]);
+    let pools = world.open();
+    world.state.is_uncertain.store(true, Ordering::SeqCst);
+    assert!(matches!(pools.create(draft("r0", None)).await, Err(PoolsError::State(_))));
+    assert_eq!(pools.book().pools().len(), 1);
+    assert!(pools.remove(PoolId(1)).await.is_err());
+    assert_eq!(pools.book().pools().len(), 0);
+    world.state.is_uncertain.store(false, Ordering::SeqCst);
+    let created = pools.create(draft("r0", None)).await.unwrap();
+    assert_eq!((created.id, created.rule.0), (PoolId(2), RuleId(43)), "no id is given again");
 }
 
 #[tokio::test]

@@ -5,10 +5,12 @@
 //! say, those past them are refused. When the service is dropped, what waits is written first. Reads never
 //! wait for a write.
 //!
-//! Failure: if the disk refuses, all of the batch fail and nothing of it counts. For a moment further
-//! commands are refused at once with the same error, so that a full disk costs no more than a try a
-//! second; then the next command finds out whether it works again. Reads go on. A thread that has
-//! panicked answers nobody any more, which everyone who asks is told.
+//! Failure: a commit that fails may have reached the disk all the same. So the file is opened again, and
+//! the batch written once more; writing what is there already changes nothing. If the disk refuses that too,
+//! all of the batch fail, and reads show whether it is there. For a moment further commands are refused at
+//! once with the same error, so that a full disk costs no more than a try a second; then the next command
+//! finds out whether it works again. Reads go on. A thread that has panicked answers nobody any more, which
+//! everyone who asks is told.
 
 use std::io;
 use std::sync::Arc;
@@ -41,7 +43,8 @@ pub(crate) struct ServiceOptions {
     pub(crate) batch_max: usize,
 }
 
-/// Writes a batch in one commit, and says what came of each command, in their order.
+/// Writes a batch in one commit, and says what came of each command, in their order. The same batch once
+/// more changes nothing.
 pub(crate) trait WriteBatch<C, T>:
     FnMut(&RedbFile, &[(C, UnixMs)]) -> Result<Vec<T>, FileError> + Send + 'static
 {
@@ -222,7 +225,11 @@ impl<W> ServiceWriter<W> {
             // A batch that changes nothing says nothing of the disk.
             self.file.probe()?;
         }
-        (self.write)(&self.file, commands)
+        let written = (self.write)(&self.file, commands);
+        if written.is_err() && self.file.reopen().is_ok() {
+            return (self.write)(&self.file, commands);
+        }
+        written
     }
 
     /// Whether the last failure was only just now. A clock that was set back ends the pause.

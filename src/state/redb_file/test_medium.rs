@@ -18,6 +18,8 @@ pub(crate) struct TestMedium(Arc<State>);
 struct State {
     bytes: Mutex<Vec<u8>>,
     failure: Mutex<Option<io::ErrorKind>>,
+    /// Syncs until one fails that did what it was to do, and whether everything fails from then on.
+    late_failure: Mutex<Option<(usize, bool)>>,
     syncs: AtomicUsize,
     opened: AtomicUsize,
     is_held: Mutex<bool>,
@@ -62,6 +64,12 @@ impl TestMedium {
     /// From now on writes fail in this way; `None`: they work.
     pub(crate) fn fail(&self, failure: Option<io::ErrorKind>) {
         *self.0.failure.lock() = failure;
+    }
+
+    /// The sync after so many others fails, though everything before it is on the disk; and, if told so,
+    /// all that comes after it.
+    pub(crate) fn fail_late(&self, syncs: usize, for_good: bool) {
+        *self.0.late_failure.lock() = Some((syncs, for_good));
     }
 
     /// The next sync panics.
@@ -147,7 +155,21 @@ impl StorageBackend for TestMedium {
         }
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
         self.0.steps.lock().push(Step::Sync);
-        Ok(())
+        let mut late = self.0.late_failure.lock();
+        match *late {
+            Some((0, for_good)) => {
+                *late = None;
+                if for_good {
+                    self.fail(Some(io::ErrorKind::Other));
+                }
+                Err(io::ErrorKind::Other.into())
+            }
+            Some((syncs, for_good)) => {
+                *late = Some((syncs - 1, for_good));
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
