@@ -125,6 +125,8 @@ fn outcome(error: &ApiError) -> &'static str {
         error.outcome()
     } else if let ApiError::RateLimited { .. } = error {
         "rate_limited"
+    } else if let ApiError::Overloaded = error {
+        "overloaded"
     } else {
         "not_read"
     }

@@ -231,6 +231,7 @@ impl ApiError {
                 | Self::Resolve(ResolveError::NotOffered)
                 | Self::MethodNotSupported { .. }
                 | Self::TooManyHops { .. }
+                | Self::Overloaded
                 | Self::Put(PutError::NoRoom(StoreError::Full { .. }))
                 | Self::Resolve(ResolveError::Backoff { .. })
         ) || matches!(

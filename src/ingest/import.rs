@@ -1,6 +1,7 @@
 //! A running import of any kind of file: counts, rejections, and batches for the store.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::options::ImportOptions;
 use super::progress::{Acknowledged, ImportObserver, ImportProgress};
 use super::summary::{ImportCounts, Place, REJECTIONS_SHOWN_MAX, RejectReason, Rejection};
 use crate::store::{Applied, StoreError, Update};
+use crate::types::Origin;
 
 /// Entries between progress reports: often enough for a progress bar, and rare enough to cost
 /// nothing.
@@ -17,6 +19,9 @@ const ENTRIES_BETWEEN_PROGRESS: u64 = 256;
 
 /// The (compressed) bytes read so far.
 pub(super) type BytesRead = Rc<Cell<u64>>;
+
+/// Records of strangers that there is no room for, and why, by network.
+type Refused = BTreeMap<Origin, (u64, StoreError)>;
 
 /// The state of an import that does not depend on the kind of file.
 pub(super) struct Import<'a> {
@@ -65,7 +70,17 @@ impl<'a> Import<'a> {
         reason: RejectReason,
         why: &str,
     ) -> Result<(), ImportError> {
-        *self.counts.rejected.entry(reason).or_default() += 1;
+        self.reject_entries(1, place, reason, why)
+    }
+
+    fn reject_entries(
+        &mut self,
+        entries: u64,
+        place: Place,
+        reason: RejectReason,
+        why: &str,
+    ) -> Result<(), ImportError> {
+        *self.counts.rejected.entry(reason).or_default() += entries;
         let rejection = || Rejection::new(Arc::clone(&self.file), place, reason, why);
         if self.options.strict {
             return Err(ImportError::Strict { rejection: rejection() });
@@ -77,41 +92,44 @@ impl<'a> Import<'a> {
     }
 
     /// Applies a batch to the store. `keys` is the number of its lines or blocks. Where a limit
-    /// leaves no room for what strangers announced, that alone is rejected: the operator's goes in.
+    /// leaves no room for what strangers announced, that alone is rejected: the rest goes in.
     pub(super) fn hand_on(&mut self, updates: Vec<Update>, keys: u64) -> Result<(), ImportError> {
         if updates.is_empty() {
             return Ok(());
         }
+        let mut refused = BTreeMap::new();
+        self.offer(updates, &mut refused)?;
+        let refused_records: u64 = refused.values().map(|(records, _)| records).sum();
+        // What strangers announced comes from exports, with one record a line.
+        self.counts.keys += keys.saturating_sub(refused_records);
+        self.show_progress();
+        for (network, (records, error)) in refused {
+            let why = format!("up to this line, {records} records of {network}: {error}");
+            let place = Place::Line(self.counts.lines);
+            self.reject_entries(records, place, RejectReason::NoRoom, &why)?;
+        }
+        Ok(())
+    }
+
+    /// Offers updates to the store, by halves where there is no room for some of them.
+    fn offer(&mut self, updates: Vec<Update>, refused: &mut Refused) -> Result<(), ImportError> {
         let again = updates.iter().any(is_a_strangers).then(|| updates.clone());
         let records = updates.iter().map(records_of).sum();
-        let failed = |file: &Arc<str>, source| {
-            let file = Arc::clone(file);
-            Err(ImportError::Store { file, source })
-        };
         match ((self.sink)(updates), again) {
             (Ok(applied), _) => self.count(applied, records),
-            (Err(StoreError::Full { .. }), Some(again)) => {
-                for update in again {
-                    let (records, origin) = (records_of(&update), update.origin);
-                    let is_a_strangers = is_a_strangers(&update);
-                    match (self.sink)(vec![update]) {
-                        Ok(applied) => self.count(applied, records),
-                        Err(error @ StoreError::Full { .. }) if is_a_strangers => {
-                            let why = format!("{records} records of {origin}: {error}");
-                            self.reject(
-                                Place::Line(self.counts.lines),
-                                RejectReason::NoRoom,
-                                &why,
-                            )?;
-                        }
-                        Err(source) => return failed(&self.file, source),
-                    }
+            (Err(error @ StoreError::Full { .. }), Some(mut again)) => {
+                if let [update] = &again[..] {
+                    refused.entry(update.origin).or_insert((0, error)).0 += records;
+                    return Ok(());
                 }
+                let rest = again.split_off(again.len() / 2);
+                self.offer(again, refused)?;
+                self.offer(rest, refused)?;
             }
-            (Err(source), _) => return failed(&self.file, source),
+            (Err(source), _) => {
+                return Err(ImportError::Store { file: Arc::clone(&self.file), source });
+            }
         }
-        self.counts.keys += keys;
-        self.show_progress();
         Ok(())
     }
 
@@ -120,6 +138,11 @@ impl<'a> Import<'a> {
         self.counts.entries_taken_in += applied.taken_in;
         let added = self.counts.entries_added.zip(applied.added);
         self.counts.entries_added = added.map(|(before, more)| before + more);
+    }
+
+    /// How many lines or blocks are done.
+    pub(super) fn done(&self) -> u64 {
+        self.done
     }
 
     /// Records that the first `items` lines or blocks are done.

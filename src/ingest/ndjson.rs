@@ -51,7 +51,9 @@ struct PendingLines {
 
 impl PendingLines {
     fn hand_on(&mut self, import: &mut Import<'_>) -> Result<(), ImportError> {
-        import.hand_on(self.batch.take(), std::mem::take(&mut self.keys))
+        let handed_on = import.hand_on(self.batch.take(), std::mem::take(&mut self.keys));
+        // Not all of these lines are in: a resumed import reads them again.
+        handed_on.inspect_err(|_| self.lines = import.done())
     }
 }
 

@@ -329,6 +329,10 @@ async fn head_says_what_get_would() {
 #[rstest]
 #[case::no_field("no_field", r#"{"nextHopAccountId":"local"}"#)]
 #[case::wrong_type("wrong_type", r#"{"routePrefix":"g.foo","nextHopAccountId":42}"#)]
+#[case::field_twice(
+    "field_twice",
+    r#"{"routePrefix":"g.foo","nextHopAccountId":"local","routePrefix":"g.bar"}"#
+)]
 #[case::no_json("no_json", "routePrefix=g.foo")]
 #[case::nothing("nothing", "")]
 #[case::prefix("prefix", r#"{"routePrefix":"g.foo.","nextHopAccountId":"local"}"#)]

@@ -271,14 +271,21 @@ fn what_strangers_have_no_room_for_is_rejected_alone() {
         taken_in.extend(updates.iter().map(|update| update.origin));
         Ok(Applied::default())
     };
-    let source = ImportSource::ndjson("f", lines.as_bytes().to_vec());
+    let source = || ImportSource::ndjson("f", lines.as_bytes().to_vec());
     let mut observed = Observed::default();
-    let summary = import_source(source, &options(), &mut sink, &mut observed).unwrap();
-    assert_eq!(taken_in, [Origin::OPERATOR, Origin::UNKNOWN, Origin::OPERATOR]);
+    let summary = import_source(source(), &options(), &mut sink, &mut observed).unwrap();
     let counts = &summary.counts;
-    assert_eq!((counts.records, counts.rejected_total()), (3, 1));
+    assert_eq!((counts.keys, counts.records, counts.rejected_total()), (3, 3, 2));
     let [rejection] = &observed.rejections[..] else { panic!("{:?}", observed.rejections) };
-    assert!(rejection.starts_with("f:5: 2 records of 192.0.2.0/24: "), "{rejection}");
+    let expected = "f:5: up to this line, 2 records of 192.0.2.0/24: ";
+    assert!(rejection.starts_with(expected), "{rejection}");
+    // A strict import stops there: the rest of what it has read is in, and read again on resuming.
+    let strict = ImportOptions { strict: true, ..options() };
+    let failure = import_source(source(), &strict, &mut sink, &mut ()).unwrap_err();
+    assert!(matches!(failure.error, ImportError::Strict { .. }), "{failure}");
+    let counts = &failure.summary.as_ref().unwrap().counts;
+    assert_eq!((counts.lines, counts.records), (0, 3));
+    assert_eq!(taken_in, [Origin::OPERATOR, Origin::UNKNOWN, Origin::OPERATOR].repeat(2));
 }
 
 #[test]

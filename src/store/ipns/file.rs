@@ -232,6 +232,8 @@ impl<'txn> IpnsTables<'txn> {
             origin
         };
         let end_ms = record.end_of_validity().unix_ms();
+        // That of a record that could not be read is still there.
+        self.remove_lapse(end_ms, name)?;
         self.records.insert(name, encode(record, now_ms).as_slice())?;
         self.lapses.insert((end_ms, name), origin.to_bits())?;
         self.networks.insert((origin.to_bits(), end_ms, name), ())?;

@@ -241,6 +241,27 @@ async fn a_value_that_cannot_be_read_is_an_error_and_can_be_replaced() {
     assert_eq!(store.stats().await.unwrap().records, 1);
 }
 
+#[tokio::test]
+async fn a_value_that_cannot_be_read_leaves_no_row_behind_when_its_record_comes_again() {
+    let medium = TestMedium::default();
+    let (store, name) = (open(&medium), name(1));
+    store.put(record(&name, 1, LATER), HOME, NOW_MS).await.unwrap();
+    drop(store);
+    let database = medium.open().unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(RECORDS).unwrap().insert(name.as_bytes(), &[9_u8, 9][..]).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let store = open(&medium);
+    let elsewhere = Origin::of_client([192, 0, 2, 1].into());
+    let again = store.put(record(&name, 1, LATER), elsewhere, NOW_MS).await.unwrap();
+    assert_eq!(again, IpnsPut::Stored);
+    drop(store);
+    let transaction = medium.open().unwrap().begin_write().unwrap();
+    let rows = transaction.open_table(NETWORKS).unwrap().iter().unwrap().count();
+    assert_eq!((rows, transaction.open_table(LAPSES).unwrap().iter().unwrap().count()), (1, 1));
+}
+
 #[test]
 fn a_file_that_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
