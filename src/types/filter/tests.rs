@@ -82,6 +82,15 @@ fn the_examples_hold(#[case] query: &str, #[case] expected: Option<Vec<&str>>) {
 }
 
 #[rstest]
+#[case::helia_in_browsers("filter-addrs=https,webtransport,webrtc,webrtc-direct,wss,tls", false)]
+#[case::by_its_own_name("filter-addrs=dnsaddr", true)]
+#[case::negative("filter-addrs=!tcp", true)]
+fn a_dnsaddr_address_is_filtered_as_it_stands(#[case] query: &str, #[case] passes: bool) {
+    let record = peer_record(r#","Addrs":["/dnsaddr/example.org"]"#);
+    assert_eq!(Filter::from_query(query).unwrap().select(&record).is_some(), passes, "{query}");
+}
+
+#[rstest]
 #[case("filter-addrs=unknown", true)]
 #[case("filter-addrs=tcp,unknown", true)]
 #[case("filter-addrs=!tcp,unknown", true)]
