@@ -97,7 +97,7 @@ pub(super) async fn with_timeout<T>(
     }
     tokio::time::timeout(timeout, work)
         .await
-        .unwrap_or(Err(ResolveError::TimedOut(UpstreamReasons::default())))
+        .unwrap_or(Err(ResolveError::TimedOut(UpstreamReasons::unfinished())))
 }
 
 fn client(request: &HttpRequest, state: &ApiState) -> ClientAddress {

@@ -134,7 +134,7 @@ async fn first_of(
     tokio::select! {
         biased;
         next = source.next() => next.transpose(),
-        () = deadline => Err(ResolveError::TimedOut(UpstreamReasons::default())),
+        () = deadline => Err(ResolveError::TimedOut(UpstreamReasons::unfinished())),
     }
 }
 

@@ -106,6 +106,11 @@ impl UpstreamReasons {
     /// The most upstreams that are named.
     const NAMED_MAX: usize = 8;
 
+    /// Of a lookup that ended before those that were asked did.
+    pub(crate) fn unfinished() -> Self {
+        Self(vec!["some were still asked at the end of `lookup_timeout`".into()])
+    }
+
     /// Adds an upstream, unless enough are named.
     pub(crate) fn add(&mut self, id: &TargetId, error: &AskError) {
         if self.0.len() < Self::NAMED_MAX {
