@@ -27,6 +27,7 @@ use crate::dispatch::pool::{BookError, PoolDraft, PoolId, PoolSummary};
 use crate::dispatch::{RouteAuth, RouteEntry, RouteOrigin, RouteUpdate};
 use crate::resolve::{RouteTable, Router};
 use crate::state::{ControlStore, ControlStoreError};
+use crate::text::with_causes;
 use crate::types::{RoutePrefix, TargetId};
 
 use peers::UpdateOutcome;
@@ -100,6 +101,18 @@ pub enum ControlError {
     Endpoint(String),
 }
 
+impl ControlError {
+    /// What a change fails with whose store cannot be read again.
+    fn into_store_error(self) -> ControlStoreError {
+        match self {
+            Self::State(error) => error,
+            Self::Document { .. } | Self::Pools(_) | Self::Endpoint(_) => {
+                ControlStoreError::Unavailable { reason: with_causes(&self) }
+            }
+        }
+    }
+}
+
 impl Control {
     /// Reads the stored state and publishes it.
     pub(crate) async fn open(parts: ControlParts) -> Result<Arc<Self>, ControlError> {
@@ -155,10 +168,7 @@ impl Control {
         prefix: RoutePrefix,
         next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
-        self.change(StaticsError::is_uncertain, |control| async move {
-            control.statics.create(prefix, next_hop).await
-        })
-        .await
+        self.change(|control| async move { control.statics.create(prefix, next_hop).await }).await
     }
 
     /// Replaces the next hop of a static route atomically.
@@ -167,10 +177,7 @@ impl Control {
         prefix: RoutePrefix,
         next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
-        self.change(StaticsError::is_uncertain, |control| async move {
-            control.statics.replace(prefix, next_hop).await
-        })
-        .await
+        self.change(|control| async move { control.statics.replace(prefix, next_hop).await }).await
     }
 
     /// Removes the static route of a prefix.
@@ -178,10 +185,7 @@ impl Control {
         self: &Arc<Self>,
         prefix: RoutePrefix,
     ) -> Result<(), StaticsError> {
-        self.change(StaticsError::is_uncertain, |control| async move {
-            control.statics.remove(prefix).await
-        })
-        .await
+        self.change(|control| async move { control.statics.remove(prefix).await }).await
     }
 
     /// Creates a pool.
@@ -189,11 +193,7 @@ impl Control {
         self: &Arc<Self>,
         draft: PoolDraft,
     ) -> Result<PoolSummary, PoolsError> {
-        self.change(
-            PoolsError::is_uncertain,
-            |control| async move { control.pools.create(draft).await },
-        )
-        .await
+        self.change(|control| async move { control.pools.create(draft).await }).await
     }
 
     /// Updates the fields of a pool that the draft gives.
@@ -202,19 +202,12 @@ impl Control {
         id: PoolId,
         draft: PoolDraft,
     ) -> Result<PoolSummary, PoolsError> {
-        self.change(PoolsError::is_uncertain, |control| async move {
-            control.pools.change(id, draft).await
-        })
-        .await
+        self.change(|control| async move { control.pools.change(id, draft).await }).await
     }
 
     /// Deletes a pool.
     pub(crate) async fn remove_pool(self: &Arc<Self>, id: PoolId) -> Result<(), PoolsError> {
-        self.change(
-            PoolsError::is_uncertain,
-            |control| async move { control.pools.remove(id).await },
-        )
-        .await
+        self.change(|control| async move { control.pools.remove(id).await }).await
     }
 
     /// Applies a route update from a peer.
@@ -252,13 +245,9 @@ impl Control {
     }
 
     /// Makes a change and publishes it, even if the caller goes away: a durable change that is not
-    /// published would be overwritten by the next one. One that failed, but may be durable, is published as
-    /// far as it was made.
-    async fn change<T, E, F>(
-        self: &Arc<Self>,
-        is_uncertain: fn(&E) -> bool,
-        change: impl FnOnce(Arc<Self>) -> F,
-    ) -> Result<T, E>
+    /// published would be overwritten by the next one. After one that failed, too: it may be durable, and
+    /// what is stored may have been read again.
+    async fn change<T, E, F>(self: &Arc<Self>, change: impl FnOnce(Arc<Self>) -> F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<ControlStoreError> + Send + 'static,
@@ -267,9 +256,7 @@ impl Control {
         let (control, change) = (self.clone(), change(self.clone()));
         let published = async move {
             let changed = change.await;
-            if changed.as_ref().map_or_else(is_uncertain, |_| true) {
-                control.publish();
-            }
+            control.publish();
             changed
         };
         detached(published).await.unwrap_or_else(|unfinished| {

@@ -62,23 +62,13 @@ pub(crate) enum PoolsError {
     State(#[from] ControlStoreError),
 }
 
-impl PoolsError {
-    /// Whether the change may have been made all the same.
-    pub(super) fn is_uncertain(&self) -> bool {
-        match self {
-            Self::State(error) => error.is_uncertain(),
-            Self::NotFound(_) | Self::Invalid(_) => false,
-        }
-    }
-}
-
 /// All pools.
 pub(crate) struct Pools {
     state: Arc<dyn ControlStore>,
     inventory: Arc<Inventory>,
     spending: Arc<Spending>,
-    /// Serialises changes.
-    changing: tokio::sync::Mutex<()>,
+    /// Serialises changes; whether what is stored may be another than what is known.
+    changing: tokio::sync::Mutex<bool>,
 }
 
 impl Pools {
@@ -105,7 +95,7 @@ impl Pools {
         let inventory = Arc::new(Inventory::new(endpoints));
         let book = documents::read_book(&*state, inventory.clone()).await?;
         let spending = Spending::new(state.clone(), clock, book, upstreams, ledger);
-        let changing = tokio::sync::Mutex::new(());
+        let changing = tokio::sync::Mutex::new(false);
         Ok(Self { state, inventory, spending: Arc::new(spending), changing })
     }
 
@@ -162,23 +152,32 @@ impl Pools {
         &self,
         change: impl FnOnce(&mut Book) -> Result<T, ChangeError>,
     ) -> Result<(Arc<Book>, T), PoolsError> {
-        let _changing = self.changing.lock().await;
+        let mut is_unsure = self.changing.lock().await;
+        if *is_unsure {
+            self.read_again().await?;
+            *is_unsure = false;
+        }
         let before = self.spending.book();
         let mut after = (*before).clone();
         let made = change(&mut after)?;
         let changes = documents::changes(&before, &after);
         if !changes.is_empty() {
             let written = self.state.write(changes, self.spending.now_ms()).await;
-            if written.as_ref().is_err_and(ControlStoreError::is_uncertain)
-                && let Ok(stored) = documents::read_book(&*self.state, self.inventory.clone()).await
-            {
-                self.spending.set_book(Arc::new(stored));
+            if written.as_ref().is_err_and(ControlStoreError::is_uncertain) {
+                *is_unsure = self.read_again().await.is_err();
             }
             written?;
         }
         let after = Arc::new(after);
         self.spending.set_book(after.clone());
         Ok((after, made))
+    }
+
+    /// Takes what the store has, after a change that failed and may be there all the same.
+    async fn read_again(&self) -> Result<(), ControlStoreError> {
+        let stored = documents::read_book(&*self.state, self.inventory.clone()).await;
+        self.spending.set_book(Arc::new(stored.map_err(ControlError::into_store_error)?));
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Changes are made one at a time; each is durable before it is visible here. Lookups see it once
 //! [`Control`](super::Control), which alone may change routes, has published it. A change that could not be
 //! written is an error, and may have been made all the same: then the store is read again, and what it
-//! has is visible.
+//! has is visible. Where that fails too, the next change begins with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::MutexGuard;
 
 use super::ControlError;
 use crate::clock::{Clock, UnixMs};
@@ -44,23 +45,13 @@ pub(crate) enum StaticsError {
     State(#[from] ControlStoreError),
 }
 
-impl StaticsError {
-    /// Whether the change may have been made all the same.
-    pub(super) fn is_uncertain(&self) -> bool {
-        match self {
-            Self::State(error) => error.is_uncertain(),
-            Self::Exists(_) | Self::Missing(_) => false,
-        }
-    }
-}
-
 /// All static routes.
 pub(crate) struct Statics {
     state: Arc<dyn ControlStore>,
     clock: Clock,
     routes: RwLock<BTreeMap<RoutePrefix, StaticRoute>>,
-    /// Serialises changes.
-    changing: tokio::sync::Mutex<()>,
+    /// Serialises changes; whether what is stored may be another than what is known.
+    changing: tokio::sync::Mutex<bool>,
 }
 
 /// The stored form of a route; its key is the prefix.
@@ -79,7 +70,7 @@ impl Statics {
         clock: Clock,
     ) -> Result<Self, ControlError> {
         let routes = stored(&*state).await?;
-        let changing = tokio::sync::Mutex::new(());
+        let changing = tokio::sync::Mutex::new(false);
         Ok(Self { state, clock, routes: RwLock::new(routes), changing })
     }
 
@@ -105,13 +96,13 @@ impl Statics {
         prefix: RoutePrefix,
         next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
-        let _changing = self.changing.lock().await;
+        let mut is_unsure = self.begin().await?;
         if self.routes.read().contains_key(&prefix) {
             return Err(StaticsError::Exists(prefix));
         }
         let now_ms = self.clock.now_ms();
-        self.put(StaticRoute { prefix, next_hop, created_at_ms: now_ms, modified_at_ms: now_ms })
-            .await
+        let route = StaticRoute { prefix, next_hop, created_at_ms: now_ms, modified_at_ms: now_ms };
+        self.put(route, &mut is_unsure).await
     }
 
     /// Replaces the next hop of a route.
@@ -120,33 +111,53 @@ impl Statics {
         prefix: RoutePrefix,
         next_hop: TargetId,
     ) -> Result<StaticRoute, StaticsError> {
-        let _changing = self.changing.lock().await;
+        let mut is_unsure = self.begin().await?;
         let current = self.routes.read().get(&prefix).cloned();
         let current = current.ok_or(StaticsError::Missing(prefix))?;
         // Times of one route never go backwards, whatever the clock does.
         let modified_at_ms = self.clock.now_ms().max(current.created_at_ms);
-        self.put(StaticRoute { next_hop, modified_at_ms, ..current }).await
+        self.put(StaticRoute { next_hop, modified_at_ms, ..current }, &mut is_unsure).await
     }
 
     /// Removes the route of a prefix.
     pub(super) async fn remove(&self, prefix: RoutePrefix) -> Result<(), StaticsError> {
-        let _changing = self.changing.lock().await;
+        let mut is_unsure = self.begin().await?;
         if !self.routes.read().contains_key(&prefix) {
             return Err(StaticsError::Missing(prefix));
         }
-        self.write(&prefix, None).await?;
+        self.write(&prefix, None, &mut is_unsure).await?;
         self.routes.write().remove(&prefix);
         Ok(())
     }
 
-    async fn put(&self, route: StaticRoute) -> Result<StaticRoute, StaticsError> {
+    /// Waits for other changes to end, and reads the store where it is not certain what it has.
+    async fn begin(&self) -> Result<MutexGuard<'_, bool>, StaticsError> {
+        let mut is_unsure = self.changing.lock().await;
+        if *is_unsure {
+            self.read_again().await?;
+            *is_unsure = false;
+        }
+        Ok(is_unsure)
+    }
+
+    async fn read_again(&self) -> Result<(), ControlStoreError> {
+        let routes = stored(&*self.state).await.map_err(ControlError::into_store_error)?;
+        *self.routes.write() = routes;
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        route: StaticRoute,
+        is_unsure: &mut bool,
+    ) -> Result<StaticRoute, StaticsError> {
         let document = StaticRouteDocument {
             next_hop_account_id: route.next_hop.to_string(),
             created_at_ms: route.created_at_ms,
             modified_at_ms: route.modified_at_ms,
         };
         let text = serde_json::to_string(&document).expect("it is texts and numbers");
-        self.write(&route.prefix, Some(text)).await?;
+        self.write(&route.prefix, Some(text), is_unsure).await?;
         self.routes.write().insert(route.prefix.clone(), route.clone());
         Ok(route)
     }
@@ -155,14 +166,13 @@ impl Statics {
         &self,
         prefix: &RoutePrefix,
         text: Option<String>,
+        is_unsure: &mut bool,
     ) -> Result<(), ControlStoreError> {
         let key = prefix.to_string();
         let change = ControlChange { table: ControlTable::StaticRoutes, key, text };
         let written = self.state.write(vec![change], self.clock.now_ms()).await;
-        if written.as_ref().is_err_and(ControlStoreError::is_uncertain)
-            && let Ok(routes) = stored(&*self.state).await
-        {
-            *self.routes.write() = routes;
+        if written.as_ref().is_err_and(ControlStoreError::is_uncertain) {
+            *is_unsure = self.read_again().await.is_err();
         }
         written
     }

@@ -111,12 +111,14 @@ async fn a_change_that_failed_and_is_kept_is_published() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_refused_publishes_nothing() {
+async fn a_change_that_is_refused_changes_no_route() {
     let control = control();
-    let before = control.table();
-    assert!(control.remove_static(prefix("g.peers")).await.is_err());
+    control.create_static(prefix("g.peers"), target("discard")).await.unwrap();
+    assert!(control.create_static(prefix("g.peers"), target("local")).await.is_err());
+    assert!(control.remove_static(prefix("g.providers")).await.is_err());
     assert!(control.remove_pool(PoolId(1)).await.is_err());
-    assert!(Arc::ptr_eq(&before, &control.table()));
+    assert_eq!(next_hop(&control), "discard");
+    assert_eq!(control.table().winners(1).len(), 2);
 }
 
 #[tokio::test]

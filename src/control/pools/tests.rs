@@ -29,11 +29,16 @@ struct WatchedState {
     is_failing: AtomicBool,
     /// Whether writes are made and fail all the same.
     is_uncertain: AtomicBool,
+    is_unreadable: AtomicBool,
     lists: Mutex<Vec<Vec<ControlChange>>>,
 }
 
 impl ControlStore for WatchedState {
     fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>> {
+        if self.is_unreadable.load(Ordering::SeqCst) {
+            let reason = "told so".to_owned();
+            return std::future::ready(Err(ControlStoreError::Unavailable { reason })).boxed();
+        }
         self.memory.read(table)
     }
 
@@ -275,6 +280,24 @@ async fn a_change_that_is_kept_though_it_failed_shows() {
     world.state.is_uncertain.store(false, Ordering::SeqCst);
     let created = pools.create(draft("r0", None)).await.unwrap();
     assert_eq!((created.id, created.rule.0), (PoolId(2), RuleId(43)), "no id is given again");
+}
+
+#[tokio::test]
+async fn no_change_is_made_of_what_may_be_another_than_what_is_stored() {
+    let world = World::new(&[(9, 9)]);
+    let pools = world.open();
+    pools.create(draft("r0", None)).await.unwrap();
+    world.state.is_uncertain.store(true, Ordering::SeqCst);
+    world.state.is_unreadable.store(true, Ordering::SeqCst);
+    assert!(pools.remove(PoolId(1)).await.is_err());
+    world.state.is_uncertain.store(false, Ordering::SeqCst);
+    // The pool is gone from the store, and still here.
+    assert_eq!(pools.book().pools().len(), 1);
+    assert!(matches!(pools.change(PoolId(1), draft("r1", None)).await, Err(PoolsError::State(_))));
+    world.state.is_unreadable.store(false, Ordering::SeqCst);
+    let changed = pools.change(PoolId(1), draft("r1", None)).await;
+    assert!(matches!(changed, Err(PoolsError::NotFound(_))));
+    assert_eq!(pools.book().pools().len(), 0);
 }
 
 #[tokio::test]
