@@ -41,10 +41,11 @@ pub(super) fn require(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the stores of a data directory that is there; an error if a server holds it.
+/// Opens the stores of a data directory that is there; an error if a server holds it. Whatever
+/// `index_memory_max` says, nothing is evicted: what is counted or written out is all of it.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Stores> {
     require(&settings.data_dir)?;
-    open_stores(settings).await
+    open_stores(&Settings { index_memory_max: u64::MAX, ..settings.clone() }).await
 }
 
 /// Like [`open`], and makes the data directory if there is none.
@@ -55,6 +56,13 @@ pub(super) async fn open_or_create(settings: &Settings) -> anyhow::Result<Stores
 
 async fn open_stores(settings: &Settings) -> anyhow::Result<Stores> {
     let stores = Stores::open(settings, Clock::System).await?;
+    let evicted = stores.report.as_ref().map_or(0, |report| report.evicted_groups);
+    if evicted > 0 {
+        say_on_stderr(&format!(
+            "warning: evicted {evicted} groups that strangers announced: the data directory holds more than \
+             index_memory_max"
+        ));
+    }
     let torn_tail = stores.report.as_ref().and_then(|report| report.journal.torn_tail.as_ref());
     if let Some(tail) = torn_tail {
         say_on_stderr(&format!(

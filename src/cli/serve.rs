@@ -148,6 +148,12 @@ fn report(recovery: &Recovery) {
         took_ms = u64::try_from(recovery.duration.as_millis()).unwrap_or(u64::MAX),
         "opened the data directory"
     );
+    if recovery.evicted_groups > 0 {
+        tracing::warn!(
+            groups = recovery.evicted_groups,
+            "evicted what strangers announced: the data directory holds more than index_memory_max"
+        );
+    }
 }
 
 /// Says where the server is, and how to ask it.

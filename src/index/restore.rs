@@ -85,20 +85,22 @@ impl Restore<'_> {
 
     /// Makes room for all keys, of which `keys_of` says how many a group has by its serial; once all groups
     /// are made and before they have keys. If that takes more memory than the limit, groups of strangers
-    /// are evicted instead, the heaviest's first.
-    pub(crate) fn make_room(&self, keys_of: impl Fn(u64) -> u64) {
+    /// are evicted instead, the heaviest's first. Returns how many.
+    pub(crate) fn make_room(&self, keys_of: impl Fn(u64) -> u64) -> u64 {
         let Index { limits, groups, counters, .. } = self.index;
         let bytes = |keys: u64| self.index.stats().bytes.saturating_add(keys * ENTRY_BYTES);
         let mut made = self.groups.lock();
         let total = |made: &[Arc<Group>]| made.iter().map(|group| keys_of(group.serial)).sum();
         let mut keys = total(&made);
         if bytes(keys) <= limits.bytes_max {
-            return self.reserve(keys);
+            self.reserve(keys);
+            return 0;
         }
         for group in &*made {
             group.count_keys(keys_of(group.serial));
             groups.usage_of(group);
         }
+        let mut all_evicted = 0;
         while let Some(excess) = bytes(keys).checked_sub(limits.bytes_except(HEAVY_RESERVE))
             && excess > 0
         {
@@ -107,6 +109,7 @@ impl Restore<'_> {
                 break;
             }
             counters.evicted.fetch_add(evicted, Memory::Relaxed);
+            all_evicted += evicted;
             made.retain(|group| {
                 let has_ended = group.has_ended();
                 if has_ended {
@@ -117,6 +120,7 @@ impl Restore<'_> {
             keys = total(&made);
         }
         made.iter().for_each(|group| group.count_keys_off(keys_of(group.serial)));
+        all_evicted
     }
 
     /// Makes a group with the serial and the standing that it had, once for each serial.

@@ -80,12 +80,13 @@ impl<'a> Import<'a> {
         reason: RejectReason,
         why: &str,
     ) -> Result<(), ImportError> {
+        let rejected_before = self.counts.rejected_total();
         *self.counts.rejected.entry(reason).or_default() += entries;
         let rejection = || Rejection::new(Arc::clone(&self.file), place, reason, why);
         if self.options.strict {
             return Err(ImportError::Strict { rejection: rejection() });
         }
-        if self.counts.rejected_total() <= REJECTIONS_SHOWN_MAX {
+        if rejected_before < REJECTIONS_SHOWN_MAX {
             self.observer.rejected(&rejection());
         }
         Ok(())

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -74,17 +75,28 @@ pub(super) struct Upkeep {
 pub(super) fn tasks(upkeep: Upkeep) -> Vec<Task> {
     let Upkeep { store, ipns, state, control, metrics, clock } = upkeep;
     let store_clock = clock.clone();
+    let is_evicting = Arc::new(AtomicBool::new(false));
     let sweep_store = move || {
         let (store, metrics, clock) = (store.clone(), metrics.clone(), store_clock.clone());
+        let is_evicting = is_evicting.clone();
         async move {
+            let mut evicted = 0;
             for _ in 0..EVICTING_SWEEPS_MAX {
                 let swept = store.sweep(clock.now_ms()).await?;
                 metrics.evicted(swept.evicted);
                 metrics.refused(Limit::KeyNetwork.name(), swept.crowded);
+                evicted += swept.evicted;
                 if swept.evicted == 0 {
                     break;
                 }
                 tokio::task::yield_now().await;
+            }
+            // Once, however long it goes on.
+            if !is_evicting.swap(evicted > 0, Ordering::Relaxed) && evicted > 0 {
+                tracing::warn!(
+                    groups = evicted,
+                    "evicting what the heaviest networks announced: the index is full (index_memory_max)"
+                );
             }
             Ok(())
         }

@@ -92,6 +92,8 @@ pub struct Recovery {
     pub entries: u64,
     /// Groups.
     pub(crate) groups: u64,
+    /// Groups of strangers that were evicted, because the journal holds more than the index may.
+    pub(crate) evicted_groups: u64,
     /// How long reading the journal took.
     pub duration: Duration,
     /// What the journal says of itself.
@@ -128,7 +130,8 @@ impl DurableStore {
         journal_options.clock = clock.clone();
         journal_options.threads = threads;
         let opened = Journal::open(journal_options)?;
-        let index = Arc::new(restore(&opened, schema, threads, limits, clock.now_ms())?);
+        let (index, evicted_groups) = restore(&opened, schema, threads, limits, clock.now_ms())?;
+        let index = Arc::new(index);
         let report = opened.report.clone();
         let journal = opened.journal;
         let stats = index.stats();
@@ -141,6 +144,7 @@ impl DurableStore {
         let recovery = Recovery {
             entries: stats.entries,
             groups: stats.groups,
+            evicted_groups,
             duration: stopwatch.elapsed(),
             journal: report,
         };
@@ -299,14 +303,14 @@ impl From<JournalError> for StoreError {
     }
 }
 
-/// Builds the index that a journal describes.
+/// Builds the index that a journal describes. Says how many groups were evicted.
 fn restore(
     opened: &Opened,
     schema: AnswerSchema,
     threads: usize,
     limits: IndexLimits,
     now_ms: UnixMs,
-) -> Result<Index, StoreOpenError> {
+) -> Result<(Index, u64), StoreOpenError> {
     let index = Index::with_limits(limits);
     index.reserve_serials(opened.next_serial());
     let restore = index.restore(now_ms);
@@ -324,7 +328,7 @@ fn restore(
         let group = restore.group(&spec, serial, definition.since_ms);
         groups.insert(serial, group.map_err(StoreOpenError::Full)?);
     }
-    restore.make_room(|serial| opened.keys_of(serial));
+    let evicted = restore.make_room(|serial| opened.keys_of(serial));
     changes::restore_changes(&opened.changes, &restore, schema)?;
     let full = Mutex::new(None);
     opened.replay(threads, |serial, keys| {
@@ -344,5 +348,5 @@ fn restore(
         return Err(StoreOpenError::Full(error));
     }
     restore.finish().map_err(StoreOpenError::Full)?;
-    Ok(index)
+    Ok((index, evicted))
 }

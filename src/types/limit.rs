@@ -66,7 +66,7 @@ impl Limit {
 
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let what = match self {
             Self::ClientRequests => "requests of this client",
             Self::PeerRequests => "announcements of this peer",
             Self::IndexMemory => "memory",
@@ -78,6 +78,10 @@ impl fmt::Display for Limit {
             Self::GroupSets => "sets of groups",
             Self::IpnsRecords => "IPNS records",
             Self::NetworkIpnsRecords => "IPNS records of this network",
-        })
+        };
+        match self {
+            Self::Groups | Self::GroupSets => f.write_str(what),
+            setting => write!(f, "{what} ({})", setting.name()),
+        }
     }
 }

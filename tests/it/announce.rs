@@ -339,7 +339,7 @@ async fn what_cannot_be_stored_is_not_acknowledged() {
         || StoreError::NoSpace { source: std::io::Error::other("secret path") };
     let io: fn() -> StoreError = || StoreError::Io { source: std::io::Error::other("secret path") };
     for (failure, status, says) in [
-        (full, 507, "the store is full: memory"),
+        (full, 507, "the store is full: memory (index_memory_max)"),
         (no_space, 507, "; request id "),
         (io, 503, "; request id "),
     ] {

@@ -116,6 +116,35 @@ fn what_is_imported_into_a_data_directory_is_served_from_it_exported_and_removed
 }
 
 #[test]
+fn an_export_is_whole_whatever_a_server_may_hold_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let strangers: Vec<_> = (0..10_000)
+        .map(|number| {
+            let (line, context) = (numbered_line(number), number / 1_000);
+            let line = line.trim_end().strip_suffix('}').unwrap();
+            format!(r#"{line},"Network":"192.0.2.0/24","Context":"f{context:02x}"}}"#)
+        })
+        .collect();
+    let strangers = file(folder.path(), "strangers.ndjson", strangers.join("\n").as_bytes());
+    let imported = command(folder.path(), &["import", strangers.to_str().unwrap()]);
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr_of(&imported));
+    let small = |arguments: &[&str]| {
+        let mut command = binary();
+        command.env("FINGERPOST_DATA_DIR", folder.path().join("data"));
+        command.env("FINGERPOST_INDEX_MEMORY_MAX", "400000").args(arguments).output().unwrap()
+    };
+    let exported = || stdout_of(&small(&["export"])).lines().count();
+    assert_eq!(exported(), 10_000);
+    assert!(stdout_of(&small(&["stats"])).contains("10,000"));
+    // Where it is to be served, or imported into, that says so.
+    let imported = small(&["import", "examples/providers.ndjson"]);
+    let warning =
+        "groups that strangers announced: the data directory holds more than index_memory_max";
+    assert!(stderr_of(&imported).contains(warning), "{}", stderr_of(&imported));
+    assert!((51..10_051).contains(&exported()));
+}
+
+#[test]
 fn a_damaged_data_directory_is_refused_and_repaired() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..2 {
