@@ -79,9 +79,9 @@ impl fmt::Display for Limit {
             Self::IpnsRecords => "IPNS records",
             Self::NetworkIpnsRecords => "IPNS records of this network",
         };
-        match self {
-            Self::Groups | Self::GroupSets => f.write_str(what),
-            setting => write!(f, "{what} ({})", setting.name()),
+        if matches!(self, Self::Groups | Self::GroupSets) {
+            return f.write_str(what);
         }
+        write!(f, "{what} ({})", self.name())
     }
 }
