@@ -41,11 +41,12 @@ pub(super) fn require(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the stores of a data directory that is there; an error if a server holds it. Whatever
-/// `index_memory_max` says, nothing is evicted: what is counted or written out is all of it.
+/// Opens the stores of a data directory that is there; an error if a server holds it. Limits of what an
+/// index holds do not count: what is counted or written out is all of it.
 pub(super) async fn open(settings: &Settings) -> anyhow::Result<Stores> {
     require(&settings.data_dir)?;
-    open_stores(&Settings { index_memory_max: u64::MAX, ..settings.clone() }).await
+    let (index_memory_max, announce_key_network_max) = (u64::MAX, usize::MAX);
+    open_stores(&Settings { index_memory_max, announce_key_network_max, ..settings.clone() }).await
 }
 
 /// Like [`open`], and makes the data directory if there is none.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::harness::PEER;
+use super::harness::{CID, PEER, peer_record};
 use super::process::{Serving, binary, file, line, serve, stderr_of};
 
 fn command(folder: &Path, arguments: &[&str]) -> Output {
@@ -136,12 +136,35 @@ fn an_export_is_whole_whatever_a_server_may_hold_in_memory() {
     let exported = || stdout_of(&small(&["export"])).lines().count();
     assert_eq!(exported(), 10_000);
     assert!(stdout_of(&small(&["stats"])).contains("10,000"));
-    // Where it is to be served, or imported into, that says so.
+    // Where it is to be imported into, or served, that says so.
     let imported = small(&["import", "examples/providers.ndjson"]);
     let warning =
         "groups that strangers announced: the data directory holds more than index_memory_max";
     assert!(stderr_of(&imported).contains(warning), "{}", stderr_of(&imported));
     assert!((51..10_051).contains(&exported()));
+    let mut command = serve(folder.path());
+    command.env("FINGERPOST_INDEX_MEMORY_MAX", "350000");
+    let served = Serving::start(command);
+    served.signal("TERM");
+    let (_, log) = served.end();
+    assert!(log.contains("evicted what strangers announced"), "{log}");
+}
+
+#[test]
+fn an_export_has_every_provider_of_a_key_whatever_a_network_may_have_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let strangers = (0..200).map(|number| {
+        let record = peer_record(number, &[]);
+        format!(r#"{{"CID":"{CID}","Providers":[{record}],"Network":"192.0.2.0/24"}}"#)
+    });
+    let strangers = strangers.collect::<Vec<_>>().join("\n");
+    let strangers = file(folder.path(), "strangers.ndjson", strangers.as_bytes());
+    let imported = command(folder.path(), &["import", strangers.to_str().unwrap()]);
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr_of(&imported));
+    let mut export = binary();
+    export.env("FINGERPOST_ANNOUNCE_KEY_NETWORK_MAX", "32").arg("export");
+    export.arg("--data-dir").arg(folder.path().join("data"));
+    assert_eq!(stdout_of(&export.output().unwrap()).lines().count(), 200);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use super::file::{self, CACHE_BYTES};
 use super::{IpnsLimits, IpnsPut, IpnsStore, IpnsStoreError};
 use crate::state::test_medium::TestMedium;
 use crate::state::{DiskMedium, Medium, PAUSE_MS};
-use crate::types::Origin;
 use crate::types::ipns_testing::{name, record};
+use crate::types::{IpnsName, Origin};
 
 const NOW_MS: u64 = 1_767_225_600_000;
 const LATER: &str = "2026-01-02T00:00:00Z";
@@ -219,18 +219,23 @@ async fn what_says_nothing_new_is_not_written() {
     assert_eq!(medium.syncs(), before);
 }
 
-#[tokio::test]
-async fn a_value_that_cannot_be_read_is_an_error_and_can_be_replaced() {
-    let medium = TestMedium::default();
-    let (store, name) = (open(&medium), name(1));
-    store.put(record(&name, 1, LATER), HOME, NOW_MS).await.unwrap();
+/// A store in which the record of a name has been damaged.
+async fn with_an_unreadable_value(medium: &TestMedium, name: &IpnsName) -> DurableIpns {
+    let store = open(medium);
+    store.put(record(name, 1, LATER), HOME, NOW_MS).await.unwrap();
     drop(store);
     let database = medium.open().unwrap();
     let transaction = database.begin_write().unwrap();
     transaction.open_table(RECORDS).unwrap().insert(name.as_bytes(), &[9_u8, 9][..]).unwrap();
     transaction.commit().unwrap();
     drop(database);
-    let store = open(&medium);
+    open(medium)
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_read_is_an_error_and_can_be_replaced() {
+    let (medium, name) = (TestMedium::default(), name(1));
+    let store = with_an_unreadable_value(&medium, &name).await;
     let error = store.get(&name, NOW_MS).await.unwrap_err();
     assert!(error.to_string().contains("unknown layout"), "{error}");
     let much_later = record(&name, 1, "2027-01-01T00:00:00Z");
@@ -243,16 +248,8 @@ async fn a_value_that_cannot_be_read_is_an_error_and_can_be_replaced() {
 
 #[tokio::test]
 async fn a_value_that_cannot_be_read_leaves_no_row_behind_when_its_record_comes_again() {
-    let medium = TestMedium::default();
-    let (store, name) = (open(&medium), name(1));
-    store.put(record(&name, 1, LATER), HOME, NOW_MS).await.unwrap();
-    drop(store);
-    let database = medium.open().unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction.open_table(RECORDS).unwrap().insert(name.as_bytes(), &[9_u8, 9][..]).unwrap();
-    transaction.commit().unwrap();
-    drop(database);
-    let store = open(&medium);
+    let (medium, name) = (TestMedium::default(), name(1));
+    let store = with_an_unreadable_value(&medium, &name).await;
     let elsewhere = Origin::of_client([192, 0, 2, 1].into());
     let again = store.put(record(&name, 1, LATER), elsewhere, NOW_MS).await.unwrap();
     assert_eq!(again, IpnsPut::Stored);
