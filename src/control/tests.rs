@@ -1,5 +1,7 @@
 //! Changes through the public methods, and the table published after each.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -12,11 +14,18 @@ use crate::state::{ControlChange, ControlTable, Documents, MemoryControl};
 
 /// A store that makes every change and says that it failed.
 #[derive(Default)]
-pub(super) struct UncertainState(MemoryControl);
+pub(super) struct UncertainState {
+    memory: MemoryControl,
+    is_unreadable: AtomicBool,
+}
 
 impl ControlStore for UncertainState {
     fn read(&self, table: ControlTable) -> BoxFuture<'_, Result<Documents, ControlStoreError>> {
-        self.0.read(table)
+        if self.is_unreadable.load(Ordering::SeqCst) {
+            let source = std::io::Error::other("told so");
+            return std::future::ready(Err(ControlStoreError::Io { source })).boxed();
+        }
+        self.memory.read(table)
     }
 
     fn write(
@@ -24,7 +33,7 @@ impl ControlStore for UncertainState {
         changes: Vec<ControlChange>,
         now_ms: u64,
     ) -> BoxFuture<'_, Result<(), ControlStoreError>> {
-        let written = self.0.write(changes, now_ms);
+        let written = self.memory.write(changes, now_ms);
         let failed = |_| Err(ControlStoreError::Io { source: std::io::Error::other("told so") });
         written.map(failed).boxed()
     }
@@ -107,6 +116,23 @@ async fn a_change_that_failed_and_is_kept_is_published() {
     let state = Arc::new(UncertainState::default());
     let control = open_on(state, "us", &clock, PeersParts::default());
     assert!(control.create_static(prefix("g.peers"), target("discard")).await.is_err());
+    assert_eq!(next_hop(&control), "discard");
+}
+
+#[tokio::test]
+async fn what_is_kept_and_could_not_be_read_is_published_by_the_next_change_even_a_refused_one() {
+    let clock = ManualClock::new(1);
+    let state = Arc::new(UncertainState::default());
+    let control = open_on(state.clone(), "us", &clock, PeersParts::default());
+    state.is_unreadable.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let failed = control.create_static(prefix("g.peers"), target("discard")).await;
+        assert!(matches!(failed, Err(StaticsError::State(_))));
+        assert_eq!(next_hop(&control), "default");
+    }
+    state.is_unreadable.store(false, Ordering::SeqCst);
+    let again = control.create_static(prefix("g.peers"), target("local")).await;
+    assert!(matches!(again, Err(StaticsError::Exists(_))));
     assert_eq!(next_hop(&control), "discard");
 }
 
