@@ -8,14 +8,17 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
+mod served;
+
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+
+use served::Served;
 
 const CID: &str = "bafkreigur6gzxm3ykiol7ywou3iy3obruzs2q7boizj7oznznid34dzc3e";
 const PROVIDERS: u32 = 1_000;
@@ -28,7 +31,8 @@ fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("providers.ndjson");
     std::fs::write(&file, line())?;
-    let mut server = Server::start(folder.path(), &file)?;
+    let import = [OsStr::new("--log"), "warn".as_ref(), "--import".as_ref(), file.as_ref()];
+    let server = Served::start(folder.path(), import)?;
     let mut resident = Vec::new();
     for step in 1..=STEPS {
         let asked = AtomicU64::new(0);
@@ -38,14 +42,14 @@ fn main() -> anyhow::Result<()> {
                 .collect();
             clients.into_iter().try_for_each(|client| client.join().expect("no panic"))
         })?;
-        resident.push(server.resident_bytes()?);
+        resident.push(server.memory_bytes("VmRSS")?);
         let mib = resident.last().copied().unwrap_or_default() as f64 / f64::from(1 << 20);
         println!("after {:>7} requests: {mib:.1} MiB resident", requests / STEPS * step);
     }
     std::thread::sleep(Duration::from_secs(1));
-    let open = server.metric("fingerpost_streams_open")?;
-    let in_flight = server.metric("fingerpost_requests_in_flight")?;
-    let gone = server.metric(r#"fingerpost_streams_ended_total{end="client_gone"}"#)?;
+    let open = metric(&server, "fingerpost_streams_open")?;
+    let in_flight = metric(&server, "fingerpost_requests_in_flight")?;
+    let gone = metric(&server, r#"fingerpost_streams_ended_total{end="client_gone"}"#)?;
     let ratio = match (resident.first(), resident.last()) {
         (Some(first), Some(last)) => *last as f64 / *first as f64,
         _ => 0.0,
@@ -64,7 +68,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ask(server: &Server, asked: &AtomicU64, requests: u64) -> anyhow::Result<()> {
+fn ask(server: &Served, asked: &AtomicU64, requests: u64) -> anyhow::Result<()> {
     let request = format!(
         "GET /routing/v1/providers/{CID} HTTP/1.1\r\nhost: a\r\naccept: application/x-ndjson\r\n\r\n"
     );
@@ -97,62 +101,12 @@ fn peer(number: u32) -> String {
     multibase::Base::Base58Btc.encode(bytes)
 }
 
-/// The server, ended when it is dropped.
-struct Server {
-    child: Child,
-    public: String,
-    admin: String,
-}
-
-impl Server {
-    fn start(folder: &Path, file: &Path) -> anyhow::Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fingerpost"))
-            .env_clear()
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--log", "warn", "--data-dir"])
-            .arg(folder.join("data"))
-            .arg("--import")
-            .arg(file)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the server")?;
-        let stdout = child.stdout.take().context("its output is piped")?;
-        let mut server = Self { child, public: String::new(), admin: String::new() };
-        for line in BufReader::new(stdout).lines() {
-            let line = line?;
-            if let Some(addr) = line.strip_prefix("public API: http://") {
-                addr.clone_into(&mut server.public);
-            }
-            if let Some(addr) = line.strip_prefix("admin: http://") {
-                addr.clone_into(&mut server.admin);
-                return Ok(server);
-            }
-        }
-        anyhow::bail!("the server ended before it listened")
-    }
-
-    fn resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_ascii_whitespace().next());
-        Ok(number.context("no VmRSS")?.parse::<u64>()? * 1024)
-    }
-
-    fn metric(&mut self, series: &str) -> anyhow::Result<f64> {
-        let mut stream = TcpStream::connect(&self.admin)?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        ensure!(text.starts_with("HTTP/1.1 200"), "no metrics");
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        Ok(line.context("no such metric")?.parse()?)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Nothing it holds outlives the run.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn metric(server: &Served, series: &str) -> anyhow::Result<f64> {
+    let mut stream = TcpStream::connect(&server.admin)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    ensure!(text.starts_with("HTTP/1.1 200"), "no metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    Ok(line.context("no such metric")?.parse()?)
 }

@@ -17,6 +17,8 @@ mod ipns;
 #[path = "../../tests/it/ipns_records.rs"]
 mod ipns_records;
 mod lookups;
+#[path = "../served/mod.rs"]
+mod served;
 mod server;
 
 use std::sync::atomic::{AtomicBool, Ordering};

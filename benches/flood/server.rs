@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use multibase::Base;
+
+use super::served::Served;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -17,57 +18,33 @@ const PASSWORD: &str = "flood";
 /// A server that leaves a request without an answer for so long ends the run.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The server, killed when it is dropped.
+/// The server with its data.
 pub(crate) struct Server {
-    child: Child,
+    process: Served,
     folder: PathBuf,
-    public: String,
-    admin: String,
 }
 
 impl Server {
     /// Starts it with every limit on requests off: what is kept is bounded, not who asks.
     pub(crate) fn start(folder: &Path, arguments: &[String]) -> anyhow::Result<Self> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fingerpost"))
-            .env_clear()
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--log", "error", "--workers", "2", "--admin-password", PASSWORD])
-            .args(["--rate-limit", "0", "--announce-peer-rate-limit", "0"])
-            .args(["--trusted-proxies", "127.0.0.0/8", "--data-dir"])
-            .arg(folder.join("data"))
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start the server")?;
-        let stdout = child.stdout.take().context("its output is piped")?;
-        let (public, admin) = (String::new(), String::new());
-        let mut server = Self { child, folder: folder.to_owned(), public, admin };
-        for line in BufReader::new(stdout).lines() {
-            let line = line?;
-            if let Some(addr) = line.strip_prefix("public API: http://") {
-                addr.clone_into(&mut server.public);
-            }
-            if let Some(addr) = line.strip_prefix("admin: http://") {
-                addr.clone_into(&mut server.admin);
-                return Ok(server);
-            }
-        }
-        anyhow::bail!("the server ended before it listened")
+        let fixed = ["--log", "error", "--workers", "2", "--admin-password", PASSWORD];
+        let unlimited = ["--rate-limit", "0", "--announce-peer-rate-limit", "0"];
+        let proxies = ["--trusted-proxies", "127.0.0.0/8"];
+        let fixed = fixed.into_iter().chain(unlimited).chain(proxies);
+        let process = Served::start(folder, fixed.chain(arguments.iter().map(String::as_str)))?;
+        Ok(Self { process, folder: folder.to_owned() })
     }
 
     /// Kills it and starts another on its data.
-    pub(crate) fn restart(mut self, arguments: &[String]) -> anyhow::Result<Self> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Self::start(&self.folder, arguments)
+    pub(crate) fn restart(self, arguments: &[String]) -> anyhow::Result<Self> {
+        let Self { process, folder } = self;
+        drop(process);
+        Self::start(&folder, arguments)
     }
 
     /// The most that was ever resident.
     pub(crate) fn peak_resident_bytes(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|line| line.split_ascii_whitespace().next());
-        Ok(number.context("no VmHWM")?.parse::<u64>()? * 1024)
+        self.process.memory_bytes("VmHWM")
     }
 
     /// Brings keys in as the operator.
@@ -82,7 +59,7 @@ impl Server {
             )?;
         }
         let secret = Base::Base64Pad.encode(format!("admin:{PASSWORD}"));
-        let mut connection = Connection::to(&self.admin)?;
+        let mut connection = Connection::to(&self.process.admin)?;
         let head =
             format!("Authorization: Basic {secret}\r\nContent-Type: application/x-ndjson\r\n");
         let (status, body) = connection.ask("POST", "/admin/import", &head, lines.as_bytes())?;
@@ -102,21 +79,13 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Nothing it holds outlives the run.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A connection that is kept.
 pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
     /// To the public API.
     pub(crate) fn open(server: &Server) -> anyhow::Result<Self> {
-        Self::to(&server.public)
+        Self::to(&server.process.public)
     }
 
     fn to(addr: &str) -> anyhow::Result<Self> {
